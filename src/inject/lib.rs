@@ -1,0 +1,152 @@
+//! What becomes of a pod: raw JSON in, a JSON Patch and reasons out. Nothing here does any I/O.
+//!
+//! [`plan`] is the one place that decides; the webhook, the command line and the tests all call it.
+
+pub mod images;
+pub mod patch;
+pub mod policy;
+pub mod reason;
+pub mod walk;
+
+pub use images::{ImageConfig, Images, StaticImages};
+pub use patch::{Op, Patch};
+pub use policy::Policy;
+pub use reason::Reason;
+
+use ashore_init::signal::Signal;
+use serde_json::Value;
+use std::time::Duration;
+
+/// What [`plan`] is asked.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// A Pod, or a pod template (an object with `metadata` and `spec`), as JSON.
+    pub pod: &'a [u8],
+    /// The settings that hold unless the pod's annotations say otherwise.
+    pub policy: &'a Policy,
+    /// Where image configs are looked up for containers that set no `command`.
+    pub images: &'a dyn Images,
+    /// Whether the pod is wanted unless it says `false` itself: by its namespace, a policy, or by being named on a command line.
+    pub opted_in: bool,
+    /// Names of a StatefulSet's claim templates: volumes that the template itself does not list.
+    pub claims: &'a [String],
+}
+
+/// What becomes of a pod, and why.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Why nothing at all is done to the pod, if so.
+    pub skipped: Option<Reason>,
+    /// Every container of the pod, in the pod's order: init containers, then containers, then ephemeral ones.
+    pub containers: Vec<ContainerPlan>,
+    /// What to change; empty if there is nothing (left) to do.
+    pub patch: Patch,
+    /// What the person who asked should hear: one line each, naming the container.
+    pub warnings: Vec<String>,
+}
+
+/// What becomes of one container.
+#[derive(Debug, Clone)]
+pub struct ContainerPlan {
+    /// Its name.
+    pub name: String,
+    /// Which list of the pod it is in, and what it is there for.
+    pub kind: ContainerKind,
+    /// Its image reference, empty if the pod names none.
+    pub image: String,
+    /// Wrapped, or why not.
+    pub outcome: Outcome,
+}
+
+/// What a container is to its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerKind {
+    /// Runs before the app containers, to its end.
+    Init,
+    /// A native sidecar: an init container with `restartPolicy: Always` (KEP-753).
+    Sidecar,
+    /// An app container.
+    App,
+    /// Added to a running pod; never wrapped.
+    Ephemeral,
+}
+
+/// Whether a container runs under the init.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It does, in this way.
+    Wrapped(Wrapped),
+    /// It does not, for this reason.
+    Skipped(Reason),
+}
+
+/// How a container runs under the init.
+#[derive(Debug, Clone)]
+pub struct Wrapped {
+    /// The init's flags, as on its command line.
+    pub flags: Vec<String>,
+    /// The argument vector that the program gets: what it would have got without the init, as the spec or the image holds it
+    /// (before the kubelet expands `$(VAR)`).
+    pub argv: Vec<String>,
+    /// The signal that the runtime sends to stop it.
+    pub stop_signal: Signal,
+    /// How long after the stop signal the runtime's SIGKILL comes.
+    pub grace: Duration,
+}
+
+/// Why a pod cannot be admitted as it is: the one thing that is the author's to correct.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// An annotation of ours has a value that means nothing.
+    #[error("annotation {annotation}: {value:?} is not {expected}")]
+    BadAnnotation {
+        /// The annotation's key.
+        annotation: String,
+        /// Its value.
+        value: String,
+        /// What is allowed.
+        expected: String,
+    },
+    /// An image could not be looked up, and the policy says `onUnresolved: Deny`.
+    #[error("container {container}: {reason}")]
+    Unresolved {
+        /// The container's name.
+        container: String,
+        /// Why its image's config is not known.
+        reason: Reason,
+    },
+    /// The pod is not JSON of the expected shape.
+    #[error("not a pod: {0}")]
+    NotAPod(String),
+}
+
+/// Decides what becomes of a pod.
+///
+/// # Errors
+/// [`Refusal`] when the pod's author has to correct something.
+pub fn plan(request: &Request<'_>) -> Result<Plan, Refusal> {
+    let _ = request;
+    unimplemented!()
+}
+
+/// The patch that takes an injected pod (or template) back to what it was before; empty if it was not injected.
+///
+/// # Errors
+/// What of our own mark in it cannot be understood.
+pub fn undo(pod: &Value) -> Result<Patch, UndoError> {
+    let _ = pod;
+    unimplemented!()
+}
+
+/// Why an injected pod cannot be taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// The marker annotation does not hold what this version writes there.
+    #[error("annotation {annotation} is not what this version of ashore writes there: {what}")]
+    Marker {
+        /// The annotation's key.
+        annotation: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+}

@@ -1,0 +1,5 @@
+//! `ashore`, also found as `kubectl-ashore`.
+
+fn main() -> std::process::ExitCode {
+    ashore::cli::main()
+}
