@@ -272,8 +272,8 @@ impl Sandbox {
         let mut running = Running::new(pid, pidfd, inside.is_none(), view, started, capture, ours.input, ours.terminal);
         if inside.is_none() && user_namespace {
             map_own_user(pid)?;
+            File::from(go_writer).write_all(b"!")?;
         }
-        drop(go_writer);
         executed(File::from(status))?;
         running.executed = Instant::now();
         running.view.namespace = match inside {
@@ -380,6 +380,7 @@ fn spawn_first(plan: &mut Plan, user_namespace: bool, go: &OwnedFd, mut status: 
     let pid = unsafe { sys::clone(libc::CLONE_NEWPID | libc::CLONE_NEWNS | user) }?;
     if pid == 0 {
         if user_namespace {
+            child::die_with_parent();
             child::wait_for_go(go);
         }
         let step = child::execute(plan, &argv, &env, &mut status);
