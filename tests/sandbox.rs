@@ -266,9 +266,10 @@ impl Sandbox {
             Some(other) => spawn_into(&mut plan, other, user_namespace, status_writer.as_raw_fd())?,
         };
         drop((status_writer, kept, std::mem::take(&mut self.passed)));
+        // Both work on a process that has ended, as long as nobody has reaped it, which `running` does.
         let pidfd = sys::pidfd_open(pid)?;
-        // From here on the process ends with `running`, whatever happens.
-        let view = View { namespace: PathBuf::new(), user_namespace };
+        let namespace = inside.map_or_else(|| process::namespace(pid), |other| Ok(other.view.namespace.clone()))?;
+        let view = View { namespace, user_namespace };
         let mut running = Running::new(pid, pidfd, inside.is_none(), view, started, capture, ours.input, ours.terminal);
         if inside.is_none() && user_namespace {
             map_own_user(pid)?;
@@ -276,10 +277,6 @@ impl Sandbox {
         }
         executed(File::from(status))?;
         running.executed = Instant::now();
-        running.view.namespace = match inside {
-            Some(other) => other.view.namespace.clone(),
-            None => process::namespace(pid)?,
-        };
         for (stream, fd) in ours.outputs {
             running.capture.add(stream, fd);
         }
