@@ -220,6 +220,7 @@ impl Default for Settings<'_> {
 pub type Flag = &'static str;
 
 /// What the command line asks for.
+#[allow(clippy::large_enum_variant, reason = "there is no allocator to box it with, and there is one of it")]
 pub enum Command<'a> {
     /// Run the program whose words begin at this index of the arguments.
     Run(Settings<'a>, usize),
@@ -254,6 +255,7 @@ const COMMAND_EXPECTED: &str = "ashore-init [flags] -- PROGRAM [ARG...] or ashor
 ///
 /// # Errors
 /// The first word that cannot be meant, with what is allowed in its place.
+#[inline(never)]
 pub fn parse<'a>(args: &[&'a [u8]]) -> Result<Command<'a>, Usage<'a>> {
     let mut settings = Settings::default();
     let mut next = 0;
@@ -284,16 +286,18 @@ pub fn parse<'a>(args: &[&'a [u8]]) -> Result<Command<'a>, Usage<'a>> {
             _ => {}
         }
         let at = word.iter().position(|b| *b == b'=');
-        let (name, expected) =
-            known(&word[..at.unwrap_or(word.len())]).ok_or(Usage { what: "unknown flag", flag: "", word, expected: FLAGS_EXPECTED })?;
+        let name = &word[..at.unwrap_or(word.len())];
+        let Some(flag) = VALUED.iter().find(|flag| flag.name.as_bytes() == name) else {
+            return Err(Usage { what: "unknown flag", flag: "", word, expected: FLAGS_EXPECTED });
+        };
         let value = match at {
             Some(at) => &word[at + 1..],
             None => {
                 next += 1;
-                args.get(next - 1).copied().ok_or(missing("no value for", name, expected))?
+                args.get(next - 1).copied().ok_or(missing("no value for", flag.name, flag.expected))?
             }
         };
-        set(&mut settings, name, value).ok_or(Usage { what: "bad value of", flag: name, word: value, expected })?;
+        (flag.set)(&mut settings, value).ok_or(Usage { what: "bad value of", flag: flag.name, word: value, expected: flag.expected })?;
     }
     if args.get(next).is_none_or(|program| program.is_empty()) {
         return Err(missing("no program to run", "", COMMAND_EXPECTED));
@@ -307,37 +311,32 @@ pub fn parse<'a>(args: &[&'a [u8]]) -> Result<Command<'a>, Usage<'a>> {
     Ok(Command::Run(settings, next))
 }
 
-/// The flag of this name that takes a value, and what its value may be.
-fn known(name: &[u8]) -> Option<(Flag, &'static str)> {
-    const FLAGS: [(Flag, &str); 10] = [
-        ("--strategy", Strategy::EXPECTED),
-        ("--grace", duration::EXPECTED),
-        ("--spread", duration::EXPECTED),
-        ("--linger", duration::EXPECTED),
-        ("--delay", duration::EXPECTED),
-        ("--stop-signal", STOP_SIGNALS_EXPECTED),
-        ("--rewrite", Rewrite::EXPECTED),
-        ("--exit-map", ExitMap::EXPECTED),
-        ("--report", ReportWhen::EXPECTED),
-        ("--report-file", "the path of a file"),
-    ];
-    FLAGS.iter().copied().find(|(flag, _)| flag.as_bytes() == name)
+/// A flag that takes a value: its spelling, what its value may be, and how the value is taken.
+struct Valued {
+    name: Flag,
+    expected: &'static str,
+    set: for<'a> fn(&mut Settings<'a>, &'a [u8]) -> Option<()>,
 }
 
-fn set<'a>(settings: &mut Settings<'a>, flag: Flag, value: &'a [u8]) -> Option<()> {
-    match flag {
-        "--strategy" => settings.strategy = Strategy::parse(value)?,
-        "--grace" => settings.grace = Some(duration::parse(value)?),
-        "--spread" => settings.spread = Some(duration::parse(value)?),
-        "--linger" => settings.linger = duration::parse(value)?,
-        "--delay" => settings.delay = duration::parse(value)?,
-        "--stop-signal" => settings.stop_signals.0 |= stop_signals(value)?.0,
-        "--rewrite" => settings.rewrite = Rewrite::parse(value)?,
-        "--exit-map" => settings.exit_map = ExitMap::parse(value)?,
-        "--report" => settings.report = ReportWhen::parse(value)?,
-        "--report-file" => settings.report_file = (!value.is_empty()).then_some(value)?,
-        _ => return None,
-    }
+const VALUED: [Valued; 10] = [
+    Valued { name: "--strategy", expected: Strategy::EXPECTED, set: |s, v| put(&mut s.strategy, Strategy::parse(v)) },
+    Valued { name: "--grace", expected: duration::EXPECTED, set: |s, v| put(&mut s.grace, duration::parse(v).map(Some)) },
+    Valued { name: "--spread", expected: duration::EXPECTED, set: |s, v| put(&mut s.spread, duration::parse(v).map(Some)) },
+    Valued { name: "--linger", expected: duration::EXPECTED, set: |s, v| put(&mut s.linger, duration::parse(v)) },
+    Valued { name: "--delay", expected: duration::EXPECTED, set: |s, v| put(&mut s.delay, duration::parse(v)) },
+    Valued {
+        name: "--stop-signal",
+        expected: STOP_SIGNALS_EXPECTED,
+        set: |s, v| put(&mut s.stop_signals.0, stop_signals(v).map(|more| STOP_SIGNALS.0 | more.0)),
+    },
+    Valued { name: "--rewrite", expected: Rewrite::EXPECTED, set: |s, v| put(&mut s.rewrite, Rewrite::parse(v)) },
+    Valued { name: "--exit-map", expected: ExitMap::EXPECTED, set: |s, v| put(&mut s.exit_map, ExitMap::parse(v)) },
+    Valued { name: "--report", expected: ReportWhen::EXPECTED, set: |s, v| put(&mut s.report, ReportWhen::parse(v)) },
+    Valued { name: "--report-file", expected: "the path of a file", set: |s, v| put(&mut s.report_file, (!v.is_empty()).then_some(v)) },
+];
+
+fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
+    *place = value?;
     Some(())
 }
 
