@@ -30,6 +30,7 @@ impl Signal {
     pub const KILL: Self = Self(9);
     pub const USR1: Self = Self(10);
     pub const SEGV: Self = Self(11);
+    pub const USR2: Self = Self(12);
     pub const TERM: Self = Self(15);
     pub const CHLD: Self = Self(17);
     pub const CONT: Self = Self(18);

@@ -249,6 +249,8 @@ pub struct Stop<'a> {
     sees: bool,
     look_began: Micros,
     look_ended: Micros,
+    /// The rest was asked though it could not be seen.
+    asked_blindly: bool,
     /// Looks in a row that showed nobody but the dead.
     empty_looks: u8,
     /// Main is stopped by job control.
@@ -288,6 +290,7 @@ impl<'a> Stop<'a> {
             sees: true,
             look_began: 0,
             look_ended: 0,
+            asked_blindly: false,
             empty_looks: 0,
             suspended: false,
             main_asked: None,
@@ -568,8 +571,8 @@ impl<'a> Stop<'a> {
         }
         if !self.sees {
             // Nobody can tell roots from the rest: all at once, and once only.
-            if self.place.is_ours() && self.sweep_passes == 0 {
-                self.sweep_passes = 1;
+            if self.place.is_ours() && !self.asked_blindly {
+                self.asked_blindly = true;
                 self.due.sweep = None;
                 world.act(Action::Everyone(Signal::TERM));
                 world.act(Action::Everyone(Signal::CONT));
