@@ -4,6 +4,7 @@ use super::*;
 use crate::signal::SignalSet;
 use proptest::prelude::{Just, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
+use std::time::Duration;
 
 const INT_AND_QUIT: SignalSet = SignalSet::of(&[Signal::INT, Signal::QUIT]);
 

@@ -1,6 +1,7 @@
 //! System calls: the one module that makes any. Linux on x86_64 and aarch64, without a C library.
 //!
-//! Names are the calls' own (section 2 of the manual); errors are `errno` values.
+//! Names are the calls' own (section 2 of the manual); errors are `errno` values. Every signal is blocked from the start, so no
+//! call is ever interrupted (EINTR).
 
 use crate::signal::{Signal, SignalSet};
 use crate::stop::{Arrival, Ended};
@@ -27,7 +28,6 @@ impl Errno {
     pub const PERM: Self = Self(1);
     pub const LOOP: Self = Self(40);
     const CHILD: Self = Self(10);
-    const INTR: Self = Self(4);
     const NOSYS: Self = Self(38);
 }
 
@@ -206,6 +206,7 @@ pub fn wait_signal(set: SignalSet, timeout: Option<u64>) -> Option<Arrival> {
 ///
 /// # Errors
 /// ESRCH: nobody there; EPERM: not permitted.
+#[inline(never)]
 pub fn kill(pid: i32, signal: Signal) -> Result<(), Errno> {
     syscall!(nr::KILL, pid, signal.number()).map(drop)
 }
@@ -262,14 +263,11 @@ pub fn reap(stops: bool) -> Child {
     const WNOHANG: usize = 1;
     const WUNTRACED: usize = 2;
     let mut status: u32 = 0;
-    loop {
-        match syscall!(nr::WAIT4, -1isize, &raw mut status, if stops { WNOHANG | WUNTRACED } else { WNOHANG }, 0) {
-            Ok(0) => return Child::Waiting,
-            Ok(pid) => return decode(pid as i32, status),
-            Err(Errno::CHILD) => return Child::None,
-            Err(Errno::INTR) => {}
-            Err(_) => return Child::Waiting,
-        }
+    match syscall!(nr::WAIT4, -1isize, &raw mut status, if stops { WNOHANG | WUNTRACED } else { WNOHANG }, 0) {
+        Ok(0) => Child::Waiting,
+        Ok(pid) => decode(pid as i32, status),
+        Err(Errno::CHILD) => Child::None,
+        Err(_) => Child::Waiting,
     }
 }
 
@@ -475,12 +473,7 @@ impl File {
     /// # Errors
     /// What read(2) says.
     pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        loop {
-            match syscall!(nr::READ, self.0, buffer.as_mut_ptr(), buffer.len()) {
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
-        }
+        syscall!(nr::READ, self.0, buffer.as_mut_ptr(), buffer.len())
     }
 
     /// Writes all of it.
@@ -492,7 +485,6 @@ impl File {
             match syscall!(nr::WRITE, self.0, bytes.as_ptr(), bytes.len()) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
         }
