@@ -15,6 +15,8 @@ const MODE: u32 = 0o555;
 ///
 /// It is written under another name and then renamed, so that a restart half way leaves nothing that would be run. `own_path` is
 /// what the kernel executed (AT_EXECFN), for where there is no `/proc`.
+// Not inlined: its buffers would lie on the stack for as long as main runs.
+#[inline(never)]
 pub fn copy(directory: &[u8], own_path: &CStr) -> u8 {
     let (mut target, mut temporary) = ([0; 4096], [0; 4096]);
     let (Some(target), Some(temporary)) = (join(&mut target, directory, NAME), join(&mut temporary, directory, TEMPORARY)) else {

@@ -74,6 +74,8 @@ fn print(text: &[u8]) -> u8 {
 }
 
 /// Runs the program and stays until everyone has gone.
+// Not inlined: what parsing needs on the stack is not kept while main runs.
+#[inline(never)]
 fn supervise(
     settings: &Settings<'_>,
     argv: *const *const u8,
