@@ -343,7 +343,7 @@ fn send_to_same(pid: i32, start: u64, signal: Signal) -> Result<(), sys::Errno> 
     match process {
         _ if !same => Ok(()),
         Ok(process) => sys::pidfd_send_signal(&process, signal),
-        // Before Linux 5.3: what was checked a moment ago has to do.
+        // What was checked a moment ago has to do.
         Err(error) if sys::is_missing(error) => sys::kill(pid, signal),
         Err(error) => Err(error),
     }

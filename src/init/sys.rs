@@ -238,9 +238,10 @@ pub fn pidfd_send_signal(process: &File, signal: Signal) -> Result<(), Errno> {
     syscall!(nr::PIDFD_SEND_SIGNAL, process.0, signal.number(), 0, 0).map(drop)
 }
 
-/// Whether an error means that the kernel has no such call.
+/// Whether an error means that the call is not to be had: an older kernel (ENOSYS), or a seccomp profile that is older than the
+/// call (EPERM).
 pub fn is_missing(error: Errno) -> bool {
-    error == Errno::NOSYS
+    error == Errno::NOSYS || error == Errno::PERM
 }
 
 // ---- processes
@@ -553,7 +554,10 @@ pub fn is_directory(path: &CStr) -> bool {
 
 /// Lets go of every file but the standard three, and of the working directory, so that nothing of the program's is held open.
 pub fn let_go() {
-    let _ = syscall!(nr::CLOSE_RANGE, 3, u32::MAX, 0);
+    if syscall!(nr::CLOSE_RANGE, 3, u32::MAX, 0).is_err() {
+        // Before Linux 5.9, or under a seccomp profile as old: those that there can be in practice.
+        (3..256).for_each(|file| drop(File(file)));
+    }
     let _ = syscall!(nr::CHDIR, c"/".as_ptr());
 }
 
