@@ -7,9 +7,11 @@ pub mod harness;
 mod mounts;
 pub mod paths;
 pub mod process;
+pub mod programs;
 pub mod running;
 pub mod sandbox;
 mod sys;
+pub mod under;
 pub mod watch;
 
 pub use capture::{Line, Stream};

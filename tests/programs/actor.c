@@ -1,0 +1,182 @@
+// A process that does what its words say, and says on standard output what happens to it. Each line is written at once.
+//
+//   actor NAME [WORD...] [( NAME [WORD...] )...]
+//
+// Words:
+//   on=SIG:say         say it
+//   on=SIG:exit=CODE   say it and exit
+//   on=SIG:finish=MS   say it, work for so long, say "done", exit 0
+//   on=SIG:helper=MS   say it, run a helper that works for so long, say what became of it, exit 0
+//   on=SIG:respawn=N   say it, leave a successor that does the same with N-1 (with 0 it ignores the signal), exit 0
+//   ignore=SIG         ignore it
+//   block=SIG          block it
+//   quit=MS:CODE       exit by itself after so long
+//   crash=SIG          end by this signal when everything is ready
+//   childless=CODE     exit when all children have gone
+//   leave              exit 0 when everything is ready, which hands the children up
+//   session            lead a session of its own
+//   daemon             have a parent that exits at once, which hands it up
+//   stop               stop itself (SIGSTOP) when ready
+//   close              close standard output when ready
+// Parentheses hold children, which are forked.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static char name[64];
+static struct { char act[16]; long arg; } reactions[65];
+
+static const char *const names[] = {"0", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"};
+
+static int signal_of(const char *text) {
+    for (int i = 1; i < 32; i++)
+        if (strcmp(names[i], text) == 0) return i;
+    if (strncmp(text, "RTMIN+", 6) == 0) return SIGRTMIN + atoi(text + 6);
+    return atoi(text);
+}
+
+static void say(const char *what, const char *detail, int number) {
+    char line[256];
+    int length = snprintf(line, sizeof line, number < 0 ? "%s %s%s\n" : "%s %s%s %d\n", name, what, detail, number);
+    if (write(1, line, length) < 0) _exit(98);
+}
+
+static void work(long ms) {
+    struct timespec left = {ms / 1000, ms % 1000 * 1000000};
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {}
+}
+
+// What a parent has set up for itself is not its child's.
+static void start_afresh(void) {
+    for (int i = 1; i < 65; i++) (void)!sigaction(i, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void react(int signal, siginfo_t *info, void *context) {
+    (void)context;
+    int before = errno;
+    char got[64];
+    if (signal < 32) snprintf(got, sizeof got, "got %s from", names[signal]);
+    else snprintf(got, sizeof got, "got RTMIN+%d from", signal - SIGRTMIN);
+    say(got, "", info->si_pid);
+    const char *act = reactions[signal].act;
+    long arg = reactions[signal].arg;
+    if (strcmp(act, "exit") == 0) _exit(arg);
+    if (strcmp(act, "finish") == 0) {
+        work(arg);
+        say("done", "", -1);
+        _exit(0);
+    }
+    if (strcmp(act, "helper") == 0) {
+        // Blocked while the helper gets its own name and default actions, so that it does not react in our place.
+        sigset_t all, old;
+        sigfillset(&all);
+        sigprocmask(SIG_BLOCK, &all, &old);
+        pid_t helper = fork();
+        if (helper == 0) {
+            start_afresh();
+            strcat(name, "-helper");
+            prctl(PR_SET_NAME, name);
+            say("ready", "", -1);
+            work(arg);
+            say("done", "", -1);
+            _exit(0);
+        }
+        sigprocmask(SIG_SETMASK, &old, NULL);
+        int status = 0;
+        while (waitpid(helper, &status, 0) < 0 && errno == EINTR) {}
+        if (WIFSIGNALED(status)) say("lost its helper to", "", WTERMSIG(status));
+        else say("done", "", -1);
+        _exit(0);
+    }
+    if (strcmp(act, "respawn") == 0) {
+        if (fork() != 0) _exit(0);
+        reactions[signal].arg = arg - 1;
+        if (arg <= 1) sigaction(signal, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+        say("is born again", "", -1);
+    }
+    errno = before;
+}
+
+// Plays the words up to the closing parenthesis or the end; does not return.
+__attribute__((noreturn)) static void play(char **words, char **end) {
+    snprintf(name, sizeof name, "%.40s", *words++);
+    prctl(PR_SET_NAME, name);
+    int stops = 0, leaves = 0, closes = 0, crash = 0;
+    long quit = -1, quit_code = 0, childless = -1;
+    for (int i = 0; i < 65; i++) reactions[i].act[0] = 0;
+    while (words < end) {
+        char *word = *words++;
+        if (strcmp(word, "(") == 0) {
+            char **inner = words;
+            for (int depth = 1; words < end && depth > 0; words++)
+                depth += strcmp(*words, "(") == 0 ? 1 : strcmp(*words, ")") == 0 ? -1 : 0;
+            if (fork() == 0) {
+                start_afresh();
+                play(inner, words - 1);
+            }
+        } else if (strncmp(word, "on=", 3) == 0) {
+            char *colon = strchr(word, ':');
+            *colon = 0;
+            int signal = signal_of(word + 3);
+            sscanf(colon + 1, "%15[a-z]=%ld", reactions[signal].act, &reactions[signal].arg);
+            *colon = ':';
+            sigaction(signal, &(struct sigaction){.sa_sigaction = react, .sa_flags = SA_SIGINFO | SA_RESTART}, NULL);
+        } else if (strncmp(word, "ignore=", 7) == 0) {
+            sigaction(signal_of(word + 7), &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+        } else if (strncmp(word, "block=", 6) == 0) {
+            sigset_t set;
+            sigemptyset(&set);
+            sigaddset(&set, signal_of(word + 6));
+            sigprocmask(SIG_BLOCK, &set, NULL);
+        } else if (strncmp(word, "quit=", 5) == 0) {
+            sscanf(word + 5, "%ld:%ld", &quit, &quit_code);
+        } else if (strncmp(word, "crash=", 6) == 0) {
+            crash = signal_of(word + 6);
+        } else if (strncmp(word, "childless=", 10) == 0) {
+            childless = atol(word + 10);
+        } else if (strcmp(word, "leave") == 0) {
+            leaves = 1;
+        } else if (strcmp(word, "session") == 0) {
+            setsid();
+        } else if (strcmp(word, "daemon") == 0) {
+            pid_t parent = getpid();
+            if (fork() != 0) _exit(0);
+            while (getppid() == parent) work(1);
+        } else if (strcmp(word, "stop") == 0) {
+            stops = 1;
+        } else if (strcmp(word, "close") == 0) {
+            closes = 1;
+        } else {
+            fprintf(stderr, "actor: unknown word %s\n", word);
+            _exit(97);
+        }
+    }
+    say("ready", "", getpid());
+    if (closes) close(1);
+    if (stops) raise(SIGSTOP);
+    if (crash) raise(crash);
+    if (leaves) _exit(0);
+    if (quit >= 0) {
+        work(quit);
+        _exit(quit_code);
+    }
+    while (childless >= 0)
+        if (wait(NULL) < 0 && errno == ECHILD) _exit(childless);
+    for (;;) pause();
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return 97;
+    play(argv + 1, argv + argc);
+}
