@@ -1,0 +1,117 @@
+//! A container without Kubernetes: the init is the process of a runc bundle, as `docker run` and an ENTRYPOINT line make it.
+
+use crate::support::Folder;
+use ashore_tests::harness::need_root;
+use ashore_tests::programs::program;
+use ashore_tests::under::SOON;
+use ashore_tests::{Outcome, Skip, paths};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+/// A container that is running. Deleted when this is dropped.
+struct Container {
+    runc: PathBuf,
+    folder: Folder,
+    process: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Container {
+    const NAME: &'static str = "test";
+
+    /// Makes a bundle from nothing but the init and the actor, both static, and runs it.
+    fn start(flags: &str, words: &str) -> Result<Self, Skip> {
+        let runc = paths::need("runc", "runc")?;
+        need_root("runc")?;
+        let folder = Folder::new();
+        let root = folder.path().join("rootfs");
+        for dir in ["proc", "dev", "sys"] {
+            std::fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        std::fs::copy(paths::init(), root.join("ashore-init")).unwrap();
+        std::fs::copy(program("actor"), root.join("actor")).unwrap();
+        let spec = Command::new(&runc).arg("spec").arg("--bundle").arg(folder.path()).status().unwrap();
+        assert!(spec.success());
+        let config = folder.path().join("config.json");
+        let mut value: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+        let args: Vec<_> =
+            ["/ashore-init"].into_iter().chain(flags.split_whitespace()).chain(["--", "/actor"]).chain(words.split_whitespace()).collect();
+        value["process"]["terminal"] = json!(false);
+        value["process"]["args"] = json!(args);
+        value["linux"]["cgroupsPath"] = json!(format!("/ashore-test-{}", folder.path().file_name().unwrap().to_str().unwrap()));
+        std::fs::write(&config, value.to_string()).unwrap();
+        let mut process = Command::new(&runc)
+            .arg("--root")
+            .arg(folder.path().join("state"))
+            .args(["run", "--bundle"])
+            .arg(folder.path())
+            .arg(Self::NAME)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let (out, err): (Box<dyn Read + Send>, Box<dyn Read + Send>) =
+            (Box::new(process.stdout.take().unwrap()), Box::new(process.stderr.take().unwrap()));
+        for stream in [out, err] {
+            let sender = sender.clone();
+            std::thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        }
+        Ok(Self { runc, folder, process, lines })
+    }
+
+    fn runc(&self, words: &[&str]) -> bool {
+        let state = self.folder.path().join("state");
+        Command::new(&self.runc).arg("--root").arg(state).args(words).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    /// Waits for lines with these texts, in this order.
+    fn lines_come(&mut self, texts: &[&str]) {
+        let mut seen = Vec::new();
+        for text in texts {
+            loop {
+                match self.lines.recv_timeout(SOON) {
+                    Ok(line) => seen.push(line),
+                    Err(error) => panic!("{error}: no line with {text:?} after {seen:?}"),
+                }
+                if seen.last().unwrap().contains(text) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        self.runc(&["delete", "--force", Self::NAME]);
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub(crate) fn runc_kill_stops_everybody() -> Outcome {
+    let mut container = Container::start("--grace 1h", "main on=TERM:finish=100 ( kid on=TERM:finish=300 )")?;
+    container.lines_come(&["kid ready"]);
+    assert!(container.runc(&["kill", Container::NAME, "TERM"]));
+    container.lines_come(&["main done", "kid got TERM", "kid done"]);
+    assert_eq!(container.process.wait().unwrap().code(), Some(0));
+    Ok(())
+}
+
+pub(crate) fn runc_passes_codes_on() -> Outcome {
+    let mut container = Container::start("", "main quit=0:42")?;
+    assert_eq!(container.process.wait().unwrap().code(), Some(42));
+    drop(container);
+    let mut container = Container::start("", "main on=HUP:say on=TERM:exit=9")?;
+    container.lines_come(&["main ready"]);
+    assert!(container.runc(&["kill", Container::NAME, "HUP"]));
+    container.lines_come(&["main got HUP"]);
+    assert!(container.runc(&["kill", Container::NAME, "TERM"]));
+    assert_eq!(container.process.wait().unwrap().code(), Some(9));
+    Ok(())
+}

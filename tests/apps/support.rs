@@ -1,0 +1,119 @@
+//! A folder for each test, a backend that answers when it is told to, and the stop that all of them want to see.
+
+use ashore_tests::under::SOON;
+use ashore_tests::{Ended, Running, Watch};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+/// A folder that everybody may use, gone afterwards.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Short: the path of a socket has at most 107 bytes.
+        let path = PathBuf::from(format!("/tmp/ashore-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        std::fs::create_dir(&path).unwrap();
+        open_to_all(&path);
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file in it; `{dir}` in the text becomes its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text.replace("{dir}", self.0.to_str().unwrap())).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn open_to_all(path: &Path) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
+}
+
+/// A request that is under way until the test says that it may be answered.
+pub(crate) struct SlowRequest {
+    answer: mpsc::Sender<()>,
+    client: JoinHandle<String>,
+}
+
+impl SlowRequest {
+    /// Sends `GET /slow` to the server behind `connect`, which passes it on to a backend at the socket `back` in the folder;
+    /// returns when it has arrived there.
+    pub(crate) fn start<S: Read + Write + Send + 'static>(back: &UnixListener, connect: impl FnOnce() -> S) -> Self {
+        let (answer, may_answer) = mpsc::channel();
+        let (arrived, has_arrived) = mpsc::channel();
+        let back = back.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = back.accept().unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap();
+            arrived.send(length).unwrap();
+            let _ = may_answer.recv();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nanswered");
+        });
+        let mut stream = connect();
+        let client = std::thread::spawn(move || {
+            stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            let mut response = Vec::new();
+            let _ = stream.read_to_end(&mut response);
+            String::from_utf8_lossy(&response).into_owned()
+        });
+        assert!(has_arrived.recv_timeout(SOON).unwrap() > 0);
+        Self { answer, client }
+    }
+
+    /// Lets the backend answer and checks that the client gets that.
+    pub(crate) fn finish(self) {
+        self.answer.send(()).unwrap();
+        let response = self.client.join().unwrap();
+        assert!(response.starts_with("HTTP/1.1 200") && response.contains("answered"), "the request was cut off: {response:?}");
+    }
+}
+
+pub(crate) fn backend(folder: &Folder) -> UnixListener {
+    let path = folder.path().join("back");
+    let listener = UnixListener::bind(&path).unwrap();
+    open_to_all(&path);
+    listener
+}
+
+/// Connects as soon as somebody listens.
+pub(crate) fn connect(run: &Running, socket: &Path) -> UnixStream {
+    let what = format!("{} answers", socket.display());
+    ashore_tests::harness::eventually(&what, SOON, || {
+        assert!(run.itself().is_ok_and(|init| init.state != 'Z'), "it has ended:\n{}", run.output());
+        UnixStream::connect(socket).ok()
+    })
+}
+
+/// Sends the stop signal, does what is to be done meanwhile, and waits for the end; nobody may have been killed.
+pub(crate) fn stop(run: &Running, signal: i32, meanwhile: impl FnOnce()) -> Ended {
+    let watch = Watch::new().unwrap();
+    for process in run.processes().iter().filter(|process| process.inner != 1) {
+        // One that has gone just now is not of interest.
+        let _ = watch.add(process.pid);
+    }
+    run.signal(signal).unwrap();
+    meanwhile();
+    let ended = run.end();
+    for exit in watch.wait_for_all(SOON).unwrap() {
+        assert_ne!(exit.signal(), Some(libc::SIGKILL), "{exit:?}:\n{}", run.output());
+    }
+    assert!(!run.said("ashore: "), "somebody was killed:\n{}", run.output());
+    ended
+}

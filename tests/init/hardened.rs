@@ -1,0 +1,173 @@
+//! In the narrowest of containers: no user, no capability, nothing to write to, nothing to read from; and `copy`.
+#![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
+
+use ashore_tests::harness::{is_root, need_root};
+use ashore_tests::programs::program;
+use ashore_tests::under::{actors_under_init, under_init};
+use ashore_tests::{Outcome, Proc, Sandbox, paths};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+ashore_tests::tests![
+    as_nobody_with_nothing,
+    closed_standard_descriptors,
+    nobody_reads_what_it_writes,
+    few_descriptors_and_processes,
+    copies_itself,
+    copies_itself_without_proc,
+    a_copy_replaces_what_is_there,
+    a_copy_survives_a_restart_half_way,
+    a_copy_that_cannot_be_made_is_said,
+];
+
+/// A folder that everybody may enter, gone afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ashore-hardened-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn names(&self) -> Vec<String> {
+        std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn as_nobody_with_nothing() -> Outcome {
+    need_root("to become nobody")?;
+    let folder = Folder::new();
+    let actor = folder.0.join("actor");
+    std::fs::copy(program("actor"), &actor).unwrap();
+    assert_eq!(Sandbox::new([paths::init()]).args(["copy"]).args([&folder.0]).spawn().unwrap().end().code(), Some(0));
+    for proc in [Proc::Fresh, Proc::None] {
+        let words = "main on=TERM:exit=3 ( kid on=TERM:finish=200 ) ( far daemon session on=TERM:finish=100 )";
+        let mut sandbox = Sandbox::new([folder.0.join("ashore-init")]).args(["--grace", "20", "--"]).args([&actor]).args(words.split(' '));
+        for capability in 0..40 {
+            sandbox = sandbox.drop_capability(capability);
+        }
+        let run = sandbox.user(65534, 65534).no_new_privs().read_only().proc(proc).spawn().unwrap();
+        run.ready(&["main", "kid", "far"]);
+        assert_eq!(run.stop(libc::SIGTERM).code(), Some(3));
+        run.in_order(&["main got TERM", "kid got TERM", "kid done"]);
+        run.line("far done");
+    }
+    Ok(())
+}
+
+fn closed_standard_descriptors() -> Outcome {
+    let actor = program("actor");
+    for closed in [&[0][..], &[1], &[2], &[0, 1], &[0, 1, 2]] {
+        let sandbox =
+            under_init("--grace 1 --verbose", [actor.as_os_str()]).args(["main", "on=TERM:exit=5", "(", "deaf", "ignore=TERM", ")"]);
+        let run = closed.iter().fold(sandbox, |sandbox, number| sandbox.close(*number)).spawn().unwrap();
+        if closed.contains(&1) {
+            // It dies of having nowhere to say that it is ready (code 98), which is its way to be ready.
+            assert_eq!(run.end().code(), Some(98), "{closed:?}");
+        } else {
+            run.ready(&["main", "deaf"]);
+            assert_eq!(run.stop(libc::SIGTERM).code(), Some(5), "{closed:?}");
+        }
+    }
+    // Nothing to run and nowhere to say so.
+    let run = Sandbox::new([paths::init()]).args(["--", "no-such-program"]).close(0).close(1).close(2).spawn().unwrap();
+    assert_eq!(run.end().code(), Some(127));
+    Ok(())
+}
+
+fn nobody_reads_what_it_writes() -> Outcome {
+    // Standard error is a pipe whose reader has gone: SIGPIPE must not be the end of the init.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run =
+        actors_under_init("--grace 1 --verbose", "main on=HUP:say on=TERM:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
+    run.ready(&["main", "deaf"]);
+    run.signal(libc::SIGUSR1).unwrap();
+    run.signal(libc::SIGHUP).unwrap();
+    run.line("main got HUP");
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(5));
+    Ok(())
+}
+
+fn few_descriptors_and_processes() -> Outcome {
+    // Main has used up what there is; the init needs none to stop everybody, only to know their order.
+    let run =
+        actors_under_init("--grace 20", "main on=TERM:exit=5 ( kid on=TERM:finish=100 )").limit(libc::RLIMIT_NOFILE, 3).spawn().unwrap();
+    run.ready(&["main", "kid"]);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(5));
+    run.line("kid done");
+    Ok(())
+}
+
+fn copy_to(folder: &std::path::Path, proc: Proc) -> (Option<i32>, String) {
+    let run = Sandbox::new([paths::init()]).args(["copy"]).args([folder]).proc(proc).spawn().unwrap();
+    (run.end().code(), run.output())
+}
+
+fn check(folder: &Folder) {
+    let copy = folder.0.join("ashore-init");
+    assert_eq!(folder.names(), ["ashore-init"]);
+    assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o7777, 0o555);
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(paths::init()).unwrap());
+    let run = Sandbox::new([&copy]).args(["--", "sh", "-c", "exit 6"]).spawn().unwrap();
+    assert_eq!(run.end().code(), Some(6));
+}
+
+fn copies_itself() -> Outcome {
+    let folder = Folder::new();
+    assert_eq!(copy_to(&folder.0, Proc::Fresh), (Some(0), String::new()));
+    check(&folder);
+    Ok(())
+}
+
+fn copies_itself_without_proc() -> Outcome {
+    let folder = Folder::new();
+    assert_eq!(copy_to(&folder.0, Proc::None), (Some(0), String::new()));
+    check(&folder);
+    Ok(())
+}
+
+fn a_copy_replaces_what_is_there() -> Outcome {
+    let folder = Folder::new();
+    copy_to(&folder.0, Proc::Fresh);
+    // The old one is running: a file that is written in place would be "text file busy".
+    let run = Sandbox::new([folder.0.join("ashore-init")]).args(["--grace", "20", "--", "sleep", "1000"]).spawn().unwrap();
+    assert_eq!(copy_to(&folder.0, Proc::Fresh), (Some(0), String::new()));
+    check(&folder);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(143));
+    Ok(())
+}
+
+fn a_copy_survives_a_restart_half_way() -> Outcome {
+    let folder = Folder::new();
+    std::fs::write(folder.0.join(".ashore-init.new"), "half").unwrap();
+    std::fs::set_permissions(folder.0.join(".ashore-init.new"), PermissionsExt::from_mode(0o400)).unwrap();
+    assert_eq!(copy_to(&folder.0, Proc::Fresh), (Some(0), String::new()));
+    check(&folder);
+    Ok(())
+}
+
+fn a_copy_that_cannot_be_made_is_said() -> Outcome {
+    for folder in ["/no/such/folder", "/etc/passwd", "/proc"] {
+        let (code, said) = copy_to(folder.as_ref(), Proc::Fresh);
+        assert!(code == Some(1) && said.contains(folder) && said.lines().count() == 1, "{folder}: {code:?} {said}");
+    }
+    if is_root() {
+        let folder = Folder::new();
+        let run = Sandbox::new([paths::init()]).args(["copy"]).args([&folder.0]).read_only().spawn().unwrap();
+        assert_eq!(run.end().code(), Some(1));
+        assert!(run.said("Read-only") || run.said("read-only"), "{}", run.output());
+        assert!(folder.names().is_empty());
+    }
+    Ok(())
+}
