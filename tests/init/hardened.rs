@@ -13,7 +13,10 @@ ashore_tests::tests![
     as_nobody_with_nothing,
     closed_standard_descriptors,
     nobody_reads_what_it_writes,
-    few_descriptors_and_processes,
+    nobody_reads_and_the_pipe_is_full,
+    few_descriptors,
+    childrens_ends_ignored_by_whoever_started_us,
+    everything_blocked_by_whoever_started_us,
     copies_itself,
     copies_itself_without_proc,
     a_copy_replaces_what_is_there,
@@ -99,7 +102,41 @@ fn nobody_reads_what_it_writes() -> Outcome {
     Ok(())
 }
 
-fn few_descriptors_and_processes() -> Outcome {
+fn nobody_reads_and_the_pipe_is_full() -> Outcome {
+    // A log collector that hangs: the report cannot be written, and must not keep the container from ending in time.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // SAFETY: a number.
+    let size = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&writer), libc::F_GETPIPE_SZ) };
+    std::io::Write::write_all(&mut writer, &vec![b'x'; size as usize]).unwrap();
+    let run = actors_under_init("--grace 1", "main on=TERM:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
+    run.ready(&["main", "deaf"]);
+    let ended = run.stop(libc::SIGTERM);
+    drop(reader);
+    assert_eq!(ended.code(), Some(5));
+    Ok(())
+}
+
+fn childrens_ends_ignored_by_whoever_started_us() -> Outcome {
+    let sandbox = actors_under_init("--grace 20", "main on=TERM:exit=5 ( kid on=TERM:finish=100 )").ignored(&[libc::SIGCHLD]);
+    let run = sandbox.spawn().unwrap();
+    run.ready(&["main", "kid"]);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(5));
+    run.line("kid done");
+    Ok(())
+}
+
+fn everything_blocked_by_whoever_started_us() -> Outcome {
+    let all: Vec<_> = (1..=64).collect();
+    let run = actors_under_init("--grace 20", "main quit=50:7").blocked(&all).spawn().unwrap();
+    assert_eq!(run.end().code(), Some(7));
+    // Main blocks what would end it, as it was told to; the deadline is the end.
+    let run = actors_under_init("--grace 1", "main").blocked(&all).spawn().unwrap();
+    run.ready(&["main"]);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(137));
+    Ok(())
+}
+
+fn few_descriptors() -> Outcome {
     // Main has used up what there is; the init needs none to stop everybody, only to know their order.
     let run =
         actors_under_init("--grace 20", "main on=TERM:exit=5 ( kid on=TERM:finish=100 )").limit(libc::RLIMIT_NOFILE, 3).spawn().unwrap();

@@ -17,7 +17,6 @@ ashore_tests::tests![
     under_an_interactive_shell_it_is_a_job,
     in_a_pipeline_of_an_interactive_shell,
     a_stop_under_a_terminal,
-    a_closed_terminal,
 ];
 
 fn facts(sandbox: Sandbox) -> (String, String) {
@@ -157,13 +156,5 @@ fn a_stop_under_a_terminal() -> Outcome {
     run.line("kid ready");
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     run.in_order(&["main got TERM", "kid got TERM", "kid done"]);
-    Ok(())
-}
-
-fn a_closed_terminal() -> Outcome {
-    // The terminal hangs up: the kernel tells the session's leader (the init) and the foreground group (main).
-    let run = start(actors_under_init("--grace 20", "main on=HUP:exit=8"), "main ready");
-    run.signal(libc::SIGHUP).unwrap();
-    assert_eq!(run.end().code(), Some(8));
     Ok(())
 }

@@ -6,6 +6,7 @@
 //   on=SIG:say         say it
 //   on=SIG:exit=CODE   say it and exit
 //   on=SIG:finish=MS   say it, work for so long, say "done", exit 0
+//   on=SIG:stop        say it and stop itself (SIGSTOP)
 //   on=SIG:helper=MS   say it, run a helper that works for so long, say what became of it, exit 0
 //   on=SIG:respawn=N   say it, leave a successor that does the same with N-1 (with 0 it ignores the signal), exit 0
 //   ignore=SIG         ignore it
@@ -72,6 +73,7 @@ static void react(int signal, siginfo_t *info, void *context) {
     const char *act = reactions[signal].act;
     long arg = reactions[signal].arg;
     if (strcmp(act, "exit") == 0) _exit(arg);
+    if (strcmp(act, "stop") == 0) raise(SIGSTOP);
     if (strcmp(act, "finish") == 0) {
         work(arg);
         say("done", "", -1);
