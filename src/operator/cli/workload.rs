@@ -1,0 +1,107 @@
+//! The pods in a document, and what is wrong with them before anything is decided.
+
+use super::documents::Document;
+use super::edit::line_of;
+use super::problem::Problem;
+use super::sources::Source;
+use ashore_inject::walk::{PodRef, pods};
+use ashore_inject::{Refusal, unknown_annotations};
+use serde_json::Value;
+
+/// What all annotations of ours begin with.
+const PREFIX: &str = "ashore.dev/";
+
+/// A document and the file that it is in.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The file.
+    pub source: &'a Source,
+    /// The document.
+    pub document: &'a Document,
+}
+
+impl Place<'_> {
+    /// A problem with what this JSON Pointer of the document points at.
+    pub fn problem(&self, pointer: &str, what: impl Into<String>) -> Problem {
+        let text = &self.source.text[self.document.range.clone()];
+        let line = line_of(text, pointer).map(|line| self.document.first_line + line - 1);
+        self.document.problem(self.source, line, what)
+    }
+}
+
+/// What a document is to us.
+pub enum Content<'a> {
+    /// It has pods or pod templates.
+    Workload(Vec<PodRef<'a>>),
+    /// It has none: a Service, or in a folder a file that is nothing of Kubernetes'.
+    Other,
+}
+
+/// The pods of a document.
+///
+/// # Errors
+/// A document that is no Kubernetes object, unless it was only found in a folder; a workload without a template.
+pub fn content<'a>(place: Place<'_>, value: &'a Value) -> Result<Content<'a>, Problem> {
+    match pods(value) {
+        Ok(pods) if pods.is_empty() => Ok(Content::Other),
+        Ok(pods) => Ok(Content::Workload(pods)),
+        // Folders hold values files, kustomizations and the like.
+        Err(_) if place.source.found && !["apiVersion", "kind"].iter().all(|field| value.get(field).is_some_and(Value::is_string)) => {
+            Ok(Content::Other)
+        }
+        Err(error) => {
+            let pointer: String = error.field.split(['.', '[']).map(|step| format!("/{}", step.trim_end_matches(']'))).collect();
+            Err(place.problem(&pointer, error.to_string()))
+        }
+    }
+}
+
+/// What people call it: `Deployment shop/web`.
+pub fn title(pod: &PodRef<'_>) -> String {
+    let name = if pod.name.is_empty() { "without a name" } else { pod.name };
+    match pod.namespace {
+        Some(namespace) => format!("{} {namespace}/{name}", pod.kind),
+        None => format!("{} {name}", pod.kind),
+    }
+}
+
+/// The annotations of ours in a pod that mean nothing.
+pub fn unknown(place: Place<'_>, pod: &PodRef<'_>) -> Vec<Problem> {
+    let problem = |unknown: &ashore_inject::UnknownAnnotation| {
+        place.problem(&annotation(&pod.pointer, &unknown.key), format!("{}: {unknown}", title(pod)))
+    };
+    unknown_annotations(pod.pod).iter().map(problem).collect()
+}
+
+/// A warning for each annotation of ours that was put on a workload, where it says nothing to the pods made from it.
+pub fn misplaced(value: &Value, pod: &PodRef<'_>) -> Vec<String> {
+    let object = ["/spec/jobTemplate/spec/template", "/spec/template", "/template"].iter().find_map(|end| pod.pointer.strip_suffix(end));
+    let Some(annotations) = object.and_then(|at| value.pointer(&format!("{at}/metadata/annotations"))).and_then(Value::as_object) else {
+        return Vec::new();
+    };
+    let ours = annotations.keys().filter(|key| key.starts_with(PREFIX));
+    ours.map(|key| format!("annotation {key} is on the {}, not in its template's metadata, so it has no effect", pod.kind)).collect()
+}
+
+/// Where a refused pod has to be corrected.
+pub fn refused(place: Place<'_>, pod: &PodRef<'_>, refusal: &Refusal) -> Problem {
+    let pointer = match refusal {
+        Refusal::BadAnnotation { annotation: key, .. } => annotation(&pod.pointer, key),
+        Refusal::Unresolved { container, .. } => container_at(pod, container).unwrap_or_else(|| pod.pointer.clone()),
+        Refusal::NotAPod(_) => format!("{}/spec", pod.pointer),
+    };
+    place.problem(&pointer, format!("{}: {refusal}", title(pod)))
+}
+
+fn annotation(pod: &str, key: &str) -> String {
+    format!("{pod}/metadata/annotations/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The JSON Pointer of the container with this name.
+fn container_at(pod: &PodRef<'_>, name: &str) -> Option<String> {
+    ["initContainers", "containers", "ephemeralContainers"].iter().find_map(|list| {
+        let containers = pod.pod.get("spec")?.get(list)?.as_array()?;
+        let at = containers.iter().position(|c| c.get("name").is_some_and(|n| n == name))?;
+        Some(format!("{}/spec/{list}/{at}", pod.pointer))
+    })
+}
