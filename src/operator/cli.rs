@@ -128,7 +128,7 @@ struct How {
     #[arg(long, value_name = "FILE")]
     images: Vec<String>,
     /// The image that brings the init into the pod [default: the policy's]
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     init_image: Option<String>,
 }
 
@@ -142,7 +142,7 @@ enum Explanation {
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
-  1  an input is wrong or was refused: each problem is named on standard error, and nothing was written
+  1  an input is wrong or refused: each problem is named, and nothing is written
   2  the command line is wrong";
 
 const EXAMPLES: &str = "Examples:
@@ -154,7 +154,7 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes:
   0  done
-  1  an input is wrong or was refused: each problem is named on standard error, and nothing was written
+  1  an input is wrong or refused: each problem is named, and nothing is written
   2  the command line is wrong";
 
 const INJECT_HELP: &str = "Images: a container without a command runs what its image says. List the images with --images:

@@ -13,7 +13,7 @@ const MOST_DOCUMENTS: usize = 100_000;
 
 /// What a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// YAML, one or several documents.
     Yaml,
     /// JSON, one document or several, one behind the other.
@@ -22,7 +22,7 @@ pub enum Format {
 
 impl Format {
     /// What this file is written in. A text in braces may be either; it is JSON unless only YAML can read it.
-    pub fn of(source: &Source) -> Self {
+    pub(crate) fn of(source: &Source) -> Self {
         let text = &source.text;
         let is_json = source.path.as_ref().and_then(|p| p.extension()).is_some_and(|e| e == "json");
         let in_brackets = text.trim_start().starts_with(['{', '[']);
@@ -34,7 +34,7 @@ impl Format {
 
 /// One document of a file, or a stretch between documents.
 #[derive(Debug)]
-pub struct Document {
+pub(crate) struct Document {
     /// Where it is in the file's text. These ranges follow one another without a gap.
     pub range: Range<usize>,
     /// Its number, from 1; 0 if it holds nothing.
@@ -49,7 +49,7 @@ pub struct Document {
 
 impl Document {
     /// A problem in this document, at this line of the file.
-    pub fn problem(&self, source: &Source, line: Option<usize>, what: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, source: &Source, line: Option<usize>, what: impl Into<String>) -> Problem {
         let place = Place {
             file: source.name.clone(),
             line: line.or(Some(self.line)),
@@ -62,7 +62,7 @@ impl Document {
 
 /// Reads the documents of a file one by one; a broken one is handed on with what is wrong, and those behind it are read all the
 /// same where their beginnings can be told (in YAML).
-pub fn read(source: &Source, format: Format, mut each: impl FnMut(Document)) {
+pub(crate) fn read(source: &Source, format: Format, mut each: impl FnMut(Document)) {
     let (mut number, mut line) = (0, 1);
     let mut hand_on = |range: Range<usize>, content: Result<Option<Value>, Problem>| {
         let text = &source.text[range.clone()];

@@ -10,28 +10,28 @@ use std::ops::Range;
 
 /// A document's text after a change.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Edited {
+pub(crate) struct Edited {
     /// The text.
     pub text: String,
-    /// Whether it was written anew as a whole, so that its comments are gone.
-    pub anew: bool,
+    /// Whether comments or anchors may be gone, since more than the lines that change was written anew.
+    pub lossy: bool,
 }
 
 /// The text of a document that reads as `old`, changed so that it reads as `new`.
 ///
 /// # Errors
 /// What the emitter says; no JSON value is known to make it.
-pub fn edit(text: &str, old: &Value, new: &Value) -> Result<Edited, String> {
-    if let Some(text) = in_place(text, old, new)
-        && yaml::parse(&text).is_ok_and(|read| read.as_ref() == Some(new))
+pub(crate) fn edit(text: &str, old: &Value, new: &Value) -> Result<Edited, String> {
+    if let Some(edited) = in_place(text, old, new)
+        && yaml::parse(&edited.text).is_ok_and(|read| read.as_ref() == Some(new))
     {
-        return Ok(Edited { text, anew: false });
+        return Ok(edited);
     }
-    anew(text, new).map(|text| Edited { text, anew: true })
+    anew(text, new).map(|new| Edited { text: new, lossy: has_more_than_values(text) })
 }
 
 /// The line of what this JSON Pointer points at, from 1, or of the nearest thing above it that the text has.
-pub fn line_of(text: &str, pointer: &str) -> Option<usize> {
+pub(crate) fn line_of(text: &str, pointer: &str) -> Option<usize> {
     let (mut node, mut at) = (&tree(text)?.0, None);
     for step in pointer.split('/').skip(1) {
         let step = step.replace("~1", "/").replace("~0", "~");
@@ -146,10 +146,16 @@ impl<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Builder<'a, I
 
     /// Learns the document's indentation from what it does first.
     fn learn(&mut self, parent: usize, child: &Node) {
-        let (parent, column) = (column(self.text, parent), column(self.text, child.start));
-        match child.body {
-            Body::Map(StructureStyle::Block, _) if column > parent => _ = self.step.get_or_insert(column - parent),
-            Body::List(StructureStyle::Block, _) => _ = self.compact.get_or_insert(column <= parent),
+        let (parent, column) = (column(self.text, parent), |at| column(self.text, at));
+        match &child.body {
+            Body::Map(StructureStyle::Block, _) if column(child.start) > parent => {
+                self.step.get_or_insert(column(child.start) - parent);
+            }
+            Body::List(StructureStyle::Block, items) => {
+                if let Some(dash) = items.first().and_then(|item| dash(self.text, item)) {
+                    self.compact.get_or_insert(column(dash) <= parent);
+                }
+            }
             _ => {}
         }
     }
@@ -164,6 +170,16 @@ fn next_line(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1)
 }
 
+/// Where the dash of a list's item is: before it, and before its anchor and tag.
+fn dash(text: &str, item: &Node) -> Option<usize> {
+    let mut before = text[..item.start].trim_end();
+    while !before.ends_with('-') {
+        let word = before.rfind(char::is_whitespace).map_or(0, |space| space + 1);
+        before = before[word..].starts_with(['&', '!']).then(|| before[..word].trim_end())?;
+    }
+    Some(before.len() - 1)
+}
+
 fn column(text: &str, at: usize) -> usize {
     at - line_start(text, at)
 }
@@ -174,11 +190,17 @@ struct Editor<'a> {
     text: &'a str,
     style: Style,
     edits: Vec<(Range<usize>, String)>,
+    lossy: bool,
 }
 
-fn in_place(text: &str, old: &Value, new: &Value) -> Option<String> {
+/// Whether comments, anchors or aliases are in this text (or what looks like them).
+fn has_more_than_values(text: &str) -> bool {
+    text.split_whitespace().any(|word| word.starts_with(['#', '&', '*']))
+}
+
+fn in_place(text: &str, old: &Value, new: &Value) -> Option<Edited> {
     let (root, style) = tree(text)?;
-    let mut editor = Editor { text, style, edits: Vec::new() };
+    let mut editor = Editor { text, style, edits: Vec::new(), lossy: false };
     editor.node(&root, old, new)?;
     // Stable: of two insertions at one place, the inner one was found first.
     editor.edits.sort_by_key(|(range, _)| range.start);
@@ -192,7 +214,7 @@ fn in_place(text: &str, old: &Value, new: &Value) -> Option<String> {
         at = range.end;
     }
     out.push_str(text.get(at..)?);
-    Some(out)
+    Some(Edited { text: out, lossy: editor.lossy })
 }
 
 impl Editor<'_> {
@@ -209,8 +231,11 @@ impl Editor<'_> {
             (Body::List(StructureStyle::Flow, items), Value::Array(old), Value::Array(new)) if !new.is_empty() && !old.is_empty() => {
                 self.flow_list(items, old, new)
             }
+            (Body::Map(StructureStyle::Flow, entries), Value::Object(old), Value::Object(new)) if !new.is_empty() && !old.is_empty() => {
+                self.flow_map(entries, old, new)
+            }
             (Body::Map(StructureStyle::Flow, _) | Body::List(StructureStyle::Flow, _), ..) => {
-                self.edits.push((node.start..node.end, new.to_string()));
+                self.replace(node.start..node.end, flow(new));
                 Some(())
             }
             _ => None,
@@ -254,7 +279,7 @@ impl Editor<'_> {
         let end = entry.value.end.max(colon);
         if (new.is_object() || new.is_array()) && !is_empty(new) {
             let column = column(self.text, map.start) + if new.is_array() && self.style.compact { 0 } else { self.style.step };
-            self.edits.push((colon..end, String::new()));
+            self.replace(colon..end, String::new());
             self.put_in_lines(next_line(self.text, end), column, new)
         } else {
             let text = yaml::emit(new, self.style).ok()?;
@@ -262,7 +287,7 @@ impl Editor<'_> {
             if text.contains('\n') {
                 return None;
             }
-            self.edits.push((colon..end, format!(" {text}")));
+            self.replace(colon..end, format!(" {text}"));
             Some(())
         }
     }
@@ -271,21 +296,17 @@ impl Editor<'_> {
         if items.len() != old.len() || items.is_empty() {
             return None;
         }
-        let dash = |item: &Node| {
-            self.text[line_start(self.text, item.start)..item.start].find('-').map(|at| line_start(self.text, item.start) + at)
-        };
-        let column = column(self.text, dash(&items[0])?);
+        let column = column(self.text, dash(self.text, &items[0])?);
         let pairs = align(old, new)?;
         let (mut i, mut j) = (0, 0);
         for (to_i, to_j) in pairs.into_iter().chain([(old.len(), new.len())]) {
             for item in &items[i..to_i] {
-                let dash = self.text[line_start(self.text, item.start)..item.start].find('-')? + line_start(self.text, item.start);
-                self.take_out_lines(dash, item.end)?;
+                self.take_out_lines(dash(self.text, item)?, item.end)?;
             }
             if j < to_j {
                 let at = match i.checked_sub(1) {
                     // Above the comments that are about the first item.
-                    None => self.above_comments(line_start(self.text, items[0].start)),
+                    None => self.above_comments(line_start(self.text, dash(self.text, &items[0])?)),
                     Some(before) => next_line(self.text, items[before].end),
                 };
                 self.put_in_lines(at, column, &Value::Array(new[j..to_j].to_vec()))?;
@@ -302,33 +323,69 @@ impl Editor<'_> {
         if items.len() != old.len() {
             return None;
         }
-        let texts = |values: &[Value]| values.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
         let pairs = align(old, new)?;
-        let kept = |i: usize| pairs.iter().any(|(k, _)| *k == i);
-        // An item goes with the comma behind it; the last ones with the comma before them.
-        let last_kept = (0..old.len()).rev().find(|i| kept(*i));
-        let Some(last_kept) = last_kept else {
-            self.edits.push((items[0].start..items[items.len() - 1].end, texts(new)));
-            return Some(());
-        };
-        let (mut i, mut j) = (0, 0);
+        let spans: Vec<_> = items.iter().map(|item| item.start..item.end).collect();
+        let kept: Vec<bool> = (0..old.len()).map(|i| pairs.iter().any(|(k, _)| *k == i)).collect();
+        let (mut added, mut j) = (vec![Vec::new(); old.len() + 1], 0);
         for (to_i, to_j) in pairs.iter().copied().chain([(old.len(), new.len())]) {
-            if to_i < old.len() {
-                if j < to_j {
-                    self.edits.push((items[to_i].start..items[to_i].start, texts(&new[j..to_j]) + ", "));
+            added[to_i] = new[j..to_j].iter().map(flow).collect();
+            j = to_j + 1;
+        }
+        self.flow_members(&spans, &kept, &added);
+        pairs.into_iter().try_for_each(|(i, j)| self.node(&items[i], &old[i], &new[j]))
+    }
+
+    fn flow_map(&mut self, entries: &[Entry], old: &Map<String, Value>, new: &Map<String, Value>) -> Option<()> {
+        if entries.len() != old.len() {
+            return None;
+        }
+        let spans: Vec<_> = entries.iter().map(|entry| entry.start..entry.value.end.max(entry.key_end)).collect();
+        let kept: Vec<bool> = entries.iter().map(|entry| new.contains_key(&entry.key)).collect();
+        let mut added = vec![Vec::new(); entries.len() + 1];
+        added[entries.len()] = new.iter().filter(|(key, _)| !old.contains_key(*key)).map(|(key, value)| flow_entry(key, value)).collect();
+        self.flow_members(&spans, &kept, &added);
+        for entry in entries {
+            let (Some(before), after) = (old.get(&entry.key), new.get(&entry.key)) else { return None };
+            if let Some(after) = after.filter(|after| *after != before) {
+                let done = self.edits.len();
+                if self.node(&entry.value, before, after).is_none() {
+                    self.edits.truncate(done);
+                    self.edits.push((entry.start..entry.value.end.max(entry.key_end), flow_entry(&entry.key, after)));
                 }
-                if i < to_i {
-                    self.edits.push((items[i].start..items[to_i].start, String::new()));
-                }
-                self.node(&items[to_i], &old[to_i], &new[to_j])?;
-            } else {
-                let end = items[last_kept].end;
-                let more = if j < to_j { format!(", {}", texts(&new[j..to_j])) } else { String::new() };
-                self.edits.push((end..items[items.len() - 1].end, more));
             }
-            (i, j) = (to_i + 1, to_j + 1);
         }
         Some(())
+    }
+
+    /// Takes members out of what is in brackets and puts others in: `added[i]` before the one at `i`.
+    fn flow_members(&mut self, spans: &[Range<usize>], kept: &[bool], added: &[Vec<String>]) {
+        let end = spans[spans.len() - 1].end;
+        let Some(last_kept) = kept.iter().rposition(|kept| *kept) else {
+            return self.edits.push((spans[0].start..end, added.concat().join(", ")));
+        };
+        // A member goes with the comma behind it; those behind the last one that stays, with the comma before them.
+        let mut gone = None;
+        for i in 0..=last_kept {
+            if !kept[i] {
+                gone = gone.or(Some(spans[i].start));
+                continue;
+            }
+            let at = spans[i].start;
+            if let Some(from) = gone.take() {
+                self.edits.push((from..at, String::new()));
+            }
+            if !added[i].is_empty() {
+                self.edits.push((at..at, added[i].join(", ") + ", "));
+            }
+        }
+        let more: String = added[last_kept + 1..].concat().iter().map(|text| format!(", {text}")).collect();
+        self.edits.push((spans[last_kept].end..end, more));
+    }
+
+    /// Puts other text in the place of a whole value.
+    fn replace(&mut self, range: Range<usize>, text: String) {
+        self.lossy |= has_more_than_values(&self.text[range.clone()]);
+        self.edits.push((range, text));
     }
 
     /// The beginning of the comment lines right above this line.
@@ -357,6 +414,25 @@ impl Editor<'_> {
     }
 }
 
+/// A value on one line, in brackets.
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => format!("{{{}}}", map.iter().map(|(key, value)| flow_entry(key, value)).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
+
+/// An entry of a mapping in brackets.
+fn flow_entry(key: &str, value: &Value) -> String {
+    // YAML 1.1 has more words that mean something else.
+    const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    let plain = key.starts_with(|c: char| c.is_ascii_alphabetic())
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
+        && !WORDS.iter().any(|word| word.eq_ignore_ascii_case(key));
+    if plain { format!("{key}: {}", flow(value)) } else { format!("{}: {}", Value::from(key), flow(value)) }
+}
+
 /// Which items of two lists are the same ones, in order, as pairs of indexes: those that are equal, or have the same name.
 fn align(old: &[Value], new: &[Value]) -> Option<Vec<(usize, usize)>> {
     // Longest common subsequence; a list too long for that is no container's.
@@ -381,7 +457,18 @@ fn align(old: &[Value], new: &[Value]) -> Option<Vec<(usize, usize)>> {
             j += 1;
         }
     }
-    Some(pairs)
+    // What lies between them in equal number is the same, changed: the items of a List have no names of their own.
+    let (mut all, mut i, mut j) = (Vec::new(), 0, 0);
+    for (to_i, to_j) in pairs.into_iter().chain([(old.len(), new.len())]) {
+        if to_i - i == to_j - j && old[i..to_i].iter().chain(&new[j..to_j]).all(Value::is_object) {
+            all.extend((i..to_i).zip(j..to_j));
+        }
+        if to_i < old.len() {
+            all.push((to_i, to_j));
+        }
+        (i, j) = (to_i + 1, to_j + 1);
+    }
+    Some(all)
 }
 
 /// The document written anew, between the markers that it had.
@@ -405,6 +492,7 @@ fn anew(text: &str, new: &Value) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     const POD: &str = "# a pod
@@ -444,10 +532,10 @@ spec:
         let mut new = old.clone();
         change(&mut new);
         let there = edit(text, &old, &new).expect("edited");
-        assert!(!there.anew, "written anew: {}", there.text);
+        assert!(!there.lossy, "written anew: {}", there.text);
         assert_eq!(value(&there.text), new, "{}", there.text);
         let back = edit(&there.text, &new, &old).expect("edited back");
-        assert!(!back.anew);
+        assert!(!back.lossy);
         assert_eq!(back.text, text);
         there.text
     }
@@ -456,6 +544,7 @@ spec:
     fn lines_are_added_and_all_others_stay() {
         let after = there_and_back(POD, |pod| {
             pod["metadata"]["annotations"] = json!({"ashore.dev/x": "{\"a\": 1}"});
+            pod["metadata"]["labels"]["ashore.dev/x"] = json!("true");
             pod["spec"]["initContainers"] = json!([{"name": "i", "args": ["no", "a\nb\n"]}]);
             pod["spec"]["containers"][1]["command"] = json!(["/ashore/init", "--", "y"]);
             let command = pod["spec"]["containers"][0]["command"].as_array_mut().expect("a list");
@@ -464,9 +553,10 @@ spec:
             args.insert(0, json!("zero"));
             args.push(json!("three"));
         });
-        for line in POD.lines().filter(|line| !line.contains("command")) {
+        for line in POD.lines().filter(|line| !line.contains("command") && !line.contains("labels")) {
             assert!(after.contains(line), "lost {line:?} in:\n{after}");
         }
+        assert!(after.contains("labels: {app: web, ashore.dev/x: \"true\"}"), "{after}");
         assert!(after.contains("command: [\"/ashore/init\", \"--\", \"sh\", '-c', \"true\"]"), "{after}");
     }
 
@@ -493,23 +583,40 @@ spec:
             ("a:\n  v: [] # none\n  b: 1\n", "a:\n  v: # none\n  - x\n  b: 1\n"),
             ("a:\n  v:\n  b: 1\n", "a:\n  v:\n  - x\n  b: 1\n"),
             ("a:\n  v: null\n", "a:\n  v:\n  - x\n"),
-            ("a: {v: []}\n", "a: {\"v\":[\"x\"]}\n"),
+            ("a: {v: []}\n", "a: {v: [\"x\"]}\n"),
         ] {
             let old = value(text);
             let mut new = old.clone();
             new["a"]["v"] = json!(["x"]);
-            assert_eq!(edit(text, &old, &new), Ok(Edited { text: want.into(), anew: false }));
+            assert_eq!(edit(text, &old, &new), Ok(Edited { text: want.into(), lossy: false }));
+        }
+    }
+
+    #[test]
+    fn members_in_brackets_come_and_go() {
+        let texts = ["{l: [1, 2, 3, 4]}", "{l: [ 1,2 ,3, 4, ]}", "l:\n  [ 1, # one\n    2,\n    3, 4]\n"];
+        for text in texts {
+            for list in [json!([2, 4]), json!([0, 1, 2, 3, 4, 5]), json!([1, 7, 4]), json!([9]), json!([3]), json!([])] {
+                let (old, new) = (value(text), json!({"l": list}));
+                let edited = edit(text, &old, &new).expect("edited");
+                assert!((!edited.lossy || text.contains('#')) && value(&edited.text) == new, "{text} to {new}: {}", edited.text);
+            }
+        }
+        for map in [json!({"a": 1}), json!({"b": 3, "c/d": [1]}), json!({"x": "y"}), json!({"a": {"x": 1}, "b": 2})] {
+            let (text, new) = ("m: {a: 1, b: 2} # c\n", json!({"m": map}));
+            let edited = edit(text, &value(text), &new).expect("edited");
+            assert!(!edited.lossy && value(&edited.text) == new && edited.text.ends_with(" # c\n"), "{new}: {}", edited.text);
         }
     }
 
     #[test]
     fn what_is_shared_is_written_anew() {
-        let text = "--- # one\nx: &x\n  a: [1]\nz: *x\n...\n";
+        let text = "--- # one\nx: &x # shared\n  a: [1]\nz: *x\n...\n";
         let old = value(text);
         let mut new = old.clone();
         new["x"]["a"] = json!([1, 2]);
         let edited = edit(text, &old, &new).expect("edited");
-        assert!(edited.anew);
+        assert!(edited.lossy);
         assert_eq!(edited.text, "--- # one\nx:\n  a:\n  - 1\n  - 2\nz:\n  a:\n  - 1\n...\n");
     }
 
@@ -519,5 +626,75 @@ spec:
         assert_eq!(line_of(POD, "/spec/containers/1/name"), Some(22));
         assert_eq!(line_of(POD, "/spec/containers/7"), Some(9), "the nearest that there is");
         assert_eq!(line_of(POD, ""), None);
+    }
+
+    /// Values with members that are empty, named, long and odd.
+    fn values() -> impl Strategy<Value = Value> {
+        let text = prop_oneof!["[a-z]{0,6}", Just("no".to_owned()), Just("a\nb\n".to_owned()), Just(" - x: #y".to_owned()), "\\PC{0,8}"];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            text.prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::Array),
+                prop::collection::vec(("(name|[a-f]|ashore.dev/x|yes)", inner), 0..5).prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Another value that shares most with this one.
+    fn changed(value: &Value, other: &Value, mut seed: u32) -> Value {
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed >> 16
+        };
+        match value {
+            Value::Array(items) => {
+                let mut items: Vec<Value> =
+                    items.iter().map(|item| if next() % 3 == 0 { changed(item, other, next()) } else { item.clone() }).collect();
+                match next() % 4 {
+                    0 => items.insert(next() as usize % (items.len() + 1), other.clone()),
+                    1 if !items.is_empty() => _ = items.remove(next() as usize % items.len()),
+                    _ => {}
+                }
+                Value::Array(items)
+            }
+            Value::Object(map) => {
+                let mut map: Map<String, Value> = map
+                    .iter()
+                    .map(|(key, item)| (key.clone(), if next() % 3 == 0 { changed(item, other, next()) } else { item.clone() }))
+                    .collect();
+                match next() % 4 {
+                    0 => _ = map.insert("new".into(), other.clone()),
+                    1 => _ = map.keys().next().cloned().and_then(|key| map.shift_remove(&key)),
+                    _ => {}
+                }
+                Value::Object(map)
+            }
+            _ if next() % 2 == 0 => other.clone(),
+            _ => value.clone(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_changes_reads_as_meant(inner in values(), other in values(), seed: u32, step in 1usize..5, compact: bool, layout in 0..4) {
+            let old = json!({"root": inner});
+            let text = match layout {
+                0 => format!("root: {}\n", flow(&old["root"])),
+                1 => old.to_string(),
+                2 => format!("# head\n--- # one\n{}# tail\n...\n", yaml::emit(&old, Style { step, compact }).expect("YAML")),
+                _ => yaml::emit(&old, Style { step, compact }).expect("YAML").replace('\n', "\r\n"),
+            };
+            prop_assume!(yaml::parse(&text).is_ok_and(|read| read.as_ref() == Some(&old)));
+            let new = json!({"root": changed(&old["root"], &other, seed)});
+            let there = edit(&text, &old, &new).expect("edited");
+            prop_assert_eq!(yaml::parse(&there.text).expect("YAML"), Some(new.clone()));
+            let back = edit(&there.text, &new, &old).expect("edited");
+            prop_assert_eq!(yaml::parse(&back.text).expect("YAML"), Some(old));
+        }
     }
 }

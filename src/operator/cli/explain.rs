@@ -19,7 +19,7 @@ use std::time::Duration;
 /// A pod or a template, explained.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Pod {
+pub(crate) struct Pod {
     file: String,
     document: usize,
     line: Option<usize>,
@@ -93,7 +93,7 @@ struct Step {
 }
 
 /// Explains the pods of one file.
-pub fn file(source: &Source, format: Format, policy: &Policy, images: &StaticImages, problems: &mut Vec<Problem>) -> Vec<Pod> {
+pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &StaticImages, problems: &mut Vec<Problem>) -> Vec<Pod> {
     let (mut found, mut kinds, mut good) = (Vec::new(), Vec::new(), true);
     documents::read(source, format, |mut document| {
         let value = match std::mem::replace(&mut document.content, Ok(None)) {
@@ -181,7 +181,7 @@ fn explain(place: Place<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy
         };
         containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, stop });
     }
-    let at = place.problem(&pod.pointer, "").place;
+    let at = place.problem(workload::object(pod), "").place;
     // A container's own reason stands by its name; here is what else there is to hear.
     let is_said = |warning: &String| {
         containers.iter().any(|c| c.skipped.as_ref().is_some_and(|why| *warning == format!("container {}: {}", c.name, why.reason)))
@@ -234,7 +234,6 @@ impl Stop {
         };
         let timing = Timing::of_stop(&settings);
         let to_main = settings.rewrite.of(signal);
-        let name = argv.first().map_or("main", |program| program.rsplit('/').next().unwrap_or(program));
         Ok(Self {
             strategy: settings.strategy.name(),
             signal: signal.to_string(),
@@ -247,7 +246,7 @@ impl Stop {
                 .map(|code| [code, settings.exit_map.of(code)])
                 .collect(),
             report: settings.report.name(),
-            steps: steps(&settings, timing, signal, name),
+            steps: steps(&settings, timing, signal),
             flags,
             argv,
         })
@@ -255,7 +254,7 @@ impl Stop {
 }
 
 /// What happens, in order.
-fn steps(settings: &Settings<'_>, timing: Timing, signal: Signal, name: &str) -> Vec<Step> {
+fn steps(settings: &Settings<'_>, timing: Timing, signal: Signal) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = |at: Option<Duration>, what, signals: &[Signal], text: String| {
         steps.push(Step { at_ms: at.map(|d| d.as_millis()), what, signals: signals.iter().map(Signal::to_string).collect(), text });
@@ -270,7 +269,7 @@ fn steps(settings: &Settings<'_>, timing: Timing, signal: Signal, name: &str) ->
     match settings.strategy {
         Strategy::Broadcast if main == term => step(Some(timing.ask), "ask", &[main, cont], "TERM to every process at once".into()),
         Strategy::Broadcast => {
-            let text = format!("{main} to {name}{rewritten}, TERM to every other process, at once");
+            let text = format!("{main} to main{rewritten}, TERM to every other process, at once");
             step(Some(timing.ask), "ask", &[main, term, cont], text);
         }
         Strategy::Cascade | Strategy::Main => {
@@ -278,10 +277,10 @@ fn steps(settings: &Settings<'_>, timing: Timing, signal: Signal, name: &str) ->
                 Some(timing.ask),
                 "ask",
                 &[main],
-                format!("{main} to {name} alone{rewritten}: it stops its own children in its own order"),
+                format!("{main} to main alone{rewritten}: it knows best in which order its own children stop"),
             );
-            let asked = if main == term { "TERM".into() } else { format!("{main} to those that catch it, else TERM") };
-            step(None, "askRest", &[main, term, cont], format!("when {name} has gone: {asked}, to those it leaves behind, top-down"));
+            let asked = if main == term { "TERM".into() } else { format!("{main} (TERM where that is not caught)") };
+            step(None, "askRest", &[main, term, cont], format!("when main has gone: {asked} to those that it leaves behind, top-down"));
         }
     }
     if !grace_over {
@@ -303,10 +302,10 @@ fn steps(settings: &Settings<'_>, timing: Timing, signal: Signal, name: &str) ->
             ReportWhen::Never => "KILL to whoever is left",
             _ => "KILL to whoever is left, each named in the report",
         };
-        step(Some(deadline), "kill", &[Signal::KILL], format!("{text}; {name}'s own exit code stays"));
+        step(Some(deadline), "kill", &[Signal::KILL], format!("{text}; the container ends with main's exit code"));
     }
     if let Some(grace) = settings.grace {
-        step(Some(grace), "runtimeKill", &[Signal::KILL], "the kubelet's own KILL, which nobody is meant to see".into());
+        step(Some(grace), "runtimeKill", &[Signal::KILL], "the kubelet's KILL, for whatever could not end even so".into());
     }
     steps
 }
@@ -340,7 +339,7 @@ fn shell(argv: &[String]) -> String {
 }
 
 /// The pods as text for people.
-pub fn text(pods: &[Pod]) -> String {
+pub(crate) fn text(pods: &[Pod]) -> String {
     let mut out = String::new();
     for pod in pods {
         if !out.is_empty() {
@@ -377,31 +376,26 @@ impl Container {
         }
         let Some(stop) = &self.stop else { return };
         let time = |ms: u128| short(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)));
-        let _ = writeln!(out, "    runs      {}", shell(&stop.argv));
-        let signal = if stop.signal == stop.signal_to_main {
-            stop.signal.clone()
-        } else {
-            format!("{}, rewritten to {}", stop.signal, stop.signal_to_main)
-        };
+        let mut row = |label: &str, text: &str| _ = writeln!(out, "    {label:<7} {text}");
+        row("main", &shell(&stop.argv));
+        let rewritten = if stop.signal == stop.signal_to_main { String::new() } else { format!(" (main gets {})", stop.signal_to_main) };
         let times = match (stop.grace_ms, stop.deadline_ms) {
-            (Some(grace), Some(deadline)) => format!("; {} to stop in, deadline {}", time(grace), time(deadline)),
-            _ => "; no deadline".into(),
+            (Some(grace), Some(deadline)) => format!("{} to stop in, deadline after {}", time(grace), time(deadline)),
+            _ => "no deadline".into(),
         };
-        let _ = writeln!(out, "    stops by  {signal}; strategy {}{times}", stop.strategy);
+        row("stop", &format!("{}{rewritten}, strategy {}, {times}", stop.signal, stop.strategy));
         for step in &stop.steps {
-            let at = step.at_ms.map_or_else(|| "then".into(), time);
-            let _ = writeln!(out, "    {at:>8}  {}", step.text);
+            row(&step.at_ms.map_or_else(|| "then".into(), time), &step.text);
         }
-        let name = stop.argv.first().map_or("main", |program| program.rsplit('/').next().unwrap_or(program));
-        let _ = writeln!(out, "    {:>8}  if {name} ends unasked: TERM to the rest, KILL after {}", "else", time(stop.linger_ms));
+        row("else", &format!("if main ends unasked: TERM to those that it leaves behind, KILL after {}", time(stop.linger_ms)));
         for [from, to] in &stop.exit_map {
-            let _ = writeln!(out, "    {:>8}  exit code {from} becomes {to} after a requested stop", "exit");
+            row("exit", &format!("code {from} becomes {to} after a requested stop"));
         }
     }
 }
 
 /// The pods as JSON for programs.
-pub fn json(pods: &[Pod]) -> String {
+pub(crate) fn json(pods: &[Pod]) -> String {
     serde_json::to_string_pretty(pods).unwrap_or_default() + "\n"
 }
 

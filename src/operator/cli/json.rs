@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 use std::fmt;
 
 /// A JSON value in which no object has a key twice: serde_json would keep the last and say nothing.
-pub struct Strict(pub Value);
+pub(crate) struct Strict(pub Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for Strict {
 
 /// How a JSON document is laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// On one line.
     Compact,
     /// One member a line, indented by this.
@@ -68,7 +68,7 @@ pub enum Layout {
 
 impl Layout {
     /// The layout of this document.
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let Some(line) = text.trim().split('\n').nth(1) else { return Self::Compact };
         let indent: String = line.chars().take_while(|c| matches!(c, ' ' | '\t')).collect();
         Self::Pretty(if indent.is_empty() { "  ".into() } else { indent })
@@ -76,7 +76,7 @@ impl Layout {
 }
 
 /// The value as JSON text, without a line end.
-pub fn emit(value: &Value, layout: &Layout) -> String {
+pub(crate) fn emit(value: &Value, layout: &Layout) -> String {
     let Layout::Pretty(indent) = layout else { return value.to_string() };
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(indent.as_bytes()));

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// What became of one file.
 #[derive(Debug)]
-pub struct Rendered {
+pub(crate) struct Rendered {
     /// What the text is in.
     pub format: Format,
     /// The text, without a byte-order mark.
@@ -20,7 +20,7 @@ pub struct Rendered {
 }
 
 /// Puts the documents of several files behind one another, with what has to stand between them.
-pub fn join(rendered: &[Rendered]) -> String {
+pub(crate) fn join(rendered: &[Rendered]) -> String {
     let mut out = String::new();
     for Rendered { format, text, .. } in rendered {
         if text.is_empty() {
@@ -49,7 +49,7 @@ pub fn join(rendered: &[Rendered]) -> String {
 ///
 /// # Errors
 /// What the system says: a full disk.
-pub fn print(text: &str) -> Result<(), Problem> {
+pub(crate) fn print(text: &str) -> Result<(), Problem> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Problem::with_file("standard output", plain(&error))),
@@ -58,7 +58,7 @@ pub fn print(text: &str) -> Result<(), Problem> {
 }
 
 /// A line on standard error. Nobody reading it is no error either.
-pub fn say(line: impl std::fmt::Display) {
+pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
@@ -66,7 +66,7 @@ pub fn say(line: impl std::fmt::Display) {
 ///
 /// # Errors
 /// What the system says; the file is then as it was.
-pub fn replace(source: &Source, text: &str) -> Result<(), Problem> {
+pub(crate) fn replace(source: &Source, text: &str) -> Result<(), Problem> {
     let Some(path) = &source.path else {
         return Err(Problem::with_file(&source.name, "cannot be changed in place"));
     };

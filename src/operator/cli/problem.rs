@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A place in an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The file's name, or `standard input`.
     pub file: String,
     /// The line, from 1.
@@ -34,7 +34,7 @@ impl fmt::Display for Place {
 /// Something wrong with an input, worded for the person who wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
-pub struct Problem {
+pub(crate) struct Problem {
     /// Where.
     pub place: Place,
     /// What is wrong, and what is allowed.
@@ -43,7 +43,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with a file as a whole.
-    pub fn with_file(file: &str, what: impl Into<String>) -> Self {
+    pub(crate) fn with_file(file: &str, what: impl Into<String>) -> Self {
         Self { place: Place { file: file.into(), ..Place::default() }, what: what.into() }
     }
 }

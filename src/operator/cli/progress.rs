@@ -9,19 +9,19 @@ const QUIET_FOR: Duration = Duration::from_millis(500);
 const EVERY: Duration = Duration::from_millis(100);
 
 /// The line.
-pub struct Progress {
+pub(crate) struct Progress {
     next: Option<Instant>,
     shown: bool,
 }
 
 impl Progress {
     /// A line, unless there is no terminal to show it on or nobody wants it.
-    pub fn new(quiet: bool) -> Self {
+    pub(crate) fn new(quiet: bool) -> Self {
         Self { next: (!quiet && stderr().is_terminal()).then(|| Instant::now() + QUIET_FOR), shown: false }
     }
 
     /// `done` of `many` are done, and this one is next.
-    pub fn step(&mut self, doing: &str, done: usize, many: usize, name: &str) {
+    pub(crate) fn step(&mut self, doing: &str, done: usize, many: usize, name: &str) {
         let now = Instant::now();
         if self.next.is_some_and(|next| now >= next) {
             self.next = Some(now + EVERY);
@@ -32,7 +32,7 @@ impl Progress {
     }
 
     /// Takes the line away.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {
             let _ = write!(stderr(), "\r\x1b[K");
         }

@@ -13,7 +13,7 @@ use ashore_inject::{Outcome, Patch, Policy, Reason, Request, StaticImages, plan,
 use serde_json::Value;
 
 /// What to do to each pod.
-pub enum Verb {
+pub(crate) enum Verb {
     /// Put its containers under the init.
     Inject(Box<Policy>, StaticImages),
     /// Take them out again.
@@ -22,7 +22,7 @@ pub enum Verb {
 
 /// What to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// YAML documents.
     Yaml,
     /// JSON documents, one behind the other.
@@ -34,7 +34,7 @@ pub enum Output {
 
 /// What happened, in numbers.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     files: usize,
     /// Documents that changed.
     pub changed: usize,
@@ -46,7 +46,7 @@ pub struct Summary {
 
 impl Summary {
     /// In a line.
-    pub fn line(&self, verb: &Verb) -> String {
+    pub(crate) fn line(&self, verb: &Verb) -> String {
         let Self { files, changed, unchanged, others, wrapped, skipped } = self;
         let containers = match verb {
             Verb::Inject(..) => format!(" ({} wrapped, {skipped} left as they are)", count(*wrapped, "container")),
@@ -69,7 +69,7 @@ fn count(n: usize, what: &str) -> String {
 
 /// What is gathered over all files.
 #[derive(Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// What is wrong: with anything in here, nothing is written.
     pub problems: Vec<Problem>,
     /// What the person should hear.
@@ -80,7 +80,7 @@ pub struct Findings {
 
 impl Verb {
     /// Changes the documents of one file. `output`: what to write, if not what they are written in.
-    pub fn file(&self, source: &Source, format: Format, output: Option<Output>, findings: &mut Findings) -> Rendered {
+    pub(crate) fn file(&self, source: &Source, format: Format, output: Option<Output>, findings: &mut Findings) -> Rendered {
         let (mut out, mut any, mut changed) = (String::with_capacity(source.text.len()), false, false);
         let result = match output {
             Some(Output::Yaml) => Format::Yaml,
@@ -120,10 +120,10 @@ impl Verb {
             }
             changed |= !patch.0.is_empty();
             match write(text, &value, &new, format, result) {
-                Ok((text, anew)) => {
-                    if anew {
+                Ok((text, lossy)) => {
+                    if lossy {
                         findings.notes.push(format!(
-                            "note: {}: its text could not be changed line by line, so it was written anew, without its comments and anchors",
+                            "note: {}: more than the lines that change had to be written anew: compare comments and anchors",
                             place.problem("", "").place
                         ));
                     }
@@ -192,7 +192,7 @@ fn inject(
             return (Patch::default(), problems);
         }
     };
-    let at = place.problem(&pod.pointer, "").place;
+    let at = place.problem(workload::object(pod), "").place;
     let mut note = |word: &str, text: &str| findings.notes.push(format!("{word}: {at}: {}: {text}", title(pod)));
     workload::misplaced(value, pod).iter().chain(&plan.warnings).for_each(|text| note("warning", text));
     match &plan.skipped {
@@ -221,7 +221,7 @@ fn inject(
 fn write(text: &str, old: &Value, new: &Value, from: Format, to: Format) -> Result<(String, bool), String> {
     match (from, to) {
         (Format::Yaml, Format::Yaml) if old == new => Ok((text.into(), false)),
-        (Format::Yaml, Format::Yaml) => edit::edit(text, old, new).map(|edited| (edited.text, edited.anew)),
+        (Format::Yaml, Format::Yaml) => edit::edit(text, old, new).map(|edited| (edited.text, edited.lossy)),
         (Format::Json, Format::Json) if old == new => Ok((text.into(), false)),
         (Format::Json, Format::Json) => Ok((json::emit(new, &Layout::of(text)), false)),
         (Format::Yaml, Format::Json) => Ok((json::emit(new, &Layout::Pretty("  ".into())) + "\n", false)),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// All that is wrong with it.
-pub fn policy(name: &str) -> Result<Policy, Vec<Problem>> {
+pub(crate) fn policy(name: &str) -> Result<Policy, Vec<Problem>> {
     let (source, document, value) = only_document(name, "a policy")?;
     Policy::from_document(&value).map_err(|error| {
         let (PolicyError::UnknownField { field, .. } | PolicyError::BadValue { field, .. }) = &error;
@@ -27,7 +27,7 @@ pub fn policy(name: &str) -> Result<Policy, Vec<Problem>> {
 ///
 /// # Errors
 /// All that is wrong with them.
-pub fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
+pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
     let (mut images, mut problems) = (BTreeMap::new(), Vec::new());
     for name in names {
         match only_document(name, "a map of images") {
@@ -40,7 +40,7 @@ pub fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
             Err(more) => problems.extend(more),
         }
     }
-    if problems.is_empty() { Ok(StaticImages(images)) } else { Err(problems) }
+    if problems.is_empty() { Ok(images.into_iter().collect()) } else { Err(problems) }
 }
 
 const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];

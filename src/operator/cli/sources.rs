@@ -7,9 +7,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The most that one file may hold.
-pub const MOST_PER_FILE: u64 = 64 << 20;
+pub(crate) const MOST_PER_FILE: u64 = 64 << 20;
 /// The most that all files together may hold: nothing is written before everything was read and found good.
-pub const MOST_TOGETHER: u64 = 512 << 20;
+pub(crate) const MOST_TOGETHER: u64 = 512 << 20;
 /// How deep folders are looked into; deeper ones are no manifests but a mistake.
 const DEEPEST: usize = 64;
 /// What kubectl, too, takes for a manifest in a folder.
@@ -17,7 +17,7 @@ const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 
 /// What was read of one file.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// Its name for messages.
     pub name: String,
     /// Where it is; `None` for standard input.
@@ -31,7 +31,7 @@ pub struct Source {
 }
 
 /// Reads all that is named; what cannot be read becomes a problem, and the rest is read all the same.
-pub fn read(names: &[String], recursive: bool, progress: &mut Progress, problems: &mut Vec<Problem>) -> Vec<Source> {
+pub(crate) fn read(names: &[String], recursive: bool, progress: &mut Progress, problems: &mut Vec<Problem>) -> Vec<Source> {
     let mut files = Vec::new();
     for name in names {
         if name == "-" {
@@ -137,7 +137,7 @@ fn text(bytes: Vec<u8>) -> Result<(String, bool), (Option<usize>, String)> {
 }
 
 /// An error of the system without its number: "no such file or directory".
-pub fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();

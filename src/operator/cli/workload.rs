@@ -13,7 +13,7 @@ const PREFIX: &str = "ashore.dev/";
 
 /// A document and the file that it is in.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The file.
     pub source: &'a Source,
     /// The document.
@@ -22,7 +22,7 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// A problem with what this JSON Pointer of the document points at.
-    pub fn problem(&self, pointer: &str, what: impl Into<String>) -> Problem {
+    pub(crate) fn problem(&self, pointer: &str, what: impl Into<String>) -> Problem {
         let text = &self.source.text[self.document.range.clone()];
         let line = line_of(text, pointer).map(|line| self.document.first_line + line - 1);
         self.document.problem(self.source, line, what)
@@ -30,7 +30,7 @@ impl Place<'_> {
 }
 
 /// What a document is to us.
-pub enum Content<'a> {
+pub(crate) enum Content<'a> {
     /// It has pods or pod templates.
     Workload(Vec<PodRef<'a>>),
     /// It has none: a Service, or in a folder a file that is nothing of Kubernetes'.
@@ -41,7 +41,7 @@ pub enum Content<'a> {
 ///
 /// # Errors
 /// A document that is no Kubernetes object, unless it was only found in a folder; a workload without a template.
-pub fn content<'a>(place: Place<'_>, value: &'a Value) -> Result<Content<'a>, Problem> {
+pub(crate) fn content<'a>(place: Place<'_>, value: &'a Value) -> Result<Content<'a>, Problem> {
     match pods(value) {
         Ok(pods) if pods.is_empty() => Ok(Content::Other),
         Ok(pods) => Ok(Content::Workload(pods)),
@@ -57,7 +57,7 @@ pub fn content<'a>(place: Place<'_>, value: &'a Value) -> Result<Content<'a>, Pr
 }
 
 /// What people call it: `Deployment shop/web`.
-pub fn title(pod: &PodRef<'_>) -> String {
+pub(crate) fn title(pod: &PodRef<'_>) -> String {
     let name = if pod.name.is_empty() { "without a name" } else { pod.name };
     match pod.namespace {
         Some(namespace) => format!("{} {namespace}/{name}", pod.kind),
@@ -65,8 +65,14 @@ pub fn title(pod: &PodRef<'_>) -> String {
     }
 }
 
+/// Where the object that the pod is in begins.
+pub(crate) fn object<'a>(pod: &'a PodRef<'_>) -> &'a str {
+    let templates = ["/spec/jobTemplate/spec/template", "/spec/template", "/template"];
+    templates.iter().find_map(|end| pod.pointer.strip_suffix(end)).unwrap_or(&pod.pointer)
+}
+
 /// The annotations of ours in a pod that mean nothing.
-pub fn unknown(place: Place<'_>, pod: &PodRef<'_>) -> Vec<Problem> {
+pub(crate) fn unknown(place: Place<'_>, pod: &PodRef<'_>) -> Vec<Problem> {
     let problem = |unknown: &ashore_inject::UnknownAnnotation| {
         place.problem(&annotation(&pod.pointer, &unknown.key), format!("{}: {unknown}", title(pod)))
     };
@@ -74,17 +80,16 @@ pub fn unknown(place: Place<'_>, pod: &PodRef<'_>) -> Vec<Problem> {
 }
 
 /// A warning for each annotation of ours that was put on a workload, where it says nothing to the pods made from it.
-pub fn misplaced(value: &Value, pod: &PodRef<'_>) -> Vec<String> {
-    let object = ["/spec/jobTemplate/spec/template", "/spec/template", "/template"].iter().find_map(|end| pod.pointer.strip_suffix(end));
-    let Some(annotations) = object.and_then(|at| value.pointer(&format!("{at}/metadata/annotations"))).and_then(Value::as_object) else {
-        return Vec::new();
-    };
+pub(crate) fn misplaced(value: &Value, pod: &PodRef<'_>) -> Vec<String> {
+    let object = object(pod);
+    let annotations = value.pointer(&format!("{object}/metadata/annotations")).filter(|_| object != pod.pointer);
+    let Some(annotations) = annotations.and_then(Value::as_object) else { return Vec::new() };
     let ours = annotations.keys().filter(|key| key.starts_with(PREFIX));
     ours.map(|key| format!("annotation {key} is on the {}, not in its template's metadata, so it has no effect", pod.kind)).collect()
 }
 
 /// Where a refused pod has to be corrected.
-pub fn refused(place: Place<'_>, pod: &PodRef<'_>, refusal: &Refusal) -> Problem {
+pub(crate) fn refused(place: Place<'_>, pod: &PodRef<'_>, refusal: &Refusal) -> Problem {
     let pointer = match refusal {
         Refusal::BadAnnotation { annotation: key, .. } => annotation(&pod.pointer, key),
         Refusal::Unresolved { container, .. } => container_at(pod, container).unwrap_or_else(|| pod.pointer.clone()),

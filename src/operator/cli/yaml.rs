@@ -27,7 +27,7 @@ fn options() -> Options {
 ///
 /// # Errors
 /// Where in this text (with lines from 1) and what.
-pub fn parse(text: &str) -> Result<Option<Value>, Problem> {
+pub(crate) fn parse(text: &str) -> Result<Option<Value>, Problem> {
     serde_saphyr::from_str_with_options::<Value>(text, options()).map(|value| (!value.is_null()).then_some(value)).map_err(|error| {
         let place = error.location().map_or_else(Place::default, |at| Place {
             line: usize::try_from(at.line()).ok(),
@@ -48,7 +48,7 @@ pub fn parse(text: &str) -> Result<Option<Value>, Problem> {
 
 /// How a document is indented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
+pub(crate) struct Style {
     /// Spaces for each level.
     pub step: usize,
     /// Whether a list's dashes stand under the first letter of its key.
@@ -65,7 +65,7 @@ impl Default for Style {
 ///
 /// # Errors
 /// What the emitter says; no JSON value is known to make it.
-pub fn emit(value: &Value, style: Style) -> Result<String, String> {
+pub(crate) fn emit(value: &Value, style: Style) -> Result<String, String> {
     let options: SerializerOptions = serde_saphyr::ser_options! {
         indent_step: style.step,
         compact_list_indent: style.compact,
@@ -81,7 +81,7 @@ pub fn emit(value: &Value, style: Style) -> Result<String, String> {
 
 /// Where each document of a stream begins and ends in its text. All the text is in one of them: a document's marker (`---`),
 /// directives and the comments before its first line are its own, as is its end marker (`...`).
-pub fn split(text: &str) -> Vec<std::ops::Range<usize>> {
+pub(crate) fn split(text: &str) -> Vec<std::ops::Range<usize>> {
     let (mut starts, mut line, mut prefix_only) = (vec![0], 0, true);
     while line < text.len() {
         let rest = &text[line..];
@@ -110,7 +110,7 @@ pub fn split(text: &str) -> Vec<std::ops::Range<usize>> {
 }
 
 /// Whether a line is this marker (YAML 1.2.2, 9.1.2), with or without something behind it.
-pub fn is_marker(line: &str, marker: &str) -> bool {
+pub(crate) fn is_marker(line: &str, marker: &str) -> bool {
     line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
