@@ -20,7 +20,7 @@ pub(crate) struct Edited {
 /// The text of a document that reads as `old`, changed so that it reads as `new`.
 ///
 /// # Errors
-/// What the emitter says; no JSON value is known to make it.
+/// Why the new value cannot be written as YAML.
 pub(crate) fn edit(text: &str, old: &Value, new: &Value) -> Result<Edited, String> {
     if let Some(edited) = in_place(text, old, new)
         && yaml::parse(&edited.text).is_ok_and(|read| read.as_ref() == Some(new))
@@ -482,7 +482,7 @@ fn anew(text: &str, new: &Value) -> Result<String, String> {
     for line in text.lines().take_while(|line| line.starts_with('%')).chain(marker) {
         out = out + line.trim_end() + "\n";
     }
-    out += &yaml::emit(new, style)?;
+    out += &yaml::emit_proven(new, style)?;
     if end {
         out += "...\n";
     }

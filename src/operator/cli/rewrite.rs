@@ -225,6 +225,6 @@ fn write(text: &str, old: &Value, new: &Value, from: Format, to: Format) -> Resu
         (Format::Json, Format::Json) if old == new => Ok((text.into(), false)),
         (Format::Json, Format::Json) => Ok((json::emit(new, &Layout::of(text)), false)),
         (Format::Yaml, Format::Json) => Ok((json::emit(new, &Layout::Pretty("  ".into())) + "\n", false)),
-        (Format::Json, Format::Yaml) => Ok(("---\n".to_owned() + &yaml::emit(new, Style::default())?, false)),
+        (Format::Json, Format::Yaml) => Ok(("---\n".to_owned() + &yaml::emit_proven(new, Style::default())?, false)),
     }
 }

@@ -79,6 +79,18 @@ pub(crate) fn emit(value: &Value, style: Style) -> Result<String, String> {
     Ok(text)
 }
 
+/// The value as a YAML document that was read back and found to say the same.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn emit_proven(value: &Value, style: Style) -> Result<String, String> {
+    let text = emit(value, style)?;
+    match parse(&text) {
+        Ok(Some(read)) if read == *value => Ok(text),
+        _ => Err("this cannot be written as YAML without a change of meaning; -o json can".into()),
+    }
+}
+
 /// Where each document of a stream begins and ends in its text. All the text is in one of them: a document's marker (`---`),
 /// directives and the comments before its first line are its own, as is its end marker (`...`).
 pub(crate) fn split(text: &str) -> Vec<std::ops::Range<usize>> {
