@@ -10,7 +10,7 @@ pub(crate) fn file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "..", "tests", name].iter().collect()
 }
 
-/// The configs of real images from public registries, by name.
+/// The configs of real images from public registries, by name and tag.
 pub(crate) fn real_images() -> StaticImages {
     let text = std::fs::read(file("data/images.json")).expect("tests/data/images.json is there");
     let list: Vec<Value> = serde_json::from_slice(&text).expect("a list of images");
@@ -23,7 +23,8 @@ pub(crate) fn real_images() -> StaticImages {
         working_dir: words_or_none(&image["working_dir"]),
         env: words(&image["env"]),
     };
-    StaticImages(list.iter().map(|image| (image["image"].as_str().expect("a name").to_owned(), config(image))).collect())
+    let name = |image: &Value| format!("{}:{}", image["image"].as_str().expect("a name"), image["tag"].as_str().expect("a tag"));
+    StaticImages(list.iter().map(|image| (name(image), config(image))).collect())
 }
 
 fn words_or_none(value: &Value) -> Option<String> {
