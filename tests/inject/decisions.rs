@@ -95,7 +95,7 @@ fn a_bad_annotation_is_refused_with_key_value_and_what_is_allowed() {
         (
             "containers",
             json!("ap"),
-            r#"annotation ashore.dev/containers: "ap" is not a container of the pod, which has app; did you mean app?"#,
+            r#"annotation ashore.dev/containers: "ap" is not a container of the pod (did you mean app?), which has app"#,
         ),
         ("status", json!("{}"), r#"annotation ashore.dev/status: "{}" is not what ashore writes there"#),
     ] {
@@ -131,7 +131,7 @@ fn an_unknown_annotation_is_told_of_and_changes_nothing() {
     let pod = annotated(json!({"ashore.dev/startegy": "main"}));
     assert_eq!(unknown_annotations(&pod)[0].nearest, Some("ashore.dev/strategy"));
     let plan = planned(&pod);
-    assert!(plan.warnings[0].contains("ashore.dev/startegy; did you mean ashore.dev/strategy?"), "{:?}", plan.warnings);
+    assert!(plan.warnings[0].contains("ashore.dev/startegy (did you mean ashore.dev/strategy?)"), "{:?}", plan.warnings);
     assert_eq!(wrapped(&plan, "app").flags, ["--grace=30s"]);
     assert!(unknown_annotations(&applied(&pod, &plan)).len() == 1, "our own marker is known");
 }
