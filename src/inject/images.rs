@@ -37,36 +37,30 @@ pub trait Images {
     fn config(&self, image: &str) -> Result<&ImageConfig, String>;
 }
 
-/// Image configs by reference, known beforehand. Collected from pairs, each is found by every spelling of its reference.
+/// Image configs by reference, known beforehand. References that mean the same image to every runtime are found under each
+/// other's name: `nginx`, `nginx:latest` and `docker.io/library/nginx:latest`.
 #[derive(Debug, Clone, Default)]
 pub struct StaticImages(pub BTreeMap<String, ImageConfig>);
 
-impl FromIterator<(String, ImageConfig)> for StaticImages {
-    fn from_iter<I: IntoIterator<Item = (String, ImageConfig)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().map(|(image, config)| (normal(&image), config)).collect())
-    }
-}
-
 impl Images for StaticImages {
     fn config(&self, image: &str) -> Result<&ImageConfig, String> {
-        self.0.get(image).or_else(|| self.0.get(&normal(image))).ok_or_else(|| "it is not in the image map".into())
+        let same = || self.0.iter().find(|(known, _)| plain(known) == plain(image)).map(|(_, config)| config);
+        self.0.get(image).or_else(same).ok_or_else(|| "it is not in the image map".into())
     }
 }
 
-/// The one spelling of an image reference: `nginx` is `docker.io/library/nginx:latest`, as container runtimes read it
-/// (<https://pkg.go.dev/github.com/distribution/reference#ParseNormalizedNamed>). A tag says nothing where there is a digest.
-fn normal(image: &str) -> String {
-    let (registry, path) = match image.split_once('/') {
-        Some(("index.docker.io", path)) => ("docker.io", path),
-        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (first, path),
-        _ => ("docker.io", image),
-    };
-    let (name, digest) = path.split_once('@').map_or((path, None), |(name, digest)| (name, Some(digest)));
-    let (name, tag) = name.rsplit_once(':').map_or((name, "latest"), |(name, tag)| (name, tag));
-    let library = if registry == "docker.io" && !name.contains('/') { "library/" } else { "" };
-    match digest {
-        Some(digest) => format!("{registry}/{library}{name}@{digest}"),
-        None => format!("{registry}/{library}{name}:{tag}"),
+/// A reference without what is there by default (docker.io, library, latest), as repository and tag or digest.
+fn plain(reference: &str) -> (&str, &str) {
+    let reference = reference.strip_prefix("index.").unwrap_or(reference);
+    let reference = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    let reference = reference.strip_prefix("library/").unwrap_or(reference);
+    if let Some((repository, digest)) = reference.split_once('@') {
+        // A digest says it all, and a tag beside it is not looked at.
+        return (repository.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(repository, |(name, _)| name), digest);
+    }
+    match reference.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (reference, "latest"),
     }
 }
 
@@ -74,23 +68,19 @@ fn normal(image: &str) -> String {
 mod tests {
     use super::*;
 
+    fn known(map: &[&str], image: &str) -> bool {
+        StaticImages(map.iter().map(|name| ((*name).to_owned(), ImageConfig::default())).collect()).config(image).is_ok()
+    }
+
     #[test]
-    fn an_image_is_found_by_every_spelling() {
-        for (image, one) in [
-            ("nginx", "docker.io/library/nginx:latest"),
-            ("nginx:1.27", "docker.io/library/nginx:1.27"),
-            ("library/nginx", "docker.io/library/nginx:latest"),
-            ("index.docker.io/bitnami/redis:7", "docker.io/bitnami/redis:7"),
-            ("localhost/x", "localhost/x:latest"),
-            ("localhost:5000/x", "localhost:5000/x:latest"),
-            ("registry.example/team/x:1@sha256:aa", "registry.example/team/x@sha256:aa"),
-            ("nginx@sha256:aa", "docker.io/library/nginx@sha256:aa"),
-        ] {
-            let config = ImageConfig { user: Some(image.into()), ..ImageConfig::default() };
-            let images: StaticImages = [(image.to_owned(), config.clone())].into_iter().collect();
-            assert_eq!(images.config(image), Ok(&config));
-            assert_eq!(images.config(one), Ok(&config), "{image}");
-            assert!(images.config("docker.io/library/other:latest").is_err());
+    fn an_image_is_found_under_each_of_its_names() {
+        for image in ["nginx", "nginx:latest", "docker.io/nginx", "docker.io/library/nginx:latest", "index.docker.io/library/nginx"] {
+            assert!(known(&["nginx"], image) && known(&[image], "nginx:latest"), "{image}");
+        }
+        assert!(known(&["a.example:5000/x"], "a.example:5000/x:latest"));
+        assert!(known(&["a.example:5000/x:1@sha256:0"], "a.example:5000/x@sha256:0"));
+        for image in ["nginx:1", "nginx@sha256:0", "quay.io/nginx", "docker.io/bitnami/nginx", "a.example:5000/x"] {
+            assert!(!known(&["nginx", "a.example/x"], image), "{image}");
         }
     }
 }

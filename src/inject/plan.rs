@@ -110,7 +110,7 @@ fn check_listed(pod: &Pod<'_>, wishes: &Wishes<'_>, warnings: &mut Vec<String>) 
     let names = || both_lists(pod).map(|(_, _, c)| c.name()).take(50).collect::<Vec<_>>();
     if let Some(name) = missing(wishes.only.as_deref().unwrap_or_default()) {
         let hint = suggest::hint(&name, names());
-        return Err(annotations::bad(CONTAINERS, &name, format!("a container of the pod, which has {}{hint}", names().join(", "))));
+        return Err(annotations::bad(CONTAINERS, &name, format!("a container of the pod{hint}, which has {}", names().join(", "))));
     }
     if let Some(name) = missing(&wishes.skip) {
         let hint = suggest::hint(&name, names());

@@ -40,7 +40,7 @@ pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
             Err(more) => problems.extend(more),
         }
     }
-    if problems.is_empty() { Ok(images.into_iter().collect()) } else { Err(problems) }
+    if problems.is_empty() { Ok(StaticImages(images)) } else { Err(problems) }
 }
 
 const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];
