@@ -65,7 +65,7 @@ fn annotations_are_checked_where_they_stand() {
     let err = error("inject", &pod("ashore.dev/stratgy: main"));
     assert!(
         err.starts_with(
-            "7: document 1: Pod p: unknown annotation ashore.dev/stratgy; did you mean ashore.dev/strategy?; there are ashore.dev/inject,"
+            "7: document 1: Pod p: unknown annotation ashore.dev/stratgy (did you mean ashore.dev/strategy?); there are ashore.dev/inject,"
         ),
         "{err}"
     );
@@ -139,7 +139,7 @@ fn a_policy_is_checked_by_field() {
         ],
     );
     for (name, message) in [
-        ("unknown.yaml", "error: unknown.yaml:3: document 1: unknown field stratgy; did you mean strategy?; there are strategy, delay,"),
+        ("unknown.yaml", "error: unknown.yaml:3: document 1: unknown field stratgy (did you mean strategy?); there are strategy, delay,"),
         ("value.yaml", "error: value.yaml:5: document 1: spec.delay: \"soon\" is not a duration such as"),
         ("two.yaml", "error: two.yaml: 2 documents; expected one, a policy"),
         ("empty.yaml", "error: empty.yaml: it is empty; expected a policy"),
