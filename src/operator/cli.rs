@@ -10,6 +10,7 @@ mod progress;
 mod rewrite;
 mod settings;
 mod sources;
+mod tree;
 mod workload;
 mod yaml;
 
@@ -49,7 +50,8 @@ enum Word {
     /// Put the containers of pods and workloads under the init, in files
     ///
     /// Naming a file is opting in: all pods and templates in it are injected, unless one says ashore.dev/inject: "false". Documents
-    /// that do not change are written byte for byte as they came; in those that do, only the lines that change (comments stay).
+    /// that do not change are written byte for byte as they came; in those that do, only the lines that change, and comments stay (where an
+    /// anchor or an alias makes that impossible, a note says so).
     #[command(after_help = INJECT_HELP)]
     Inject {
         #[command(flatten)]

@@ -59,3 +59,40 @@ fn kubectl_applies_it_to_the_same_result() {
     }
     assert!(compared >= 10, "{compared}");
 }
+
+#[test]
+fn kubectl_reads_what_is_written_as_we_do() {
+    if !has_kubectl() {
+        eprintln!("skipped: kubectl is not on the PATH");
+        return;
+    }
+    // Objects one by one, without the annotation that makes kubectl print them.
+    let flat = |values: Vec<Value>| -> Vec<Value> {
+        let items = values.into_iter().flat_map(|mut value| match value.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            _ => vec![value],
+        });
+        items
+            .map(|mut item| {
+                if let Some(annotations) = item.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+                    annotations.remove("read");
+                    if annotations.is_empty() {
+                        item["metadata"].as_object_mut().expect("metadata").remove("annotations");
+                    }
+                }
+                item
+            })
+            .collect()
+    };
+    for name in manifests() {
+        let injected = run(&["inject", "-q", "--images", "../images.yaml", &name], "").good();
+        let dir = folder("read", &[(&name, &injected)]);
+        let output = Command::new("kubectl")
+            .args(["annotate", "--local", "--show-managed-fields", "-o", "json", "-f", &name, "read=1"])
+            .current_dir(&dir)
+            .output()
+            .expect("kubectl runs");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(flat(values(&String::from_utf8_lossy(&output.stdout))), flat(values(&injected)), "{name}");
+    }
+}

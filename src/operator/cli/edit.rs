@@ -3,9 +3,10 @@
 //! What is written is read back and compared with what was meant, so a text that cannot be edited in this way (an anchor on
 //! what changes, say) is noticed, not damaged: then the document is written anew as a whole.
 
+use super::tree::{Body, Entry, Node, column, dash, line_start, next_line, tree};
 use super::yaml::{self, Style};
 use serde_json::{Map, Value};
-use serde_saphyr::granit_parser::{self, Event, Options, Parser, ScalarStyle, ScanError, Span, StructureStyle};
+use serde_saphyr::granit_parser::StructureStyle;
 use std::ops::Range;
 
 /// A document's text after a change.
@@ -29,162 +30,6 @@ pub(crate) fn edit(text: &str, old: &Value, new: &Value) -> Result<Edited, Strin
     }
     anew(text, new).map(|new| Edited { text: new, lossy: has_more_than_values(text) })
 }
-
-/// The line of what this JSON Pointer points at, from 1, or of the nearest thing above it that the text has.
-pub(crate) fn line_of(text: &str, pointer: &str) -> Option<usize> {
-    let (mut node, mut at) = (&tree(text)?.0, None);
-    for step in pointer.split('/').skip(1) {
-        let step = step.replace("~1", "/").replace("~0", "~");
-        let next = match &node.body {
-            Body::Map(_, entries) => entries.iter().find(|e| e.key == step).map(|e| (e.start, &e.value)),
-            Body::List(_, items) => step.parse().ok().and_then(|i: usize| items.get(i)).map(|i| (i.start, i)),
-            Body::Other => None,
-        };
-        let Some((start, next)) = next else { break };
-        (node, at) = (next, Some(start));
-    }
-    at.map(|at| text[..at].matches('\n').count() + 1)
-}
-
-// ---- where things are
-
-struct Node {
-    start: usize,
-    /// Where its text ends, without blank lines or comments behind it.
-    end: usize,
-    body: Body,
-}
-
-enum Body {
-    Map(StructureStyle, Vec<Entry>),
-    List(StructureStyle, Vec<Node>),
-    Other,
-}
-
-struct Entry {
-    key: String,
-    start: usize,
-    key_end: usize,
-    value: Node,
-}
-
-fn tree(text: &str) -> Option<(Node, Style)> {
-    // The text was parsed within bounds before, so it is not too deep.
-    let options: Options = granit_parser::options! { flow_nesting_limit: usize::MAX, block_nesting_limit: usize::MAX };
-    let mut builder = Builder { text, events: Parser::new_from_str_with_options(text, options), step: None, compact: None };
-    let root = loop {
-        let (event, span) = builder.next()?;
-        if event.is_node() {
-            break builder.node(&event, span)?;
-        }
-    };
-    let style = Style { step: builder.step.unwrap_or(2), compact: builder.compact.unwrap_or(true) };
-    Some((root, style))
-}
-
-struct Builder<'a, I> {
-    text: &'a str,
-    events: I,
-    step: Option<usize>,
-    compact: Option<bool>,
-}
-
-impl<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> Builder<'a, I> {
-    fn next(&mut self) -> Option<(Event<'a>, Span)> {
-        loop {
-            match self.events.next()?.ok()? {
-                (Event::Comment(..), _) => {}
-                (Event::StreamEnd, _) => return None,
-                found => return Some(found),
-            }
-        }
-    }
-
-    fn node(&mut self, event: &Event<'a>, span: Span) -> Option<Node> {
-        let Range { start, end } = span.byte_range()?;
-        let node = match event {
-            Event::MappingStart(style, ..) => {
-                let (mut entries, mut last) = (Vec::<Entry>::new(), end);
-                loop {
-                    let (event, span) = self.next()?;
-                    if event == Event::MappingEnd {
-                        let end = if *style == StructureStyle::Flow { span.byte_range()?.end } else { last };
-                        break Node { start, end, body: Body::Map(*style, entries) };
-                    }
-                    let key = event.scalar()?.0.to_owned();
-                    let at = span.byte_range()?;
-                    let (event, span) = self.next()?;
-                    let value = self.node(&event, span)?;
-                    if *style == StructureStyle::Block {
-                        self.learn(start, &value);
-                    }
-                    last = value.end.max(at.end);
-                    entries.push(Entry { key, start: at.start, key_end: at.end, value });
-                }
-            }
-            Event::SequenceStart(style, ..) => {
-                let (mut items, mut last) = (Vec::<Node>::new(), end);
-                loop {
-                    let (event, span) = self.next()?;
-                    if event == Event::SequenceEnd {
-                        let end = if *style == StructureStyle::Flow { span.byte_range()?.end } else { last };
-                        break Node { start, end, body: Body::List(*style, items) };
-                    }
-                    let item = self.node(&event, span)?;
-                    last = item.end.max(last);
-                    items.push(item);
-                }
-            }
-            Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..) => {
-                Node { start, end: start + self.text[start..end].trim_end().len(), body: Body::Other }
-            }
-            _ if event.is_node() => Node { start, end, body: Body::Other },
-            _ => return None,
-        };
-        Some(node)
-    }
-
-    /// Learns the document's indentation from what it does first.
-    fn learn(&mut self, parent: usize, child: &Node) {
-        let (parent, column) = (column(self.text, parent), |at| column(self.text, at));
-        match &child.body {
-            Body::Map(StructureStyle::Block, _) if column(child.start) > parent => {
-                self.step.get_or_insert(column(child.start) - parent);
-            }
-            Body::List(StructureStyle::Block, items) => {
-                if let Some(dash) = items.first().and_then(|item| dash(self.text, item)) {
-                    self.compact.get_or_insert(column(dash) <= parent);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn line_start(text: &str, at: usize) -> usize {
-    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
-}
-
-/// Where the line behind the one of `at` begins, or the text's end.
-fn next_line(text: &str, at: usize) -> usize {
-    text[at..].find('\n').map_or(text.len(), |newline| at + newline + 1)
-}
-
-/// Where the dash of a list's item is: before it, and before its anchor and tag.
-fn dash(text: &str, item: &Node) -> Option<usize> {
-    let mut before = text[..item.start].trim_end();
-    while !before.ends_with('-') {
-        let word = before.rfind(char::is_whitespace).map_or(0, |space| space + 1);
-        before = before[word..].starts_with(['&', '!']).then(|| before[..word].trim_end())?;
-    }
-    Some(before.len() - 1)
-}
-
-fn column(text: &str, at: usize) -> usize {
-    at - line_start(text, at)
-}
-
-// ---- what to change
 
 struct Editor<'a> {
     text: &'a str,
@@ -435,11 +280,15 @@ fn flow_entry(key: &str, value: &Value) -> String {
 
 /// Which items of two lists are the same ones, in order, as pairs of indexes: those that are equal, or have the same name.
 fn align(old: &[Value], new: &[Value]) -> Option<Vec<(usize, usize)>> {
+    let named = |a: &Value, b: &Value| a.get("name") == b.get("name");
+    let same = |a: &Value, b: &Value| a == b || (named(a, b) && a.get("name").is_some_and(Value::is_string));
+    if old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a == b || (a.is_object() && b.is_object() && named(a, b))) {
+        return Some((0..old.len()).map(|i| (i, i)).collect());
+    }
     // Longest common subsequence; a list too long for that is no container's.
     if old.len().checked_mul(new.len())? > 1 << 20 {
         return None;
     }
-    let same = |a: &Value, b: &Value| a == b || a.get("name").is_some_and(|name| name.is_string() && b.get("name") == Some(name));
     let mut longest = vec![vec![0u32; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
         for j in (0..new.len()).rev() {
@@ -618,14 +467,6 @@ spec:
         let edited = edit(text, &old, &new).expect("edited");
         assert!(edited.lossy);
         assert_eq!(edited.text, "--- # one\nx:\n  a:\n  - 1\n  - 2\nz:\n  a:\n  - 1\n...\n");
-    }
-
-    #[test]
-    fn a_pointer_leads_to_a_line() {
-        assert_eq!(line_of(POD, "/metadata/name"), Some(5));
-        assert_eq!(line_of(POD, "/spec/containers/1/name"), Some(22));
-        assert_eq!(line_of(POD, "/spec/containers/7"), Some(9), "the nearest that there is");
-        assert_eq!(line_of(POD, ""), None);
     }
 
     /// Values with members that are empty, named, long and odd.

@@ -5,7 +5,7 @@
 use super::documents::{self, Format};
 use super::problem::Problem;
 use super::sources::Source;
-use super::workload::{self, Content, Place, title};
+use super::workload::{self, Content, Origin, title};
 use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use ashore_init::timing::Timing;
@@ -104,11 +104,11 @@ pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &St
                 return problems.push(problem);
             }
         };
-        let place = Place { source, document: &document };
-        match workload::content(place, &value) {
+        let origin = Origin::new(source, &document);
+        match workload::content(&origin, &value) {
             Ok(Content::Workload(pods)) => {
                 for pod in &pods {
-                    match explain(place, &value, pod, policy, images) {
+                    match explain(&origin, &value, pod, policy, images) {
                         Ok(pod) => found.push(pod),
                         Err(more) => {
                             good = false;
@@ -133,15 +133,15 @@ pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &St
     found
 }
 
-fn explain(place: Place<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy, images: &StaticImages) -> Result<Pod, Vec<Problem>> {
-    let problems = workload::unknown(place, pod);
+fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy, images: &StaticImages) -> Result<Pod, Vec<Problem>> {
+    let problems = workload::unknown(origin, pod);
     if !problems.is_empty() {
         return Err(problems);
     }
     let ask = |pod_value: &Value| {
         let bytes = pod_value.to_string().into_bytes();
         plan(&Request { pod: &bytes, policy, images, opted_in: true, claims: &pod.claims })
-            .map_err(|refusal| vec![workload::refused(place, pod, &refusal)])
+            .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
     };
     let planned = ask(pod.pod)?;
     let injected = planned.containers.iter().any(|c| matches!(c.outcome, Outcome::Skipped(Reason::AlreadyInjected)));
@@ -160,7 +160,7 @@ fn explain(place: Place<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy
         let stop = match (&container.outcome, was.map(|c| &c.outcome)) {
             (Outcome::Wrapped(wrapped), _) => Some(
                 Stop::new(wrapped.flags.clone(), wrapped.argv.clone(), wrapped.stop_signal)
-                    .map_err(|what| vec![place.problem(&pod.pointer, format!("{}: container {}: {what}", title(pod), container.name))])?,
+                    .map_err(|what| vec![origin.problem(&pod.pointer, format!("{}: container {}: {what}", title(pod), container.name))])?,
             ),
             (Outcome::Skipped(Reason::AlreadyInjected), was) => {
                 let signal = if let Some(Outcome::Wrapped(wrapped)) = was { wrapped.stop_signal } else { Signal::TERM };
@@ -181,7 +181,7 @@ fn explain(place: Place<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy
         };
         containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, stop });
     }
-    let at = place.problem(workload::object(pod), "").place;
+    let at = origin.problem(workload::object(pod), "").place;
     // A container's own reason stands by its name; here is what else there is to hear.
     let is_said = |warning: &String| {
         containers.iter().any(|c| c.skipped.as_ref().is_some_and(|why| *warning == format!("container {}: {}", c.name, why.reason)))
@@ -191,7 +191,7 @@ fn explain(place: Place<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy
     let whole = planned.skipped.filter(|reason| !matches!(reason, Reason::AlreadyInjected | Reason::NothingToWrap));
     Ok(Pod {
         file: at.file,
-        document: place.document.number,
+        document: origin.document.number,
         line: at.line,
         kind: pod.kind.into(),
         name: pod.name.into(),

@@ -6,7 +6,7 @@ use super::json::{self, Layout};
 use super::output::Rendered;
 use super::problem::Problem;
 use super::sources::Source;
-use super::workload::{self, Content, Place, title};
+use super::workload::{self, Content, Origin, title};
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
 use ashore_inject::{Outcome, Patch, Policy, Reason, Request, StaticImages, plan, undo};
@@ -105,8 +105,8 @@ impl Verb {
                 }
             };
             any = true;
-            let place = Place { source, document: &document };
-            let Some((patch, is_workload)) = self.document(place, &value, findings) else { return };
+            let origin = Origin::new(source, &document);
+            let Some((patch, is_workload)) = self.document(&origin, &value, findings) else { return };
             if output == Some(Output::Patch) {
                 if is_workload {
                     out = std::mem::take(&mut out) + &serde_json::to_string(&patch).unwrap_or_default() + "\n";
@@ -115,7 +115,7 @@ impl Verb {
             }
             let mut new = value.clone();
             if let Err(error) = patch.apply(&mut new) {
-                findings.problems.push(place.problem("", format!("the patch does not fit its own document: {error}")));
+                findings.problems.push(origin.problem("", format!("the patch does not fit its own document: {error}")));
                 return;
             }
             changed |= !patch.0.is_empty();
@@ -124,12 +124,12 @@ impl Verb {
                     if lossy {
                         findings.notes.push(format!(
                             "note: {}: more than the lines that change had to be written anew: compare comments and anchors",
-                            place.problem("", "").place
+                            origin.problem("", "").place
                         ));
                     }
                     out.push_str(&text);
                 }
-                Err(error) => findings.problems.push(place.problem("", error)),
+                Err(error) => findings.problems.push(origin.problem("", error)),
             }
         });
         if !any && !source.found {
@@ -139,8 +139,8 @@ impl Verb {
     }
 
     /// The patch for one document, and whether it has pods at all. `None`: something is wrong with it.
-    fn document(&self, place: Place<'_>, value: &Value, findings: &mut Findings) -> Option<(Patch, bool)> {
-        let pods = match workload::content(place, value) {
+    fn document(&self, origin: &Origin<'_>, value: &Value, findings: &mut Findings) -> Option<(Patch, bool)> {
+        let pods = match workload::content(origin, value) {
             Ok(Content::Workload(pods)) => pods,
             Ok(Content::Other) => {
                 findings.summary.others += 1;
@@ -154,12 +154,12 @@ impl Verb {
         let (mut patch, problems) = (Patch::default(), findings.problems.len());
         for pod in &pods {
             let (part, pod_problems) = match self {
-                Self::Inject(policy, images) => inject(place, value, pod, policy, images, findings),
+                Self::Inject(policy, images) => inject(origin, value, pod, policy, images, findings),
                 Self::Uninject => match undo(pod.pod) {
                     Ok(part) => (part, Vec::new()),
                     Err(error) => (
                         Patch::default(),
-                        vec![place.problem(&format!("{}/metadata/annotations", pod.pointer), format!("{}: {error}", title(pod)))],
+                        vec![origin.problem(&format!("{}/metadata/annotations", pod.pointer), format!("{}: {error}", title(pod)))],
                     ),
                 },
             };
@@ -176,23 +176,23 @@ impl Verb {
 }
 
 fn inject(
-    place: Place<'_>,
+    origin: &Origin<'_>,
     value: &Value,
     pod: &PodRef<'_>,
     policy: &Policy,
     images: &StaticImages,
     findings: &mut Findings,
 ) -> (Patch, Vec<Problem>) {
-    let mut problems = workload::unknown(place, pod);
+    let mut problems = workload::unknown(origin, pod);
     let bytes = pod.pod.to_string().into_bytes();
     let plan = match plan(&Request { pod: &bytes, policy, images, opted_in: true, claims: &pod.claims }) {
         Ok(plan) => plan,
         Err(refusal) => {
-            problems.push(workload::refused(place, pod, &refusal));
+            problems.push(workload::refused(origin, pod, &refusal));
             return (Patch::default(), problems);
         }
     };
-    let at = place.problem(workload::object(pod), "").place;
+    let at = origin.problem(workload::object(pod), "").place;
     let mut note = |word: &str, text: &str| findings.notes.push(format!("{word}: {at}: {}: {text}", title(pod)));
     workload::misplaced(value, pod).iter().chain(&plan.warnings).for_each(|text| note("warning", text));
     match &plan.skipped {

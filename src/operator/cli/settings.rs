@@ -1,10 +1,10 @@
 //! The files that say how: a policy (`--policy`) and image configs (`--images`).
 
 use super::documents::{self, Document, Format};
-use super::edit::line_of;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::sources::{self, Source};
+use super::workload::Origin;
 use ashore_inject::policy::PolicyError;
 use ashore_inject::{ImageConfig, Policy, StaticImages};
 use serde_json::Value;
@@ -18,8 +18,7 @@ pub(crate) fn policy(name: &str) -> Result<Policy, Vec<Problem>> {
     let (source, document, value) = only_document(name, "a policy")?;
     Policy::from_document(&value).map_err(|error| {
         let (PolicyError::UnknownField { field, .. } | PolicyError::BadValue { field, .. }) = &error;
-        let line = line_of(&source.text[document.range.clone()], &pointer(field)).map(|line| line + document.first_line - 1);
-        vec![document.problem(&source, line, error.to_string())]
+        vec![Origin::new(&source, &document).field_problem(field, error.to_string())]
     })
 }
 
@@ -32,10 +31,8 @@ pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
     for name in names {
         match only_document(name, "a map of images") {
             Ok((source, document, value)) => {
-                read_images(&value, &mut images, |pointer, what| {
-                    let line = line_of(&source.text[document.range.clone()], &pointer).map(|line| line + document.first_line - 1);
-                    problems.push(document.problem(&source, line, what));
-                });
+                let origin = Origin::new(&source, &document);
+                read_images(&value, &mut images, |pointer, what| problems.push(origin.problem(&pointer, what)));
             }
             Err(more) => problems.extend(more),
         }
@@ -102,9 +99,4 @@ fn only_document(name: &str, what: &str) -> Result<(Source, Document, Value), Ve
         (0, _) => Err(vec![Problem::with_file(&source.name, format!("it is empty; expected {what}"))]),
         (n, _) => Err(vec![Problem::with_file(&source.name, format!("{n} documents; expected one, {what}"))]),
     }
-}
-
-/// The JSON Pointer of a field's path: `spec.rewrite.TERM`, `stopSignals[1]`.
-fn pointer(field: &str) -> String {
-    field.split(['.', '[']).map(|step| format!("/{}", step.trim_end_matches(']'))).collect()
 }

@@ -1,31 +1,43 @@
 //! The pods in a document, and what is wrong with them before anything is decided.
 
 use super::documents::Document;
-use super::edit::line_of;
 use super::problem::Problem;
 use super::sources::Source;
+use super::tree::Lines;
 use ashore_inject::walk::{PodRef, pods};
 use ashore_inject::{Refusal, unknown_annotations};
 use serde_json::Value;
+use std::cell::OnceCell;
 
 /// What all annotations of ours begin with.
 const PREFIX: &str = "ashore.dev/";
 
 /// A document and the file that it is in.
-#[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Origin<'a> {
     /// The file.
     pub source: &'a Source,
     /// The document.
     pub document: &'a Document,
+    lines: OnceCell<Lines>,
 }
 
-impl Place<'_> {
+impl<'a> Origin<'a> {
+    /// The document in its file.
+    pub(crate) fn new(source: &'a Source, document: &'a Document) -> Self {
+        Self { source, document, lines: OnceCell::new() }
+    }
+
     /// A problem with what this JSON Pointer of the document points at.
     pub(crate) fn problem(&self, pointer: &str, what: impl Into<String>) -> Problem {
-        let text = &self.source.text[self.document.range.clone()];
-        let line = line_of(text, pointer).map(|line| self.document.first_line + line - 1);
+        let lines = self.lines.get_or_init(|| Lines::of(&self.source.text[self.document.range.clone()]));
+        let line = lines.line(pointer).map(|line| self.document.first_line + line - 1);
         self.document.problem(self.source, line, what)
+    }
+
+    /// A problem with the field of this path: `spec.rewrite.TERM`, `items[3].spec`.
+    pub(crate) fn field_problem(&self, field: &str, what: impl Into<String>) -> Problem {
+        let pointer: String = field.split(['.', '[']).map(|step| format!("/{}", step.trim_end_matches(']'))).collect();
+        self.problem(&pointer, what)
     }
 }
 
@@ -41,18 +53,15 @@ pub(crate) enum Content<'a> {
 ///
 /// # Errors
 /// A document that is no Kubernetes object, unless it was only found in a folder; a workload without a template.
-pub(crate) fn content<'a>(place: Place<'_>, value: &'a Value) -> Result<Content<'a>, Problem> {
+pub(crate) fn content<'a>(origin: &Origin<'_>, value: &'a Value) -> Result<Content<'a>, Problem> {
     match pods(value) {
         Ok(pods) if pods.is_empty() => Ok(Content::Other),
         Ok(pods) => Ok(Content::Workload(pods)),
         // Folders hold values files, kustomizations and the like.
-        Err(_) if place.source.found && !["apiVersion", "kind"].iter().all(|field| value.get(field).is_some_and(Value::is_string)) => {
+        Err(_) if origin.source.found && !["apiVersion", "kind"].iter().all(|field| value.get(field).is_some_and(Value::is_string)) => {
             Ok(Content::Other)
         }
-        Err(error) => {
-            let pointer: String = error.field.split(['.', '[']).map(|step| format!("/{}", step.trim_end_matches(']'))).collect();
-            Err(place.problem(&pointer, error.to_string()))
-        }
+        Err(error) => Err(origin.field_problem(&error.field, error.to_string())),
     }
 }
 
@@ -72,9 +81,9 @@ pub(crate) fn object<'a>(pod: &'a PodRef<'_>) -> &'a str {
 }
 
 /// The annotations of ours in a pod that mean nothing.
-pub(crate) fn unknown(place: Place<'_>, pod: &PodRef<'_>) -> Vec<Problem> {
+pub(crate) fn unknown(origin: &Origin<'_>, pod: &PodRef<'_>) -> Vec<Problem> {
     let problem = |unknown: &ashore_inject::UnknownAnnotation| {
-        place.problem(&annotation(&pod.pointer, &unknown.key), format!("{}: {unknown}", title(pod)))
+        origin.problem(&annotation(&pod.pointer, &unknown.key), format!("{}: {unknown}", title(pod)))
     };
     unknown_annotations(pod.pod).iter().map(problem).collect()
 }
@@ -89,13 +98,13 @@ pub(crate) fn misplaced(value: &Value, pod: &PodRef<'_>) -> Vec<String> {
 }
 
 /// Where a refused pod has to be corrected.
-pub(crate) fn refused(place: Place<'_>, pod: &PodRef<'_>, refusal: &Refusal) -> Problem {
+pub(crate) fn refused(origin: &Origin<'_>, pod: &PodRef<'_>, refusal: &Refusal) -> Problem {
     let pointer = match refusal {
         Refusal::BadAnnotation { annotation: key, .. } => annotation(&pod.pointer, key),
         Refusal::Unresolved { container, .. } => container_at(pod, container).unwrap_or_else(|| pod.pointer.clone()),
         Refusal::NotAPod(_) => format!("{}/spec", pod.pointer),
     };
-    place.problem(&pointer, format!("{}: {refusal}", title(pod)))
+    origin.problem(&pointer, format!("{}: {refusal}", title(pod)))
 }
 
 fn annotation(pod: &str, key: &str) -> String {
