@@ -257,7 +257,9 @@ impl Stop {
 fn steps(settings: &Settings<'_>, timing: Timing, signal: Signal) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = |at: Option<Duration>, what, signals: &[Signal], text: String| {
-        steps.push(Step { at_ms: at.map(|d| d.as_millis()), what, signals: signals.iter().map(Signal::to_string).collect(), text });
+        let mut signals: Vec<String> = signals.iter().map(Signal::to_string).collect();
+        signals.dedup();
+        steps.push(Step { at_ms: at.map(|d| d.as_millis()), what, signals, text });
     };
     let main = settings.rewrite.of(signal);
     let (term, cont) = (Signal::TERM, Signal::CONT);

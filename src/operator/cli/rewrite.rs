@@ -109,7 +109,8 @@ impl Verb {
             let Some((patch, is_workload)) = self.document(&origin, &value, findings) else { return };
             if output == Some(Output::Patch) {
                 if is_workload {
-                    out = std::mem::take(&mut out) + &serde_json::to_string(&patch).unwrap_or_default() + "\n";
+                    out.push_str(&serde_json::to_string(&patch).unwrap_or_default());
+                    out.push('\n');
                 }
                 return;
             }
