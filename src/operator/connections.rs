@@ -129,9 +129,10 @@ impl Connection {
         self.served.load(Relaxed)
     }
 
-    /// Says that the head of a request has come.
-    pub fn request(&self) {
-        if !self.served.swap(true, Relaxed) {
+    /// Says that the head of a request has come, or that its answer is on its way.
+    pub fn alive(&self) {
+        self.silent_since.store(millis(self.epoch), Relaxed);
+        if !self.served.load(Relaxed) && !self.served.swap(true, Relaxed) {
             self.first_request.notify_one();
         }
     }
@@ -163,7 +164,6 @@ impl Drop for Place {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.silent_since.store(millis(self.0.epoch), Relaxed);
         self.0.busy.fetch_sub(1, Relaxed);
     }
 }

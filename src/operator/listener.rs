@@ -109,12 +109,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
-        connection.request();
+        connection.alive();
         request.extensions_mut().insert(Arc::clone(connection));
+        let connection = Arc::clone(connection);
         let answer = router.clone().oneshot(Request::from(request.map(Body::new)));
         let leaving = phase.clone();
         async move {
             let mut answer: Response<Body> = answer.await?;
+            connection.alive();
             if !http2 && *leaving.borrow() >= Phase::Leaving {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
