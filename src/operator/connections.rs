@@ -39,6 +39,13 @@ pub struct Connection {
     pub first_request: Notify,
 }
 
+/// Room for a connection that has not come yet.
+#[derive(Debug)]
+pub struct Room {
+    all: Arc<Connections>,
+    permit: OwnedSemaphorePermit,
+}
+
 /// A connection's place; given back when dropped.
 #[derive(Debug)]
 pub struct Place {
@@ -64,8 +71,8 @@ impl Connections {
         })
     }
 
-    /// A place for a new connection, if need be that of the one that has been silent longest.
-    pub async fn place(self: &Arc<Self>) -> Option<Place> {
+    /// Room for one more connection, if need be that of the one that has been silent longest.
+    pub async fn room(self: &Arc<Self>) -> Option<Room> {
         let permit = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -73,18 +80,7 @@ impl Connections {
                 Arc::clone(&self.places).acquire_owned().await.ok()?
             }
         };
-        let connection = Arc::new(Connection {
-            busy: AtomicUsize::new(0),
-            served: AtomicBool::new(false),
-            silent_since: AtomicU64::new(millis(self.epoch)),
-            epoch: self.epoch,
-            ended: Notify::new(),
-            first_request: Notify::new(),
-        });
-        let id = self.next.fetch_add(1, Relaxed);
-        self.lock().insert(id, Arc::clone(&connection));
-        self.metrics.connections.inc();
-        Some(Place { all: Arc::clone(self), id, connection, _permit: permit })
+        Some(Room { all: Arc::clone(self), permit })
     }
 
     /// Ends those that have been silent for too long; to be called every second or so. One sweep for all costs less than a timer
@@ -120,6 +116,25 @@ impl Connections {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
         self.open.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Room {
+    /// Gives it to a connection that has just come.
+    pub fn take(self) -> Place {
+        let Self { all, permit } = self;
+        let connection = Arc::new(Connection {
+            busy: AtomicUsize::new(0),
+            served: AtomicBool::new(false),
+            silent_since: AtomicU64::new(millis(all.epoch)),
+            epoch: all.epoch,
+            ended: Notify::new(),
+            first_request: Notify::new(),
+        });
+        let id = all.next.fetch_add(1, Relaxed);
+        all.lock().insert(id, Arc::clone(&connection));
+        all.metrics.connections.inc();
+        Place { all, id, connection, _permit: permit }
     }
 }
 

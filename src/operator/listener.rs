@@ -51,19 +51,19 @@ pub async fn accept(
         let _ = stream.set_nodelay(true);
         tokio::spawn(serve(stream, tls.clone(), router.clone(), place, phase));
     };
-    let mut place = None;
+    let mut room = None;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = phase.wait_for(|p| *p == Phase::Draining) => break,
             _ = sweep.tick() => { connections.sweep(); continue }
-            found = connections.place(), if place.is_none() => { place = found; continue }
-            accepted = listener.accept(), if place.is_some() => accepted,
+            found = connections.room(), if room.is_none() => { room = found; continue }
+            accepted = listener.accept(), if room.is_some() => accepted,
         };
-        match (accepted, place.take()) {
-            (Ok((stream, _)), Some(place)) => handle(stream, place, phase.clone()),
+        match (accepted, room.take()) {
+            (Ok((stream, _)), Some(room)) => handle(stream, room.take(), phase.clone()),
             (Err(error), kept) => {
-                place = kept;
+                room = kept;
                 // A connection that was reset before it was accepted is its client's affair; anything else will not have gone away
                 // at once.
                 if !matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset) {
@@ -76,13 +76,12 @@ pub async fn accept(
     }
     // Closing the socket resets those that the kernel has accepted for us already.
     while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        let Some(place) = (match place.take() {
-            Some(place) => Some(place),
-            None => connections.place().await,
-        }) else {
-            break;
+        let found = match room.take() {
+            Some(room) => Some(room),
+            None => connections.room().await,
         };
-        handle(stream, place, phase.clone());
+        let Some(room) = found else { break };
+        handle(stream, room.take(), phase.clone());
     }
 }
 

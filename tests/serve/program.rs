@@ -101,7 +101,9 @@ fn a_bad_flag_is_a_usage_error_that_says_what_is_allowed() {
         ("--log-format=xml", &["--log-format", "xml", "text, json"]),
         ("--listen=here", &["--listen", "here"]),
     ] {
-        let mut child = Program::command(&mount, &[]).arg(flag).stdout(Stdio::null()).spawn().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
+        command.arg("serve").arg("--cert").arg(mount.cert()).arg("--key").arg(mount.key()).arg(flag);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(2));

@@ -191,13 +191,14 @@ async fn garbage_is_answered_with_the_field() {
         (json!({"kind": "Pod", "apiVersion": "v1"}).to_string(), "apiVersion: \"v1\""),
         (beta.to_string(), "admission.k8s.io/v1beta1"),
         (no_uid.to_string(), "request.uid"),
-        ("[".repeat(100_000), "recursion"),
+        (format!("{{\"x\":{}", "[".repeat(100_000)), "EOF"),
+        ("[]".into(), "apiVersion: \"\""),
     ] {
         let (status, message) = routes.call(Method::POST, "/mutate", body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(message.contains(word), "{message}");
     }
-    assert!(routes.metrics().await.contains("ashore_admission_reviews_total{outcome=\"malformed\"} 7"));
+    assert!(routes.metrics().await.contains("ashore_admission_reviews_total{outcome=\"malformed\"} 8"));
 }
 
 #[tokio::test]
