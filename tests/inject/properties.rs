@@ -171,8 +171,8 @@ proptest! {
     fn no_marker_is_too_odd(pod in pods::pod(), at in any::<prop::sample::Index>(), odd in pods::odd()) {
         let mut after = applied(&pod, &planned(&pod, &Policy::default()));
         let status = after.pointer("/metadata/annotations/ashore.dev~1status").and_then(Value::as_str).map(str::to_owned);
-        prop_assume!(status.is_some());
-        let mut marker: Value = serde_json::from_str(&status.unwrap_or_default()).expect("JSON");
+        let Some(status) = status else { return Ok(()) };
+        let mut marker: Value = serde_json::from_str(&status).expect("JSON");
         let paths = pods::pointers(&marker);
         *marker.pointer_mut(&paths[at.index(paths.len())]).expect("it is there") = odd;
         after["metadata"]["annotations"]["ashore.dev/status"] = Value::from(marker.to_string());
