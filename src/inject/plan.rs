@@ -8,7 +8,7 @@ use crate::flags::{self, Time};
 use crate::images::ImageConfig;
 use crate::marker::{Before, List, Mark, Marker, Raised, Unusable, Was};
 use crate::patch::escape;
-use crate::pod::{Container, Pod};
+use crate::pod::{Container, Mount, Pod};
 use crate::policy::OnUnresolved;
 use crate::suggest;
 use crate::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Reason, Refusal, Request, Wrapped};
@@ -194,8 +194,9 @@ impl<'r, 'p> Planner<'r, 'p> {
         container: &Container<'_>,
         own: Option<usize>,
     ) -> Result<Result<Wrapped, Reason>, Refusal> {
-        let first = container.command.items().first().map(|word| &**word);
-        if self.marker.mark(list, container.name()).is_some() && first == Some(&self.init) {
+        // Anywhere in the words: another webhook may have put its own program in front of the init (vault-env does).
+        let words = || container.command.items().iter().chain(container.args.items());
+        if self.marker.mark(list, container.name()).is_some() && words().any(|word| **word == *self.init) {
             return Ok(Err(Reason::AlreadyInjected));
         }
         if let Some(reason) = self.unasked(list, container) {
@@ -214,7 +215,7 @@ impl<'r, 'p> Planner<'r, 'p> {
             Err(_) if !Program::needs_image(container) => Program::of(container, &none),
             Err(why) => return self.unresolved(container, why),
         };
-        if let Some(reason) = self.unfit(container, config.as_ref().ok().copied(), &program) {
+        if let Some(reason) = self.unfit(list, container, config.as_ref().ok().copied(), &program) {
             return Ok(Err(reason));
         }
         self.wrap(list, index, container, config.ok(), &program).map(Ok)
@@ -244,7 +245,7 @@ impl<'r, 'p> Planner<'r, 'p> {
     }
 
     /// Why it cannot run under the init, if so.
-    fn unfit(&self, container: &Container<'_>, image: Option<&ImageConfig>, program: &Program<'_>) -> Option<Reason> {
+    fn unfit(&self, list: List, container: &Container<'_>, image: Option<&ImageConfig>, program: &Program<'_>) -> Option<Reason> {
         // An empty word in the program's place starts nothing, with or without the init.
         if program.argv().next().is_none_or(str::is_empty) {
             return Some(Reason::NoProgram);
@@ -256,7 +257,8 @@ impl<'r, 'p> Planner<'r, 'p> {
             return Some(Reason::MustBePid1(annotations::shown(word)));
         }
         let path = &self.marker.mount;
-        let mounts = container.volume_mounts.items().iter().filter_map(|m| m.mount_path.as_deref());
+        let foreign = |mount: &&Mount<'_>| !self.is_ours(list, container, mount);
+        let mounts = container.volume_mounts.items().iter().filter(foreign).filter_map(|m| m.mount_path.as_deref());
         let devices = container.volume_devices.items().iter().filter_map(|d| d.device_path.as_deref());
         let working_dir = container.working_dir.as_deref().or_else(|| image?.working_dir.as_deref());
         let taken = |what: &str, at: &str| Some(Reason::PathTaken { path: path.clone(), by: format!("{what} {}", annotations::shown(at)) });
@@ -301,20 +303,26 @@ impl<'r, 'p> Planner<'r, 'p> {
             Field::Absent => Op::add(path, command),
             _ => Op::replace(path, command),
         });
-        self.ops.push(added(
-            &format!("{at}/volumeMounts"),
-            &container.volume_mounts,
-            bring::mount(&self.marker.volume, &self.marker.mount),
-        ));
-        // A mark of the same name is one that was undone by hand since.
+        let mut mark =
+            Mark { name: name.into(), list, command: Was::of_list(&container.command), volume_mounts: Was::of(&container.volume_mounts) };
+        if container.volume_mounts.items().iter().any(|mount| self.is_ours(list, container, mount)) {
+            mark.volume_mounts = self.marker.mark(list, name).map_or(mark.volume_mounts, |earlier| earlier.volume_mounts);
+        } else {
+            let mount = bring::mount(&self.marker.volume, &self.marker.mount);
+            self.ops.push(added(&format!("{at}/volumeMounts"), &container.volume_mounts, mount));
+        }
+        // An earlier mark is of a command that somebody has replaced since.
         self.marker.wrapped.retain(|mark| mark.list != list || mark.name != name);
-        self.marker.wrapped.push(Mark {
-            name: name.into(),
-            list,
-            command: Was::of_list(&container.command),
-            volume_mounts: Was::of(&container.volume_mounts),
-        });
+        self.marker.wrapped.push(mark);
         Ok(Wrapped { flags, argv: program.argv().map(str::to_owned).collect(), stop_signal, grace })
+    }
+
+    /// Whether a container's mount is the one that an earlier injection put there.
+    fn is_ours(&self, list: List, container: &Container<'_>, mount: &Mount<'_>) -> bool {
+        let Marker { volume, mount: path, .. } = &self.marker;
+        mount.name.as_deref() == Some(volume)
+            && mount.mount_path.as_deref() == Some(path)
+            && self.marker.mark(list, container.name()).is_some()
     }
 
     /// The delay, if it leaves the container any time: the init would refuse to start with one that does not.
