@@ -465,6 +465,8 @@ fn a_webhook_that_wraps_our_wrapping_does_not_make_us_wrap_again() {
     container["command"] = json!(["/vault/vault-env"]);
     let plan = planned(&after);
     assert_eq!((outcomes(&plan)[1], plan.patch.0.len()), (("app", "alreadyInjected"), 0));
+    undo(&after.clone()).expect("ours").apply(&mut after).expect("fits");
+    assert_eq!(after, pod(json!({"containers": [{"name": "app", "command": ["/vault/vault-env"], "args": ["/app"]}]})));
 }
 
 #[test]
