@@ -68,6 +68,10 @@ fn the_pods_own_word_wins_and_false_always_does() {
     assert_eq!(ask(Some("false"), None, true), Ok(Some(Reason::OptedOut("annotation ashore.dev/inject".into()))));
     assert_eq!(ask(Some("true"), Some("false"), true), Ok(Some(Reason::OptedOut("label ashore.dev/inject".into()))));
     assert_eq!(ask(Some("false"), Some("true"), true), Ok(Some(Reason::OptedOut("annotation ashore.dev/inject".into()))));
+    let mut marked = annotated(json!({"ashore.dev/inject": "false", "ashore.dev/status": "garbage", "ashore.dev/delay": "soon"}));
+    assert_eq!(planned(&marked).skipped.map(|reason| reason.code()), Some("optedOut"), "no other annotation matters then");
+    marked["metadata"]["annotations"]["ashore.dev/inject"] = json!("true");
+    assert!(refused(&marked).contains("ashore.dev/status"));
     for (annotation, label) in [(Some("yes"), None), (Some("True"), None), (Some(""), None), (None, Some("1"))] {
         assert!(matches!(ask(annotation, label, false), Err(Refusal::BadAnnotation { .. })), "{annotation:?} {label:?}");
     }
