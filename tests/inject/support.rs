@@ -57,7 +57,7 @@ pub(crate) fn wrapped<'p>(plan: &'p Plan, name: &str) -> &'p Wrapped {
 pub(crate) fn effective_argv(container: &Value, image: &ImageConfig) -> Vec<String> {
     let variables = |name: &str| {
         let env = container["env"].as_array().into_iter().flatten();
-        env.filter(|v| v["name"] == name).filter_map(|v| v["value"].as_str()).last().map(str::to_owned)
+        env.filter(|v| v["name"] == name).filter_map(|v| v["value"].as_str()).next_back().map(str::to_owned)
     };
     let expanded = |field: &str| -> Vec<String> {
         let words = container[field].as_array().into_iter().flatten();
