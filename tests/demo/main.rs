@@ -1,0 +1,4 @@
+mod svg;
+mod terminal;
+mod timeline;
+fn main() {}
