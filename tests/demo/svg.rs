@@ -20,7 +20,7 @@ const LEGEND: f64 = 54.0;
 /// Half of a mark's width: marks that are close in time stand beside each other.
 const MARK: f64 = 11.0;
 /// An estimate of how wide a character is, in font sizes; proportional and fixed width.
-const SANS: f64 = 0.6;
+const SANS: f64 = 0.54;
 const MONO: f64 = 0.61;
 
 /// Okabe and Ito's blue, green and vermilion, darker on light ground and lighter on dark ground where they carry text.
@@ -112,10 +112,12 @@ fn row(out: &mut String, timeline: &Timeline, process: &Process, x: &impl Fn(f64
     if let Some(asked) = asked {
         rect(out, "stopping", (asked, middle - BAR / 2.0), (end - asked, BAR), 0.0);
         let doing = doing(timeline, process);
-        let room = end - asked - 4.0 * MARK;
-        if room > (doing.len() + after.len()) as f64 * 16.0 * SANS {
-            text(out, asked + 2.0 * MARK, base, "w", doing);
+        let fits = |length: usize| end - asked - 4.0 * MARK > length as f64 * 16.0 * SANS;
+        if fits(after.len()) {
             anchored(out, "end", end - 1.7 * MARK, base, "w", &after);
+            if fits(doing.len() + after.len()) {
+                text(out, asked + 2.0 * MARK, base, "w", doing);
+            }
         } else {
             let heard = if process.heard.is_some() { "received SIGTERM, " } else { "" };
             text(out, end + 1.7 * MARK, base, "", &format!("{heard}{after}"));
@@ -171,14 +173,12 @@ fn end_mark(out: &mut String, good: bool, x: f64, y: f64) {
 
 /// What the shapes mean.
 fn legend(out: &mut String, y: f64) {
-    let mut x = MARGIN + 14.0;
-    let mut entry = |out: &mut String, draw: &dyn Fn(&mut String, f64), words: &str| {
+    let entry = |out: &mut String, x: f64, draw: &dyn Fn(&mut String, f64), words: &str| {
         draw(out, x);
         text(out, x + 20.0, y + 5.5, "s m", words);
-        x += 20.0 + words.len() as f64 * 15.0 * SANS + 30.0;
     };
     let swatch = |class: &'static str| move |out: &mut String, x: f64| rect(out, class, (x - 12.0, y - 8.0), (24.0, 16.0), 3.0);
-    entry(out, &swatch("run"), "running");
+    entry(out, 38.0, &swatch("run"), "running");
     let triangle = |out: &mut String, x: f64| {
         let _ = writeln!(
             out,
@@ -189,10 +189,10 @@ fn legend(out: &mut String, y: f64) {
             2.0 * MARK - 2.0
         );
     };
-    entry(out, &triangle, "SIGTERM");
-    entry(out, &swatch("stopping"), "stopping");
-    entry(out, &|out, x| end_mark(out, true, x, y), "ended by itself, exit 0");
-    entry(out, &|out, x| end_mark(out, false, x, y), "ended by SIGKILL");
+    entry(out, 158.0, &triangle, "SIGTERM");
+    entry(out, 278.0, &swatch("stopping"), "stopping");
+    entry(out, 398.0, &|out, x| end_mark(out, true, x, y), "ended by itself, exit 0");
+    entry(out, 616.0, &|out, x| end_mark(out, false, x, y), "ended by SIGKILL");
 }
 
 fn rect(out: &mut String, class: &str, at: (f64, f64), size: (f64, f64), round: f64) {

@@ -125,7 +125,7 @@ fn sections(timeline: &Timeline, chart: &Chart, width: usize, shapes: &Shapes) -
             Kind::End => Ink::Good,
             Kind::Kill => Ink::Bad,
         };
-        let at = format!("{:>7.3} s  ", event.at.as_secs_f64());
+        let at = format!("{:>8.1} ms  ", event.at.as_secs_f64() * 1000.0);
         let indent = " ".repeat(at.len());
         let lines = wrap(&event.text, width.saturating_sub(at.len()).max(20), "");
         let starts = std::iter::once(at).chain(std::iter::repeat(indent));

@@ -16,6 +16,8 @@ pub(crate) struct Timeline {
     pub(crate) processes: Vec<Process>,
     /// How long after the stop signal the runtime would have sent SIGKILL.
     pub(crate) grace: Duration,
+    /// Whether the kernel told how each of them ended; if not, it is concluded from what they said.
+    pub(crate) told: bool,
 }
 
 /// One process.
@@ -256,6 +258,7 @@ pub(crate) mod fixture {
             command: vec!["/app/parent".into()],
             processes: vec![process(1, "parent", Some(210), 1900, End::Exited(0)), process(2, "child", None, 1400, End::Signalled(9))],
             grace: Duration::from_secs(30),
+            told: true,
         }
     }
 
@@ -271,6 +274,7 @@ pub(crate) mod fixture {
                 child,
             ],
             grace: Duration::from_secs(30),
+            told: true,
         }
     }
 
