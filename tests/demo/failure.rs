@@ -10,13 +10,18 @@ pub(crate) enum Failure {
     NotBuilt(PathBuf),
     /// The kernel gives us no namespaces.
     #[error(
-        "this machine does not allow what containers are made of: {0}\n\
-         Run it as root (`sudo make demo`), or allow user namespaces:\n\
+        "{reason}.\n\
+         Run it as root (sudo {demo}), or allow user namespaces, whichever of these there is:\n\
          \x20 sudo sysctl -w user.max_user_namespaces=15000\n\
-         \x20 sudo sysctl -w kernel.unprivileged_userns_clone=1                # Debian, where there is such a setting\n\
+         \x20 sudo sysctl -w kernel.unprivileged_userns_clone=1                # Debian\n\
          \x20 sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0    # Ubuntu 23.10 and later"
     )]
-    NoSandbox(String),
+    NoSandbox {
+        /// Why.
+        reason: &'static str,
+        /// This program.
+        demo: String,
+    },
     /// A system call failed.
     #[error("{what}: {source}")]
     Io {
@@ -55,6 +60,14 @@ pub(crate) enum Failure {
         /// What did not happen, and what it wrote.
         what: String,
     },
+}
+
+/// What a program wrote, to follow what it did.
+pub(crate) fn wrote(output: &str) -> String {
+    match output.trim_end() {
+        "" => "; it wrote nothing".into(),
+        output => format!("; it wrote:\n{output}"),
+    }
 }
 
 /// Says what was tried when a system call failed.

@@ -47,16 +47,18 @@ fn main() -> ExitCode {
 
 /// Shows it; whether it went as it should.
 fn demo() -> Result<bool, Failure> {
-    let target = target()?;
+    let demo = std::env::current_exe().context("finding the demo's own program")?;
+    // Cargo builds it to target/PROFILE.
+    let target = demo.ancestors().nth(2).unwrap_or(Path::new("."));
     let built = |name: &str| {
         Some(target.join("release").join(name))
             .filter(|path| path.is_file())
             .ok_or_else(|| Failure::NotBuilt(target.join("release").join(name)))
     };
     let (ashore, init) = (built("ashore")?, built("ashore-init")?);
-    Sandbox::available().map_err(|reason| Failure::NoSandbox(reason.into()))?;
+    Sandbox::available().map_err(|reason| Failure::NoSandbox { reason, demo: demo.display().to_string() })?;
     // Not in /tmp, where programs may not be allowed to run.
-    let dir = tempfile::tempdir_in(&target).context(format!("making a folder in {}", target.display()))?;
+    let dir = tempfile::tempdir_in(target).context(format!("making a folder in {}", target.display()))?;
     cleanup::on_interrupt(dir.path().into())?;
     programs::compile(dir.path())?;
 
@@ -65,7 +67,7 @@ fn demo() -> Result<bool, Failure> {
     let (before, after) = (spec::first_container(&pod, "containers", "")?, spec::first_container(&patched, "containers", "")?);
     println!("The command of container {}:\n  was  {}\n  is   {}\n", before.name, before.argv.join(" "), after.argv.join(" "));
 
-    let host = Host::new(dir.path())?;
+    let host = Host { demo: demo.clone(), dir: dir.path().into() };
     let copy = spec::first_container(&patched, "initContainers", INIT)?;
     host.run_to_end(&copy, &[(init, INIT.into())])?;
     println!("Init container {} has run: {}", copy.name, copy.argv.join(" "));
@@ -80,7 +82,7 @@ fn demo() -> Result<bool, Failure> {
     let picture = target.join("demo.svg");
     fs::write(&picture, svg::render([&without, &with])).context(picture.display().to_string())?;
     println!("\n{}\n{}", without.sentence(), with.sentence());
-    println!("Its grace period would have been {} s. The picture is {}.", spec::grace(&patched).as_secs(), shown(&picture));
+    println!("The pod's grace period is {} s. The picture is {}.", spec::grace(&patched).as_secs(), shown(&picture));
     if !(without.told && with.told) {
         println!("(Linux before 6.15 does not tell how other people's children end: theirs are concluded from what they said.)");
     }
@@ -111,12 +113,6 @@ fn admit(ashore: &Path, dir: &Path) -> Result<(Value, Value), Failure> {
     println!();
     let patched = review::apply(&pod, &answer.patch)?;
     Ok((pod, patched))
-}
-
-/// The folder that cargo builds to: this program is in target/PROFILE.
-fn target() -> Result<PathBuf, Failure> {
-    let demo = std::env::current_exe().context("finding the demo's own program")?;
-    demo.ancestors().nth(2).map(Path::to_owned).ok_or(Failure::NotBuilt(demo))
 }
 
 /// A path as short as it can be said from here.

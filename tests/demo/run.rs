@@ -1,6 +1,6 @@
 //! Runs a container's command in a sandbox of its own, stops it, and records who ended when and how.
 
-use crate::failure::{Context, Failure};
+use crate::failure::{Context, Failure, wrote};
 use crate::record::{self, Observed};
 use crate::root;
 use crate::spec::Container;
@@ -8,7 +8,7 @@ use crate::timeline::Timeline;
 use ashore_tests::{Running, Sandbox, Watch};
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long a container has to start.
@@ -21,9 +21,9 @@ const UP: [&str; 2] = ["parent: up", "child: up"];
 /// Where what containers see comes from.
 pub(crate) struct Host {
     /// This program, which makes their root file systems.
-    demo: PathBuf,
+    pub(crate) demo: PathBuf,
     /// A folder for roots and volumes.
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// A container that runs.
@@ -36,14 +36,6 @@ pub(crate) struct Started {
 }
 
 impl Host {
-    /// Roots and volumes go below `dir`.
-    ///
-    /// # Errors
-    /// This program cannot be found any more.
-    pub(crate) fn new(dir: &Path) -> Result<Self, Failure> {
-        Ok(Self { demo: std::env::current_exe().context("finding the demo's own program")?, dir: dir.into() })
-    }
-
     /// Starts a container's command with what is in its image (what, where) and its volumes.
     fn spawn(&self, container: &Container, image: &[(PathBuf, String)]) -> Result<Running, Failure> {
         let mut binds = image.to_vec();
@@ -68,7 +60,7 @@ impl Host {
         if ended.code() == Some(0) {
             return Ok(());
         }
-        Err(failed(container, &format!("{}; it wrote:\n{}", ended.status, running.output())))
+        Err(failed(container, &format!("{}{}", ended.status, wrote(&running.output()))))
     }
 
     /// Starts a container and waits until its processes are up.

@@ -1,6 +1,6 @@
 //! `ashore serve` on loopback with a certificate made for it, and a client that trusts nothing else.
 
-use crate::failure::{Context, Failure};
+use crate::failure::{Context, Failure, wrote};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -42,6 +42,11 @@ impl Webhook {
         let mut command = Command::new(ashore);
         command.arg("serve").args(["--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--cert").arg(dir.join("tls.crt")).arg("--key").arg(dir.join("tls.key"));
+        // Nobody has to be waited for until they forget its address, and nothing else is to be read from our own environment.
+        command.args(["--shutdown-delay", "0s"]);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ASHORE_")) {
+            command.env_remove(name);
+        }
         command.stdin(Stdio::null()).stdout(output.try_clone().context("the log")?).stderr(output);
         // SAFETY: prctl is a system call and nothing else; it is allowed between fork and exec.
         unsafe {
@@ -67,7 +72,7 @@ impl Webhook {
         let mut last = String::new();
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().context("waiting for ashore serve")? {
-                return Err(Failure::Serve(format!("ended with {status}; it said:\n{}", self.said())));
+                return Err(Failure::Serve(format!("ended with {status}{}", self.wrote())));
             }
             match self.agent.get(self.url("/readyz")).call() {
                 Ok(response) if response.status() == 200 => return Ok(()),
@@ -76,7 +81,7 @@ impl Webhook {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Err(Failure::Serve(format!("is not ready after {READY:?} (/readyz: {last}); it said:\n{}", self.said())))
+        Err(Failure::Serve(format!("is not ready after {READY:?} (/readyz: {last}){}", self.wrote())))
     }
 
     /// Posts a review as an API server does.
@@ -101,8 +106,8 @@ impl Webhook {
         serde_json::from_str(&body).map_err(|error| Failure::Answer(format!("{error} in {body}")))
     }
 
-    fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+    fn wrote(&self) -> String {
+        wrote(&fs::read_to_string(&self.log).unwrap_or_default())
     }
 }
 
