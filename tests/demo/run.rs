@@ -6,7 +6,6 @@ use crate::root;
 use crate::spec::Container;
 use crate::timeline::Timeline;
 use ashore_tests::{Running, Sandbox, Watch};
-use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +14,8 @@ use std::time::{Duration, Instant};
 const START: Duration = Duration::from_secs(5);
 /// How long a container may take to end: far more than its two seconds, far less than the pod's grace period.
 const STOP: Duration = Duration::from_secs(8);
+/// How long it may take until it is known how everybody ended, once PID 1 has.
+const REAPED: Duration = Duration::from_secs(1);
 /// What the textbook programs say once they are ready for a signal.
 const UP: [&str; 2] = ["parent: up", "child: up"];
 
@@ -100,18 +101,16 @@ impl Started {
     pub(crate) fn story(&self, title: &str, stop: Instant, grace: Duration) -> Result<Timeline, Failure> {
         let late = |error: std::io::Error| failed(&self.container, &error.to_string());
         let ended = self.running.wait(STOP).map_err(late)?;
-        let exits = self.watch.wait_for_all(START).map_err(late)?;
-        let exits: HashMap<i32, _> = exits.into_iter().map(|exit| (exit.pid, exit)).collect();
-        let observed: Vec<_> = self
-            .processes
-            .iter()
-            .filter_map(|(pid, inner, name)| {
-                let exit = exits.get(pid)?;
-                // PID 1 is our own child: how it ended is known on every kernel.
-                let status = exit.status.or((*inner == 1).then_some(ended.status));
-                Some(Observed { pid: *inner, name: name.clone(), ended: exit.at, status })
-            })
-            .collect();
+        // Before Linux 6.9 it is not told when others' children have been reaped: then what was seen until now is all there is.
+        let exits = self.watch.wait_for_all(REAPED).unwrap_or_else(|_| self.watch.exits());
+        let observe = |(pid, inner, name): &(i32, i32, String)| {
+            let exit = exits.iter().find(|exit| exit.pid == *pid);
+            let exit = exit.ok_or_else(|| failed(&self.container, &format!("nobody saw how {name} ended")))?;
+            // PID 1 is our own child: how it ended is known on every kernel.
+            let status = exit.status.or((*inner == 1).then_some(ended.status));
+            Ok(Observed { pid: *inner, name: name.clone(), ended: exit.at, status })
+        };
+        let observed = self.processes.iter().map(observe).collect::<Result<Vec<_>, Failure>>()?;
         let lines: Vec<_> = self.running.lines().iter().map(|line| (line.at, line.text())).collect();
         Ok(record::timeline(title, &self.container.argv, grace, stop, &observed, &lines))
     }
