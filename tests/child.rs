@@ -48,17 +48,24 @@ pub(crate) fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([null()]).collect()
 }
 
-/// Waits until the parent says that the child's user is known in its namespace; it says nothing when nothing is to be waited for.
+/// Waits until the parent says that the child's user is known in its namespace.
 pub(crate) fn wait_for_go(go: RawFd) {
     let mut byte = 0u8;
     // SAFETY: one byte, as told.
     unsafe { libc::read(go, (&raw mut byte).cast(), 1) };
 }
 
+/// Nobody is left behind if the tests themselves are killed.
+pub(crate) fn die_with_parent() {
+    // SAFETY: numbers only.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
 /// Does the steps and executes the program; comes back with the number of the step that failed.
 pub(crate) fn execute(plan: &mut Plan, argv: &[*const libc::c_char], env: &[*const libc::c_char], status: &mut RawFd) -> u8 {
     // SAFETY: system calls on numbers and on strings that were made before the clone.
     unsafe {
+        die_with_parent();
         libc::setsid();
         if plan.mounts.is_some_and(|(proc, read_only)| !mounts::set_up(proc, read_only)) {
             return 1;
@@ -80,8 +87,8 @@ pub(crate) fn execute(plan: &mut Plan, argv: &[*const libc::c_char], env: &[*con
         if libc::chdir(plan.cwd.as_ptr()) != 0 {
             return 4;
         }
-        // Nobody is left behind if the tests themselves are killed. (Changing the user clears this: it comes after.)
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        // Changing the user has cleared it.
+        die_with_parent();
         if !set_signals(&plan.blocked, &plan.ignored) {
             return 6;
         }

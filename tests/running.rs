@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the last lines may take to be read once everybody is dead.
@@ -58,7 +58,7 @@ pub struct Running {
     pub(crate) capture: Capture,
     input: Mutex<Option<File>>,
     terminal: Option<OwnedFd>,
-    ended: Mutex<Option<Ended>>,
+    ended: Arc<(Mutex<Option<Ended>>, Condvar)>,
 }
 
 impl Running {
@@ -74,7 +74,9 @@ impl Running {
         terminal: Option<OwnedFd>,
     ) -> Self {
         let input = Mutex::new(input.map(File::from));
-        Self { pid, pidfd, first, view, started, executed: started, capture, input, terminal, ended: Mutex::new(None) }
+        let ended = Arc::default();
+        reap(pid, started, Arc::clone(&ended));
+        Self { pid, pidfd, first, view, started, executed: started, capture, input, terminal, ended }
     }
 
     /// Its PID where the tests run.
@@ -140,20 +142,13 @@ impl Running {
     /// # Errors
     /// It did not end in time; what it wrote is in the message.
     pub fn wait(&self, timeout: Duration) -> io::Result<Ended> {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ended) = *ended {
-            return Ok(ended);
-        }
-        if !sys::poll_readable(self.pidfd.as_fd(), Some(timeout))? {
+        let (ended, changed) = &*self.ended;
+        let ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ended, _) = changed.wait_timeout_while(ended, timeout, |ended| ended.is_none()).unwrap_or_else(PoisonError::into_inner);
+        let Some(result) = *ended else {
             let message = format!("still running after {timeout:?}; what came is:\n{}", self.output());
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
-        }
-        let at = Instant::now();
-        let mut status = 0;
-        // SAFETY: our own child, waited for once: `ended` is locked.
-        sys::check(unsafe { libc::waitpid(self.pid, &mut status, 0) })?;
-        let result = Ended { status: ExitStatus::from_raw(status), at, after: at - self.started };
-        *ended = Some(result);
+        };
         if self.first {
             self.capture.wait_for_end(LAST_LINES);
         }
@@ -177,6 +172,19 @@ impl Running {
     pub fn itself(&self) -> io::Result<Process> {
         Process::read(self.pid)
     }
+}
+
+/// Reaps it as soon as it has ended, whether or not anybody asks: until then PID 1 of its namespace could not end either.
+fn reap(pid: i32, started: Instant, ended: Arc<(Mutex<Option<Ended>>, Condvar)>) {
+    std::thread::spawn(move || {
+        let mut status = 0;
+        // SAFETY: our own child, waited for here alone.
+        while unsafe { libc::waitpid(pid, &mut status, 0) } < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {}
+        let at = Instant::now();
+        let result = Ended { status: ExitStatus::from_raw(status), at, after: at - started };
+        *ended.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        ended.1.notify_all();
+    });
 }
 
 impl Drop for Running {

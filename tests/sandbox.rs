@@ -266,20 +266,17 @@ impl Sandbox {
             Some(other) => spawn_into(&mut plan, other, user_namespace, status_writer.as_raw_fd())?,
         };
         drop((status_writer, kept, std::mem::take(&mut self.passed)));
+        // Both work on a process that has ended, as long as nobody has reaped it, which `running` does.
         let pidfd = sys::pidfd_open(pid)?;
-        // From here on the process ends with `running`, whatever happens.
-        let view = View { namespace: PathBuf::new(), user_namespace };
+        let namespace = inside.map_or_else(|| process::namespace(pid), |other| Ok(other.view.namespace.clone()))?;
+        let view = View { namespace, user_namespace };
         let mut running = Running::new(pid, pidfd, inside.is_none(), view, started, capture, ours.input, ours.terminal);
         if inside.is_none() && user_namespace {
             map_own_user(pid)?;
+            File::from(go_writer).write_all(b"!")?;
         }
-        drop(go_writer);
         executed(File::from(status))?;
         running.executed = Instant::now();
-        running.view.namespace = match inside {
-            Some(other) => other.view.namespace.clone(),
-            None => process::namespace(pid)?,
-        };
         for (stream, fd) in ours.outputs {
             running.capture.add(stream, fd);
         }
@@ -380,6 +377,7 @@ fn spawn_first(plan: &mut Plan, user_namespace: bool, go: &OwnedFd, mut status: 
     let pid = unsafe { sys::clone(libc::CLONE_NEWPID | libc::CLONE_NEWNS | user) }?;
     if pid == 0 {
         if user_namespace {
+            child::die_with_parent();
             child::wait_for_go(go);
         }
         let step = child::execute(plan, &argv, &env, &mut status);

@@ -28,8 +28,8 @@ fn a_shell_is_pid_1() -> Outcome {
     let run = sh("echo $$; sleep 100 & echo child $!; wait").spawn().unwrap();
     run.wait_for_line("child 2", SOON).unwrap();
     assert_eq!(run.lines()[0].bytes, b"1");
-    let inside: Vec<_> = run.processes().iter().map(|p| (p.inner, p.comm.clone())).collect();
-    assert_eq!(inside, [(1, "sh".into()), (2, "sleep".into())]);
+    let inside = || run.processes().into_iter().map(|p| (p.inner, p.comm)).collect::<Vec<_>>();
+    eventually("both are seen", SOON, || (inside() == [(1, "sh".into()), (2, "sleep".into())]).then_some(()));
     assert_eq!(run.processes()[1].parent, run.host_pid());
     Ok(())
 }
@@ -110,8 +110,10 @@ fn a_terminal_has_job_control() -> Outcome {
     run.write("\x1a").unwrap();
     run.wait_for_line("Stopped", SOON).unwrap();
     run.resize(50, 132).unwrap();
-    run.write("stty size; kill -9 %1; wait %1; exit 4\n").unwrap();
+    run.write("stty size; kill -9 %1; fg\n").unwrap();
     run.wait_for_line("50 132", SOON).unwrap();
+    run.wait_for_line("Killed", SOON).unwrap();
+    run.write("exit 4\n").unwrap();
     assert_eq!(run.wait(SOON).unwrap().code(), Some(4));
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::Duration;
 
 /// The result of a libc call as an [`io::Result`].
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
@@ -23,25 +22,6 @@ pub(crate) fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()>
     // SAFETY: a null siginfo is allowed; the rest are numbers.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<u8>(), 0) };
     check(result as libc::c_int).map(drop)
-}
-
-/// Waits until the descriptor is readable (a pidfd: until the process has ended), or `None` for as long as it takes.
-/// Returns whether it is.
-pub(crate) fn poll_readable(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
-    let deadline = timeout.map(|t| std::time::Instant::now() + t);
-    loop {
-        // Rounded up, so that a wait of a few microseconds is no busy loop.
-        let left = deadline.map_or(-1, |d| d.saturating_duration_since(std::time::Instant::now()).as_micros().div_ceil(1000) as i32);
-        let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd, as told.
-        match check(unsafe { libc::poll(&mut poll, 1, left) }) {
-            Ok(0) if left == 0 => return Ok(false),
-            Ok(0) => {}
-            Ok(_) => return Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// `struct pidfd_info`, first version (linux/pidfd.h).
