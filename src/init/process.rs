@@ -23,6 +23,8 @@ pub struct Process {
     pub ignored: SignalSet,
     /// The signals that its main thread blocks.
     pub blocked: SignalSet,
+    /// The signals that were sent and that it has not taken yet; known from `status` only.
+    pub pending: SignalSet,
     /// Its effective user; known from `status` only.
     pub uid: u32,
     /// Whether we may not signal it; found out by trying.
@@ -41,6 +43,7 @@ impl Process {
         caught: SignalSet(0),
         ignored: SignalSet(0),
         blocked: SignalSet(0),
+        pending: SignalSet(0),
         uid: 0,
         denied: false,
     };
@@ -88,6 +91,8 @@ impl Process {
         self.blocked.0 = mask(b"SigBlk:\t");
         self.ignored.0 = mask(b"SigIgn:\t");
         self.caught.0 = mask(b"SigCgt:\t");
+        // What is sent to a process waits here; the other list is its main thread's alone.
+        self.pending.0 = mask(b"ShdPnd:\t");
         // Real, effective, saved, file system: the effective one is what counts.
         let effective = field(status, b"Uid:\t").skip_while(u8::is_ascii_digit).skip(1).take_while(u8::is_ascii_digit);
         self.uid = effective.fold(0, |n: u32, b| n.wrapping_mul(10).wrapping_add(u32::from(b - b'0')));

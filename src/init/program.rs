@@ -127,5 +127,5 @@ pub fn say(parts: &[&[u8]]) {
         text.push_plain(part);
     }
     text.push(b"\n");
-    let _ = sys::File::stderr().write_all(text.as_bytes());
+    sys::tell(text.as_bytes(), 0);
 }

@@ -71,7 +71,7 @@ fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
     }
     let name = unpadded(&facts.main_name);
     if !name.is_empty() {
-        text.push(b" (").push_plain(name).push(b")");
+        text.push(b" (").push_name(name).push(b")");
     }
     match stop.main_end.map(|end| (end.how, end.at)) {
         Some((Ended::Exited(code), _)) => {
@@ -124,7 +124,7 @@ fn write_victim(text: &mut Text<'_>, victim: &Victim, now: Micros) {
     if process.name().is_empty() {
         text.push(b"who was left");
     } else {
-        text.push_plain(process.name());
+        text.push_name(process.name());
     }
     if process.pid != 0 {
         text.push_field(b"[", process.pid as u64).push(b"]");

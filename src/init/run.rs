@@ -16,6 +16,8 @@ use core::ffi::CStr;
 const FLAG_WORDS: usize = 64;
 /// An init that cannot start a child says so as a shell that cannot execute one does.
 const CANNOT_START: u8 = 126;
+/// How long a report waits for room on standard error, in microseconds; well within the margin before the runtime's SIGKILL.
+const REPORT_PATIENCE: u64 = 50_000;
 /// A command line that means nothing.
 const USAGE: u8 = 2;
 
@@ -139,7 +141,7 @@ fn supervise(
         let mut text = Text::new(&mut buffer);
         report::write(&mut text, settings, &stop, &facts);
         if report::was_forced(&stop, &facts) {
-            let _ = File::stderr().write_all(text.as_bytes());
+            sys::tell(text.as_bytes(), REPORT_PATIENCE);
         }
         leave_message(settings.report_file, text.as_bytes());
     }

@@ -119,11 +119,11 @@ pub enum Look {
 /// Why somebody had not gone by the deadline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Why {
-    /// It has a handler and was still at work.
+    /// It has taken the signal and was still at work.
     Caught,
     /// It ignores the signal.
     Ignored,
-    /// It blocks the signal.
+    /// It blocks the signal, which still waits for it.
     Blocked,
     /// It was stopped, by a signal or a debugger.
     Stopped,
@@ -149,9 +149,11 @@ impl Why {
             b'D' => Self::Uninterruptible,
             b'T' | b't' => Self::Stopped,
             _ if asked.is_none() => Self::NotAsked,
-            _ if process.blocked.has(signal) => Self::Blocked,
+            // While a handler is at work the kernel blocks its signal, and signalfd(2) takes blocked ones: only a signal that
+            // still waits was kept out.
+            _ if process.blocked.has(signal) && process.pending.has(signal) => Self::Blocked,
             _ if process.ignored.has(signal) => Self::Ignored,
-            _ if process.caught.has(signal) => Self::Caught,
+            _ if process.caught.has(signal) || process.blocked.has(signal) => Self::Caught,
             _ => Self::Ending,
         }
     }

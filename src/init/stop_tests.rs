@@ -339,22 +339,28 @@ fn a_main_that_exits_ends_the_delay() {
 fn the_deadline_names_who_is_left_and_kills() {
     let settings = grace(11);
     let ignorer = Process { ignored: SignalSet::of(&[Signal::TERM]), ..process(3, 1, "ignorer", &[]) };
-    let blocker = Process { blocked: SignalSet::of(&[Signal::TERM]), ..process(4, 1, "blocker", &[Signal::TERM]) };
+    let term = SignalSet::of(&[Signal::TERM]);
+    let blocker = Process { blocked: term, pending: term, ..process(4, 1, "blocker", &[Signal::TERM]) };
+    let in_its_handler = Process { blocked: term, ..process(8, 1, "handler", &[Signal::TERM]) };
     let stuck = Process { state: b'D', ..process(5, 1, "stuck", &[]) };
     let foreign = Process { denied: true, uid: 7, ..process(6, 1, "foreign", &[]) };
-    let mut container = Container::new(&settings).with([ignorer, blocker, stuck, foreign, process(7, 1, "busy", &[Signal::TERM])]);
+    let mut container =
+        Container::new(&settings).with([ignorer, blocker, stuck, foreign, process(7, 1, "busy", &[Signal::TERM]), in_its_handler]);
     container.signal(Signal::TERM);
     container.exits(MAIN, 0);
     assert_eq!(container.after(10_000).last().map(String::as_str), Some("KILL *"));
     let whys: Vec<_> = container.stop.victims().iter().map(|v| (v.process.pid, v.why)).collect();
-    assert_eq!(whys, [(3, Why::Ignored), (4, Why::Blocked), (5, Why::Uninterruptible), (6, Why::Denied), (7, Why::Caught)]);
-    for pid in [3, 4, 6, 7] {
+    assert_eq!(
+        whys,
+        [(3, Why::Ignored), (4, Why::Blocked), (5, Why::Uninterruptible), (6, Why::Denied), (7, Why::Caught), (8, Why::Caught)]
+    );
+    for pid in [3, 4, 6, 7, 8] {
         container.end(pid, Ended::Killed(Signal::KILL));
     }
     assert_eq!(container.stop.over(), None, "one is still in its call");
     container.after(1000);
     assert_eq!(container.stop.over(), Some(0), "main's own code, and never later than the grace period");
-    assert_eq!((container.stop.killed, container.stop.census().ended), (5, 0));
+    assert_eq!((container.stop.killed, container.stop.census().ended), (6, 0));
 }
 
 #[test]

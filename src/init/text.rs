@@ -89,10 +89,19 @@ impl<'b> Text<'b> {
         CStr::from_bytes_until_nul(bytes).ok().filter(|path| path.count_bytes() == length)
     }
 
-    /// Adds a name for people to read, with control characters made harmless.
+    /// Adds a text for people to read, with control characters made harmless.
     pub fn push_plain(&mut self, text: &[u8]) -> &mut Self {
         for byte in text {
             self.push(if byte.is_ascii_control() { b"?" } else { core::slice::from_ref(byte) });
+        }
+        self
+    }
+
+    /// Adds a process's name. What is not printable ASCII becomes `?`: a termination message has to be UTF-8, which a name need
+    /// not be, if only since it is cut off within a character.
+    pub fn push_name(&mut self, name: &[u8]) -> &mut Self {
+        for byte in name {
+            self.push(if matches!(byte, b' '..=b'~') { core::slice::from_ref(byte) } else { b"?" });
         }
         self
     }
