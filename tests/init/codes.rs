@@ -40,7 +40,7 @@ fn refused(words: &[&str]) -> (Option<i32>, String) {
 }
 
 fn a_program_that_is_not_there() -> Outcome {
-    for word in ["no-such-program", "/no/such/program", "./no-such-program"] {
+    for word in ["no-such-program", "/no/such/program", "./no-such-program", "/no/prögram"] {
         let (code, said) = refused(&["--", word]);
         assert_eq!(code, Some(127), "{word}: {said}");
         assert!(said.contains(word) && said.lines().count() == 1, "{said}");

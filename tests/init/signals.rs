@@ -197,7 +197,8 @@ fn signals_from_inside() -> Outcome {
     let kill = |signal| Sandbox::new(["sh", "-c", &format!("kill -{signal} 1")]).spawn_in(&run).unwrap().end();
     assert_eq!(kill("HUP").code(), Some(0));
     run.line("main got HUP from 1");
-    assert_eq!(kill("TERM").code(), Some(0));
+    // It may be stopped along with everybody before it comes to its own end.
+    kill("TERM");
     assert_eq!(run.end().code(), Some(4));
     Ok(())
 }
