@@ -21,7 +21,7 @@ pub fn program(name: &str) -> PathBuf {
         let fresh = folder.join(format!("{name}.{}", std::process::id()));
         let made = std::fs::create_dir_all(&folder);
         let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let words = ["-static", "-O1", "-Wall", "-Wextra", "-o"];
+        let words = ["-static", "-O1", "-Wall", "-Wextra", "-pthread", "-o"];
         let output = made.and_then(|()| Command::new(&compiler).args(words).arg(&fresh).arg(&source).output());
         match output {
             Ok(output) if output.status.success() => {}

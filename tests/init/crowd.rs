@@ -10,6 +10,10 @@ use std::time::Duration;
 ashore_tests::tests![
     ten_thousand_orphans_leave_no_zombie,
     orphans_with_a_main_that_reaps_nobody,
+    a_process_whose_first_thread_has_ended,
+    a_main_whose_first_thread_has_ended,
+    a_runaway_ends_with_the_deadline,
+    not_pid_1_a_runaway_ends_with_the_deadline,
     an_entered_process_is_asked_and_waited_for,
     an_entered_process_has_its_linger_and_no_more,
     an_entered_shell_on_a_terminal_is_hung_up,
@@ -44,6 +48,45 @@ fn orphans_with_a_main_that_reaps_nobody() -> Outcome {
     let run = start(actors_under_init("--grace 1h", words), &["main", "a", "b", "c"]);
     eventually("they are zombies", SOON, || (run.processes().iter().filter(|p| p.state == 'Z').count() >= 2).then_some(()));
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    Ok(())
+}
+
+fn a_process_whose_first_thread_has_ended() -> Outcome {
+    // /proc shows it as a zombie, and it is at work all the same.
+    let words = "main on=TERM:exit=0 ( kid leaderless on=TERM:finish=300 ) ( far daemon leaderless on=TERM:finish=300 )";
+    let run = start(actors_under_init("--grace 1h", words), &["main", "kid", "far"]);
+    let alive = |p: &ashore_tests::Process| p.state == 'Z' && p.status("Threads").is_some_and(|count| count != "1");
+    eventually("both have no first thread", SOON, || (run.processes().iter().filter(|p| alive(p)).count() == 2).then_some(()));
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    run.line("kid done");
+    run.line("far done");
+    Ok(())
+}
+
+fn a_main_whose_first_thread_has_ended() -> Outcome {
+    let words = "main leaderless on=USR1:say on=TERM:finish=200 ( kid on=TERM:finish=100 )";
+    let run = start(actors_under_init("--grace 1h", words), &["main", "kid"]);
+    eventually("it has no first thread", SOON, || run.process(2).filter(|p| p.state == 'Z'));
+    run.signal(libc::SIGUSR1).unwrap();
+    run.line("main got USR1");
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    run.in_order(&["main got TERM", "main done", "kid got TERM", "kid done"]);
+    Ok(())
+}
+
+fn a_runaway_ends_with_the_deadline() -> Outcome {
+    let run = start(actors_under_init("--grace 2", "main on=TERM:exit=3 ( fast ignore=TERM runaway )"), &["main", "fast"]);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(3));
+    Ok(())
+}
+
+fn not_pid_1_a_runaway_ends_with_the_deadline() -> Outcome {
+    // Without kill(-1) it has to be caught by hand.
+    let shared = Shared::new();
+    let run = shared.start(actors_under_init("--grace 2", "main on=TERM:exit=3 ( fast ignore=TERM runaway )"), &["main", "fast"]);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(3));
+    shared.untouched();
+    eventually("it is gone", SOON / 4, || (shared.first.processes().len() == 4).then_some(()));
     Ok(())
 }
 

@@ -18,10 +18,13 @@
 //   session            lead a session of its own
 //   daemon             have a parent that exits at once, which hands it up
 //   stop               stop itself (SIGSTOP) when ready
+//   leaderless         go on in a second thread while the first has ended: /proc shows a zombie
+//   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most a minute
 //   close              close standard output when ready
 // Parentheses hold children, which are forked.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,11 +113,25 @@ static void react(int signal, siginfo_t *info, void *context) {
     errno = before;
 }
 
+static void *idle(void *nothing) {
+    for (;;) pause();
+    return nothing;
+}
+
+static void run_away(void) {
+    time_t until = time(NULL) + 60;
+    while (time(NULL) < until) {
+        if (fork() != 0) _exit(0);
+        nanosleep(&(struct timespec){0, 500000}, NULL);
+    }
+    _exit(0);
+}
+
 // Plays the words up to the closing parenthesis or the end; does not return.
 __attribute__((noreturn)) static void play(char **words, char **end) {
     snprintf(name, sizeof name, "%.40s", *words++);
     prctl(PR_SET_NAME, name);
-    int stops = 0, leaves = 0, closes = 0, crash = 0;
+    int stops = 0, leaves = 0, closes = 0, crash = 0, leaderless = 0, runaway = 0;
     long quit = -1, quit_code = 0, childless = -1;
     for (int i = 0; i < 65; i++) reactions[i].act[0] = 0;
     while (words < end) {
@@ -157,6 +174,10 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
             while (getppid() == parent) work(1);
         } else if (strcmp(word, "stop") == 0) {
             stops = 1;
+        } else if (strcmp(word, "leaderless") == 0) {
+            leaderless = 1;
+        } else if (strcmp(word, "runaway") == 0) {
+            runaway = 1;
         } else if (strcmp(word, "close") == 0) {
             closes = 1;
         } else {
@@ -169,6 +190,12 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
     if (stops) raise(SIGSTOP);
     if (crash) raise(crash);
     if (leaves) _exit(0);
+    if (runaway) run_away();
+    if (leaderless) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, idle, NULL) != 0) _exit(96);
+        pthread_exit(NULL);
+    }
     if (quit >= 0) {
         work(quit);
         _exit(quit_code);
