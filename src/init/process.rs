@@ -66,6 +66,8 @@ impl Process {
                     match field {
                         4 => process.parent = value as i32,
                         7 => process.has_terminal = value != 0,
+                        // A zombie with threads: only its first has ended (pthread_exit(3) in main), the process is at work.
+                        20 if value > 1 && process.state == b'Z' => process.state = b'S',
                         22 => process.start = value,
                         32 => process.blocked.0 = value,
                         33 => process.ignored.0 = value,
@@ -157,6 +159,13 @@ mod tests {
     }
 
     #[test]
+    fn a_zombie_with_threads_is_alive() {
+        let stat = |threads: u8| format!("7 (x) Z 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 99 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n");
+        let state = |threads| Process::from_stat(stat(threads).as_bytes()).expect("a stat line").is_dead();
+        assert!(state(1) && !state(2));
+    }
+
+    #[test]
     fn reads_itself() {
         let stat = std::fs::read("/proc/self/stat").expect("a /proc");
         let mut process = Process::from_stat(&stat).expect("a stat line");
@@ -169,11 +178,11 @@ mod tests {
     fn adds_status() {
         let mut process = Process::NONE;
         process.add_status(
-            b"Name:\tx\nUid:\t1000\t1001\t0\t0\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000001000\nSigCgt:\t0000001000004002\n",
+            b"Name:\tx\nUid:\t1000\t1001\t0\t0\nShdPnd:\t0000000000000200\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000001000\nSigCgt:\t0000001000004002\n",
         );
         assert_eq!(process.uid, 1001);
         assert_eq!(process.caught.iter().map(Signal::number).collect::<Vec<_>>(), [2, 15, 37]);
-        assert!(process.blocked.has(Signal::CHLD));
+        assert!(process.blocked.has(Signal::CHLD) && process.pending.has(Signal::USR1));
     }
 
     #[test]
