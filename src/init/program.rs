@@ -45,7 +45,9 @@ pub fn execute(start: &Start) -> u8 {
         match sys::execve(candidate.as_ptr().cast(), start.argv, start.envp) {
             Errno::NOENT if !sys::exists(candidate) => {}
             Errno::NOTDIR => {}
-            Errno::ACCES => denied = denied.or(Some(directory)),
+            // A directory that we may not look into is as good as one that does not have it.
+            Errno::ACCES if sys::exists(candidate) => denied = denied.or(Some(directory)),
+            Errno::ACCES => {}
             error => return failed(candidate, error),
         }
     }
