@@ -34,8 +34,11 @@ fn run() -> Result<ExitCode, Error> {
     let bench = bench::Bench { contenders, memory: memory::Memory::new()?, rounds: options.rounds };
 
     let mut rows = Vec::new();
-    for figure in [figures::size, figures::idle, figures::start, figures::last, figures::crowd, figures::orphans] {
-        rows.extend(figure(&bench)?);
+    let figures = [figures::size, figures::idle, figures::start, figures::last, figures::crowd, figures::orphans];
+    for (name, figure) in options::NAMES.iter().zip(figures) {
+        if options.only.as_ref().is_none_or(|only| only.iter().any(|wanted| wanted == name)) {
+            rows.extend(figure(&bench)?);
+        }
     }
     let machine = machine();
     print!(

@@ -30,24 +30,29 @@ pub(crate) struct Bound {
     pub(crate) at_most: f64,
     /// Whether the ratio is what is bounded.
     pub(crate) of_ratio: bool,
-    /// Whether it is a time of this machine, and says nothing about another.
-    pub(crate) is_time: bool,
+    /// Whether being over it is an error wherever it was measured; else it is only marked.
+    pub(crate) is_checked: bool,
 }
 
 impl Bound {
     /// A bound on the figure itself, one that holds on every machine.
     pub(crate) fn of(text: &str, at_most: f64) -> Option<Self> {
-        Some(Self { text: text.into(), at_most, of_ratio: false, is_time: false })
+        Some(Self { text: text.into(), at_most, of_ratio: false, is_checked: true })
     }
 
-    /// A bound on a time.
+    /// A bound on a time, which says nothing about another machine.
     pub(crate) fn of_time(text: &str, nanos: f64) -> Option<Self> {
-        Some(Self { text: text.into(), at_most: nanos, of_ratio: false, is_time: true })
+        Some(Self { text: text.into(), at_most: nanos, of_ratio: false, is_checked: false })
     }
 
     /// A bound on the ratio to another column.
     pub(crate) fn of_ratio(ratio: f64, to: &str) -> Option<Self> {
-        Some(Self { text: format!("{ratio} x {to}"), at_most: ratio, of_ratio: true, is_time: false })
+        Some(Self { text: format!("{ratio} x {to}"), at_most: ratio, of_ratio: true, is_checked: true })
+    }
+
+    /// The same where a machine that is busy with something else can be the reason for being over it.
+    pub(crate) fn only_marked(self) -> Self {
+        Self { is_checked: false, ..self }
     }
 }
 
@@ -71,7 +76,7 @@ impl Row {
 
     /// Whether that is an error wherever it was measured.
     pub(crate) fn is_broken(&self) -> bool {
-        self.is_over() && self.bound.as_ref().is_some_and(|bound| !bound.is_time)
+        self.is_over() && self.bound.as_ref().is_some_and(|bound| bound.is_checked)
     }
 }
 
@@ -177,4 +182,50 @@ pub(crate) fn json(machine: &str, rounds: u32, contenders: &[Contender], rows: &
         })
     };
     json!({ "machine": machine, "rounds": rounds, "figures": rows.iter().map(row).collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(bound: Option<Bound>, value: f64, ratio: Option<f64>) -> Row {
+        Row { figure: "x".into(), unit: Unit::Micros, bound, cells: vec![Cell::Measured { value, ratio, note: None }] }
+    }
+
+    #[test]
+    fn a_figure_is_over_only_beyond_its_bound() {
+        assert!(!row(Bound::of("64", 64.0), 64.0, None).is_over());
+        assert!(row(Bound::of("64", 64.0), 65.0, None).is_broken());
+        assert!(!row(None, 65.0, None).is_over());
+    }
+
+    #[test]
+    fn a_ratio_is_bounded_by_itself_and_not_without_a_peer() {
+        assert!(row(Bound::of_ratio(0.5, "y"), 1.0, Some(0.6)).is_over());
+        assert!(!row(Bound::of_ratio(0.5, "y"), 9.0, Some(0.5)).is_over());
+        assert!(!row(Bound::of_ratio(0.5, "y"), 9.0, None).is_over());
+    }
+
+    #[test]
+    fn times_are_marked_and_not_checked() {
+        let late = row(Bound::of_time("1 ms", 1e6), 2e6, None);
+        assert!(late.is_over() && !late.is_broken());
+    }
+
+    #[test]
+    fn ratios_are_to_one_column() {
+        let measured = |value| Cell::Measured { value, ratio: None, note: None };
+        let mut cells = [measured(1.0), Cell::Without("missing"), measured(4.0)];
+        compare(&mut cells, 2);
+        assert_eq!(cells.iter().map(|cell| show(cell, Unit::Count)).collect::<Vec<_>>(), ["1 (0.25x)", "missing", "4 (1.00x)"]);
+        let mut cells = [measured(1.0), Cell::Without("missing")];
+        compare(&mut cells, 1);
+        assert_eq!(show(&cells[0], Unit::Count), "1");
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(["7", "1,000", "1,234,567"], [7, 1000, 1_234_567].map(thousands));
+        assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![])), (Some(2.0), None));
+    }
 }
