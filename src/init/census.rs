@@ -2,9 +2,7 @@
 
 use crate::process::{self, Process};
 use crate::signal::Signal;
-
-/// Microseconds of the monotonic clock.
-pub type Micros = u64;
+use crate::timing::Micros;
 
 /// How many processes are kept track of. What is beyond still gets the sweep and the end.
 pub const CAPACITY: usize = 32_768;
@@ -81,8 +79,10 @@ impl Member {
 /// A process that took its time.
 #[derive(Clone, Copy, Debug)]
 pub struct Slow {
-    /// As seen last.
-    pub process: Process,
+    /// Its process ID; 0: nobody.
+    pub pid: i32,
+    /// Its name, padded with NULs.
+    pub name: [u8; 16],
     /// From being asked to its end.
     pub took: Micros,
 }
@@ -109,7 +109,7 @@ pub struct Census<'a> {
 impl<'a> Census<'a> {
     /// A census that uses these two tables of equal length.
     pub fn new(members: &'a mut [Member], next: &'a mut [Member]) -> Self {
-        const NOBODY: Slow = Slow { process: Process::NONE, took: 0 };
+        const NOBODY: Slow = Slow { pid: 0, name: [0; 16], took: 0 };
         Self { members, count: 0, next, next_count: 0, merged: 0, closed: false, ended: 0, slowest: [NOBODY; SLOWEST] }
     }
 
@@ -121,6 +121,16 @@ impl<'a> Census<'a> {
     /// Everybody, to be noted as asked.
     pub fn members_mut(&mut self) -> &mut [Member] {
         &mut self.members[..self.count]
+    }
+
+    /// The one at this place of [`Census::members`].
+    pub fn at(&self, at: usize) -> &Member {
+        &self.members[at]
+    }
+
+    /// The one at this place, to be noted as asked.
+    pub fn at_mut(&mut self, at: usize) -> &mut Member {
+        &mut self.members[at]
     }
 
     /// The process with this PID, if it was there at the last look.
@@ -136,17 +146,18 @@ impl<'a> Census<'a> {
     }
 
     /// One more process of the look under way; in the order of PIDs.
+    #[inline(never)]
     pub fn see(&mut self, process: Process, now: Micros) {
         if self.next_count == self.next.len() || self.next_count > 0 && self.next[self.next_count - 1].process.pid >= process.pid {
             return;
         }
         let mut member = Member { process, ..Member::NONE };
         while self.merged < self.count && self.members[self.merged].process.pid <= process.pid {
-            let old = self.members[self.merged];
+            let old = &self.members[self.merged];
             if process::same(&old.process, &process) {
-                member = Member { process, ..old };
+                member = Member { process, ..*old };
             } else {
-                self.count_end(old, now);
+                self.count_end(self.merged, now);
             }
             self.merged += 1;
         }
@@ -155,14 +166,15 @@ impl<'a> Census<'a> {
     }
 
     /// Ends the look: who was not seen has gone. Then everyone's role is found from its parents.
+    #[inline(never)]
     pub fn end(&mut self, init: i32, main: i32, now: Micros) {
         for at in self.merged..self.count {
-            self.count_end(self.members[at], now);
+            self.count_end(at, now);
         }
         core::mem::swap(&mut self.members, &mut self.next);
         self.count = self.next_count;
         for at in 0..self.count {
-            let (role, of_entered) = self.role(self.members[at].process, init, main);
+            let (role, of_entered) = self.role(&self.members[at].process, init, main);
             self.members[at].role = role;
             self.members[at].of_entered = of_entered;
         }
@@ -171,26 +183,30 @@ impl<'a> Census<'a> {
     /// A child was reaped.
     pub fn reaped(&mut self, pid: i32, now: Micros) {
         if let Ok(at) = self.members().binary_search_by_key(&pid, |member| member.process.pid) {
-            self.count_end(self.members[at], now);
+            self.count_end(at, now);
             self.members[at].counted = true;
         }
     }
 
-    fn count_end(&mut self, member: Member, now: Micros) {
+    #[inline(never)]
+    fn count_end(&mut self, at: usize, now: Micros) {
+        let member = &self.members[at];
         let Some((_, asked_at)) = member.asked() else { return };
         if member.counted || self.closed {
             return;
         }
         self.ended += 1;
         let took = now.saturating_sub(asked_at);
-        let place = self.slowest.iter().position(|slow| took > slow.took || slow.process.pid == 0);
-        if let Some(place) = place {
-            self.slowest[place..].rotate_right(1);
-            self.slowest[place] = Slow { process: member.process, took };
+        let mut slower = Slow { pid: member.process.pid, name: member.process.name, took };
+        for place in &mut self.slowest {
+            if slower.took > place.took || place.pid == 0 {
+                core::mem::swap(place, &mut slower);
+            }
         }
     }
 
-    fn role(&self, process: Process, init: i32, main: i32) -> (Role, bool) {
+    #[inline(never)]
+    fn role(&self, process: &Process, init: i32, main: i32) -> (Role, bool) {
         match process.parent {
             _ if process.pid == main => return (Role::Main, false),
             _ if process.pid == init => return (Role::Stranger, false),
@@ -293,7 +309,7 @@ mod tests {
         look(&mut census, &[process(3, 1, 3), process(4, 1, 99)], 1, 30);
         assert_eq!(census.members().iter().map(|m| m.asked().is_some()).collect::<Vec<_>>(), [true, false]);
         assert_eq!(census.ended, 1, "the first process 4 has gone");
-        assert_eq!((census.slowest[0].process.start, census.slowest[0].took), (4, 20));
+        assert_eq!((census.slowest[0].pid, census.slowest[0].took), (4, 20));
     }
 
     #[test]
@@ -307,7 +323,7 @@ mod tests {
         census.reaped(3, 300);
         look(&mut census, &everyone[..1], 1, 200);
         assert_eq!(census.ended, 5);
-        let slowest: Vec<_> = census.slowest.iter().take_while(|s| s.process.pid != 0).map(|s| (s.process.pid, s.took)).collect();
+        let slowest: Vec<_> = census.slowest.iter().take_while(|s| s.pid != 0).map(|s| (s.pid, s.took)).collect();
         assert_eq!(slowest, [(3, 300), (4, 200), (6, 200), (7, 200), (5, 100)]);
     }
 

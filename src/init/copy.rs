@@ -1,8 +1,7 @@
 //! `ashore-init copy DIR`: puts this program where other containers find it.
 
-use crate::program::{join, say};
+use crate::program::{join, say, say_error};
 use crate::sys::{self, Errno, File, Open};
-use crate::text::Text;
 use core::ffi::CStr;
 
 /// Its name in the directory.
@@ -16,6 +15,7 @@ const MODE: u32 = 0o555;
 ///
 /// It is written under another name and then renamed, so that a restart half way leaves nothing that would be run. `own_path` is
 /// what the kernel executed (AT_EXECFN), for where there is no `/proc`.
+// Not inlined: its buffers would lie on the stack for as long as main runs.
 #[inline(never)]
 pub fn copy(directory: &[u8], own_path: &CStr) -> u8 {
     let (mut target, mut temporary) = ([0; 4096], [0; 4096]);
@@ -27,24 +27,12 @@ pub fn copy(directory: &[u8], own_path: &CStr) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             let _ = sys::unlink(temporary);
-            let mut buffer = [0; 32];
-            let mut number = Text::new(&mut buffer);
-            number.push(b"errno ").push_number(error.0 as u64);
-            let why: &[u8] = match error {
-                Errno::NOENT => b"no such directory",
-                Errno::NOTDIR => b"not a directory",
-                Errno::ACCES | Errno::PERM => b"permission denied",
-                Errno::ROFS => b"read-only file system",
-                Errno::NOSPC => b"no space left",
-                _ => number.as_bytes(),
-            };
-            say(&[b"copy: cannot write ", target.to_bytes(), b": ", why, b"; expected a directory that this user may write to"]);
+            say_error(&[b"copy: cannot write ", target.to_bytes()], error);
             1
         }
     }
 }
 
-#[inline(never)]
 fn write(own_path: &CStr, target: &CStr, temporary: &CStr) -> Result<(), Errno> {
     let own = File::open(c"/proc/self/exe", Open::Read).or_else(|_| File::open(own_path, Open::Read))?;
     // What an interrupted copy left behind.

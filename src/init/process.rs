@@ -55,18 +55,27 @@ impl Process {
         let length = name.len().min(process.name.len());
         process.name[..length].copy_from_slice(&name[..length]);
         // Fields are numbered as in proc(5): the one after the name is 3.
-        for (field, text) in (3..).zip(stat.get(close + 2..)?.split(|b| b.is_ascii_whitespace())) {
-            match field {
-                3 => process.state = *text.first()?,
-                4 => process.parent = number(text)? as i32,
-                7 => process.has_terminal = text != b"0",
-                22 => process.start = number(text)?,
-                32 => process.blocked.0 = number(text)?,
-                33 => process.ignored.0 = number(text)?,
-                34 => {
-                    process.caught.0 = number(text)?;
-                    return Some(process);
+        let (mut field, mut value) = (3, 0u64);
+        for byte in stat.get(close + 2..)? {
+            match byte {
+                b'0'..=b'9' => value = value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
+                b' ' | b'\n' => {
+                    match field {
+                        4 => process.parent = value as i32,
+                        7 => process.has_terminal = value != 0,
+                        22 => process.start = value,
+                        32 => process.blocked.0 = value,
+                        33 => process.ignored.0 = value,
+                        34 => {
+                            process.caught.0 = value;
+                            return Some(process);
+                        }
+                        _ => {}
+                    }
+                    (field, value) = (field + 1, 0);
                 }
+                letter if field == 3 => process.state = *letter,
+                // A minus: only in fields that do not matter here.
                 _ => {}
             }
         }
@@ -75,27 +84,18 @@ impl Process {
 
     /// Adds what only `/proc/PID/status` tells: whole signal masks and the user.
     pub fn add_status(&mut self, status: &[u8]) {
-        for line in status.split(|b| *b == b'\n') {
-            let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
-            let value = line[colon + 1..].trim_ascii();
-            match &line[..colon] {
-                b"SigBlk" => self.blocked.0 = hexadecimal(value),
-                b"SigIgn" => self.ignored.0 = hexadecimal(value),
-                b"SigCgt" => self.caught.0 = hexadecimal(value),
-                // Real, effective, saved, file system.
-                b"Uid" => {
-                    let effective = value.split(|b| b.is_ascii_whitespace()).nth(1);
-                    self.uid = effective.and_then(number).unwrap_or(0) as u32;
-                }
-                _ => {}
-            }
-        }
+        let mask = |name| field(status, name).fold(0, |n, b| (n << 4) | (b as char).to_digit(16).map_or(0, u64::from));
+        self.blocked.0 = mask(b"SigBlk:\t");
+        self.ignored.0 = mask(b"SigIgn:\t");
+        self.caught.0 = mask(b"SigCgt:\t");
+        // Real, effective, saved, file system: the effective one is what counts.
+        let effective = field(status, b"Uid:\t").skip_while(u8::is_ascii_digit).skip(1).take_while(u8::is_ascii_digit);
+        self.uid = effective.fold(0, |n: u32, b| n.wrapping_mul(10).wrapping_add(u32::from(b - b'0')));
     }
 
     /// Its name without the padding.
     pub fn name(&self) -> &[u8] {
-        let length = self.name.iter().position(|b| *b == 0).unwrap_or(self.name.len());
-        &self.name[..length]
+        unpadded(&self.name)
     }
 
     /// Whether it has ended already, and only its parent does not know yet.
@@ -109,26 +109,28 @@ impl Process {
     }
 }
 
+/// A name without its NULs.
+pub fn unpadded(name: &[u8; 16]) -> &[u8] {
+    &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())]
+}
+
 /// Whether two looks at a PID saw the same process.
 pub const fn same(a: &Process, b: &Process) -> bool {
     a.pid == b.pid && a.start == b.start
 }
 
-/// A decimal number, perhaps negative (then its two's complement).
+/// A decimal number.
 pub fn number(text: &[u8]) -> Option<u64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() {
+    if text.is_empty() {
         return None;
     }
-    let value = digits.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))))?;
-    Some(if negative { value.wrapping_neg() } else { value })
+    text.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))))
 }
 
-fn hexadecimal(text: &[u8]) -> u64 {
-    text.iter().fold(0, |n, b| (n << 4) | (*b as char).to_digit(16).map_or(0, u64::from))
+/// What follows on the first line that begins so, up to the line's end; nothing if there is no such line.
+#[inline(never)]
+pub fn field<'t>(text: &'t [u8], beginning: &[u8]) -> impl Iterator<Item = u8> + use<'t> {
+    text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(beginning)).unwrap_or_default().iter().copied()
 }
 
 #[cfg(test)]

@@ -78,32 +78,42 @@ fn path_variable(envp: *const *const u8) -> &'static [u8] {
 }
 
 fn failed(path: &CStr, error: Errno) -> u8 {
-    let name = path.to_bytes();
-    let (code, why): (u8, &[u8]) = match error {
-        Errno::NOENT if sys::exists(path) => {
-            (CANNOT_EXECUTE, b"the interpreter that it needs (its #! line, or the dynamic loader) is not there")
-        }
-        Errno::NOENT => (NOT_FOUND, b"no such file"),
-        Errno::NOTDIR => (NOT_FOUND, b"no such file: a part of the path is not a directory"),
-        _ if sys::is_directory(path) => (CANNOT_EXECUTE, b"is a directory, not a program"),
-        Errno::ACCES => (CANNOT_EXECUTE, b"not executable: permission denied (its mode, a directory's, or a noexec mount)"),
-        Errno::NOEXEC => (CANNOT_EXECUTE, b"not executable: neither a program for this machine nor a script with a #! line"),
-        Errno::TOO_BIG => (CANNOT_EXECUTE, b"the argument list and the environment are too long"),
-        Errno::NAMETOOLONG => (NOT_FOUND, b"the path is too long"),
-        Errno::LOOP => (CANNOT_EXECUTE, b"too many symbolic links"),
-        Errno::NOMEM => (CANNOT_EXECUTE, b"not enough memory"),
-        Errno::PERM => (CANNOT_EXECUTE, b"not permitted"),
-        Errno::IO => (CANNOT_EXECUTE, b"cannot be read"),
-        Errno(number) => {
-            let mut buffer = [0; 48];
-            let mut text = Text::new(&mut buffer);
-            text.push(b"cannot be executed: errno ").push_number(number as u64);
-            say(&[name, b": ", text.as_bytes()]);
-            return CANNOT_EXECUTE;
-        }
+    let is_there = error != Errno::NOENT || sys::exists(path);
+    let why: Option<&[u8]> = match error {
+        Errno::NOENT if is_there => Some(b"the interpreter that it needs (its #! line, or the dynamic loader) is not there"),
+        Errno::ACCES if sys::is_directory(path) => Some(b"is a directory, not a program"),
+        Errno::ACCES => Some(b"not executable: permission denied (its mode, a directory's, or a noexec mount)"),
+        Errno::NOEXEC => Some(b"not executable: neither a program for this machine nor a script with a #! line"),
+        _ => None,
     };
-    say(&[name, b": ", why]);
-    code
+    match why {
+        Some(why) => say(&[path.to_bytes(), b": ", why]),
+        None => say_error(&[path.to_bytes(), b": cannot be executed"], error),
+    }
+    match error {
+        Errno::NOENT if !is_there => NOT_FOUND,
+        Errno::NOTDIR | Errno::NAMETOOLONG => NOT_FOUND,
+        _ => CANNOT_EXECUTE,
+    }
+}
+
+/// Says what was tried (two parts at most), and why it failed: in words where the error is a common one.
+pub fn say_error(tried: &[&[u8]; 2], error: Errno) {
+    let words: &[u8] = match error {
+        Errno::NOENT => b"no such file or directory",
+        Errno::NOTDIR => b"a part of the path is not a directory",
+        Errno::ACCES | Errno::PERM => b"permission denied",
+        Errno::ROFS => b"read-only file system",
+        Errno::NOSPC => b"no space left",
+        Errno::TOO_BIG => b"the argument list and the environment are too long",
+        Errno::NOMEM => b"not enough memory",
+        Errno::AGAIN => b"a limit on processes is reached",
+        _ => b"errno",
+    };
+    let mut buffer = [0; 24];
+    let mut number = Text::new(&mut buffer);
+    number.push_field(b" (errno ", error.0 as u64).push(b")");
+    say(&[tried[0], tried[1], b": ", words, number.as_bytes()]);
 }
 
 /// Writes one line to standard error, from its parts.

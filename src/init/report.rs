@@ -1,11 +1,11 @@
 //! What is said of a stop afterwards: a line for people and a line of JSON, at most [`LIMIT`] bytes together.
 
-use crate::census::Micros;
+use crate::process::{field, unpadded};
 use crate::settings::{ReportWhen, Settings};
 use crate::signal::Signal;
-use crate::stop::{Ended, Stop, Victim, Why, micros};
+use crate::stop::{Ended, Stop, Victim, Why};
 use crate::text::Text;
-use crate::timing::Timing;
+use crate::timing::{Micros, NEVER, Steps, micros};
 
 /// The most bytes that a report has; Kubernetes keeps 4,096 of a container's termination message.
 pub const LIMIT: usize = 2048;
@@ -54,11 +54,6 @@ fn beginning(stop: &Stop<'_>, facts: &Facts) -> Micros {
     stop.begun.map(|begun| begun.at).or(stop.main_end.map(|end| end.at)).unwrap_or(facts.over)
 }
 
-fn name_of(name: &[u8; 16]) -> &[u8] {
-    &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())]
-}
-
-#[inline(never)]
 fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
     let start = beginning(stop, facts);
     text.push(b"ashore: ");
@@ -66,7 +61,7 @@ fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
         Some(begun) => {
             text.push(b"stopped by SIG").push_signal(begun.by.signal);
             if begun.by.pid != 0 {
-                text.push(b" from process ").push_number(begun.by.pid as u64);
+                text.push_field(b" from process ", begun.by.pid as u64);
             }
             text.push(b"; main");
         }
@@ -74,13 +69,13 @@ fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
             text.push(b"main");
         }
     }
-    let name = name_of(&facts.main_name);
+    let name = unpadded(&facts.main_name);
     if !name.is_empty() {
         text.push(b" (").push_plain(name).push(b")");
     }
     match stop.main_end.map(|end| (end.how, end.at)) {
         Some((Ended::Exited(code), _)) => {
-            text.push(b" exited with ").push_number(u64::from(code));
+            text.push_field(b" exited with ", u64::from(code));
         }
         Some((Ended::Killed(signal), _)) => {
             text.push(b" was ended by SIG").push_signal(signal);
@@ -96,7 +91,7 @@ fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
     }
     let others = stop.census().ended;
     if others > 0 {
-        text.push(b"; ").push_number(u64::from(others)).push(if others == 1 {
+        text.push_field(b"; ", u64::from(others)).push(if others == 1 {
             b" that was asked has ended"
         } else {
             b" that were asked have ended"
@@ -114,11 +109,11 @@ fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
             named += 1;
         }
         if named < stop.killed {
-            text.push(b" and ").push_number(u64::from(stop.killed - named)).push(b" more");
+            text.push_field(b" and ", u64::from(stop.killed - named)).push(b" more");
         }
     }
     if facts.oom_kills > 0 {
-        text.push(b"; out of memory: the kernel killed ").push_number(facts.oom_kills);
+        text.push_field(b"; out of memory: the kernel killed ", facts.oom_kills);
     }
     text.push(b"\n");
 }
@@ -132,7 +127,7 @@ fn write_victim(text: &mut Text<'_>, victim: &Victim, now: Micros) {
         text.push_plain(process.name());
     }
     if process.pid != 0 {
-        text.push(b"[").push_number(process.pid as u64).push(b"]");
+        text.push_field(b"[", process.pid as u64).push(b"]");
     }
     let signal = victim.asked.map_or(Signal::TERM, |(signal, _)| signal);
     let handled: Option<&[u8]> = match victim.why {
@@ -148,7 +143,7 @@ fn write_victim(text: &mut Text<'_>, victim: &Victim, now: Micros) {
             text.push(&words[1..]).push_signal(signal);
         }
         (Why::Denied, _) => {
-            text.push(b"runs as user ").push_number(u64::from(process.uid)).push(b": may not be signalled without CAP_KILL");
+            text.push_field(b"runs as user ", u64::from(process.uid)).push(b": may not be signalled without CAP_KILL");
         }
         (Why::Stopped, _) => {
             text.push(b"stopped, state T");
@@ -190,27 +185,28 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
     text.push(b"{\"ashore\":1");
     if let Some(begun) = stop.begun {
         text.push(b",\"signal\":\"").push_signal(begun.by.signal).push(b"\",\"from\":{\"pid\":").push_number(begun.by.pid as u64);
-        text.push(b",\"uid\":").push_number(u64::from(begun.by.uid)).push(b"}");
+        text.push_field(b",\"uid\":", u64::from(begun.by.uid)).push(b"}");
     }
-    text.push(b",\"main\":{\"pid\":").push_number(facts.main as u64).push(b",\"name\":").push_json(name_of(&facts.main_name));
+    text.push_field(b",\"main\":{\"pid\":", facts.main as u64).push(b",\"name\":").push_json(unpadded(&facts.main_name));
     if let Some(end) = stop.main_end {
         match end.how {
             Ended::Exited(code) => text.push(b",\"exitCode\":").push_number(u64::from(code)),
             Ended::Killed(signal) => text.push(b",\"signal\":\"").push_signal(signal).push(b"\""),
         };
-        text.push(b",\"afterMs\":").push_number(since(end.at));
+        text.push_field(b",\"afterMs\":", since(end.at));
     }
-    text.push(b"},\"exitCode\":").push_number(u64::from(facts.code));
-    text.push(b",\"durationMs\":").push_number(since(facts.over));
+    text.push_field(b"},\"exitCode\":", u64::from(facts.code));
+    text.push_field(b",\"durationMs\":", since(facts.over));
     if let Some(grace) = settings.grace {
-        text.push(b",\"graceMs\":").push_number(micros(grace) / 1000);
+        text.push_field(b",\"graceMs\":", micros(grace) / 1000);
     }
-    if let (Some(_), Some(deadline)) = (stop.begun, Timing::of_stop(settings).deadline) {
-        text.push(b",\"deadlineMs\":").push_number(micros(deadline) / 1000);
+    let deadline = Steps::of_stop(settings).deadline;
+    if stop.begun.is_some() && deadline != NEVER {
+        text.push_field(b",\"deadlineMs\":", deadline / 1000);
     }
-    text.push(b",\"ended\":").push_number(u64::from(stop.census().ended));
-    text.push(b",\"killed\":").push_number(u64::from(stop.killed));
-    text.push(b",\"oomKills\":").push_number(facts.oom_kills);
+    text.push_field(b",\"ended\":", u64::from(stop.census().ended));
+    text.push_field(b",\"killed\":", u64::from(stop.killed));
+    text.push_field(b",\"oomKills\":", facts.oom_kills);
     text.push(b",\"victims\":[");
     let mut comma: &[u8] = b"";
     for victim in stop.victims() {
@@ -230,20 +226,21 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
     }
     text.push(b"],\"slowest\":[");
     comma = b"";
-    for slow in stop.census().slowest.iter().take_while(|slow| slow.process.pid != 0) {
+    for slow in stop.census().slowest.iter().take_while(|slow| slow.pid != 0) {
         if text.room() < ITEM_ROOM {
             break;
         }
-        text.push(comma).push(b"{\"pid\":").push_number(slow.process.pid as u64);
-        text.push(b",\"name\":").push_json(slow.process.name()).push(b",\"tookMs\":").push_number(slow.took / 1000).push(b"}");
+        text.push(comma).push(b"{\"pid\":").push_number(slow.pid as u64);
+        text.push(b",\"name\":").push_json(unpadded(&slow.name)).push(b",\"tookMs\":").push_number(slow.took / 1000).push(b"}");
         comma = b",";
     }
     text.push(b"]}\n");
 }
 
-/// The number after `oom_kill` in `memory.events` (cgroup v2) or `memory.oom_control` (cgroup v1).
-pub fn oom_kills(events: &[u8]) -> Option<u64> {
-    events.split(|b| *b == b'\n').find_map(|line| crate::process::number(line.strip_prefix(b"oom_kill ")?.trim_ascii()))
+/// The number after `oom_kill` in `memory.events` (cgroup v2) or `memory.oom_control` (cgroup v1); 0 where there is none.
+pub fn oom_kills(events: &[u8]) -> u64 {
+    let digits = field(events, b"oom_kill ").take_while(u8::is_ascii_digit);
+    digits.fold(0, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
 }
 
 #[cfg(test)]
@@ -254,6 +251,6 @@ mod tests {
     fn oom_kills_of_both_cgroup_versions() {
         let v2 = b"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
         let v1 = b"oom_kill_disable 0\nunder_oom 0\noom_kill 5\n";
-        assert_eq!((oom_kills(v2), oom_kills(v1), oom_kills(b"")), (Some(2), Some(5), None));
+        assert_eq!((oom_kills(v2), oom_kills(v1), oom_kills(b"")), (2, 5, 0));
     }
 }

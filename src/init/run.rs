@@ -3,7 +3,7 @@
 use crate::census::{Census, Member};
 use crate::copy;
 use crate::process::{self, Process};
-use crate::program::{self, say, word};
+use crate::program::{self, say, say_error, word};
 use crate::report::{self, Facts};
 use crate::settings::{self, Command, ReportWhen, Settings, Usage};
 use crate::signal::{Signal, SignalSet};
@@ -54,12 +54,16 @@ pub unsafe fn run(arguments: &Arguments, before: SignalSet, tables: (&mut [Membe
             supervise(&settings, argv, arguments.envp, before, tables)
         }
         Err(Usage { what, flag, word, expected }) => {
-            let space: &[u8] = if flag.is_empty() { b"" } else { b" " };
-            if word.is_empty() {
-                say(&[what.as_bytes(), space, flag.as_bytes(), b"; expected ", expected.as_bytes()]);
-            } else {
-                say(&[what.as_bytes(), space, flag.as_bytes(), b": \"", word, b"\"; expected ", expected.as_bytes()]);
+            let mut buffer = [0; 160];
+            let mut flags = Text::new(&mut buffer);
+            if expected.is_empty() {
+                settings::flags().for_each(|flag| _ = flags.push(flag.as_bytes()).push(b" "));
+                flags.push(b"--verbose --help --version");
             }
+            let before = |word: &[u8], mark: &'static [u8]| if word.is_empty() { b"" } else { mark };
+            let (space, open, close) = (before(flag.as_bytes(), b" "), before(word, b" \""), before(word, b"\""));
+            let parts = [what.as_bytes(), space, flag.as_bytes(), open, word, close, b"; expected ", expected.as_bytes(), flags.as_bytes()];
+            say(&parts);
             USAGE
         }
     }
@@ -70,6 +74,7 @@ fn print(text: &[u8]) -> u8 {
 }
 
 /// Runs the program and stays until everyone has gone.
+// Not inlined: what parsing needs on the stack is not kept while main runs.
 #[inline(never)]
 fn supervise(
     settings: &Settings<'_>,
@@ -88,10 +93,7 @@ fn supervise(
     let main = match sys::spawn(&start) {
         Ok(main) => main,
         Err(error) => {
-            let mut buffer = [0; 24];
-            let mut number = Text::new(&mut buffer);
-            number.push_number(error.0 as u64);
-            say(&[b"cannot start a process (out of memory, or a limit on processes): errno ", number.as_bytes()]);
+            say_error(&[b"cannot start a process", b""], error);
             return CANNOT_START;
         }
     };
@@ -99,7 +101,8 @@ fn supervise(
     sys::let_go();
     let place = Place { init, main, terminal: takes_terminal };
     let mut linux = Linux { place, verbose: settings.verbose };
-    let oom_kills = if init == 1 && settings.report != ReportWhen::Never { oom_kills() } else { None };
+    let counts_kills = init == 1 && settings.report != ReportWhen::Never;
+    let oom_kills_before = if counts_kills { oom_kills() } else { 0 };
     let mut stop = Stop::new(settings, place, Census::new(tables.0, tables.1));
     let mut main_name = [0; 16];
 
@@ -129,7 +132,7 @@ fn supervise(
         }
     };
 
-    let oom_kills = oom_kills.and_then(|before| Some(self::oom_kills()?.saturating_sub(before))).unwrap_or(0);
+    let oom_kills = if counts_kills { oom_kills().saturating_sub(oom_kills_before) } else { 0 };
     let facts = Facts { main, main_name, code, oom_kills, over: sys::now() };
     if report::is_due(settings, &stop, &facts) {
         let mut buffer = [0; report::LIMIT];
@@ -148,13 +151,13 @@ const AWAITED: SignalSet = SignalSet(!SignalSet::of(&[Signal::SEGV, Signal::BUS,
 
 /// Whether there is a terminal whose foreground is ours to give to main: as PID 1, or as a job of its own. In a pipeline
 /// others are in our group, and taking the terminal from them would stop them.
+#[inline(never)]
 fn is_foreground(init: i32) -> bool {
     let group = sys::getpgrp();
     sys::foreground() == Some(group) && (init == 1 || group == init && sys::is_terminal(1))
 }
 
 /// Reaps all that have ended and says who is left.
-#[inline(never)]
 fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64) -> Left {
     loop {
         match sys::reap(linux.place.terminal) {
@@ -178,7 +181,7 @@ fn look(stop: &mut Stop<'_>, linux: &mut Linux, how: Look, now: u64) {
         return;
     }
     stop.begin_look(now);
-    let sees = has_proc(linux.place.init) && see_everybody(stop, linux.place.init, how == Look::Closely).is_some();
+    let sees = has_proc(linux.place.init) && see_everybody(stop, how == Look::Closely).is_some();
     stop.end_look(sys::now(), sees, linux);
 }
 
@@ -196,8 +199,8 @@ fn has_proc(init: i32) -> bool {
     sys::readlink(c"/proc/self", &mut buffer).ok().and_then(process::number) == Some(init as u64)
 }
 
-/// Shows every process but init to the machine; `None` if the directory cannot be read.
-fn see_everybody(stop: &mut Stop<'_>, init: i32, closely: bool) -> Option<()> {
+/// Shows every process to the machine; `None` if the directory cannot be read.
+fn see_everybody(stop: &mut Stop<'_>, closely: bool) -> Option<()> {
     let directory = File::open(c"/proc", Open::Read).ok()?;
     let mut buffer = Entries([0; 8192]);
     loop {
@@ -211,7 +214,6 @@ fn see_everybody(stop: &mut Stop<'_>, init: i32, closely: bool) -> Option<()> {
             let name = rest.get(19..size).unwrap_or_default();
             let name = &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())];
             if name.first().is_some_and(u8::is_ascii_digit)
-                && process::number(name) != Some(init as u64)
                 && let Some(mut process) = see_process(name, closely || stop.wants_whole_masks())
             {
                 process.denied = closely && sys::is_denied(process.pid);
@@ -236,8 +238,13 @@ fn see_process(name: &[u8], closely: bool) -> Option<Process> {
 }
 
 fn read_proc<'b>(name: &[u8], file: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-    let file = File::open(proc_path(&mut [0; 64], name, file)?, Open::Read).ok()?;
-    let length = file.read(buffer).ok()?;
+    read_file(proc_path(&mut [0; 64], name, file)?, buffer)
+}
+
+/// The beginning of a file, as much as the buffer takes; kernel files are read whole or not at all.
+#[inline(never)]
+fn read_file<'b>(path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let length = File::open(path, Open::Read).ok()?.read(buffer).ok()?;
     Some(&buffer[..length])
 }
 
@@ -263,13 +270,10 @@ impl Name {
 }
 
 /// How many processes the OOM killer has killed in our cgroup, of either version.
-fn oom_kills() -> Option<u64> {
+fn oom_kills() -> u64 {
     let mut buffer = [0; 512];
-    let file = File::open(c"/sys/fs/cgroup/memory.events", Open::Read)
-        .or_else(|_| File::open(c"/sys/fs/cgroup/memory/memory.oom_control", Open::Read))
-        .ok()?;
-    let length = file.read(&mut buffer).ok()?;
-    report::oom_kills(&buffer[..length])
+    let files = [c"/sys/fs/cgroup/memory.events", c"/sys/fs/cgroup/memory/memory.oom_control"];
+    files.iter().find_map(|path| read_file(path, &mut buffer).map(report::oom_kills)).unwrap_or(0)
 }
 
 /// Puts the report into the container's termination message, where there is one and the program has left it empty.
@@ -339,7 +343,7 @@ fn send_to_same(pid: i32, start: u64, signal: Signal) -> Result<(), sys::Errno> 
     match process {
         _ if !same => Ok(()),
         Ok(process) => sys::pidfd_send_signal(&process, signal),
-        // Before Linux 5.3: what was checked a moment ago has to do.
+        // What was checked a moment ago has to do.
         Err(error) if sys::is_missing(error) => sys::kill(pid, signal),
         Err(error) => Err(error),
     }

@@ -85,29 +85,19 @@ impl Rewrite {
     pub const EXPECTED: &'static str = "signal pairs such as TERM=QUIT or TERM=QUIT,HUP=USR1";
 
     /// No signal becomes another.
-    pub const NONE: Self = {
-        let mut map = [0; 65];
-        let mut i = 0;
-        while i < map.len() {
-            map[i] = i as u8;
-            i += 1;
-        }
-        Self(map)
-    };
+    pub const NONE: Self = Self([0; 65]);
 
     /// Parses `FROM=TO[,FROM=TO...]`.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut map = Self::NONE;
-        for pair in text.split(|b| *b == b',') {
-            let (from, to) = split_pair(pair)?;
-            map.0[usize::from(Signal::parse(from)?.number())] = Signal::parse(to)?.number();
-        }
+        fill(&mut map.0, text, |word| Signal::parse(word).map(Signal::number))?;
         Some(map)
     }
 
     /// What main gets when this signal comes.
     pub fn of(&self, signal: Signal) -> Signal {
-        Signal::from_number(self.0[usize::from(signal.number())]).unwrap_or(signal)
+        let number = signal.number();
+        Signal::from_number(number.wrapping_add(self.0[usize::from(number)])).unwrap_or(signal)
     }
 }
 
@@ -120,35 +110,30 @@ impl ExitMap {
     pub const EXPECTED: &'static str = "exit code pairs such as 143=0 or 143=0,130=0 (each 0 to 255)";
 
     /// Every code stays as it is.
-    pub const NONE: Self = {
-        let mut map = [0; 256];
-        let mut i = 0;
-        while i < map.len() {
-            map[i] = i as u8;
-            i += 1;
-        }
-        Self(map)
-    };
+    pub const NONE: Self = Self([0; 256]);
 
     /// Parses `FROM=TO[,FROM=TO...]`.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut map = Self::NONE;
-        for pair in text.split(|b| *b == b',') {
-            let (from, to) = split_pair(pair)?;
-            map.0[usize::from(signal::small_number(from)?)] = signal::small_number(to)?;
-        }
+        fill(&mut map.0, text, signal::small_number)?;
         Some(map)
     }
 
     /// What the container ends with when main ends with this code.
     pub fn of(&self, code: u8) -> u8 {
-        self.0[usize::from(code)]
+        code.wrapping_add(self.0[usize::from(code)])
     }
 }
 
-fn split_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = pair.iter().position(|b| *b == b'=')?;
-    Some((&pair[..at], &pair[at + 1..]))
+/// Reads `FROM=TO[,FROM=TO...]` into a map of what to add to each number: all zeros where nothing changes.
+#[inline(never)]
+fn fill(map: &mut [u8], text: &[u8], number: fn(&[u8]) -> Option<u8>) -> Option<()> {
+    text.split(|b| *b == b',').try_for_each(|pair| {
+        let at = pair.iter().position(|b| *b == b'=')?;
+        let (from, to) = (number(&pair[..at])?, number(&pair[at + 1..])?);
+        *map.get_mut(usize::from(from))? = to.wrapping_sub(from);
+        Some(())
+    })
 }
 
 /// What counts as a stop request without being told: TERM is the runtimes' default, INT is Ctrl-C. QUIT is not among them:
@@ -241,12 +226,10 @@ pub struct Usage<'a> {
     pub flag: Flag,
     /// The word that is wrong; empty where one is missing.
     pub word: &'a [u8],
-    /// What is allowed there.
+    /// What is allowed there; empty: one of [`flags`].
     pub expected: &'static str,
 }
 
-/// The flags, for the message about an unknown one.
-const FLAGS_EXPECTED: &str = "--strategy, --grace, --spread, --linger, --delay, --stop-signal, --rewrite, --exit-map, --report, --report-file, --verbose, --help or --version, then -- PROGRAM";
 const COMMAND_EXPECTED: &str = "ashore-init [flags] -- PROGRAM [ARG...] or ashore-init copy DIR";
 
 /// Parses the arguments (without the program's own name).
@@ -288,7 +271,7 @@ pub fn parse<'a>(args: &[&'a [u8]]) -> Result<Command<'a>, Usage<'a>> {
         let at = word.iter().position(|b| *b == b'=');
         let name = &word[..at.unwrap_or(word.len())];
         let Some(flag) = VALUED.iter().find(|flag| flag.name.as_bytes() == name) else {
-            return Err(Usage { what: "unknown flag", flag: "", word, expected: FLAGS_EXPECTED });
+            return Err(Usage { what: "unknown flag", flag: "", word, expected: "" });
         };
         let value = match at {
             Some(at) => &word[at + 1..],
@@ -318,7 +301,7 @@ struct Valued {
     set: for<'a> fn(&mut Settings<'a>, &'a [u8]) -> Option<()>,
 }
 
-const VALUED: [Valued; 10] = [
+static VALUED: [Valued; 10] = [
     Valued { name: "--strategy", expected: Strategy::EXPECTED, set: |s, v| put(&mut s.strategy, Strategy::parse(v)) },
     Valued { name: "--grace", expected: duration::EXPECTED, set: |s, v| put(&mut s.grace, duration::parse(v).map(Some)) },
     Valued { name: "--spread", expected: duration::EXPECTED, set: |s, v| put(&mut s.spread, duration::parse(v).map(Some)) },
@@ -334,6 +317,11 @@ const VALUED: [Valued; 10] = [
     Valued { name: "--report", expected: ReportWhen::EXPECTED, set: |s, v| put(&mut s.report, ReportWhen::parse(v)) },
     Valued { name: "--report-file", expected: "the path of a file", set: |s, v| put(&mut s.report_file, (!v.is_empty()).then_some(v)) },
 ];
+
+/// The flags that take a value, by their spelling.
+pub fn flags() -> impl Iterator<Item = Flag> {
+    VALUED.iter().map(|flag| flag.name)
+}
 
 fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
     *place = value?;

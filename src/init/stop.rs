@@ -3,12 +3,11 @@
 //! Its caller waits for signals, reaps, and looks at `/proc` when it is told to ([`Stop::wants_look`]); the machine never
 //! asks for the time or for a process itself, so that every order of events can be tested.
 
-use crate::census::{Census, Member, Micros, Role};
+use crate::census::{Census, Member, Role};
 use crate::process::Process;
 use crate::settings::{Settings, Strategy};
 use crate::signal::Signal;
-use crate::timing::Timing;
-use core::time::Duration;
+use crate::timing::{Micros, NEVER, Steps, micros};
 
 /// How often to look for processes that were handed up, while a stop is under way and only then.
 const LOOK_EVERY: Micros = 25_000;
@@ -222,18 +221,23 @@ enum Purpose {
     Kill,
 }
 
-/// The times at which something is due.
-#[derive(Clone, Copy, Default)]
+/// The times at which something is due; [`NEVER`] where nothing is.
+#[derive(Clone, Copy)]
 struct Due {
-    ask: Option<Micros>,
-    sweep: Option<Micros>,
-    second_sweep: Option<Micros>,
-    deadline: Option<Micros>,
+    ask: Micros,
+    sweep: Micros,
+    second_sweep: Micros,
+    deadline: Micros,
     /// Those who entered have had their time.
-    entered: Option<Micros>,
+    entered: Micros,
     /// Who does not even end by SIGKILL is waited for no longer.
-    give_up: Option<Micros>,
-    look: Option<Micros>,
+    give_up: Micros,
+    look: Micros,
+}
+
+impl Due {
+    const NOTHING: Self =
+        Self { ask: NEVER, sweep: NEVER, second_sweep: NEVER, deadline: NEVER, entered: NEVER, give_up: NEVER, look: NEVER };
 }
 
 /// A container's life, as far as signals go.
@@ -249,6 +253,8 @@ pub struct Stop<'a> {
     sees: bool,
     look_began: Micros,
     look_ended: Micros,
+    /// The rest was asked though it could not be seen.
+    asked_blindly: bool,
     /// Looks in a row that showed nobody but the dead.
     empty_looks: u8,
     /// Main is stopped by job control.
@@ -282,12 +288,13 @@ impl<'a> Stop<'a> {
             place,
             census,
             phase: Phase::Running,
-            due: Due::default(),
+            due: Due::NOTHING,
             purpose: Purpose::Roots,
             sweep_passes: 0,
             sees: true,
             look_began: 0,
             look_ended: 0,
+            asked_blindly: false,
             empty_looks: 0,
             suspended: false,
             main_asked: None,
@@ -326,13 +333,14 @@ impl<'a> Stop<'a> {
 
     /// When to come back if nothing happens; `None`: when something happens.
     pub fn wakes_at(&self) -> Option<Micros> {
-        let due = &self.due;
-        [due.ask, due.sweep, due.second_sweep, due.deadline, due.entered, due.give_up, due.look].into_iter().flatten().min()
+        let Due { ask, sweep, second_sweep, deadline, entered, give_up, look } = self.due;
+        let first = ask.min(sweep).min(second_sweep).min(deadline).min(entered).min(give_up).min(look);
+        (first != NEVER).then_some(first)
     }
 
     /// Whether to look at `/proc` now, and how closely.
     pub fn wants_look(&self, now: Micros) -> Option<Look> {
-        self.due.look.filter(|due| *due <= now).map(|_| match self.purpose {
+        (self.due.look <= now).then_some(match self.purpose {
             Purpose::AskMain => Look::Main,
             Purpose::Kill => Look::Closely,
             _ => Look::Everybody,
@@ -354,13 +362,13 @@ impl<'a> Stop<'a> {
         let stops = self.settings.stop_signals.has(signal);
         if stops && self.begun.is_none() {
             self.begun = Some(Begun { by: arrival, at: now });
-            let timing = Timing::of_stop(self.settings);
-            self.schedule(timing, now);
+            let steps = Steps::of_stop(self.settings);
+            self.schedule(steps, now);
             self.phase = Phase::Delaying;
-            if timing.ask.is_zero() {
+            if steps.ask == 0 {
                 self.ask_main(now, main, world);
             } else {
-                self.due.ask = Some(now + micros(timing.ask));
+                self.due.ask = now + steps.ask;
             }
             return;
         }
@@ -391,25 +399,26 @@ impl<'a> Stop<'a> {
     /// Something may be due.
     #[inline(never)]
     pub fn tick(&mut self, now: Micros) {
-        let is_due = |time: Option<Micros>| time.is_some_and(|time| time <= now);
-        if is_due(self.due.give_up) {
+        let due = &mut self.due;
+        if due.give_up <= now {
             self.finish();
-        } else if is_due(self.due.deadline) || is_due(self.due.entered) {
-            self.due = Due::default();
+        } else if due.deadline <= now || due.entered <= now {
+            *due = Due::NOTHING;
             self.look_for(Purpose::Kill, now);
-        } else if is_due(self.due.ask) {
-            self.due.ask = None;
+        } else if due.ask <= now {
+            due.ask = NEVER;
             self.look_for(Purpose::AskMain, now);
-        } else if is_due(self.due.sweep) {
-            self.due.sweep = None;
+        } else if due.sweep <= now {
+            due.sweep = NEVER;
             self.sweep(Purpose::Sweep, now);
-        } else if is_due(self.due.second_sweep) {
-            self.due.second_sweep = None;
+        } else if due.second_sweep <= now {
+            due.second_sweep = NEVER;
             self.sweep(Purpose::SweepNew, now);
         }
     }
 
     /// A child was reaped.
+    #[inline(never)]
     pub fn reaped(&mut self, now: Micros, pid: i32, how: Ended) {
         self.census.reaped(pid, now);
         if pid != self.place.main || self.main_end.is_some() {
@@ -417,20 +426,20 @@ impl<'a> Stop<'a> {
             if self.phase == Phase::Draining && self.purpose == Purpose::Roots {
                 let cost = self.look_ended - self.look_began;
                 let soonest = self.look_ended + LOOK_SOONEST.max(4 * cost);
-                self.due.look = Some(self.due.look.map_or(soonest, |due| due.min(soonest)).max(now));
+                self.due.look = self.due.look.min(soonest).max(now);
             }
             return;
         }
         self.main_end = Some(MainEnd { how, at: now });
         match self.phase {
-            Phase::Running => self.schedule(Timing::of_linger(self.settings), now),
+            Phase::Running => self.schedule(Steps::of_linger(self.settings), now),
             // Its order was kept as long as main was there; what is left of the budget is shared anew.
             Phase::Stopping if self.settings.strategy == Strategy::Main => {
-                let left = self.due.deadline.map(|deadline| deadline.saturating_sub(now));
-                self.due.sweep = Some(now + left.map_or(5_000_000, |left| left / 2));
-                self.due.second_sweep = left.map(|left| now + left * 3 / 4);
+                let deadline = Some(self.due.deadline).filter(|at| *at != NEVER);
+                let steps = Steps::of_rest(deadline.map(|at| at.saturating_sub(now)));
+                self.schedule(steps, now);
             }
-            Phase::Delaying => self.due.ask = None,
+            Phase::Delaying => self.due.ask = NEVER,
             Phase::Killing | Phase::Over => return,
             _ => {}
         }
@@ -461,8 +470,8 @@ impl<'a> Stop<'a> {
         match left {
             Left::Nobody => self.finish(),
             // Without /proc this is the only sign that just those are left who entered from outside.
-            Left::NoChild if !self.sees && self.phase == Phase::Draining && self.due.entered.is_none() => {
-                self.due.entered = Some(now + micros(self.settings.linger));
+            Left::NoChild if !self.sees && self.phase == Phase::Draining && self.due.entered == NEVER => {
+                self.due.entered = now + micros(self.settings.linger);
             }
             _ => {}
         }
@@ -471,7 +480,7 @@ impl<'a> Stop<'a> {
     /// A look begins.
     pub fn begin_look(&mut self, now: Micros) {
         self.look_began = now;
-        self.due.look = None;
+        self.due.look = NEVER;
         self.census.begin();
     }
 
@@ -482,7 +491,7 @@ impl<'a> Stop<'a> {
 
     /// A look at main alone has ended.
     pub fn end_look_at_main(&mut self, now: Micros, main: Option<&Process>, world: &mut dyn World) {
-        self.due.look = None;
+        self.due.look = NEVER;
         self.ask_main(now, main, world);
     }
 
@@ -510,9 +519,9 @@ impl<'a> Stop<'a> {
             Purpose::Roots if self.phase == Phase::Killing => self.kill_again(world),
             Purpose::Roots => self.ask_roots(now, world),
         }
-        if matches!(self.phase, Phase::Draining | Phase::Killing) && self.due.look.is_none() {
+        if matches!(self.phase, Phase::Draining | Phase::Killing) && self.due.look == NEVER {
             let cost = now - self.look_began;
-            self.due.look = Some(now + LOOK_EVERY.max(8 * cost));
+            self.due.look = now + LOOK_EVERY.max(8 * cost);
         }
     }
 
@@ -568,16 +577,16 @@ impl<'a> Stop<'a> {
         }
         if !self.sees {
             // Nobody can tell roots from the rest: all at once, and once only.
-            if self.place.is_ours() && self.sweep_passes == 0 {
-                self.sweep_passes = 1;
-                self.due.sweep = None;
+            if self.place.is_ours() && !self.asked_blindly {
+                self.asked_blindly = true;
+                self.due.sweep = NEVER;
                 world.act(Action::Everyone(Signal::TERM));
                 world.act(Action::Everyone(Signal::CONT));
             }
             return;
         }
         for at in 0..self.census.members().len() {
-            let member = self.census.members()[at];
+            let member = self.census.at(at);
             if member.is_alive() && matches!(member.role, Role::Root | Role::Entered) && member.asked().is_none() {
                 self.ask_member(at, 0, now, world);
             }
@@ -589,12 +598,12 @@ impl<'a> Stop<'a> {
     /// it; SIGHUP if it came in from outside with a terminal, since interactive shells ignore SIGTERM. A shell's foreground
     /// child is asked with it.
     fn ask_member(&mut self, at: usize, depth: u8, now: Micros, world: &mut dyn World) {
-        let member = &mut self.census.members_mut()[at];
+        let member = self.census.at_mut(at);
         let process = member.process;
         let entered = member.role == Role::Entered;
         let signal = if self.begun.is_some() && process.caught.has(self.main_signal()) { self.main_signal() } else { Signal::TERM };
         let waited_for = self.waited_for(process.pid, signal);
-        self.census.members_mut()[at].ask(signal, now);
+        self.census.at_mut(at).ask(signal, now);
         let mut send = |signal| world.act(Action::Send { pid: process.pid, start: process.start, signal });
         send(signal);
         send(Signal::CONT);
@@ -615,7 +624,7 @@ impl<'a> Stop<'a> {
     fn ask_foreground(&mut self, shell: Option<i32>, depth: u8, now: Micros, world: &mut dyn World) {
         let Some(shell) = shell.filter(|_| depth < DEEPEST) else { return };
         for at in 0..self.census.members().len() {
-            let member = self.census.members()[at];
+            let member = self.census.at(at);
             let process = &member.process;
             let waited_for = process.parent == shell
                 && member.is_alive()
@@ -640,10 +649,10 @@ impl<'a> Stop<'a> {
         }
         self.empty_looks = 0;
         if !alive.all(|member| member.of_entered) {
-            self.due.entered = None;
-        } else if self.due.entered.is_none() {
+            self.due.entered = NEVER;
+        } else if self.due.entered == NEVER {
             let asked = self.census.members().iter().filter(|m| m.is_alive()).filter_map(|m| m.asked()).map(|(_, at)| at).min();
-            self.due.entered = Some(asked.unwrap_or(now) + micros(self.settings.linger));
+            self.due.entered = asked.unwrap_or(now) + micros(self.settings.linger);
         }
     }
 
@@ -677,12 +686,12 @@ impl<'a> Stop<'a> {
         }
         let mut found = false;
         for at in 0..self.census.members().len() {
-            let member = self.census.members()[at];
+            let member = *self.census.at(at);
             if !member.is_alive() || member.is_swept() || spares(&member) {
                 continue;
             }
             found = true;
-            self.census.members_mut()[at].sweep(now);
+            self.census.at_mut(at).sweep(now);
             let mut send = |signal| world.act(Action::Send { pid: member.process.pid, start: member.process.start, signal });
             if !at_once {
                 send(Signal::TERM);
@@ -726,7 +735,7 @@ impl<'a> Stop<'a> {
         self.killed_at = Some(now);
         self.census.closed = true;
         for at in 0..self.census.members().len() {
-            let member = self.census.members()[at];
+            let member = *self.census.at(at);
             if !member.is_alive() {
                 continue;
             }
@@ -741,8 +750,12 @@ impl<'a> Stop<'a> {
             self.victims[0] = Victim { process: Process { pid, ..Process::NONE }, why: Why::Unseen, asked: self.main_asked };
             self.killed = 1;
         }
-        let left = self.settings.grace.zip(Timing::of_stop(self.settings).deadline).map(|(grace, deadline)| micros(grace - deadline) / 2);
-        self.due = Due { give_up: Some(now + left.filter(|_| self.begun.is_some()).unwrap_or(GIVE_UP_AFTER)), ..Due::default() };
+        // Half of what was kept back of the grace period, if that is what runs out.
+        let left = match (self.begun, self.settings.grace, Steps::of_stop(self.settings).deadline) {
+            (Some(_), Some(grace), deadline) => (micros(grace) - deadline) / 2,
+            _ => GIVE_UP_AFTER,
+        };
+        self.due = Due { give_up: now + left, ..Due::NOTHING };
         self.kill_again(world);
     }
 
@@ -765,27 +778,18 @@ impl<'a> Stop<'a> {
 
     // ---- time
 
-    fn schedule(&mut self, timing: Timing, now: Micros) {
-        self.due = Due {
-            sweep: (self.settings.strategy != Strategy::Main || !self.has_main()).then_some(now + micros(timing.sweep)),
-            second_sweep: timing
-                .second_sweep
-                .filter(|_| self.settings.strategy != Strategy::Main || !self.has_main())
-                .map(|at| now + micros(at)),
-            deadline: timing.deadline.map(|at| now + micros(at)),
-            ..Due::default()
-        };
+    fn schedule(&mut self, steps: Steps, now: Micros) {
+        // Under strategy main there is no sweep while main is there.
+        let sweeps = self.settings.strategy != Strategy::Main || !self.has_main();
+        let at = |step: Micros| now.saturating_add(step);
+        let sweep = |step| if sweeps { at(step) } else { NEVER };
+        self.due = Due { sweep: sweep(steps.sweep), second_sweep: sweep(steps.second_sweep), deadline: at(steps.deadline), ..Due::NOTHING };
     }
 
     fn look_for(&mut self, purpose: Purpose, now: Micros) {
         self.purpose = purpose;
-        self.due.look = Some(now);
+        self.due.look = now;
     }
-}
-
-/// A duration in microseconds, without 128-bit arithmetic.
-pub fn micros(duration: Duration) -> Micros {
-    duration.as_secs() * 1_000_000 + u64::from(duration.subsec_micros())
 }
 
 #[cfg(test)]

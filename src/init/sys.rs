@@ -1,6 +1,7 @@
 //! System calls: the one module that makes any. Linux on x86_64 and aarch64, without a C library.
 //!
-//! Names are the calls' own (section 2 of the manual); errors are `errno` values.
+//! Names are the calls' own (section 2 of the manual); errors are `errno` values. Every signal is blocked from the start, so no
+//! call is ever interrupted (EINTR).
 
 use crate::signal::{Signal, SignalSet};
 use crate::stop::{Arrival, Ended};
@@ -27,7 +28,6 @@ impl Errno {
     pub const PERM: Self = Self(1);
     pub const LOOP: Self = Self(40);
     const CHILD: Self = Self(10);
-    const INTR: Self = Self(4);
     const NOSYS: Self = Self(38);
 }
 
@@ -206,6 +206,7 @@ pub fn wait_signal(set: SignalSet, timeout: Option<u64>) -> Option<Arrival> {
 ///
 /// # Errors
 /// ESRCH: nobody there; EPERM: not permitted.
+#[inline(never)]
 pub fn kill(pid: i32, signal: Signal) -> Result<(), Errno> {
     syscall!(nr::KILL, pid, signal.number()).map(drop)
 }
@@ -237,9 +238,10 @@ pub fn pidfd_send_signal(process: &File, signal: Signal) -> Result<(), Errno> {
     syscall!(nr::PIDFD_SEND_SIGNAL, process.0, signal.number(), 0, 0).map(drop)
 }
 
-/// Whether an error means that the kernel has no such call.
+/// Whether an error means that the call is not to be had: an older kernel (ENOSYS), or a seccomp profile that is older than the
+/// call (EPERM).
 pub fn is_missing(error: Errno) -> bool {
-    error == Errno::NOSYS
+    error == Errno::NOSYS || error == Errno::PERM
 }
 
 // ---- processes
@@ -262,14 +264,11 @@ pub fn reap(stops: bool) -> Child {
     const WNOHANG: usize = 1;
     const WUNTRACED: usize = 2;
     let mut status: u32 = 0;
-    loop {
-        match syscall!(nr::WAIT4, -1isize, &raw mut status, if stops { WNOHANG | WUNTRACED } else { WNOHANG }, 0) {
-            Ok(0) => return Child::Waiting,
-            Ok(pid) => return decode(pid as i32, status),
-            Err(Errno::CHILD) => return Child::None,
-            Err(Errno::INTR) => {}
-            Err(_) => return Child::Waiting,
-        }
+    match syscall!(nr::WAIT4, -1isize, &raw mut status, if stops { WNOHANG | WUNTRACED } else { WNOHANG }, 0) {
+        Ok(0) => Child::Waiting,
+        Ok(pid) => decode(pid as i32, status),
+        Err(Errno::CHILD) => Child::None,
+        Err(_) => Child::Waiting,
     }
 }
 
@@ -475,12 +474,7 @@ impl File {
     /// # Errors
     /// What read(2) says.
     pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        loop {
-            match syscall!(nr::READ, self.0, buffer.as_mut_ptr(), buffer.len()) {
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
-        }
+        syscall!(nr::READ, self.0, buffer.as_mut_ptr(), buffer.len())
     }
 
     /// Writes all of it.
@@ -492,7 +486,6 @@ impl File {
             match syscall!(nr::WRITE, self.0, bytes.as_ptr(), bytes.len()) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -561,7 +554,10 @@ pub fn is_directory(path: &CStr) -> bool {
 
 /// Lets go of every file but the standard three, and of the working directory, so that nothing of the program's is held open.
 pub fn let_go() {
-    let _ = syscall!(nr::CLOSE_RANGE, 3, u32::MAX, 0);
+    if syscall!(nr::CLOSE_RANGE, 3, u32::MAX, 0).is_err() {
+        // Before Linux 5.9, or under a seccomp profile as old: those that there can be in practice.
+        (3..256).for_each(|file| drop(File(file)));
+    }
     let _ = syscall!(nr::CHDIR, c"/".as_ptr());
 }
 

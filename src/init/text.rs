@@ -48,6 +48,12 @@ impl<'b> Text<'b> {
         }
     }
 
+    /// Adds words and a decimal number.
+    #[inline(never)]
+    pub fn push_field(&mut self, words: &[u8], number: u64) -> &mut Self {
+        self.push(words).push_number(number)
+    }
+
     /// Adds microseconds as seconds with three decimals.
     pub fn push_seconds(&mut self, micros: u64) -> &mut Self {
         let millis = micros / 1000 % 1000;

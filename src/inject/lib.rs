@@ -2,19 +2,32 @@
 //!
 //! [`plan`] is the one place that decides; the webhook, the command line and the tests all call it.
 
+pub mod annotations;
+mod bring;
+mod command;
+pub mod expand;
+mod field;
+mod flags;
 pub mod images;
+mod marker;
 pub mod patch;
+mod plan;
+mod pod;
 pub mod policy;
 pub mod reason;
+mod suggest;
+mod undo;
 pub mod walk;
 
+pub use annotations::{UnknownAnnotation, unknown_annotations};
 pub use images::{ImageConfig, Images, StaticImages};
 pub use patch::{Op, Patch};
+pub use plan::plan;
 pub use policy::Policy;
 pub use reason::Reason;
+pub use undo::undo;
 
 use ashore_init::signal::Signal;
-use serde_json::Value;
 use std::time::Duration;
 
 /// What [`plan`] is asked.
@@ -118,24 +131,6 @@ pub enum Refusal {
     /// The pod is not JSON of the expected shape.
     #[error("not a pod: {0}")]
     NotAPod(String),
-}
-
-/// Decides what becomes of a pod.
-///
-/// # Errors
-/// [`Refusal`] when the pod's author has to correct something.
-pub fn plan(request: &Request<'_>) -> Result<Plan, Refusal> {
-    let _ = request;
-    unimplemented!()
-}
-
-/// The patch that takes an injected pod (or template) back to what it was before; empty if it was not injected.
-///
-/// # Errors
-/// What of our own mark in it cannot be understood.
-pub fn undo(pod: &Value) -> Result<Patch, UndoError> {
-    let _ = pod;
-    unimplemented!()
 }
 
 /// Why an injected pod cannot be taken back.

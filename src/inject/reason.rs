@@ -18,6 +18,53 @@ pub enum Reason {
         /// Why.
         why: String,
     },
+    /// An earlier injection has done it.
+    #[error("already injected")]
+    AlreadyInjected,
+    /// The container that brings the init.
+    #[error("it is the one that brings ashore-init into the pod")]
+    OwnInit,
+    /// Its own command or image runs it under ashore-init.
+    #[error("it runs under ashore-init by its own command or image")]
+    HasInit,
+    /// Its program is an init that works as PID 1 only.
+    #[error("{0} has to be PID 1 itself")]
+    MustBePid1(String),
+    /// The pod runs on Windows.
+    #[error("it is a Windows pod; ashore-init runs on Linux")]
+    Windows,
+    /// The pod only mirrors a static pod.
+    #[error("it mirrors a static pod: the kubelet runs what the file on its node says")]
+    MirrorPod,
+    /// Something of the container's own is where the init would be mounted.
+    #[error("{by} is in the way of the mount at {path}; set another mountPath in the policy")]
+    PathTaken {
+        /// Where the init would be mounted.
+        path: String,
+        /// What is there.
+        by: String,
+    },
+    /// An ephemeral container.
+    #[error("ephemeral containers are for debugging and cannot have mounts added")]
+    Ephemeral,
+    /// A native sidecar, and nobody asked for those.
+    #[error("it is a native sidecar; policy or annotation ashore.dev/sidecars: \"true\" includes those")]
+    SidecarNotAsked,
+    /// A plain init container, and nobody asked for those.
+    #[error("it is an init container; policy or annotation ashore.dev/init-containers: \"true\" includes those")]
+    InitContainerNotAsked,
+    /// It runs before the init is in the pod.
+    #[error("it runs before the init container that brings ashore-init")]
+    RunsBeforeInit,
+    /// An annotation leaves it out.
+    #[error("annotation {0} leaves it out")]
+    Excluded(String),
+    /// There is no program to run.
+    #[error("neither it nor its image names a program to run")]
+    NoProgram,
+    /// No container of the pod is wrapped.
+    #[error("none of its containers can be wrapped")]
+    NothingToWrap,
 }
 
 impl Reason {
@@ -27,6 +74,36 @@ impl Reason {
             Self::NotOptedIn => "notOptedIn",
             Self::OptedOut(_) => "optedOut",
             Self::ImageUnknown { .. } => "imageUnknown",
+            Self::AlreadyInjected => "alreadyInjected",
+            Self::OwnInit => "ownInit",
+            Self::HasInit => "hasInit",
+            Self::MustBePid1(_) => "mustBePid1",
+            Self::Windows => "windows",
+            Self::MirrorPod => "mirrorPod",
+            Self::PathTaken { .. } => "pathTaken",
+            Self::Ephemeral => "ephemeral",
+            Self::SidecarNotAsked => "sidecarNotAsked",
+            Self::InitContainerNotAsked => "initContainerNotAsked",
+            Self::RunsBeforeInit => "runsBeforeInit",
+            Self::Excluded(_) => "excluded",
+            Self::NoProgram => "noProgram",
+            Self::NothingToWrap => "nothingToWrap",
         }
+    }
+
+    /// Whether the person who asked would be surprised by it, and should be warned: not of what was said or is always so.
+    pub fn is_surprising(&self) -> bool {
+        matches!(
+            self,
+            Self::ImageUnknown { .. }
+                | Self::HasInit
+                | Self::MustBePid1(_)
+                | Self::Windows
+                | Self::MirrorPod
+                | Self::PathTaken { .. }
+                | Self::RunsBeforeInit
+                | Self::NoProgram
+                | Self::NothingToWrap
+        )
     }
 }

@@ -1,0 +1,184 @@
+//! The annotations of a pod: whether it is wanted, and what it says in place of the policy.
+
+use crate::field::{Scalar, Text};
+use crate::pod::{PREFIX, Pod};
+use crate::policy::{self, Policy};
+use crate::suggest;
+use crate::{Reason, Refusal};
+use ashore_init::duration;
+use ashore_init::settings::{ExitMap, ReportWhen, Rewrite, STOP_SIGNALS_EXPECTED, Strategy};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Whether the pod is wanted: `"true"` or `"false"`, as an annotation or a label; `"false"` wins.
+pub const INJECT: &str = "ashore.dev/inject";
+/// Our marker in an injected pod: what was done, why not, and what [`crate::undo`] needs.
+pub const STATUS: &str = "ashore.dev/status";
+/// The label of an injected pod, for watches: `"true"`.
+pub const INJECTED: &str = "ashore.dev/injected";
+/// The annotation whose value takes the place of the policy's `delay`.
+pub(crate) const DELAY: &str = "ashore.dev/delay";
+pub(crate) const CONTAINERS: &str = "ashore.dev/containers";
+pub(crate) const SKIP_CONTAINERS: &str = "ashore.dev/skip-containers";
+
+/// Every annotation that a pod's author may set.
+pub const KNOWN: [&str; 14] = [
+    INJECT,
+    "ashore.dev/strategy",
+    DELAY,
+    "ashore.dev/spread",
+    "ashore.dev/linger",
+    "ashore.dev/stop-signal",
+    "ashore.dev/rewrite",
+    "ashore.dev/exit-map",
+    "ashore.dev/report",
+    "ashore.dev/min-grace",
+    "ashore.dev/sidecars",
+    "ashore.dev/init-containers",
+    CONTAINERS,
+    SKIP_CONTAINERS,
+];
+
+const BOOLEAN: &str = "\"true\" or \"false\"";
+/// The longest part of a value that is repeated in an error.
+const SHOWN: usize = 100;
+
+/// An annotation with our prefix that means nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown annotation {key}{}; there are {}", .nearest.map(|k| format!(" (did you mean {k}?)")).unwrap_or_default(), KNOWN.join(", "))]
+pub struct UnknownAnnotation {
+    /// Its key.
+    pub key: String,
+    /// The known one that was probably meant.
+    pub nearest: Option<&'static str>,
+}
+
+impl UnknownAnnotation {
+    fn of(key: &str) -> Option<Self> {
+        let name = key.strip_prefix(PREFIX)?;
+        if KNOWN.contains(&key) || key == STATUS {
+            return None;
+        }
+        let nearest = suggest::nearest(name, KNOWN.map(|k| &k[PREFIX.len()..])).and_then(|n| KNOWN.into_iter().find(|k| k.ends_with(n)));
+        Some(Self { key: shown(key), nearest })
+    }
+}
+
+/// The annotations of a pod (or template) that begin with `ashore.dev/` and mean nothing.
+pub fn unknown_annotations(pod: &Value) -> Vec<UnknownAnnotation> {
+    let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
+    annotations.into_iter().flat_map(|map| map.keys()).filter_map(|key| UnknownAnnotation::of(key)).collect()
+}
+
+pub(crate) fn unknown(pod: &Pod<'_>) -> impl Iterator<Item = UnknownAnnotation> {
+    pod.annotations().iter().filter_map(|(key, _)| UnknownAnnotation::of(key))
+}
+
+/// A value as it is shown in an error: cut off where it gets long.
+pub(crate) fn shown(value: &str) -> String {
+    match value.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value.into(),
+    }
+}
+
+pub(crate) fn bad(annotation: &str, value: &str, expected: impl Into<String>) -> Refusal {
+    Refusal::BadAnnotation { annotation: annotation.into(), value: shown(value), expected: expected.into() }
+}
+
+/// The value as the string that it has to be.
+fn text<'s>(key: &str, value: &'s Scalar<'_>) -> Result<&'s str, Refusal> {
+    match value {
+        Scalar::Text(text) => Ok(text),
+        Scalar::Other(other) => Err(bad(key, &other.to_string(), "a string: put it in quotes")),
+    }
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool, Refusal> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(bad(key, value, BOOLEAN)),
+    }
+}
+
+/// Why the pod is not to be injected, if so. Nearest word wins, and a `"false"` always does.
+pub(crate) fn opting(pod: &Pod<'_>, opted_in: bool) -> Result<Option<Reason>, Refusal> {
+    let mut wanted = opted_in;
+    let mut no = None;
+    for (notes, what, label) in [(pod.annotations(), "annotation", false), (pod.labels(), "label", true)] {
+        for (key, value) in notes.iter().filter(|(key, _)| &**key == INJECT) {
+            let shown_key = if label { "ashore.dev/inject (the label)" } else { key };
+            match boolean(shown_key, text(shown_key, value)?)? {
+                true => wanted = true,
+                false => no = no.or(Some(Reason::OptedOut(format!("{what} {INJECT}")))),
+            }
+        }
+    }
+    Ok(no.or((!wanted).then_some(Reason::NotOptedIn)))
+}
+
+/// The marker that an earlier injection left, as text.
+pub(crate) fn status<'p>(pod: &'p Pod<'_>) -> Result<Option<&'p str>, Refusal> {
+    pod.annotations().iter().find(|(key, _)| &**key == STATUS).map(|(key, value)| text(key, value)).transpose()
+}
+
+/// What the pod's annotations make of the policy.
+pub(crate) struct Wishes<'p> {
+    pub(crate) policy: Cow<'p, Policy>,
+    /// The names of the containers to be wrapped, if the pod lists them.
+    pub(crate) only: Option<Vec<String>>,
+    /// The names of the containers to be left out.
+    pub(crate) skip: Vec<String>,
+    /// The delay as the pod states it, if it does: then it has to fit.
+    pub(crate) own_delay: Option<String>,
+}
+
+/// Reads the annotations that override the policy.
+pub(crate) fn wishes<'p>(pod: &Pod<'_>, policy: &'p Policy) -> Result<Wishes<'p>, Refusal> {
+    let mut wishes = Wishes { policy: Cow::Borrowed(policy), only: None, skip: Vec::new(), own_delay: None };
+    for (key, value) in pod.annotations() {
+        if KNOWN.contains(&&**key) && &**key != INJECT {
+            wishes.read(key, text(key, value)?)?;
+        }
+    }
+    Ok(wishes)
+}
+
+impl Wishes<'_> {
+    fn read(&mut self, key: &Text<'_>, value: &str) -> Result<(), Refusal> {
+        let bytes = value.as_bytes();
+        let time = || duration::parse(bytes).ok_or_else(|| bad(key, value, duration::EXPECTED));
+        let no = |expected: &str| bad(key, value, expected);
+        match &key[PREFIX.len()..] {
+            "strategy" => self.policy.to_mut().strategy = Strategy::parse(bytes).ok_or_else(|| no(Strategy::EXPECTED))?,
+            "delay" => {
+                self.policy.to_mut().delay = time()?;
+                self.own_delay = Some(value.into());
+            }
+            "spread" => self.policy.to_mut().spread = Some(time()?),
+            "linger" => self.policy.to_mut().linger = time()?,
+            "min-grace" => self.policy.to_mut().min_grace = Some(time()?).filter(|grace| *grace > Duration::ZERO),
+            "stop-signal" => self.policy.to_mut().stop_signals = policy::signals(value).ok_or_else(|| no(STOP_SIGNALS_EXPECTED))?,
+            "rewrite" => self.policy.to_mut().rewrite = policy::rewrites(value).ok_or_else(|| no(Rewrite::EXPECTED))?,
+            "exit-map" => self.policy.to_mut().exit_map = policy::exit_codes(value).ok_or_else(|| no(ExitMap::EXPECTED))?,
+            "report" => self.policy.to_mut().report = ReportWhen::parse(bytes).ok_or_else(|| no(ReportWhen::EXPECTED))?,
+            "sidecars" => self.policy.to_mut().sidecars = boolean(key, value)?,
+            "init-containers" => self.policy.to_mut().init_containers = boolean(key, value)?,
+            "containers" => self.only = Some(names(key, value)?),
+            "skip-containers" => self.skip = names(key, value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Comma-separated names of containers.
+fn names(key: &str, value: &str) -> Result<Vec<String>, Refusal> {
+    let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(bad(key, value, "names of containers, comma-separated"));
+    }
+    Ok(names)
+}

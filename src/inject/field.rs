@@ -1,0 +1,115 @@
+//! The leaves of a pod as they are read: borrowed where that is possible, and told apart where absent, null and empty differ.
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+
+/// A member that may be missing, null or there. Kubernetes takes the first two for one; taking an injection back must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Field<T> {
+    #[default]
+    Absent,
+    Null,
+    Given(T),
+}
+
+impl<T> Field<T> {
+    pub(crate) fn given(&self) -> Option<&T> {
+        if let Self::Given(value) = self { Some(value) } else { None }
+    }
+}
+
+impl<T> Field<Vec<T>> {
+    /// The elements, none if there is no list.
+    pub(crate) fn items(&self) -> &[T] {
+        self.given().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::<T>::deserialize(deserializer)?.map_or(Self::Null, Self::Given))
+    }
+}
+
+/// A string, borrowed from the input unless it holds escapes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl<'de> Visitor<'de> for Words {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.into())))
+            }
+        }
+        deserializer.deserialize_str(Words)
+    }
+}
+
+/// A string, number, boolean or null: what a quantity may be, and what an annotation is when somebody forgot the quotes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Scalar<'a> {
+    Text(Text<'a>),
+    Other(Value),
+}
+
+impl Scalar<'_> {
+    pub(crate) fn to_value(&self) -> Value {
+        match self {
+            Self::Text(text) => Value::from(&**text),
+            Self::Other(value) => value.clone(),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Scalar<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a number")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Scalar<'de>, E> {
+                Ok(Scalar::Text(Text(Cow::Borrowed(text))))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar<'de>, E> {
+                Ok(Scalar::Text(Text(Cow::Owned(text.into()))))
+            }
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar<'de>, E> {
+                Ok(Scalar::Other(value.into()))
+            }
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Scalar<'de>, E> {
+                Ok(Scalar::Other(value.into()))
+            }
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Scalar<'de>, E> {
+                Ok(Scalar::Other(value.into()))
+            }
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Scalar<'de>, E> {
+                Ok(Scalar::Other(value.into()))
+            }
+            fn visit_unit<E: Error>(self) -> Result<Scalar<'de>, E> {
+                Ok(Scalar::Other(Value::Null))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}

@@ -1,0 +1,293 @@
+//! The few fields of a pod that matter here, borrowed from its JSON; everything else is passed over, never decoded.
+
+use crate::field::{Field, Scalar, Text};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::fmt;
+use std::marker::PhantomData;
+
+/// What begins the key of every annotation and label of ours.
+pub(crate) const PREFIX: &str = "ashore.dev/";
+/// The kubelet's mark on the API object that mirrors a static pod (k8s.io/kubernetes pkg/kubelet/types, ConfigMirrorAnnotationKey).
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+#[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
+pub(crate) struct Pod<'a> {
+    #[serde(borrow, default)]
+    pub(crate) metadata: Field<Metadata<'a>>,
+    #[serde(borrow)]
+    pub(crate) spec: Spec<'a>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(remote = "Self")]
+pub(crate) struct Metadata<'a> {
+    #[serde(borrow, default)]
+    pub(crate) annotations: Field<Notes<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) labels: Field<Notes<'a>>,
+}
+
+/// Annotations or labels: ours, and whether the kubelet's mirror mark is among them.
+#[derive(Debug, Default)]
+pub(crate) struct Notes<'a> {
+    pub(crate) ours: Vec<(Text<'a>, Scalar<'a>)>,
+    pub(crate) mirror: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Notes<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Notes<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Notes<'de>, A::Error> {
+                let mut notes = Notes::default();
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    if key.starts_with(PREFIX) {
+                        notes.ours.push((key, map.next_value()?));
+                    } else {
+                        notes.mirror |= &*key == MIRROR;
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(notes)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(remote = "Self", rename_all = "camelCase")]
+pub(crate) struct Spec<'a> {
+    #[serde(borrow, default)]
+    pub(crate) init_containers: Field<Vec<Container<'a>>>,
+    #[serde(borrow, default)]
+    pub(crate) containers: Field<Vec<Container<'a>>>,
+    #[serde(borrow, default)]
+    pub(crate) ephemeral_containers: Field<Vec<Ephemeral<'a>>>,
+    #[serde(borrow, default)]
+    pub(crate) volumes: Field<Vec<Named<'a>>>,
+    #[serde(default)]
+    pub(crate) termination_grace_period_seconds: Field<i64>,
+    #[serde(borrow, default)]
+    os: Option<Named<'a>>,
+    #[serde(borrow, default)]
+    node_selector: Option<NodeSelector<'a>>,
+    #[serde(default)]
+    pub(crate) security_context: Option<Security>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Named<'a> {
+    #[serde(borrow, default)]
+    pub(crate) name: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NodeSelector<'a> {
+    #[serde(borrow, default, rename = "kubernetes.io/os")]
+    os: Option<Text<'a>>,
+    #[serde(borrow, default, rename = "beta.kubernetes.io/os")]
+    old_os: Option<Text<'a>>,
+}
+
+/// The part of a pod's or container's security context that an added container must fit in with.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Security {
+    #[serde(default)]
+    pub(crate) run_as_user: Option<i64>,
+    #[serde(default)]
+    pub(crate) seccomp_profile: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Ephemeral<'a> {
+    #[serde(borrow, default)]
+    pub(crate) name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) image: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(remote = "Self", rename_all = "camelCase")]
+pub(crate) struct Container<'a> {
+    #[serde(borrow, default)]
+    pub(crate) name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) image: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) command: Field<Vec<Text<'a>>>,
+    #[serde(borrow, default)]
+    pub(crate) args: Field<Vec<Text<'a>>>,
+    #[serde(borrow, default)]
+    pub(crate) working_dir: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) restart_policy: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) lifecycle: Option<Lifecycle<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) volume_mounts: Field<Vec<Mount<'a>>>,
+    #[serde(borrow, default)]
+    pub(crate) volume_devices: Field<Vec<Device<'a>>>,
+    #[serde(borrow, default)]
+    pub(crate) termination_message_path: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) termination_message_policy: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) resources: Option<Resources<'a>>,
+    #[serde(default)]
+    pub(crate) security_context: Option<Security>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Mount<'a> {
+    #[serde(borrow, default)]
+    pub(crate) name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) mount_path: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Device<'a> {
+    #[serde(borrow, default)]
+    pub(crate) device_path: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Lifecycle<'a> {
+    #[serde(borrow, default)]
+    pub(crate) stop_signal: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) pre_stop: Option<PreStop<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct PreStop<'a> {
+    #[serde(default)]
+    pub(crate) sleep: Option<Sleep>,
+    #[serde(borrow, default)]
+    pub(crate) exec: Option<Exec<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sleep {
+    #[serde(default)]
+    pub(crate) seconds: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Exec<'a> {
+    #[serde(borrow, default)]
+    pub(crate) command: Field<Vec<Text<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Resources<'a> {
+    #[serde(borrow, default)]
+    pub(crate) requests: Option<Amounts<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) limits: Option<Amounts<'a>>,
+}
+
+/// The amounts that every container may ask for; extended resources (a GPU) are not ours to ask for.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Amounts<'a> {
+    #[serde(borrow, default)]
+    pub(crate) cpu: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) memory: Option<Scalar<'a>>,
+    #[serde(borrow, default, rename = "ephemeral-storage")]
+    pub(crate) storage: Option<Scalar<'a>>,
+}
+
+/// Makes a struct be read from an object only. Derived code takes a list of its members, too, and what is patched must not
+/// turn out to be one.
+macro_rules! objects {
+    ($($name:ident)*) => { $(
+        impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Object<'a>(PhantomData<$name<'a>>);
+                impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
+                    type Value = $name<'a>;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                        // The derived function, since an inherent one goes before a trait's.
+                        $name::deserialize(MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(Object(PhantomData))
+            }
+        }
+    )* };
+}
+
+objects!(Pod Metadata Spec Container);
+
+impl<'a> Pod<'a> {
+    /// Reads a pod or pod template.
+    ///
+    /// # Errors
+    /// The path of the field that is not of its type, and what is wrong with it.
+    pub(crate) fn read(json: &'a [u8]) -> Result<Self, String> {
+        serde_json::from_slice(json).or_else(|_| {
+            // Read again with the path in mind: only a bad pod pays for that.
+            let mut deserializer = serde_json::Deserializer::from_slice(json);
+            let pod = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match error.path().to_string().as_str() {
+                "." => error.inner().to_string(),
+                path => format!("{path}: {}", error.inner()),
+            })?;
+            deserializer.end().map_err(|error| error.to_string())?;
+            Ok(pod)
+        })
+    }
+
+    pub(crate) fn annotations(&self) -> &[(Text<'a>, Scalar<'a>)] {
+        self.metadata.given().and_then(|m| m.annotations.given()).map_or(&[], |notes| &notes.ours)
+    }
+
+    pub(crate) fn labels(&self) -> &[(Text<'a>, Scalar<'a>)] {
+        self.metadata.given().and_then(|m| m.labels.given()).map_or(&[], |notes| &notes.ours)
+    }
+
+    /// Whether it is the API object of a static pod: whatever is changed in it, the kubelet runs what its file says.
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.metadata.given().and_then(|m| m.annotations.given()).is_some_and(|notes| notes.mirror)
+    }
+
+    pub(crate) fn is_windows(&self) -> bool {
+        let selector = self.spec.node_selector.as_ref();
+        let names = [
+            self.spec.os.as_ref().and_then(|os| os.name.as_deref()),
+            selector.and_then(|s| s.os.as_deref()),
+            selector.and_then(|s| s.old_os.as_deref()),
+        ];
+        names.contains(&Some("windows"))
+    }
+}
+
+impl Container<'_> {
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn image(&self) -> &str {
+        self.image.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is a native sidecar, if it is an init container (KEP-753).
+    pub(crate) fn restarts_always(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+}
