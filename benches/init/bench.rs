@@ -3,7 +3,7 @@
 use crate::contender::Contender;
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::table::{Cell, median};
+use crate::table::{Cell, Summary};
 use std::io::{IsTerminal, Write};
 
 pub(crate) struct Bench {
@@ -13,11 +13,12 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Measures everyone who is there once a round and returns each one's medians. One that has nothing to measure says why.
+    /// Measures everyone who is there once a round and returns what each one's rounds come to. One that has nothing to measure says why.
     pub(crate) fn take_turns<const N: usize>(
         &self,
         what: &str,
         rounds: u32,
+        summaries: [Summary; N],
         mut measure: impl FnMut(&Contender) -> Result<Result<[f64; N], &'static str>, Error>,
     ) -> Result<[Vec<Cell>; N], Error> {
         let mut values: Vec<[Vec<f64>; N]> = self.contenders.iter().map(|_| std::array::from_fn(|_| Vec::new())).collect();
@@ -38,7 +39,7 @@ impl Bench {
         }
         progress(what, rounds, rounds);
         Ok(std::array::from_fn(|figure| {
-            let cell = |at: usize| match (self.contenders[at].missing, reasons[at], median(values[at][figure].clone())) {
+            let cell = |at: usize| match (self.contenders[at].missing, reasons[at], summaries[figure].of(&values[at][figure])) {
                 (Some(_), ..) => Cell::Without("missing"),
                 (_, None, Some(value)) => Cell::Measured { value, ratio: None, note: None },
                 (_, reason, _) => Cell::Without(reason.unwrap_or("-")),

@@ -4,6 +4,7 @@ use crate::bench::{Bench, progress};
 use crate::container::{Container, Proc, now};
 use crate::contender::{Contender, NO_INIT, TINI, TINI_STATIC};
 use crate::error::{Error, system};
+use crate::table::Summary::{Median, Most};
 use crate::table::{Bound, Cell, Row, Unit, compare};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub(crate) fn idle(bench: &Bench) -> Result<Vec<Row>, Error> {
 
 /// What an idle init keeps in memory. It differs from start to start by a page or two, since the kernel puts the stack anywhere.
 fn resident(bench: &Bench) -> Result<Row, Error> {
-    let [mut cells, own] = bench.take_turns("resident, idle", 9, |contender| {
+    let [mut cells, own] = bench.take_turns("resident, idle", 9, [Median; 2], |contender| {
         if !contender.is_init() {
             return Ok(Err("-"));
         }
@@ -87,7 +88,7 @@ fn resident(bench: &Bench) -> Result<Row, Error> {
 
 /// From just before the container's first process is made to main's first instructions.
 pub(crate) fn start(bench: &Bench) -> Result<Vec<Row>, Error> {
-    let [mut cells] = bench.take_turns("start of main", bench.rounds, |contender| {
+    let [mut cells] = bench.take_turns("start of main", bench.rounds, [Median], |contender| {
         let container = Container::start(contender, "start", None, Proc::Inherited, &bench.memory)?;
         let began = container.began;
         let (_, code) = container.wait()?;
@@ -100,10 +101,10 @@ pub(crate) fn start(bench: &Bench) -> Result<Vec<Row>, Error> {
 
 /// From the last process's end to when the container's end is seen.
 pub(crate) fn last(bench: &Bench) -> Result<Vec<Row>, Error> {
-    let rounds = (bench.rounds / 20).max(5);
+    let rounds = (bench.rounds / 40).max(5);
     let mut rows = Vec::new();
     for (part, what) in [("last-main", "main is the last"), ("last-worker", "a worker outlives main")] {
-        let [cells] = bench.take_turns(&format!("the last one's end, {what}"), rounds, |contender| {
+        let [cells] = bench.take_turns(&format!("the last one's end, {what}"), rounds, [Median], |contender| {
             let mut container = Container::start(contender, part, None, Proc::Own, &bench.memory)?;
             container.wait_ready(1)?;
             container.stop()?;
@@ -128,7 +129,7 @@ pub(crate) fn crowd(bench: &Bench) -> Result<Vec<Row>, Error> {
     for (part, alone, what) in
         [("crowd-forward", "crowd-forward", "main passes it on and waits"), ("crowd-leave", "crowd-sweep", "main leaves at once")]
     {
-        let [mut times, killed] = bench.take_turns(&format!("1,000 processes, {what}"), rounds, |contender| {
+        let [mut times, killed] = bench.take_turns(&format!("1,000 processes, {what}"), rounds, [Median, Most], |contender| {
             let part = if contender.is_init() { part } else { alone };
             let mut container = Container::start(contender, part, Some(CROWD), Proc::Own, &bench.memory)?;
             container.wait_ready(CROWD as i32 + 1)?;
@@ -161,7 +162,7 @@ pub(crate) fn crowd(bench: &Bench) -> Result<Vec<Row>, Error> {
 /// Processes whose parents have gone: is each reaped, and at what cost.
 pub(crate) fn orphans(bench: &Bench) -> Result<Vec<Row>, Error> {
     let rounds = (bench.rounds / 600).max(1);
-    let [zombies, mut cost] = bench.take_turns("10,000 orphans", rounds, |contender| {
+    let [zombies, mut cost] = bench.take_turns("10,000 orphans", rounds, [Most, Median], |contender| {
         if !contender.is_init() {
             return Ok(Err("-"));
         }

@@ -42,7 +42,7 @@ fn run() -> Result<ExitCode, Error> {
     }
     let machine = machine();
     print!(
-        "{machine}; {} starts of each, in turns; all times are medians\n\n{}",
+        "{machine}; {} starts of each, in turns; times are medians, counts the most of any round\n\n{}",
         options.rounds,
         table::markdown(&bench.contenders, &rows)
     );

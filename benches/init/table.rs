@@ -90,10 +90,24 @@ pub(crate) fn compare(cells: &mut [Cell], with: usize) {
     }
 }
 
-/// The middle one of these.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+/// What many rounds come to.
+#[derive(Clone, Copy)]
+pub(crate) enum Summary {
+    /// The middle one: p50.
+    Median,
+    /// The worst one, for what may not happen even once.
+    Most,
+}
+
+impl Summary {
+    pub(crate) fn of(self, values: &[f64]) -> Option<f64> {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        match self {
+            Self::Median => values.get(values.len() / 2).copied(),
+            Self::Most => values.last().copied(),
+        }
+    }
 }
 
 impl Unit {
@@ -226,6 +240,7 @@ mod tests {
     #[test]
     fn numbers_are_readable() {
         assert_eq!(["7", "1,000", "1,234,567"], [7, 1000, 1_234_567].map(thousands));
-        assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![])), (Some(2.0), None));
+        assert_eq!((Summary::Median.of(&[3.0, 1.0, 2.0]), Summary::Median.of(&[])), (Some(2.0), None));
+        assert_eq!(Summary::Most.of(&[3.0, 1.0, 2.0]), Some(3.0));
     }
 }
