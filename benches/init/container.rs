@@ -177,6 +177,36 @@ impl Drop for Container<'_> {
     }
 }
 
+/// While it lives, we and what we start run on one processor: what wakes what, and how often, is the same in every round then.
+pub(crate) struct OneProcessor(libc::cpu_set_t);
+
+impl OneProcessor {
+    pub(crate) fn take() -> Result<Self, Error> {
+        let size = size_of::<libc::cpu_set_t>();
+        // SAFETY: both sets are alive and of this size; a number below CPU_SETSIZE is within one.
+        unsafe {
+            let mut all: libc::cpu_set_t = std::mem::zeroed();
+            if libc::sched_getaffinity(0, size, &raw mut all) != 0 {
+                return Err(system("sched_getaffinity"));
+            }
+            let last = (0..libc::CPU_SETSIZE as usize).rev().find(|cpu| libc::CPU_ISSET(*cpu, &all)).unwrap_or(0);
+            let mut one: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(last, &mut one);
+            if libc::sched_setaffinity(0, size, &raw const one) != 0 {
+                return Err(system("sched_setaffinity"));
+            }
+            Ok(Self(all))
+        }
+    }
+}
+
+impl Drop for OneProcessor {
+    fn drop(&mut self) {
+        // SAFETY: the set that we had before.
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const self.0) };
+    }
+}
+
 /// The new process's way to its program. Only system calls: it shares our memory.
 extern "C" fn become_program(start: *mut c_void) -> i32 {
     // SAFETY: the parent is suspended, with `start` alive, until we have become another program.
