@@ -16,8 +16,7 @@ build: ## the webhook and command line, kubectl's plugin, and the init: target/r
 	install -m 0755 target/init/ashore-init $(release)/ashore-init
 
 demo: build ## a pod through the webhook, and how its processes stop without and with Ashore; no cluster needed
-	cargo build --locked --release -p ashore-tests --bin demo
-	$(release)/demo
+	cargo run --locked --release -q -p ashore-tests --bin demo
 
 test: packages build ## every test; what needs a program or a right that is missing is skipped and said
 	tests/run
@@ -27,7 +26,8 @@ bench: build ## the figures of docs/PERFORMANCE.md, beside tini, tini-static, du
 
 lint: ## formatting, clippy, and licences and sources of what we depend on
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --exclude ashore-init --all-targets -- -D warnings
+	cargo clippy --locked -p ashore-init --lib --tests -- -D warnings
 	cargo clippy --locked --profile init -p ashore-init --bin ashore-init -- -D warnings
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo 'cargo-deny is not installed: licences and sources not checked'; fi
 

@@ -68,6 +68,10 @@ fn the_pods_own_word_wins_and_false_always_does() {
     assert_eq!(ask(Some("false"), None, true), Ok(Some(Reason::OptedOut("annotation ashore.dev/inject".into()))));
     assert_eq!(ask(Some("true"), Some("false"), true), Ok(Some(Reason::OptedOut("label ashore.dev/inject".into()))));
     assert_eq!(ask(Some("false"), Some("true"), true), Ok(Some(Reason::OptedOut("annotation ashore.dev/inject".into()))));
+    let mut marked = annotated(json!({"ashore.dev/inject": "false", "ashore.dev/status": "garbage", "ashore.dev/delay": "soon"}));
+    assert_eq!(planned(&marked).skipped.map(|reason| reason.code()), Some("optedOut"), "no other annotation matters then");
+    marked["metadata"]["annotations"]["ashore.dev/inject"] = json!("true");
+    assert!(refused(&marked).contains("ashore.dev/status"));
     for (annotation, label) in [(Some("yes"), None), (Some("True"), None), (Some(""), None), (None, Some("1"))] {
         assert!(matches!(ask(annotation, label, false), Err(Refusal::BadAnnotation { .. })), "{annotation:?} {label:?}");
     }
@@ -428,4 +432,59 @@ fn what_others_changed_since_is_kept_by_undo() {
             "containers": [{"name": "a", "command": ["/other"]}, {"name": "b", "command": ["/b", "--more"]}],
             "volumes": [{"name": "more"}]}})
     );
+}
+
+#[test]
+fn a_marked_pod_counts_as_opted_in() {
+    let before = annotated(json!({}));
+    let mut after = applied(&before, &planned(&before));
+    after["spec"]["containers"].as_array_mut().expect("a list").push(json!({"name": "late", "command": ["/b"]}));
+    let json = after.to_string();
+    let request =
+        Request { pod: json.as_bytes(), policy: &Policy::default(), images: &StaticImages::default(), opted_in: false, claims: &[] };
+    assert_eq!(outcomes(&plan(&request).expect("planned"))[1..], [("app", "alreadyInjected"), ("late", "wrapped")]);
+}
+
+#[test]
+fn a_grace_period_that_is_raised_twice_goes_back_to_the_first() {
+    let before = pod(json!({"terminationGracePeriodSeconds": 5, "containers": [{"name": "a", "command": ["/a"]}]}));
+    let mut pod = before.clone();
+    for (seconds, late) in [(20, "b"), (40, "c")] {
+        let policy = Policy { min_grace: Some(Duration::from_secs(seconds)), ..Policy::default() };
+        pod = applied(&pod, &try_plan(&pod, &policy, &real_images()).expect("planned"));
+        assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], seconds);
+        pod["spec"]["containers"].as_array_mut().expect("a list").push(json!({"name": late, "command": ["/b"]}));
+    }
+    undo(&pod.clone()).expect("ours").apply(&mut pod).expect("fits");
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 5);
+}
+
+/// As vault-secrets-webhook does it: its own program goes in front, and what was the command becomes its arguments.
+#[test]
+fn a_webhook_that_wraps_our_wrapping_does_not_make_us_wrap_again() {
+    let before = pod(json!({"containers": [{"name": "app", "command": ["/app"]}]}));
+    let mut after = applied(&before, &planned(&before));
+    let container = &mut after["spec"]["containers"][0];
+    container["args"] = container["command"].take();
+    container["command"] = json!(["/vault/vault-env"]);
+    let plan = planned(&after);
+    assert_eq!((outcomes(&plan)[1], plan.patch.0.len()), (("app", "alreadyInjected"), 0));
+    undo(&after.clone()).expect("ours").apply(&mut after).expect("fits");
+    assert_eq!(after, pod(json!({"containers": [{"name": "app", "command": ["/vault/vault-env"], "args": ["/app"]}]})));
+}
+
+#[test]
+fn a_command_that_is_replaced_after_the_injection_is_wrapped_anew() {
+    let before = pod(json!({"containers": [{"name": "app", "command": ["/app"]}]}));
+    let mut after = applied(&before, &planned(&before));
+    after["spec"]["containers"][0]["command"] = json!(["/new"]);
+    let plan = planned(&after);
+    assert_eq!(wrapped(&plan, "app").argv, ["/new"]);
+    let again = applied(&after, &plan);
+    let container = &again["spec"]["containers"][0];
+    assert_eq!(container["command"], json!(["/ashore/ashore-init", "--grace=30s", "--", "/new"]));
+    assert_eq!(container["volumeMounts"].as_array().map(Vec::len), Some(1));
+    let mut back = again.clone();
+    undo(&again).expect("ours").apply(&mut back).expect("fits");
+    assert_eq!(back, pod(json!({"containers": [{"name": "app", "command": ["/new"]}]})));
 }

@@ -69,9 +69,10 @@ fn mounts() -> impl Strategy<Value = Value> {
 fn container(name: String) -> BoxedStrategy<Value> {
     let image = prop_oneof![Just("app"), Just("shell"), Just("s6"), Just("empty"), Just("unknown")].prop_map(Value::from);
     let resources = prop_oneof![
-        Just(json!({})),
-        Just(json!({"requests": {"cpu": 1, "memory": "1Gi", "nvidia.com/gpu": 1}, "limits": null})),
-        Just(json!({"limits": {"cpu": "100m", "memory": "8Mi"}, "requests": {"cpu": "0.1", "memory": "8Mi"}})),
+        1 => Just(json!({})),
+        1 => Just(json!({"requests": {"cpu": 1, "memory": "1Gi", "nvidia.com/gpu": 1}, "limits": null})),
+        3 => Just(json!({"limits": {"cpu": "100m", "memory": "8Mi"}, "requests": {"cpu": "0.1", "memory": "8Mi"}})),
+        3 => Just(json!({"limits": {"cpu": 2, "memory": "1Gi"}})),
     ];
     let lifecycle = prop_oneof![
         Just(json!({"preStop": {"sleep": {"seconds": 4}}})),

@@ -3,6 +3,7 @@
 
 #[allow(dead_code)]
 mod pods;
+mod resources;
 
 use ashore_inject::{ContainerKind, Op, Outcome, Plan, Policy, Reason, Request, plan, undo};
 use proptest::prelude::*;
@@ -131,6 +132,16 @@ proptest! {
         let mut back = twice.clone();
         undo(&twice).expect("a marker of ours").apply(&mut back).expect("the patch fits");
         prop_assert_eq!(back.to_string(), insert(&pod).to_string());
+    }
+
+    /// What the scheduler, a quota and the kubelet's eviction order see of a pod stays as it was.
+    #[test]
+    fn the_qos_class_and_what_the_pod_asks_for_stay(pod in pods::pod(), policy in policies()) {
+        let after = applied(&pod, &planned(&pod, &policy));
+        prop_assert_eq!(resources::qos(&after), resources::qos(&pod));
+        for name in ["cpu", "memory"] {
+            prop_assert_eq!(resources::asked(&after, name), resources::asked(&pod, name), "{}", name);
+        }
     }
 
     #[test]
