@@ -161,7 +161,7 @@ pub(crate) fn crowd(bench: &Bench) -> Result<Vec<Row>, Error> {
 
 /// Processes whose parents have gone: is each reaped, and at what cost.
 pub(crate) fn orphans(bench: &Bench) -> Result<Vec<Row>, Error> {
-    let rounds = (bench.rounds / 1000).max(1);
+    let rounds = (bench.rounds / 600).max(1);
     let _one = OneProcessor::take()?;
     let [zombies, mut cost] = bench.take_turns("10,000 orphans", rounds, [Most, Median], |contender| {
         if !contender.is_init() {
