@@ -60,7 +60,8 @@ impl UnknownAnnotation {
         if KNOWN.contains(&key) || key == STATUS {
             return None;
         }
-        let nearest = suggest::nearest(name, KNOWN.map(|k| &k[PREFIX.len()..])).and_then(|n| KNOWN.into_iter().find(|k| k.ends_with(n)));
+        let nearest =
+            suggest::nearest(name, KNOWN.map(|k| &k[PREFIX.len()..])).and_then(|n| KNOWN.into_iter().find(|k| k[PREFIX.len()..] == *n));
         Some(Self { key: shown(key), nearest })
     }
 }

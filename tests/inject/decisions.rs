@@ -134,6 +134,10 @@ fn an_unknown_annotation_is_told_of_and_changes_nothing() {
     assert!(told[0].starts_with("unknown annotation ashore.dev/dealy; there are ashore.dev/inject, "), "{}", told[0]);
     let pod = annotated(json!({"ashore.dev/startegy": "main"}));
     assert_eq!(unknown_annotations(&pod)[0].nearest, Some("ashore.dev/strategy"));
+    for (key, nearest) in [("container", Some("containers")), ("init-container", Some("init-containers")), ("", None), ("x", None)] {
+        let pod = annotated(json!({format!("ashore.dev/{key}"): "x"}));
+        assert_eq!(unknown_annotations(&pod)[0].nearest, nearest.map(|name| format!("ashore.dev/{name}")).as_deref());
+    }
     let plan = planned(&pod);
     assert!(plan.warnings[0].contains("ashore.dev/startegy (did you mean ashore.dev/strategy?)"), "{:?}", plan.warnings);
     assert_eq!(wrapped(&plan, "app").flags, ["--grace=30s"]);
