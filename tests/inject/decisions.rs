@@ -3,6 +3,7 @@
 #[allow(dead_code)]
 mod support;
 
+use ashore_inject::annotations::KNOWN;
 use ashore_inject::policy::OnUnresolved;
 use ashore_inject::{
     ContainerKind, ImageConfig, Op, Outcome, Plan, Policy, Reason, Refusal, Request, StaticImages, plan, undo, unknown_annotations,
@@ -491,4 +492,18 @@ fn a_command_that_is_replaced_after_the_injection_is_wrapped_anew() {
     let mut back = again.clone();
     undo(&again).expect("ours").apply(&mut back).expect("fits");
     assert_eq!(back, pod(json!({"containers": [{"name": "app", "command": ["/new"]}]})));
+}
+
+#[test]
+fn every_annotation_and_policy_field_is_in_the_docs() {
+    let docs = std::fs::read_to_string(support::file("../docs/injection.md")).expect("docs/injection.md is there");
+    let error = Policy::from_document(&json!({"": 1})).expect_err("refused").to_string();
+    let (_, fields) = error.split_once("there are ").expect("the fields are listed");
+    for word in KNOWN.into_iter().chain(fields.split(", ")) {
+        assert!(docs.contains(&format!("`{word}`")), "{word}");
+    }
+    // The example in it, in the words that a policy is read in.
+    let example = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy", "metadata": {"name": "web"}, "spec": {
+        "delay": "5s", "minGrace": "45s", "exitMap": {"143": 0}, "initImage": "registry.example/ashore:0.1.0"}});
+    assert!(Policy::from_document(&example).is_ok());
 }
