@@ -304,6 +304,18 @@ fn a_grace_period_is_raised_and_put_back() {
 }
 
 #[test]
+fn a_thousand_containers_are_looked_at_and_no_more() {
+    let of = |n: usize| pod(json!({"containers": (0..n).map(|i| json!({"name": i.to_string(), "command": ["/a"]})).collect::<Vec<_>>()}));
+    let most = of(1000);
+    let after = applied(&most, &planned(&most));
+    assert_eq!(planned(&after).skipped, Some(Reason::AlreadyInjected));
+    assert_eq!(refused(&of(1001)), "not a pod: spec.containers: 1001 containers; at most 1000 are looked at");
+    assert!(refused(&of(5000)).starts_with("not a pod: spec.containers: more than 1001 of them"));
+    let words = pod(json!({"containers": [{"name": "a", "args": vec![""; 20_000]}]}));
+    assert!(refused(&words).starts_with("not a pod: spec.containers[0].args: more than 10000 of them"));
+}
+
+#[test]
 fn what_is_no_pod_is_named_by_its_field() {
     for (json, message) in [
         ("", "not a pod: EOF while parsing"),
