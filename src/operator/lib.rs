@@ -1,5 +1,16 @@
 //! The webhook and the command line. What becomes of a pod is decided in `ashore-inject`; this crate carries requests,
 //! files and certificates to and from it.
 
+pub mod admission;
+pub mod body;
+pub mod certificate;
 pub mod cli;
+pub mod connections;
+pub mod http;
+pub mod inputs;
+pub mod listener;
+pub mod logging;
+pub mod metrics;
+pub mod review;
 pub mod serve;
+pub mod tls;

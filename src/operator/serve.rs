@@ -1,13 +1,318 @@
 //! `ashore serve`: the webhook.
 
+use crate::admission::{Admission, Planner};
+use crate::body::BodyMemory;
+use crate::certificate::CertificateError;
+use crate::connections::Connections;
+use crate::http::{App, probes, router};
+use crate::inputs::{self, InputError};
+use crate::listener::{Phase, accept};
+use crate::logging::{Format, Log};
+use crate::metrics::Metrics;
+use crate::tls::Tls;
+use ashore_inject::{Policy, StaticImages};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tracing::level_filters::LevelFilter;
+
+/// Where the kubelet tells a pod its namespace.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// Threads that answer; a webhook that needs more than two cores is better served by another replica.
+const MOST_WORKERS: usize = 2;
+/// Threads that plan. All of them stuck, pods are let in as they are, each at its deadline.
+const PLANNERS: usize = 8;
+/// Plans are not deeply nested; untouched stack costs nothing.
+const STACK: usize = 1024 * 1024;
 
 /// How to serve.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Address and port to listen on, with TLS: POST /mutate, /livez, /readyz, /metrics
+    #[arg(long, value_name = "ADDRESS:PORT", env = "ASHORE_LISTEN", default_value = "[::]:8443")]
+    pub listen: SocketAddr,
 
-/// Serves until SIGTERM.
+    /// Address and port for /livez, /readyz and /metrics alone, without TLS, for scrapers that cannot check the certificate
+    #[arg(long, value_name = "ADDRESS:PORT", env = "ASHORE_HEALTH_LISTEN")]
+    pub health_listen: Option<SocketAddr>,
+
+    /// Certificate chain to serve with, PEM, the server's own first; read again when it changes
+    #[arg(long, value_name = "FILE", env = "ASHORE_CERT")]
+    pub cert: PathBuf,
+
+    /// Private key of the certificate, PEM; read again when it changes
+    #[arg(long, value_name = "FILE", env = "ASHORE_KEY")]
+    pub key: PathBuf,
+
+    /// Policy that holds for every pod, unless its annotations say otherwise (a ClusterShutdownPolicy or its spec, YAML or JSON)
+    #[arg(long, value_name = "FILE", env = "ASHORE_POLICY")]
+    pub policy: Option<PathBuf>,
+
+    /// Image references with the `config` objects of their OCI image configs, YAML or JSON
+    #[arg(long, value_name = "FILE", env = "ASHORE_IMAGES")]
+    pub images: Option<PathBuf>,
+
+    /// Namespace that Ashore runs in, never touched [default: its service account's, if it has one]
+    #[arg(long, value_name = "NAME", env = "ASHORE_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// How long to serve on as if nothing had happened after SIGTERM, while the endpoints forget this address
+    #[arg(long, value_name = "DURATION", env = "ASHORE_SHUTDOWN_DELAY", default_value = "5s", value_parser = duration)]
+    pub shutdown_delay: Duration,
+
+    /// How long open requests may take after that before they are given up
+    #[arg(long, value_name = "DURATION", env = "ASHORE_DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]
+    pub drain_timeout: Duration,
+
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", env = "ASHORE_LOG_FORMAT", default_value = "text")]
+    pub log_format: Format,
+
+    /// Least important log lines to write: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", env = "ASHORE_LOG_LEVEL", default_value = "info", value_parser = level)]
+    pub log_level: LevelFilter,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    ashore_init::duration::parse(text.as_bytes()).ok_or_else(|| format!("not {}", ashore_init::duration::EXPECTED))
+}
+
+fn level(text: &str) -> Result<LevelFilter, String> {
+    ["error", "warn", "info", "debug", "trace"]
+        .contains(&text)
+        .then(|| text.parse().ok())
+        .flatten()
+        .ok_or_else(|| "not error, warn, info, debug or trace".into())
+}
+
+/// Why it cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The certificate or its key.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The policy or the images.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// TLS itself.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Threads or signals.
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT and returns 0, or 1 if it cannot.
 pub fn run(args: Args) -> ExitCode {
-    let _ = args;
-    unimplemented!()
+    let metrics = Arc::new(Metrics::new());
+    let log = match Log::start(args.log_format, args.log_level, &metrics) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("ashore serve: cannot start the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    log_panics();
+    let served = serve(args, metrics);
+    drop(log);
+    match served {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ashore serve: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
+    let policy = args.policy.as_deref().map(inputs::policy).transpose()?.unwrap_or_default();
+    let images = args.images.as_deref().map(inputs::images).transpose()?.unwrap_or_default();
+    let own_namespace = args.namespace.clone().or_else(own_namespace);
+    runtime()?.block_on(async {
+        let mut stop = StopSignals::new()?;
+        let server = Server::bind(&args, Box::new(ashore_inject::plan), policy, images, own_namespace, metrics).await?;
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let connections = Arc::clone(&server.connections);
+        let serving = tokio::spawn(server.serve(phases));
+
+        let name = stop.next().await;
+        tracing::info!(signal = name, delay = ?args.shutdown_delay, "stopping: still serving for the delay");
+        phase.send_replace(Phase::Leaving);
+        let end = async {
+            tokio::time::sleep(args.shutdown_delay).await;
+            tracing::info!(connections = connections.count(), timeout = ?args.drain_timeout, "draining");
+            phase.send_replace(Phase::Draining);
+            match tokio::time::timeout(args.drain_timeout, serving).await {
+                Ok(_) => tracing::info!("drained"),
+                Err(_) => tracing::warn!(connections = connections.count(), "gave up what was still open at the drain timeout"),
+            }
+        };
+        tokio::select! {
+            () = end => Ok(ExitCode::SUCCESS),
+            name = stop.next() => {
+                tracing::warn!(signal = name, connections = connections.count(), "a second signal: stopping at once");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    })
+}
+
+/// The threads that serve. Planning has threads of its own, so that no pod can hold up the answers to others.
+///
+/// # Errors
+/// The operating system gives no threads.
+pub fn runtime() -> io::Result<Runtime> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(PLANNERS)
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()
+        .map(|runtime| Runtime(Some(runtime)))
+}
+
+/// The threads that serve; dropped without waiting for plans that never end.
+#[derive(Debug)]
+pub struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    /// Runs a future to its end.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match &self.0 {
+            Some(runtime) => runtime.block_on(future),
+            None => unreachable!("only dropping takes it"),
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A server that listens already.
+pub struct Server {
+    app: App,
+    listener: TcpListener,
+    health: Option<TcpListener>,
+    acceptor: TlsAcceptor,
+    /// The open connections.
+    pub connections: Arc<Connections>,
+}
+
+impl Server {
+    /// Reads the certificate and starts to listen; `planner` decides about pods.
+    ///
+    /// # Errors
+    /// What keeps it from serving.
+    pub async fn bind(
+        args: &Args,
+        planner: Planner,
+        policy: Policy,
+        images: StaticImages,
+        own_namespace: Option<String>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ServeError> {
+        let tls = Tls::load(args.cert.clone(), args.key.clone(), Arc::clone(&metrics))?;
+        let acceptor = TlsAcceptor::from(Arc::new(tls.server_config()?));
+        if let Err(why) = tls.holds() {
+            tracing::error!(file = %args.cert.display(), why, "not ready");
+        }
+        let listener = listen(args.listen).await?;
+        let health = match args.health_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let connections = Connections::new(Arc::clone(&metrics));
+        let admission = Arc::new(Admission { planner, policy, images, own_namespace, metrics });
+        let server = Self { app: App { admission, tls, memory: BodyMemory::new() }, listener, health, acceptor, connections };
+        let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());
+        let health = server.health.as_ref().map(address);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = address(&server.listener), health, "serving");
+        Ok(server)
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until it is told to drain and the last connection has gone.
+    pub async fn serve(self, phases: watch::Receiver<Phase>) {
+        let Self { app, listener, health, acceptor, connections } = self;
+        let plain = async {
+            if let Some(health) = health {
+                accept(health, None, probes(app.clone()), Arc::clone(&connections), phases.clone()).await;
+            }
+        };
+        let tls = accept(listener, Some(acceptor), router(app.clone()), Arc::clone(&connections), phases.clone());
+        tokio::join!(plain, tls);
+        connections.none_left().await;
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = match TcpListener::bind(address).await {
+        // "Any address" means IPv4 where a node has no IPv6.
+        Err(e) if address.ip() == Ipv6Addr::UNSPECIFIED && e.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    bound.map_err(|source| ServeError::Listen { address, source })
+}
+
+fn own_namespace() -> Option<String> {
+    std::fs::read_to_string(OWN_NAMESPACE).ok().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// A panic's message may hold anything, a pod's environment too. What is logged is where it happened, and the message if it is a
+/// fixed text of the program.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(withheld)");
+        tracing::error!(place, message, "panic");
+    }));
+}
+
+/// The signals that end the server.
+struct StopSignals {
+    term: Signal,
+    int: Signal,
+}
+
+impl StopSignals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
 }

@@ -1,0 +1,268 @@
+//! Answers one AdmissionReview: plans the pod, and lets it in as it is when that goes wrong.
+
+use crate::body::Held;
+use crate::metrics::{Metrics, Outcome};
+use crate::review::{Malformed, Request, Verdict, answer};
+use ashore_inject::{ContainerKind, ContainerPlan, Plan, Policy, Refusal, StaticImages};
+use bytes::Bytes;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+
+/// Decides what becomes of a pod: [`ashore_inject::plan`], or what a test puts in its place.
+pub type Planner = Box<dyn Fn(&ashore_inject::Request<'_>) -> Result<Plan, Refusal> + Send + Sync>;
+
+/// Namespaces that are never touched, whatever they or their pods say: a cluster that cannot start these cannot be repaired.
+pub const PROTECTED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+/// The most of a list of containers that goes into a log line, in bytes.
+const LONGEST_LIST: usize = 1024;
+
+/// Everything that an answer depends on.
+pub struct Admission {
+    /// What decides.
+    pub planner: Planner,
+    /// The settings that hold unless a pod says otherwise.
+    pub policy: Policy,
+    /// Image configs, by reference.
+    pub images: StaticImages,
+    /// The namespace that Ashore itself runs in.
+    pub own_namespace: Option<String>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Whether a pod that says nothing itself is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptIn {
+    /// It is not: it has to ask.
+    Pod,
+    /// It is: whoever configured the API server's call has chosen, by its selectors.
+    Caller,
+}
+
+/// What the planning of a pod came to.
+struct Planned {
+    verdict: Verdict,
+    outcome: Outcome,
+    warnings: Vec<String>,
+    wrapped: String,
+    skipped: String,
+}
+
+impl Planned {
+    fn as_it_is(outcome: Outcome, skipped: &str, warnings: Vec<String>) -> Self {
+        Self { verdict: Verdict::Allowed(None), outcome, warnings, wrapped: String::new(), skipped: skipped.to_owned() }
+    }
+}
+
+impl Admission {
+    /// Answers the AdmissionReview in `body`, at the deadline at the latest.
+    ///
+    /// # Errors
+    /// The body is no AdmissionReview, so there is no uid to answer.
+    pub async fn review(self: &Arc<Self>, body: Held, opt_in: OptIn, started: Instant, deadline: Instant) -> Result<Vec<u8>, Malformed> {
+        let bytes = body.bytes.clone();
+        let request = Request::parse(&bytes)?;
+        let planned = match (self.not_ours(&request), request.object) {
+            (Some(why), _) => {
+                self.metrics.skipped_pod(why);
+                Planned::as_it_is(Outcome::Unchanged, why, vec![])
+            }
+            (None, None) => {
+                let warning = format!("ashore: {} was left as it is: the request holds no object", Named::of(&request));
+                Planned::as_it_is(Outcome::Failed, "noObject", vec![warning])
+            }
+            (None, Some(object)) => {
+                let pod = bytes.slice_ref(object.get().as_bytes());
+                self.plan(&request, pod, body, opt_in, deadline).await
+            }
+        };
+        let answer = answer(&request.uid, &planned.verdict, &planned.warnings).unwrap_or_default();
+        let took = started.elapsed();
+        self.metrics.answered(planned.outcome, took);
+        let named = Named::of(&request);
+        tracing::info!(
+            namespace = %request.namespace,
+            name = %named.name,
+            outcome = planned.outcome.word(),
+            wrapped = planned.wrapped,
+            skipped = planned.skipped,
+            dry_run = request.dry_run.unwrap_or(false),
+            ms = took.as_micros() as f64 / 1000.0,
+            "review"
+        );
+        Ok(answer)
+    }
+
+    /// Why the request is not about a pod that could be touched, if so. The API server's own filters should have kept it away.
+    fn not_ours(&self, request: &Request<'_>) -> Option<&'static str> {
+        let kind = &request.kind;
+        let pod = kind.kind == "Pod" && kind.version == "v1" && kind.group.is_empty() && request.sub_resource.is_empty();
+        let namespace = request.namespace.as_ref();
+        if !pod || request.operation != "CREATE" {
+            Some("notAPodCreation")
+        } else if PROTECTED.contains(&namespace) || self.own_namespace.as_deref() == Some(namespace) {
+            Some("protectedNamespace")
+        } else {
+            None
+        }
+    }
+
+    /// Plans on a thread that may take as long as it likes: the answer does not wait beyond the deadline.
+    async fn plan(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, opt_in: OptIn, deadline: Instant) -> Planned {
+        let this = Arc::clone(self);
+        let mut task = AbortWhenDropped(tokio::task::spawn_blocking(move || {
+            let _held_meanwhile = body;
+            this.plan_now(&pod, opt_in)
+        }));
+        let (outcome, what) = match timeout_at(deadline, &mut task.0).await {
+            Ok(Ok(planned)) => return planned,
+            Ok(Err(_)) => (Outcome::Panicked, "planning failed; this is a bug in ashore"),
+            Err(_) => (Outcome::TimedOut, "there was no time left to plan it"),
+        };
+        let named = Named::of(request);
+        let warning = format!("ashore: {named} was left as it is: {what}");
+        tracing::error!(namespace = %request.namespace, name = %named.name, what, "a pod was left as it is");
+        Planned::as_it_is(outcome, outcome.word(), vec![warning])
+    }
+
+    fn plan_now(&self, pod: &[u8], opt_in: OptIn) -> Planned {
+        let request =
+            ashore_inject::Request { pod, policy: &self.policy, images: &self.images, opted_in: opt_in == OptIn::Caller, claims: &[] };
+        let plan = match (self.planner)(&request) {
+            Ok(plan) => plan,
+            Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => {
+                return Planned { verdict: Verdict::Denied(refusal.to_string()), ..Planned::as_it_is(Outcome::Refused, "", vec![]) };
+            }
+            Err(refusal @ Refusal::NotAPod(_)) => {
+                return Planned::as_it_is(Outcome::Failed, "notAPod", vec![format!("ashore: left as it is: {refusal}")]);
+            }
+        };
+        let patch = if plan.patch.0.is_empty() { None } else { Some(serde_json::to_vec(&plan.patch)) };
+        let patch = match patch.transpose() {
+            Ok(patch) => patch,
+            Err(e) => return Planned::as_it_is(Outcome::Failed, "patch", vec![format!("ashore: left as it is: {e}")]),
+        };
+        self.count(plan, patch)
+    }
+
+    fn count(&self, plan: Plan, patch: Option<Vec<u8>>) -> Planned {
+        let outcome = if patch.is_some() { Outcome::Injected } else { Outcome::Unchanged };
+        let mut planned = Planned { verdict: Verdict::Allowed(patch), ..Planned::as_it_is(outcome, "", plan.warnings) };
+        if let Some(reason) = &plan.skipped {
+            self.metrics.skipped_pod(reason.code());
+            planned.skipped.push_str(reason.code());
+            return planned;
+        }
+        let mut wrapped = 0;
+        for ContainerPlan { name, kind, outcome, .. } in &plan.containers {
+            match outcome {
+                ashore_inject::Outcome::Wrapped(_) => {
+                    wrapped += 1;
+                    append(&mut planned.wrapped, name, "");
+                }
+                ashore_inject::Outcome::Skipped(reason) => {
+                    self.metrics.skipped_container(reason.code());
+                    // Nobody expects an init container to be wrapped: not worth a word in every line.
+                    if matches!(kind, ContainerKind::App | ContainerKind::Sidecar) {
+                        append(&mut planned.skipped, name, reason.code());
+                    }
+                }
+            }
+        }
+        self.metrics.injected(wrapped);
+        planned
+    }
+}
+
+/// Adds a container to a list for the log.
+fn append(list: &mut String, name: &str, why: &str) {
+    if list.len() + name.len() + why.len() > LONGEST_LIST {
+        if !list.ends_with('…') {
+            list.push('…');
+        }
+        return;
+    }
+    if !list.is_empty() {
+        list.push(' ');
+    }
+    list.push_str(name);
+    if !why.is_empty() {
+        list.push(':');
+        list.push_str(why);
+    }
+}
+
+/// A queued task is not started for an answer that nobody waits for any more.
+struct AbortWhenDropped(tokio::task::JoinHandle<Planned>);
+
+impl Drop for AbortWhenDropped {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a pod is called, before it has a name.
+struct Named<'a> {
+    name: Cow<'a, str>,
+    containers: Vec<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+struct PodNames<'a> {
+    #[serde(borrow, default)]
+    metadata: MetadataNames<'a>,
+    #[serde(borrow, default)]
+    spec: SpecNames<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataNames<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    generate_name: Cow<'a, str>,
+}
+
+#[derive(Default, Deserialize)]
+struct SpecNames<'a> {
+    #[serde(borrow, default)]
+    containers: Vec<ContainerName<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct ContainerName<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+}
+
+impl<'a> Named<'a> {
+    fn of(request: &Request<'a>) -> Self {
+        let pod: PodNames<'a> = request.object.and_then(|object| serde_json::from_str(object.get()).ok()).unwrap_or_default();
+        let name = match (&request.name, pod.metadata.name) {
+            (name, _) if !name.is_empty() => name.clone(),
+            (_, name) if !name.is_empty() => name,
+            _ => pod.metadata.generate_name,
+        };
+        Self { name, containers: pod.spec.containers.into_iter().map(|c| c.name).collect() }
+    }
+}
+
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pod {}", if self.name.is_empty() { "without a name" } else { &self.name })?;
+        if !self.containers.is_empty() {
+            write!(f, " ({} {})", if self.containers.len() == 1 { "container" } else { "containers" }, self.containers.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! What is answered under which path.
+
+use crate::admission::{Admission, OptIn};
+use crate::body::{BodyError, BodyMemory};
+use crate::connections::Connection;
+use crate::metrics::{Metrics, Outcome};
+use crate::tls::Tls;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use prometheus_client::metrics::gauge::Gauge;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Kubernetes' own default and longest `timeoutSeconds` of a webhook.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most of the timeout that is kept back for the way of the answer.
+const LONGEST_MARGIN: Duration = Duration::from_millis(500);
+/// How long a body may take to arrive, however long the timeout.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// What answers reviews.
+    pub admission: Arc<Admission>,
+    /// What readiness depends on.
+    pub tls: Arc<Tls>,
+    /// The memory for bodies.
+    pub memory: BodyMemory,
+}
+
+/// `/mutate`, probes and metrics.
+///
+/// `POST /mutate` touches only pods that ask for it themselves. `POST /mutate/opted-in` is for a webhook configuration whose selectors
+/// have chosen already, such as by a namespace's label: it touches pods unless they say no. Two paths, not a setting of the server: so
+/// a configuration that matches too much by mistake injects nothing, and both kinds can be configured side by side.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/mutate", post(|State(app): State<App>, request: Request| mutate(app, OptIn::Pod, request)))
+        .route("/mutate/opted-in", post(|State(app): State<App>, request: Request| mutate(app, OptIn::Caller, request)))
+        .with_state(app.clone())
+        .merge(probes(app))
+}
+
+/// Probes and metrics alone, for the port without TLS.
+pub fn probes(app: App) -> Router {
+    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).route("/metrics", get(metrics)).with_state(app)
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    match app.tls.holds() {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    match app.admission.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+    }
+}
+
+async fn mutate(app: App, opt_in: OptIn, request: Request) -> Response {
+    let started = Instant::now();
+    let deadline = started + budget(request.uri().query());
+    let metrics = &app.admission.metrics;
+    let _in_flight = InFlight::new(metrics);
+    let (head, body) = request.into_parts();
+    let body = match app.memory.read(&head.headers, body, deadline.min(started + BODY_TIMEOUT)).await {
+        Ok(body) => body,
+        Err(error) => {
+            let (status, outcome) = match &error {
+                BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Outcome::TooLarge),
+                BodyError::Slow => (StatusCode::REQUEST_TIMEOUT, Outcome::Slow),
+                BodyError::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Overloaded),
+                BodyError::Broken(_) => (StatusCode::BAD_REQUEST, Outcome::Malformed),
+            };
+            metrics.answered(outcome, started.elapsed());
+            tracing::warn!(%error, "a request was not read");
+            let mut response = (status, format!("{error}\n")).into_response();
+            if head.version < axum::http::Version::HTTP_2 {
+                // What is left of the body stands where the next request would.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return response;
+        }
+    };
+    let _busy = head.extensions.get::<Arc<Connection>>().map(Connection::busy);
+    match app.admission.review(body, opt_in, started, deadline).await {
+        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], Body::from(answer)).into_response(),
+        Err(error) => {
+            metrics.answered(Outcome::Malformed, started.elapsed());
+            tracing::warn!(%error, "a request was not understood");
+            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+        }
+    }
+}
+
+/// How long the API server waits for the answer, by `?timeout=5s`, less a margin. It always sends whole seconds.
+fn budget(query: Option<&str>) -> Duration {
+    let told = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("timeout="));
+    let timeout = told.and_then(|text| ashore_init::duration::parse(text.as_bytes())).unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT);
+    timeout - (timeout / 10).min(LONGEST_MARGIN)
+}
+
+struct InFlight(Gauge);
+
+impl InFlight {
+    fn new(metrics: &Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics.in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_less_a_margin() {
+        let millis = |query| budget(query).as_millis();
+        assert_eq!(millis(Some("timeout=5s")), 4500);
+        assert_eq!(millis(Some("a=b&timeout=1s")), 900);
+        assert_eq!(millis(Some("timeout=30s")), 29_500);
+        assert_eq!(millis(Some("timeout=1h")), 29_500);
+        for unknown in [None, Some(""), Some("timeout="), Some("timeout=soon"), Some("timeout=-1s")] {
+            assert_eq!(millis(unknown), 9500, "{unknown:?}");
+        }
+    }
+}

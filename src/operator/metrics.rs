@@ -1,0 +1,171 @@
+//! What `/metrics` tells: counters and a histogram with few, fixed label values.
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// What became of a request to `/mutate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Allowed, with a patch.
+    Injected,
+    /// Allowed as it is.
+    Unchanged,
+    /// Not allowed: the pod's author has to correct something.
+    Refused,
+    /// Allowed as it is, since the pod was not understood.
+    Failed,
+    /// Allowed as it is, since planning panicked.
+    Panicked,
+    /// Allowed as it is, since planning took longer than the API server waits.
+    TimedOut,
+    /// Not an AdmissionReview: answered with an HTTP error.
+    Malformed,
+    /// The body was longer than the limit: answered with an HTTP error.
+    TooLarge,
+    /// The body did not arrive in time: answered with an HTTP error.
+    Slow,
+    /// No memory was left for the body: answered with an HTTP error.
+    Overloaded,
+}
+
+impl Outcome {
+    /// The word for it in metrics and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Panicked => "panicked",
+            Self::TimedOut => "timedOut",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "tooLarge",
+            Self::Slow => "slow",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    result: &'static str,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reviews: Family<ByOutcome, Counter>,
+    seconds: Histogram,
+    injected_containers: Counter,
+    skipped_containers: Family<ByReason, Counter>,
+    skipped_pods: Family<ByReason, Counter>,
+    reloads: Family<ByResult, Counter>,
+    /// Requests to `/mutate` that have no answer yet.
+    pub in_flight: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+    /// When the certificate ends, in seconds since 1970.
+    pub certificate_expiry: Gauge,
+    /// Log lines that were dropped, since whoever reads them is too slow.
+    pub dropped_log_lines: Counter,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        // From well under a millisecond to the longest timeout that Kubernetes allows.
+        let seconds = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
+        let mut metrics = Self {
+            registry: Registry::with_prefix("ashore"),
+            reviews: Family::default(),
+            seconds: Histogram::new(seconds),
+            injected_containers: Counter::default(),
+            skipped_containers: Family::default(),
+            skipped_pods: Family::default(),
+            reloads: Family::default(),
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            certificate_expiry: Gauge::default(),
+            dropped_log_lines: Counter::default(),
+        };
+        let r = &mut metrics.registry;
+        r.register("admission_reviews", "Requests to /mutate, by what became of them", metrics.reviews.clone());
+        r.register("admission_duration_seconds", "From a request's head to its answer", metrics.seconds.clone());
+        r.register("admission_in_flight", "Requests to /mutate that have no answer yet", metrics.in_flight.clone());
+        r.register("injected_containers", "Containers put under the init", metrics.injected_containers.clone());
+        r.register("skipped_containers", "Containers left as they are, by reason", metrics.skipped_containers.clone());
+        r.register("skipped_pods", "Pods left as they are, by reason", metrics.skipped_pods.clone());
+        r.register("connections", "Open connections", metrics.connections.clone());
+        r.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends, in seconds since 1970",
+            metrics.certificate_expiry.clone(),
+        );
+        r.register("certificate_reloads", "Changed certificate files, by whether they could be used", metrics.reloads.clone());
+        r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
+        r.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        // A counter that first appears with the value 1 hides its first increase from rate().
+        for outcome in [Outcome::Injected, Outcome::Unchanged, Outcome::Refused, Outcome::Failed, Outcome::Panicked, Outcome::TimedOut] {
+            let _ = metrics.reviews.get_or_create(&ByOutcome { outcome: outcome.word() });
+        }
+        for result in ["ok", "failed"] {
+            let _ = metrics.reloads.get_or_create(&ByResult { result });
+        }
+        metrics
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, outcome: Outcome, took: std::time::Duration) {
+        self.reviews.get_or_create(&ByOutcome { outcome: outcome.word() }).inc();
+        self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts containers put under the init.
+    pub fn injected(&self, containers: u64) {
+        self.injected_containers.inc_by(containers);
+    }
+
+    /// Counts a container left as it is.
+    pub fn skipped_container(&self, reason: &'static str) {
+        self.skipped_containers.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Counts a pod left as it is.
+    pub fn skipped_pod(&self, reason: &'static str) {
+        self.skipped_pods.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Counts changed certificate files.
+    pub fn reloaded(&self, ok: bool) {
+        self.reloads.get_or_create(&ByResult { result: if ok { "ok" } else { "failed" } }).inc();
+    }
+
+    /// All of it in the OpenMetrics text format.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

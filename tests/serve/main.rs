@@ -1,0 +1,19 @@
+//! `ashore serve`, from outside: reviews in, answers out, over real TLS.
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+mod certificates;
+mod client;
+mod limits;
+mod pki;
+mod program;
+mod reviews;
+mod routes;
+mod server;
+mod shutdown;
+
+use serde_json::Value;
+
+/// A review as an API server posts it: a pod of a ReplicaSet, opted in by its annotation.
+fn review() -> Value {
+    serde_json::from_str(include_str!("fixtures/review.json")).unwrap()
+}

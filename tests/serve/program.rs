@@ -1,0 +1,125 @@
+//! The real program, started and stopped as an operator would.
+
+use crate::pki::Mount;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+pub struct Program {
+    child: Child,
+    pub address: SocketAddr,
+    health: Option<SocketAddr>,
+    log: UnboundedReceiver<Value>,
+}
+
+impl Program {
+    /// The command with these files and flags, on a free port.
+    pub fn command(mount: &Mount, flags: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
+        command.arg("serve").arg("--cert").arg(mount.cert()).arg("--key").arg(mount.key());
+        command.args(["--listen=127.0.0.1:0", "--log-format=json"]).args(flags).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts it and waits until it serves.
+    pub async fn start(mount: &Mount, flags: &[&str]) -> Self {
+        let mut child = Self::command(mount, flags).spawn().unwrap();
+        let (put, mut log) = unbounded_channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // Whoever does not listen any more does not mind.
+                let _ = put.send(serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line)));
+            }
+        });
+        let serving = loop {
+            let line = log.recv().await.expect("it ended before it served");
+            if line["message"] == "serving" {
+                break line;
+            }
+        };
+        let address = |field: &str| serving[field].as_str().map(|text| text.parse().unwrap());
+        Self { child, address: address("listen").unwrap(), health: address("health"), log }
+    }
+
+    /// The next log line with this message.
+    pub async fn logged(&mut self, message: &str) -> Value {
+        loop {
+            let line = self.log.recv().await.unwrap_or_else(|| panic!("it ended without saying {message:?}"));
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    /// All log lines from now to its end.
+    pub async fn rest_of_the_log(&mut self) -> Vec<Value> {
+        let mut lines = vec![];
+        while let Some(line) = self.log.recv().await {
+            lines.push(line);
+        }
+        lines
+    }
+
+    pub fn signal(&self, signal: libc::c_int) {
+        // SAFETY: the child has not been waited for, so its process id is still its own.
+        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+    }
+
+    /// Waits for its end and returns its exit code.
+    pub async fn ended(mut self) -> Option<i32> {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
+    }
+
+    /// The whole answer on the port without TLS.
+    pub async fn plain(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.health.unwrap()).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_bad_flag_is_a_usage_error_that_says_what_is_allowed() {
+    let mount = Mount::new(&crate::pki::Ca::new().leaf());
+    for (flag, words) in [
+        ("--shutdown-delay=soon", &["--shutdown-delay", "soon", "a duration such as 500ms"][..]),
+        ("--log-level=loud", &["--log-level", "loud", "error, warn, info, debug or trace"]),
+        ("--log-format=xml", &["--log-format", "xml", "text, json"]),
+        ("--listen=here", &["--listen", "here"]),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
+        command.arg("serve").arg("--cert").arg(mount.cert()).arg("--key").arg(mount.key()).arg(flag);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(2));
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_an_error_that_names_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mount = Mount::new(&crate::pki::Ca::new().leaf());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
+    command.arg("serve").env("ASHORE_CERT", mount.cert()).env("ASHORE_KEY", mount.key());
+    command.env("ASHORE_LISTEN", taken.local_addr().unwrap().to_string());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("cannot listen on {}", taken.local_addr().unwrap())), "{said}");
+}

@@ -1,0 +1,107 @@
+//! A server in the test's own process, with a planner of the test's choice.
+
+use crate::client::Client;
+use crate::pki::{Ca, Mount};
+use ashore::admission::Planner;
+use ashore::listener::Phase;
+use ashore::metrics::Metrics;
+use ashore::serve::{Args, Server};
+use ashore_init::settings::{ReportWhen, Strategy};
+use ashore_inject::policy::OnUnresolved;
+use ashore_inject::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Policy, Reason, StaticImages};
+use clap::Parser;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub struct TestServer {
+    pub ca: Ca,
+    pub mount: Mount,
+    pub address: SocketAddr,
+    pub phase: watch::Sender<Phase>,
+    pub serving: JoinHandle<()>,
+}
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// Arguments as on a command line.
+pub fn args(mount: &Mount) -> Args {
+    let cert = mount.cert().into_os_string();
+    let key = mount.key().into_os_string();
+    Line::parse_from(["serve".into(), "--listen=127.0.0.1:0".into(), "--cert".into(), cert, "--key".into(), key]).args
+}
+
+/// A policy without asking the planner's crate for its default.
+pub fn policy() -> Policy {
+    Policy {
+        strategy: Strategy::Cascade,
+        delay: Duration::ZERO,
+        spread: None,
+        linger: Duration::ZERO,
+        stop_signals: vec![],
+        rewrite: vec![],
+        exit_map: vec![],
+        min_grace: None,
+        report: ReportWhen::Forced,
+        sidecars: false,
+        init_containers: false,
+        on_unresolved: OnUnresolved::Skip,
+        init_image: "ashore".into(),
+        mount_path: "/ashore".into(),
+    }
+}
+
+impl TestServer {
+    pub async fn start(planner: Planner) -> Self {
+        let ca = Ca::new();
+        let mount = Mount::new(&ca.leaf());
+        Self::start_with(planner, ca, mount).await
+    }
+
+    pub async fn start_with(planner: Planner, ca: Ca, mount: Mount) -> Self {
+        let metrics = Arc::new(Metrics::new());
+        let own = Some("ashore-system".into());
+        let server = Server::bind(&args(&mount), planner, policy(), StaticImages::default(), own, metrics).await.unwrap();
+        let address = server.address().unwrap();
+        let (phase, phases) = watch::channel(Phase::Serving);
+        Self { ca, mount, address, phase, serving: tokio::spawn(server.serve(phases)) }
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(self.address, &self.ca).await.unwrap()
+    }
+}
+
+/// A plan that adds a label and says that it wrapped one container and skipped another.
+pub fn some_plan() -> Plan {
+    let container = |name: &str, outcome| ContainerPlan { name: name.into(), kind: ContainerKind::App, image: String::new(), outcome };
+    let wrapped = ashore_inject::Wrapped {
+        flags: vec![],
+        argv: vec![],
+        stop_signal: ashore_init::signal::Signal::TERM,
+        grace: Duration::from_secs(30),
+    };
+    let unknown = Reason::ImageUnknown { image: "x".into(), why: "why".into() };
+    Plan {
+        skipped: None,
+        containers: vec![container("cart", Outcome::Wrapped(wrapped)), container("proxy", Outcome::Skipped(unknown))],
+        patch: Patch(vec![Op::Add { path: "/metadata/labels/x".into(), value: "y".into() }]),
+        warnings: vec!["container proxy: left as it is".into()],
+    }
+}
+
+/// A planner that always gives [`some_plan`].
+pub fn some_planner() -> Planner {
+    Box::new(|_| Ok(some_plan()))
+}
+
+/// A plan that does nothing.
+pub fn no_plan(reason: Reason) -> Plan {
+    Plan { skipped: Some(reason), containers: vec![], patch: Patch::default(), warnings: vec![] }
+}

@@ -1,0 +1,125 @@
+//! Its own stop: whoever has sent a request gets an answer.
+
+use crate::client::Client;
+use crate::pki::{Ca, Mount};
+use crate::program::Program;
+use crate::review;
+use crate::server::{TestServer, some_plan};
+use ashore::listener::Phase;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::unbounded_channel;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_refuses_nothing_and_exits_0() {
+    let delay = Duration::from_secs(1);
+    let ca = Ca::new();
+    let mount = Mount::new(&ca.leaf());
+    let mut program = Program::start(&mount, &["--shutdown-delay=1s", "--drain-timeout=10s"]).await;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let body = review().to_string();
+    let loads: Vec<_> = ["http/1.1", "http/1.1", "http/1.1", "h2"]
+        .into_iter()
+        .map(|alpn| {
+            let (address, config) = (program.address, ca.client(alpn));
+            let (answered, body) = (Arc::clone(&answered), body.clone());
+            tokio::spawn(async move {
+                // Until no connection can be made any more: every request that was sent has its answer.
+                while let Ok(mut client) = Client::with(address, Arc::clone(&config), alpn).await {
+                    loop {
+                        // A connection that the server closed between two requests takes no further one: that is no failure.
+                        let answer = match client.post("/mutate?timeout=5s", body.clone()).await {
+                            Err(e) if e.is_canceled() || e.is_closed() => break,
+                            answer => answer.expect("a request that was sent has no answer"),
+                        };
+                        assert_eq!(answer.json()["response"]["allowed"], true);
+                        answered.fetch_add(1, SeqCst);
+                        if answer.closes {
+                            break;
+                        }
+                        let ready = match client.get("/readyz").await {
+                            Err(e) if e.is_canceled() || e.is_closed() => break,
+                            ready => ready.expect("a request that was sent has no answer"),
+                        };
+                        assert_eq!(ready.status, 200, "it stays ready");
+                        if ready.closes {
+                            break;
+                        }
+                    }
+                }
+                Instant::now()
+            })
+        })
+        .collect();
+    while answered.load(SeqCst) < 50 {
+        tokio::task::yield_now().await;
+    }
+    let signalled = Instant::now();
+    program.signal(libc::SIGTERM);
+    program.logged("stopping: still serving for the delay").await;
+    let at_signal = answered.load(SeqCst);
+    for load in loads {
+        assert!(load.await.unwrap() - signalled >= delay, "connections are accepted for the whole delay");
+    }
+    assert!(answered.load(SeqCst) > at_signal, "it served on after the signal");
+    program.logged("drained").await;
+    assert_eq!(program.ended().await, Some(0));
+}
+
+async fn in_flight_while_draining(alpn: &str) {
+    let (began, mut begun) = unbounded_channel();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let server = TestServer::start(Box::new(move |_| {
+        began.send(()).unwrap();
+        wait.lock().unwrap().recv().unwrap();
+        Ok(some_plan())
+    }))
+    .await;
+    let mut idle = Client::speaking(alpn, server.address, &server.ca).await.unwrap();
+    assert_eq!(idle.get("/livez").await.unwrap().status, 200);
+    let mut client = Client::speaking(alpn, server.address, &server.ca).await.unwrap();
+    let request = tokio::spawn(async move { client.post("/mutate", review().to_string()).await });
+    begun.recv().await.unwrap();
+    server.phase.send_replace(Phase::Draining);
+    // The listener is closed while the request is still open.
+    while tokio::net::TcpStream::connect(server.address).await.is_ok() {}
+    assert!(!server.serving.is_finished());
+    release.send(()).unwrap();
+    assert!(request.await.unwrap().unwrap().json()["response"]["patch"].is_string());
+    server.serving.await.unwrap();
+    assert!(idle.get("/livez").await.is_err(), "the idle connection was closed");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_while_draining() {
+    in_flight_while_draining("http/1.1").await;
+    in_flight_while_draining("h2").await;
+}
+
+#[tokio::test]
+async fn the_drain_ends_with_its_timeout() {
+    let ca = Ca::new();
+    let mount = Mount::new(&ca.leaf());
+    let mut program = Program::start(&mount, &["--shutdown-delay=0", "--drain-timeout=1s"]).await;
+    let mut stuck = crate::client::tls(program.address, &ca, "http/1.1").await.unwrap();
+    let head = b"POST /mutate?timeout=30s HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stuck, head).await.unwrap();
+    let mut client = Client::connect(program.address, &ca).await.unwrap();
+    while client.metric("ashore_admission_in_flight").await < 1.0 {}
+    program.signal(libc::SIGINT);
+    program.logged("gave up what was still open at the drain timeout").await;
+    assert_eq!(program.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let mount = Mount::new(&Ca::new().leaf());
+    let mut program = Program::start(&mount, &["--shutdown-delay=1h"]).await;
+    program.signal(libc::SIGTERM);
+    program.logged("stopping: still serving for the delay").await;
+    program.signal(libc::SIGTERM);
+    program.logged("a second signal: stopping at once").await;
+    assert_eq!(program.ended().await, Some(1));
+}
