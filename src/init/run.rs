@@ -135,15 +135,21 @@ fn supervise(
     let oom_kills = if counts_kills { oom_kills().saturating_sub(oom_kills_before) } else { 0 };
     let facts = Facts { main, main_name, code, oom_kills, over: sys::now() };
     if report::is_due(settings, &stop, &facts) {
-        let mut buffer = [0; report::LIMIT];
-        let mut text = Text::new(&mut buffer);
-        report::write(&mut text, settings, &stop, &facts);
-        if report::was_forced(&stop, &facts) {
-            let _ = File::stderr().write_all(text.as_bytes());
-        }
-        leave_message(settings.report_file, text.as_bytes());
+        leave_report(settings, &stop, &facts);
     }
     code
+}
+
+/// Writes the report to where it belongs. Apart, so that the pages of its buffers are used at the end only.
+#[inline(never)]
+fn leave_report(settings: &Settings<'_>, stop: &Stop<'_>, facts: &Facts) {
+    let mut buffer = [0; report::LIMIT];
+    let mut text = Text::new(&mut buffer);
+    report::write(&mut text, settings, stop, facts);
+    if report::was_forced(stop, facts) {
+        let _ = File::stderr().write_all(text.as_bytes());
+    }
+    leave_message(settings.report_file, text.as_bytes());
 }
 
 /// Everything but the fault signals: those are our own, and a stray one is left pending.
