@@ -187,7 +187,7 @@ fn look(stop: &mut Stop<'_>, linux: &mut Linux, how: Look, now: u64) {
         return;
     }
     stop.begin_look(now);
-    let sees = has_proc(linux.place.init) && see_everybody(stop, how == Look::Closely).is_some();
+    let sees = has_proc(linux.place.init) && see_everybody(stop, linux, how == Look::Closely).is_some();
     stop.end_look(sys::now(), sees, linux);
 }
 
@@ -206,7 +206,7 @@ fn has_proc(init: i32) -> bool {
 }
 
 /// Shows every process to the machine; `None` if the directory cannot be read.
-fn see_everybody(stop: &mut Stop<'_>, closely: bool) -> Option<()> {
+fn see_everybody(stop: &mut Stop<'_>, linux: &mut Linux, closely: bool) -> Option<()> {
     let directory = File::open(c"/proc", Open::Read).ok()?;
     let mut buffer = Entries([0; 8192]);
     loop {
@@ -223,7 +223,7 @@ fn see_everybody(stop: &mut Stop<'_>, closely: bool) -> Option<()> {
                 && let Some(mut process) = see_process(name, closely || stop.wants_whole_masks())
             {
                 process.denied = closely && sys::is_denied(process.pid);
-                stop.see(process);
+                stop.see(process, linux);
             }
             rest = rest.get(size..).unwrap_or_default();
         }
