@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 ashore_tests::tests![
     as_nobody_with_nothing,
+    a_folder_of_the_path_that_is_closed,
     closed_standard_descriptors,
     nobody_reads_what_it_writes,
     nobody_reads_and_the_pipe_is_full,
@@ -64,6 +65,22 @@ fn as_nobody_with_nothing() -> Outcome {
         assert_eq!(run.stop(libc::SIGTERM).code(), Some(3));
         run.in_order(&["main got TERM", "kid got TERM", "kid done"]);
         run.line("far done");
+    }
+    Ok(())
+}
+
+fn a_folder_of_the_path_that_is_closed() -> Outcome {
+    need_root("to become nobody")?;
+    let folder = Folder::new();
+    copy_to(&folder.0, Proc::Fresh);
+    let closed = folder.0.join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
+    let path = std::env::join_paths([&closed, std::path::Path::new("/bin")]).unwrap();
+    for (program, code) in [("no-such-program", 127), ("true", 0)] {
+        let sandbox = Sandbox::new([folder.0.join("ashore-init")]).args(["--", program]).env("PATH", &path);
+        let run = sandbox.user(65534, 65534).spawn().unwrap();
+        assert_eq!(run.end().code(), Some(code), "{}", run.output());
     }
     Ok(())
 }
