@@ -114,6 +114,8 @@ fn an_entered_shell_on_a_terminal_is_hung_up() -> Outcome {
     let run = start(actors_under_init("--grace 1h --linger 1h", "main on=TERM:exit=0"), &["main"]);
     let shell = Sandbox::new(["bash", "--norc", "-i"]).env("PS1", "ready> ").terminal().spawn_in(&run).unwrap();
     shell.line("ready>");
+    // Between its prompt and its first read, bash notes a SIGHUP and acts on it when a key is pressed.
+    shell.rests();
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     assert_eq!(shell.end().signal(), Some(libc::SIGHUP));
     Ok(())
