@@ -1,16 +1,16 @@
 //! Web servers with a request in flight.
 
-use crate::support::{Folder, SlowRequest, backend, connect, stop};
+use crate::support::{SlowRequest, backend, connect, stop};
 use ashore_tests::harness::{eventually, is_root};
 use ashore_tests::under::{SOON, under_init};
-use ashore_tests::{Outcome, Running, paths};
+use ashore_tests::{Folder, Outcome, Running, paths};
 use std::net::{TcpListener, TcpStream};
 
 /// Long enough that nothing here comes near it: a stop that took as long would fail by [`SOON`].
 const GRACE: &str = "--grace 1h";
 
 pub(crate) fn nginx_finishes_a_request() -> Outcome {
-    let nginx = paths::need("nginx", "nginx-light")?;
+    let nginx = paths::need("nginx", "nginx")?;
     let folder = Folder::new();
     let user = if is_root() { "user root;" } else { "" };
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {{dir}}/{kind};")).join(" ");
