@@ -1,1 +1,20 @@
-//! What the tests share.
+//! What the tests, the demo and the benchmarks share: a sandbox that runs a command as PID 1 of a PID namespace of its own,
+//! and the means to watch what becomes of everyone in it.
+
+pub mod capture;
+mod child;
+pub mod harness;
+mod mounts;
+pub mod paths;
+pub mod process;
+pub mod running;
+pub mod sandbox;
+mod sys;
+pub mod watch;
+
+pub use capture::{Line, Stream};
+pub use harness::{Outcome, Skip};
+pub use process::Process;
+pub use running::{Ended, Running};
+pub use sandbox::{Proc, Sandbox, Stdin};
+pub use watch::{Exit, Watch};

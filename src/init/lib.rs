@@ -4,7 +4,17 @@
 //! parsed here too, so that the webhook can refuse a bad value before a container ever sees it.
 #![cfg_attr(not(test), no_std)]
 
+pub mod census;
+pub mod copy;
 pub mod duration;
+pub mod help;
+pub mod process;
+pub mod program;
+pub mod report;
+pub mod run;
 pub mod settings;
 pub mod signal;
+pub mod stop;
+pub mod sys;
+pub mod text;
 pub mod timing;

@@ -85,29 +85,19 @@ impl Rewrite {
     pub const EXPECTED: &'static str = "signal pairs such as TERM=QUIT or TERM=QUIT,HUP=USR1";
 
     /// No signal becomes another.
-    pub const NONE: Self = {
-        let mut map = [0; 65];
-        let mut i = 0;
-        while i < map.len() {
-            map[i] = i as u8;
-            i += 1;
-        }
-        Self(map)
-    };
+    pub const NONE: Self = Self([0; 65]);
 
     /// Parses `FROM=TO[,FROM=TO...]`.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut map = Self::NONE;
-        for pair in text.split(|b| *b == b',') {
-            let (from, to) = split_pair(pair)?;
-            map.0[usize::from(Signal::parse(from)?.number())] = Signal::parse(to)?.number();
-        }
+        fill(&mut map.0, text, |word| Signal::parse(word).map(Signal::number))?;
         Some(map)
     }
 
     /// What main gets when this signal comes.
     pub fn of(&self, signal: Signal) -> Signal {
-        Signal::from_number(self.0[usize::from(signal.number())]).unwrap_or(signal)
+        let number = signal.number();
+        Signal::from_number(number.wrapping_add(self.0[usize::from(number)])).unwrap_or(signal)
     }
 }
 
@@ -120,35 +110,30 @@ impl ExitMap {
     pub const EXPECTED: &'static str = "exit code pairs such as 143=0 or 143=0,130=0 (each 0 to 255)";
 
     /// Every code stays as it is.
-    pub const NONE: Self = {
-        let mut map = [0; 256];
-        let mut i = 0;
-        while i < map.len() {
-            map[i] = i as u8;
-            i += 1;
-        }
-        Self(map)
-    };
+    pub const NONE: Self = Self([0; 256]);
 
     /// Parses `FROM=TO[,FROM=TO...]`.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut map = Self::NONE;
-        for pair in text.split(|b| *b == b',') {
-            let (from, to) = split_pair(pair)?;
-            map.0[usize::from(signal::small_number(from)?)] = signal::small_number(to)?;
-        }
+        fill(&mut map.0, text, signal::small_number)?;
         Some(map)
     }
 
     /// What the container ends with when main ends with this code.
     pub fn of(&self, code: u8) -> u8 {
-        self.0[usize::from(code)]
+        code.wrapping_add(self.0[usize::from(code)])
     }
 }
 
-fn split_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = pair.iter().position(|b| *b == b'=')?;
-    Some((&pair[..at], &pair[at + 1..]))
+/// Reads `FROM=TO[,FROM=TO...]` into a map of what to add to each number: all zeros where nothing changes.
+#[inline(never)]
+fn fill(map: &mut [u8], text: &[u8], number: fn(&[u8]) -> Option<u8>) -> Option<()> {
+    text.split(|b| *b == b',').try_for_each(|pair| {
+        let at = pair.iter().position(|b| *b == b'=')?;
+        let (from, to) = (number(&pair[..at])?, number(&pair[at + 1..])?);
+        *map.get_mut(usize::from(from))? = to.wrapping_sub(from);
+        Some(())
+    })
 }
 
 /// What counts as a stop request without being told: TERM is the runtimes' default, INT is Ctrl-C. QUIT is not among them:
@@ -220,6 +205,7 @@ impl Default for Settings<'_> {
 pub type Flag = &'static str;
 
 /// What the command line asks for.
+#[allow(clippy::large_enum_variant, reason = "there is no allocator to box it with, and there is one of it")]
 pub enum Command<'a> {
     /// Run the program whose words begin at this index of the arguments.
     Run(Settings<'a>, usize),
@@ -240,12 +226,10 @@ pub struct Usage<'a> {
     pub flag: Flag,
     /// The word that is wrong; empty where one is missing.
     pub word: &'a [u8],
-    /// What is allowed there.
+    /// What is allowed there; empty: one of [`flags`].
     pub expected: &'static str,
 }
 
-/// The flags, for the message about an unknown one.
-const FLAGS_EXPECTED: &str = "--strategy, --grace, --spread, --linger, --delay, --stop-signal, --rewrite, --exit-map, --report, --report-file, --verbose, --help or --version, then -- PROGRAM";
 const COMMAND_EXPECTED: &str = "ashore-init [flags] -- PROGRAM [ARG...] or ashore-init copy DIR";
 
 /// Parses the arguments (without the program's own name).
@@ -254,6 +238,7 @@ const COMMAND_EXPECTED: &str = "ashore-init [flags] -- PROGRAM [ARG...] or ashor
 ///
 /// # Errors
 /// The first word that cannot be meant, with what is allowed in its place.
+#[inline(never)]
 pub fn parse<'a>(args: &[&'a [u8]]) -> Result<Command<'a>, Usage<'a>> {
     let mut settings = Settings::default();
     let mut next = 0;
@@ -284,16 +269,18 @@ pub fn parse<'a>(args: &[&'a [u8]]) -> Result<Command<'a>, Usage<'a>> {
             _ => {}
         }
         let at = word.iter().position(|b| *b == b'=');
-        let (name, expected) =
-            known(&word[..at.unwrap_or(word.len())]).ok_or(Usage { what: "unknown flag", flag: "", word, expected: FLAGS_EXPECTED })?;
+        let name = &word[..at.unwrap_or(word.len())];
+        let Some(flag) = VALUED.iter().find(|flag| flag.name.as_bytes() == name) else {
+            return Err(Usage { what: "unknown flag", flag: "", word, expected: "" });
+        };
         let value = match at {
             Some(at) => &word[at + 1..],
             None => {
                 next += 1;
-                args.get(next - 1).copied().ok_or(missing("no value for", name, expected))?
+                args.get(next - 1).copied().ok_or(missing("no value for", flag.name, flag.expected))?
             }
         };
-        set(&mut settings, name, value).ok_or(Usage { what: "bad value of", flag: name, word: value, expected })?;
+        (flag.set)(&mut settings, value).ok_or(Usage { what: "bad value of", flag: flag.name, word: value, expected: flag.expected })?;
     }
     if args.get(next).is_none_or(|program| program.is_empty()) {
         return Err(missing("no program to run", "", COMMAND_EXPECTED));
@@ -307,37 +294,37 @@ pub fn parse<'a>(args: &[&'a [u8]]) -> Result<Command<'a>, Usage<'a>> {
     Ok(Command::Run(settings, next))
 }
 
-/// The flag of this name that takes a value, and what its value may be.
-fn known(name: &[u8]) -> Option<(Flag, &'static str)> {
-    const FLAGS: [(Flag, &str); 10] = [
-        ("--strategy", Strategy::EXPECTED),
-        ("--grace", duration::EXPECTED),
-        ("--spread", duration::EXPECTED),
-        ("--linger", duration::EXPECTED),
-        ("--delay", duration::EXPECTED),
-        ("--stop-signal", STOP_SIGNALS_EXPECTED),
-        ("--rewrite", Rewrite::EXPECTED),
-        ("--exit-map", ExitMap::EXPECTED),
-        ("--report", ReportWhen::EXPECTED),
-        ("--report-file", "the path of a file"),
-    ];
-    FLAGS.iter().copied().find(|(flag, _)| flag.as_bytes() == name)
+/// A flag that takes a value: its spelling, what its value may be, and how the value is taken.
+struct Valued {
+    name: Flag,
+    expected: &'static str,
+    set: for<'a> fn(&mut Settings<'a>, &'a [u8]) -> Option<()>,
 }
 
-fn set<'a>(settings: &mut Settings<'a>, flag: Flag, value: &'a [u8]) -> Option<()> {
-    match flag {
-        "--strategy" => settings.strategy = Strategy::parse(value)?,
-        "--grace" => settings.grace = Some(duration::parse(value)?),
-        "--spread" => settings.spread = Some(duration::parse(value)?),
-        "--linger" => settings.linger = duration::parse(value)?,
-        "--delay" => settings.delay = duration::parse(value)?,
-        "--stop-signal" => settings.stop_signals.0 |= stop_signals(value)?.0,
-        "--rewrite" => settings.rewrite = Rewrite::parse(value)?,
-        "--exit-map" => settings.exit_map = ExitMap::parse(value)?,
-        "--report" => settings.report = ReportWhen::parse(value)?,
-        "--report-file" => settings.report_file = (!value.is_empty()).then_some(value)?,
-        _ => return None,
-    }
+static VALUED: [Valued; 10] = [
+    Valued { name: "--strategy", expected: Strategy::EXPECTED, set: |s, v| put(&mut s.strategy, Strategy::parse(v)) },
+    Valued { name: "--grace", expected: duration::EXPECTED, set: |s, v| put(&mut s.grace, duration::parse(v).map(Some)) },
+    Valued { name: "--spread", expected: duration::EXPECTED, set: |s, v| put(&mut s.spread, duration::parse(v).map(Some)) },
+    Valued { name: "--linger", expected: duration::EXPECTED, set: |s, v| put(&mut s.linger, duration::parse(v)) },
+    Valued { name: "--delay", expected: duration::EXPECTED, set: |s, v| put(&mut s.delay, duration::parse(v)) },
+    Valued {
+        name: "--stop-signal",
+        expected: STOP_SIGNALS_EXPECTED,
+        set: |s, v| put(&mut s.stop_signals.0, stop_signals(v).map(|more| STOP_SIGNALS.0 | more.0)),
+    },
+    Valued { name: "--rewrite", expected: Rewrite::EXPECTED, set: |s, v| put(&mut s.rewrite, Rewrite::parse(v)) },
+    Valued { name: "--exit-map", expected: ExitMap::EXPECTED, set: |s, v| put(&mut s.exit_map, ExitMap::parse(v)) },
+    Valued { name: "--report", expected: ReportWhen::EXPECTED, set: |s, v| put(&mut s.report, ReportWhen::parse(v)) },
+    Valued { name: "--report-file", expected: "the path of a file", set: |s, v| put(&mut s.report_file, (!v.is_empty()).then_some(v)) },
+];
+
+/// The flags that take a value, by their spelling.
+pub fn flags() -> impl Iterator<Item = Flag> {
+    VALUED.iter().map(|flag| flag.name)
+}
+
+fn put<T>(place: &mut T, value: Option<T>) -> Option<()> {
+    *place = value?;
     Some(())
 }
 

@@ -9,11 +9,11 @@ const RTMIN: u8 = 34;
 /// The last signal there is.
 const RTMAX: u8 = 64;
 
-/// The standard signals' names, by number from 1 (signal(7), x86 and ARM).
-const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD",
-    "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
+/// The standard signals' names, by number from 1 (signal(7), x86 and ARM), each padded to [`WIDTH`]: a table of strings would be
+/// three times as large.
+const NAMES: &str = "HUP   INT   QUIT  ILL   TRAP  ABRT  BUS   FPE   KILL  USR1  SEGV  USR2  PIPE  ALRM  TERM  STKFLT\
+                     CHLD  CONT  STOP  TSTP  TTIN  TTOU  URG   XCPU  XFSZ  VTALRMPROF  WINCH IO    PWR   SYS   ";
+const WIDTH: usize = 6;
 
 /// A signal's number, 1 to 64.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,7 @@ impl Signal {
     pub const KILL: Self = Self(9);
     pub const USR1: Self = Self(10);
     pub const SEGV: Self = Self(11);
+    pub const USR2: Self = Self(12);
     pub const TERM: Self = Self(15);
     pub const CHLD: Self = Self(17);
     pub const CONT: Self = Self(18);
@@ -54,8 +55,9 @@ impl Signal {
 
     /// Its name without `SIG` (`TERM`, `RTMIN`), and what to add to that (3 for `RTMIN+3`, else 0).
     pub fn name(self) -> (&'static str, u8) {
-        match NAMES.get(usize::from(self.0) - 1) {
-            Some(name) => (name, 0),
+        let at = (usize::from(self.0) - 1) * WIDTH;
+        match NAMES.get(at..at + WIDTH) {
+            Some(name) => (name.trim_ascii_end(), 0),
             None if self.0 >= RTMIN => ("RTMIN", self.0 - RTMIN),
             // The C library's own two, which nobody sends by name.
             None => ("32", self.0 - 32),
@@ -67,29 +69,28 @@ impl Signal {
         if text.first()?.is_ascii_digit() {
             return Self::from_number(small_number(text)?);
         }
-        let name = if text.len() > 3 && text[..3].eq_ignore_ascii_case(b"SIG") { &text[3..] } else { text };
+        let name = if text.len() > 3 && is_word(&text[..3], b"SIG") { &text[3..] } else { text };
         if name.len() >= 5 {
-            let offset = match &name[5..] {
-                [] => Some(0),
-                [b'+' | b'-', digits @ ..] => small_number(digits),
-                _ => None,
-            };
-            let minus = name.get(5) == Some(&b'-');
-            if name[..5].eq_ignore_ascii_case(b"RTMIN") {
-                return Some(Self(RTMIN + offset.filter(|o| !minus && *o <= RTMAX - RTMIN)?));
-            }
-            if name[..5].eq_ignore_ascii_case(b"RTMAX") {
-                return Some(Self(RTMAX - offset.filter(|o| (minus || *o == 0) && *o <= RTMAX - RTMIN)?));
+            let (base, rest) = name.split_at(5);
+            let (from, sign) = if is_word(base, b"RTMIN") { (RTMIN, b'+') } else { (RTMAX, b'-') };
+            if from == RTMIN || is_word(base, b"RTMAX") {
+                let offset = match rest {
+                    [] => 0,
+                    [first, digits @ ..] if *first == sign => small_number(digits)?,
+                    _ => return None,
+                };
+                let number = if from == RTMIN { from.checked_add(offset) } else { from.checked_sub(offset) };
+                return number.filter(|number| (RTMIN..=RTMAX).contains(number)).map(Self);
             }
         }
         // Names that mean the same number (signal(7), "Synonyms").
         let name: &[u8] = match name {
-            n if n.eq_ignore_ascii_case(b"CLD") => b"CHLD",
-            n if n.eq_ignore_ascii_case(b"IOT") => b"ABRT",
-            n if n.eq_ignore_ascii_case(b"POLL") => b"IO",
+            n if is_word(n, b"CLD") => b"CHLD",
+            n if is_word(n, b"IOT") => b"ABRT",
+            n if is_word(n, b"POLL") => b"IO",
             n => n,
         };
-        NAMES.iter().zip(1..).find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name)).map(|(_, number)| Self(number))
+        (1..=31).map(Self).find(|signal| is_word(name, signal.name().0.as_bytes()))
     }
 
     /// Whether its default action ends the process (signal(7), "Standard signals"; every real-time signal's does).
@@ -121,6 +122,11 @@ impl core::fmt::Debug for Signal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         core::fmt::Display::fmt(self, f)
     }
+}
+
+/// Whether the text is this word (in upper case), whatever its own case.
+fn is_word(text: &[u8], word: &[u8]) -> bool {
+    text.len() == word.len() && text.iter().zip(word).all(|(a, b)| a.to_ascii_uppercase() == *b)
 }
 
 /// A decimal number below 256, digits only.

@@ -3,48 +3,87 @@
 use crate::settings::Settings;
 use core::time::Duration;
 
-/// What stands in for half of the budget when nobody said how long the budget is.
-const SPREAD_WITHOUT_GRACE: Duration = Duration::from_secs(5);
-/// The most that is kept back before the runtime's SIGKILL, for naming, killing and reporting.
-const LONGEST_MARGIN: Duration = Duration::from_secs(1);
+/// Microseconds.
+pub type Micros = u64;
 
-/// When the steps of a stop are due, counted from the stop signal's arrival.
+/// A time that does not come.
+pub const NEVER: Micros = u64::MAX;
+
+/// What stands in for half of the budget when nobody said how long the budget is.
+const SPREAD_WITHOUT_GRACE: Micros = 5_000_000;
+/// The most that is kept back before the runtime's SIGKILL, for naming, killing and reporting.
+const LONGEST_MARGIN: Micros = 1_000_000;
+
+/// When the steps of a stop are due, in microseconds from the stop signal's arrival.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timing {
+pub struct Steps {
     /// The signal is passed on: `--delay`.
-    pub ask: Duration,
+    pub ask: Micros,
     /// SIGTERM goes to every process that is left.
-    pub sweep: Duration,
+    pub sweep: Micros,
     /// SIGTERM goes to every process born since the sweep.
-    pub second_sweep: Option<Duration>,
-    /// What is left is killed. `None`: nobody said how long there is, so the runtime's own SIGKILL is the end.
-    pub deadline: Option<Duration>,
+    pub second_sweep: Micros,
+    /// What is left is killed. [`NEVER`]: nobody said how long there is, so the runtime's own SIGKILL is the end.
+    pub deadline: Micros,
 }
 
-impl Timing {
+impl Steps {
     /// The steps of a requested stop: the deadline is the grace period less a margin (1 s, or a tenth of a short one), the
     /// sweep is due when `--spread` (default: half) of what `--delay` leaves of it has passed, the second at three quarters.
-    pub fn of_stop(settings: &Settings) -> Self {
-        let deadline = settings.grace.map(|grace| grace - (grace / 10).min(LONGEST_MARGIN));
-        Self::new(settings.delay, settings.spread, deadline)
+    pub fn of_stop(settings: &Settings<'_>) -> Self {
+        let deadline = settings.grace.map(micros).map(|grace| grace - (grace / 10).min(LONGEST_MARGIN));
+        Self::new(micros(settings.delay), settings.spread.map(micros), deadline)
     }
 
     /// The steps when main has gone unasked: what is left gets `--linger`.
-    pub fn of_linger(settings: &Settings) -> Self {
-        Self::new(Duration::ZERO, None, Some(settings.linger))
+    pub fn of_linger(settings: &Settings<'_>) -> Self {
+        Self::new(0, None, Some(micros(settings.linger)))
     }
 
-    fn new(delay: Duration, spread: Option<Duration>, deadline: Option<Duration>) -> Self {
+    /// The steps for the rest when main was waited for alone and has gone: what is left of the budget is shared anew.
+    pub fn of_rest(left: Option<Micros>) -> Self {
+        Self::new(0, None, left)
+    }
+
+    fn new(delay: Micros, spread: Option<Micros>, deadline: Option<Micros>) -> Self {
         let Some(deadline) = deadline else {
-            return Self { ask: delay, sweep: delay + spread.unwrap_or(SPREAD_WITHOUT_GRACE), second_sweep: None, deadline: None };
+            return Self { ask: delay, sweep: delay + spread.unwrap_or(SPREAD_WITHOUT_GRACE), second_sweep: NEVER, deadline: NEVER };
         };
         let ask = delay.min(deadline);
         let budget = deadline - ask;
         let sweep = (ask + spread.unwrap_or(budget / 2)).min(deadline);
         // Three quarters, unless the spread is as long as that: then halfway between the sweep and the deadline.
-        let second = (ask + budget * 3 / 4).max(sweep + (deadline - sweep) / 2);
-        Self { ask, sweep, second_sweep: Some(second), deadline: Some(deadline) }
+        let second_sweep = (ask + budget * 3 / 4).max(sweep + (deadline - sweep) / 2);
+        Self { ask, sweep, second_sweep, deadline }
     }
+}
+
+/// [`Steps`] as durations, for those who explain a stop beforehand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    /// The signal is passed on.
+    pub ask: Duration,
+    /// SIGTERM goes to every process that is left.
+    pub sweep: Duration,
+    /// SIGTERM goes to every process born since the sweep.
+    pub second_sweep: Option<Duration>,
+    /// What is left is killed; `None`: by the runtime only.
+    pub deadline: Option<Duration>,
+}
+
+impl Timing {
+    /// The steps of a requested stop.
+    pub fn of_stop(settings: &Settings<'_>) -> Self {
+        let Steps { ask, sweep, second_sweep, deadline } = Steps::of_stop(settings);
+        let duration = Duration::from_micros;
+        let comes = |at| (at != NEVER).then(|| duration(at));
+        Self { ask: duration(ask), sweep: duration(sweep), second_sweep: comes(second_sweep), deadline: comes(deadline) }
+    }
+}
+
+/// A duration in microseconds, without 128-bit arithmetic.
+pub fn micros(duration: Duration) -> Micros {
+    duration.as_secs() * 1_000_000 + u64::from(duration.subsec_micros())
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ const SHOWN: usize = 100;
 
 /// An annotation with our prefix that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown annotation {key}{}; there are {}", .nearest.map(|k| format!("; did you mean {k}?")).unwrap_or_default(), KNOWN.join(", "))]
+#[error("unknown annotation {key}{}; there are {}", .nearest.map(|k| format!(" (did you mean {k}?)")).unwrap_or_default(), KNOWN.join(", "))]
 pub struct UnknownAnnotation {
     /// Its key.
     pub key: String,

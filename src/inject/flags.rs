@@ -19,7 +19,7 @@ const LONGEST_GRACE: u64 = 366 * 24 * 3600;
 
 /// The pod's grace period in seconds: what it says, or the default, raised to the policy's least.
 pub(crate) fn pod_grace(stated: Option<i64>, least: Option<Duration>) -> i64 {
-    let least = least.map_or(0, |least| least.as_secs() + u64::from(least.subsec_nanos() > 0));
+    let least = least.map_or(0, |least| least.as_secs().saturating_add(u64::from(least.subsec_nanos() > 0)));
     stated.unwrap_or(DEFAULT_GRACE).max(i64::try_from(least).unwrap_or(i64::MAX))
 }
 

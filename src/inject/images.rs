@@ -37,12 +37,50 @@ pub trait Images {
     fn config(&self, image: &str) -> Result<&ImageConfig, String>;
 }
 
-/// Image configs by reference, known beforehand.
+/// Image configs by reference, known beforehand. References that mean the same image to every runtime are found under each
+/// other's name: `nginx`, `nginx:latest` and `docker.io/library/nginx:latest`.
 #[derive(Debug, Clone, Default)]
 pub struct StaticImages(pub BTreeMap<String, ImageConfig>);
 
 impl Images for StaticImages {
     fn config(&self, image: &str) -> Result<&ImageConfig, String> {
-        self.0.get(image).ok_or_else(|| "it is not in the image map".into())
+        let same = || self.0.iter().find(|(known, _)| plain(known) == plain(image)).map(|(_, config)| config);
+        self.0.get(image).or_else(same).ok_or_else(|| "it is not in the image map".into())
+    }
+}
+
+/// A reference without what is there by default (docker.io, library, latest), as repository and tag or digest.
+fn plain(reference: &str) -> (&str, &str) {
+    let reference = reference.strip_prefix("index.").unwrap_or(reference);
+    let reference = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    let reference = reference.strip_prefix("library/").unwrap_or(reference);
+    if let Some((repository, digest)) = reference.split_once('@') {
+        // A digest says it all, and a tag beside it is not looked at.
+        return (repository.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(repository, |(name, _)| name), digest);
+    }
+    match reference.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (reference, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(map: &[&str], image: &str) -> bool {
+        StaticImages(map.iter().map(|name| ((*name).to_owned(), ImageConfig::default())).collect()).config(image).is_ok()
+    }
+
+    #[test]
+    fn an_image_is_found_under_each_of_its_names() {
+        for image in ["nginx", "nginx:latest", "docker.io/nginx", "docker.io/library/nginx:latest", "index.docker.io/library/nginx"] {
+            assert!(known(&["nginx"], image) && known(&[image], "nginx:latest"), "{image}");
+        }
+        assert!(known(&["a.example:5000/x"], "a.example:5000/x:latest"));
+        assert!(known(&["a.example:5000/x:1@sha256:0"], "a.example:5000/x@sha256:0"));
+        for image in ["nginx:1", "nginx@sha256:0", "quay.io/nginx", "docker.io/bitnami/nginx", "a.example:5000/x"] {
+            assert!(!known(&["nginx", "a.example/x"], image), "{image}");
+        }
     }
 }

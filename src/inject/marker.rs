@@ -3,7 +3,7 @@
 use crate::field::Field;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of what is written there.
 pub(crate) const VERSION: u64 = 1;
@@ -41,7 +41,7 @@ pub(crate) struct Mark {
 }
 
 /// Which list of the pod a container is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum List {
     #[default]
@@ -155,13 +155,18 @@ impl Marker {
         struct Versioned {
             version: u64,
         }
-        serde_json::from_str(text)
-            .map_err(|error: serde_json::Error| Unusable::NotOurs(error.to_string()))
-            .and_then(|marker: Self| if marker.version == VERSION { Ok(marker) } else { Err(Unusable::Later(marker.version)) })
-            .map_err(|unusable| match serde_json::from_str::<Versioned>(text) {
-                Ok(Versioned { version }) if version > VERSION => Unusable::Later(version),
-                _ => unusable,
-            })
+        // The version first: what a later one holds besides need not make sense here.
+        let of = |error: serde_json::Error| Unusable::NotOurs(error.to_string());
+        let Versioned { version } = serde_json::from_str(text).map_err(of)?;
+        if version > VERSION {
+            return Err(Unusable::Later(version));
+        }
+        let marker: Self = serde_json::from_str(text).map_err(of)?;
+        let mut seen = BTreeSet::new();
+        match marker.wrapped.iter().find(|mark| !seen.insert((mark.list, &mark.name))) {
+            Some(mark) => Err(Unusable::NotOurs(format!("container {:?} is in it twice", mark.name))),
+            None => Ok(marker),
+        }
     }
 
     /// The wrapped container of this name in this list.

@@ -2,8 +2,10 @@
 
 use crate::field::{Field, Scalar, Text};
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 
 /// What begins the key of every annotation and label of ours.
 pub(crate) const PREFIX: &str = "ashore.dev/";
@@ -11,6 +13,7 @@ pub(crate) const PREFIX: &str = "ashore.dev/";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 #[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
 pub(crate) struct Pod<'a> {
     #[serde(borrow, default)]
     pub(crate) metadata: Field<Metadata<'a>>,
@@ -19,6 +22,7 @@ pub(crate) struct Pod<'a> {
 }
 
 #[derive(Debug, Deserialize, Default)]
+#[serde(remote = "Self")]
 pub(crate) struct Metadata<'a> {
     #[serde(borrow, default)]
     pub(crate) annotations: Field<Notes<'a>>,
@@ -59,7 +63,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Notes<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub(crate) struct Spec<'a> {
     #[serde(borrow, default)]
     pub(crate) init_containers: Field<Vec<Container<'a>>>,
@@ -112,7 +116,7 @@ pub(crate) struct Ephemeral<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub(crate) struct Container<'a> {
     #[serde(borrow, default)]
     pub(crate) name: Option<Text<'a>>,
@@ -205,6 +209,31 @@ pub(crate) struct Amounts<'a> {
     #[serde(borrow, default, rename = "ephemeral-storage")]
     pub(crate) storage: Option<Scalar<'a>>,
 }
+
+/// Makes a struct be read from an object only. Derived code takes a list of its members, too, and what is patched must not
+/// turn out to be one.
+macro_rules! objects {
+    ($($name:ident)*) => { $(
+        impl<'de: 'a, 'a> Deserialize<'de> for $name<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Object<'a>(PhantomData<$name<'a>>);
+                impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
+                    type Value = $name<'a>;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                        // The derived function, since an inherent one goes before a trait's.
+                        $name::deserialize(MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(Object(PhantomData))
+            }
+        }
+    )* };
+}
+
+objects!(Pod Metadata Spec Container);
 
 impl<'a> Pod<'a> {
     /// Reads a pod or pod template.

@@ -86,7 +86,7 @@ pub enum PolicyError {
     UnknownField {
         /// Its path, such as `spec.stratgy`.
         field: String,
-        /// `; did you mean strategy?`, or empty.
+        /// ` (did you mean strategy?)`, or empty.
         hint: String,
         /// The fields there are.
         known: String,
@@ -313,7 +313,7 @@ mod tests {
     fn an_error_names_field_value_and_what_is_allowed() {
         for (document, message) in [
             (json!([]), "the document: [] is not an object with fields"),
-            (json!({"stratgy": "main"}), "unknown field stratgy; did you mean strategy?; there are strategy, delay,"),
+            (json!({"stratgy": "main"}), "unknown field stratgy (did you mean strategy?); there are strategy, delay,"),
             (json!({"kind": "ShutdownPolicy"}), "apiVersion: null is not ashore.dev/v1alpha1"),
             (json!({"kind": "Pod", "spec": {}}), "kind: \"Pod\" is not ShutdownPolicy or ClusterShutdownPolicy"),
             (json!({"spec": {"delay": 3}}), "kind: null is not ShutdownPolicy"),
@@ -335,6 +335,6 @@ mod tests {
         }
         let wrapped = json!({"apiVersion": API_VERSION, "kind": "ShutdownPolicy", "spec": {"reports": "never"}});
         let error = Policy::from_document(&wrapped).expect_err("refused").to_string();
-        assert!(error.starts_with("unknown field spec.reports; did you mean report?; there are"), "{error}");
+        assert!(error.starts_with("unknown field spec.reports (did you mean report?); there are"), "{error}");
     }
 }

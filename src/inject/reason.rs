@@ -96,7 +96,6 @@ impl Reason {
         matches!(
             self,
             Self::ImageUnknown { .. }
-                | Self::HasInit
                 | Self::MustBePid1(_)
                 | Self::Windows
                 | Self::MirrorPod

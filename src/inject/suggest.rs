@@ -11,9 +11,9 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     known.into_iter().map(|k| (distance(&word, &k.to_lowercase()), k)).min().filter(|(d, _)| *d <= allowed).map(|(_, k)| k)
 }
 
-/// `; did you mean WORD?` or nothing, to be put behind a message.
+/// ` (did you mean WORD?)` or nothing, to be put behind the word in a message.
 pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, known).map(|k| format!("; did you mean {k}?")).unwrap_or_default()
+    nearest(word, known).map(|k| format!(" (did you mean {k}?)")).unwrap_or_default()
 }
 
 /// How many letters have to be put in, taken out or changed (Levenshtein).

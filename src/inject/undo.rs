@@ -69,15 +69,16 @@ fn container(pod: &Value, marker: &Marker, mark: &Mark, ops: &mut Vec<Op>) {
     let containers = pod.pointer(list).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let Some(index) = containers.iter().position(|c| named(c, &mark.name)) else { return };
     let at = format!("{list}/{index}");
-    if let Some(command) = containers[index].get("command").and_then(Value::as_array)
-        && command.first().and_then(Value::as_str).is_some_and(|word| word.strip_prefix(&marker.mount) == Some(&format!("/{INIT}")))
-        // No flag of ours is `--` alone, so the first one ends them.
-        && let Some(end) = command.iter().position(|word| word == "--")
-    {
-        match mark.command {
-            Was::Given => ops.push(Op::replace(format!("{at}/command"), command[end + 1..].to_vec())),
-            was => take_member(&format!("{at}/command"), was, ops),
-        }
+    let init = format!("{}/{INIT}", marker.mount);
+    let words = |field: &str| containers[index].get(field).and_then(Value::as_array);
+    let head = words("command").and_then(|command| command.first()) == Some(&Value::from(init.as_str()));
+    match ["command", "args"].iter().find_map(|field| Some((field, without(words(field)?, &init)?))) {
+        Some((_, rest)) if head && mark.command == Was::Given => ops.push(Op::replace(format!("{at}/command"), rest)),
+        // The words of the image that were written down go with the field.
+        Some(_) if head => take_member(&format!("{at}/command"), mark.command, ops),
+        // Another webhook's program was put in front of the init since, and stays.
+        Some((field, rest)) => ops.push(Op::replace(format!("{at}/{field}"), rest)),
+        None => {}
     }
     take_element(
         pod,
@@ -86,6 +87,13 @@ fn container(pod: &Value, marker: &Marker, mark: &Mark, ops: &mut Vec<Op>) {
         |mount| named(mount, &marker.volume) && mount.get("mountPath").and_then(Value::as_str) == Some(&marker.mount),
         ops,
     );
+}
+
+/// The words without the init and its flags; `None` if it is not among them. No flag is `--` alone, so the first one ends them.
+fn without(words: &[Value], init: &str) -> Option<Vec<Value>> {
+    let start = words.iter().position(|word| word == init)?;
+    let flags = words[start..].iter().position(|word| word == "--")?;
+    Some([&words[..start], &words[start + flags + 1..]].concat())
 }
 
 fn grace(pod: &Value, raised: &Raised, ops: &mut Vec<Op>) {

@@ -1,16 +1,183 @@
 //! The command line.
 
-use clap::Parser;
+mod args;
+mod documents;
+mod edit;
+mod explain;
+mod json;
+mod output;
+mod problem;
+mod progress;
+mod rewrite;
+mod settings;
+mod sources;
+mod tree;
+mod workload;
+mod yaml;
 
-#[derive(Parser)]
-#[command(name = "ashore", version)]
-enum Command {
-    /// Serve the webhook
-    Serve(crate::serve::Args),
-}
+use crate::serve;
+use args::{Cli, Explanation, Files, How, Word, Writing, command};
+use ashore_inject::{Policy, StaticImages};
+use clap::FromArgMatches;
+use documents::Format;
+use output::say;
+use problem::Problem;
+use progress::Progress;
+use rewrite::{Findings, Output, Verb};
+use sources::Source;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// All was done.
+const DONE: u8 = 0;
+/// An input is wrong or was refused; nothing was written.
+const WRONG: u8 = 1;
+/// The command line itself is wrong, as clap says it.
+const USAGE: u8 = 2;
 
 /// Runs the command line and returns its exit code.
-pub fn main() -> std::process::ExitCode {
-    let Command::Serve(args) = Command::parse();
-    crate::serve::run(args)
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let mut command = command(args.first());
+    let matches = match command.try_get_matches_from_mut(args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help that nobody reads to its end is no failure.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { DONE });
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut command).exit(),
+    };
+    let code = match cli.verb {
+        Word::Serve(args) => return serve::run(args),
+        Word::Inject { files, writing, how } => {
+            how.read().map_or_else(refuse, |(policy, images)| rewrite(&Verb::Inject(Box::new(policy), images), &files, &writing))
+        }
+        Word::Uninject { files, writing } => rewrite(&Verb::Uninject, &files, &writing),
+        Word::Explain { files, how, output } => {
+            how.read().map_or_else(refuse, |(policy, images)| explain(&files, &policy, &images, output))
+        }
+        Word::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "ashore", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+        Word::Version => print(&format!("ashore {}\n", env!("CARGO_PKG_VERSION"))),
+    };
+    ExitCode::from(code)
+}
+
+fn print(text: &str) -> u8 {
+    output::print(text).map_or_else(|problem| refuse(vec![problem]), |()| DONE)
+}
+
+fn refuse(problems: Vec<Problem>) -> u8 {
+    for problem in problems {
+        say(format_args!("error: {problem}"));
+    }
+    WRONG
+}
+
+impl How {
+    fn read(&self) -> Result<(Policy, StaticImages), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let policy = self.policy.as_deref().map_or_else(|| Ok(Policy::default()), settings::policy);
+        let mut policy = policy.map_err(|more| problems.extend(more)).unwrap_or_default();
+        let images = settings::images(&self.images).map_err(|more| problems.extend(more)).unwrap_or_default();
+        if let Some(image) = &self.init_image {
+            policy.init_image.clone_from(image);
+        }
+        if problems.is_empty() { Ok((policy, images)) } else { Err(problems) }
+    }
+}
+
+impl Files {
+    fn all(&self) -> Vec<String> {
+        self.names.iter().chain(&self.filename).cloned().collect()
+    }
+
+    /// All that is named, in both ways; standard input can be read only once.
+    fn read(&self, progress: &mut Progress, problems: &mut Vec<Problem>) -> Vec<Source> {
+        let mut names = self.all();
+        if names.iter().filter(|name| *name == "-").count() > 1 {
+            problems.push(Problem::with_file("standard input", "named twice, but can be read only once"));
+            names.retain(|name| name != "-");
+        }
+        sources::read(&names, self.recursive, progress, problems)
+    }
+}
+
+fn rewrite(verb: &Verb, files: &Files, writing: &Writing) -> u8 {
+    let mut progress = Progress::new(files.quiet);
+    let mut findings = Findings::default();
+    let sources = files.read(&mut progress, &mut findings.problems);
+    if writing.in_place && sources.iter().any(|source| source.path.is_none()) {
+        findings.problems.push(Problem::with_file("standard input", "cannot be changed in place; leave --in-place out"));
+    }
+    let formats: Vec<Format> = sources.iter().map(Format::of).collect();
+    let mixed = formats.iter().any(|format| *format != formats[0]);
+    let output = writing.output.or((mixed && !writing.in_place).then_some(Output::Yaml));
+    let mut rendered = Vec::with_capacity(sources.len());
+    for (at, (source, format)) in sources.iter().zip(formats).enumerate() {
+        progress.step("changing", at, sources.len(), &source.name);
+        rendered.push(verb.file(source, format, output, &mut findings));
+    }
+    progress.clear();
+    if !files.quiet {
+        findings.notes.iter().for_each(say);
+    }
+    if !findings.problems.is_empty() {
+        return refuse(findings.problems);
+    }
+    if writing.in_place {
+        for (source, rendered) in sources.iter().zip(&rendered).filter(|(_, rendered)| rendered.changed) {
+            if let Err(problem) = output::replace(source, &rendered.text) {
+                findings.problems.push(problem);
+            } else if !files.quiet {
+                say(format_args!("changed {}", source.name));
+            }
+        }
+    } else {
+        let mark = if output.is_none() && sources.first().is_some_and(|source| source.mark) { "\u{feff}" } else { "" };
+        findings.problems.extend(output::print(&(mark.to_owned() + &output::join(&rendered))).err());
+    }
+    if !files.quiet {
+        say(findings.summary.line(verb));
+    }
+    if findings.problems.is_empty() { DONE } else { refuse(findings.problems) }
+}
+
+fn explain(files: &Files, policy: &Policy, images: &StaticImages, output: Explanation) -> u8 {
+    let mut progress = Progress::new(files.quiet);
+    let mut problems = Vec::new();
+    let sources = files.read(&mut progress, &mut problems);
+    let mut pods = Vec::new();
+    for (at, source) in sources.iter().enumerate() {
+        progress.step("explaining", at, sources.len(), &source.name);
+        pods.extend(explain::file(source, Format::of(source), policy, images, &mut problems));
+    }
+    progress.clear();
+    if pods.is_empty() && problems.is_empty() {
+        problems.push(Problem::with_file(&files.all().join(" "), "there is no pod or workload in it"));
+    }
+    if !problems.is_empty() {
+        return refuse(problems);
+    }
+    print(&match output {
+        Explanation::Text => explain::text(&pods),
+        Explanation::Json => explain::json(&pods),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_holds() {
+        command(None).debug_assert();
+    }
 }

@@ -69,9 +69,10 @@ fn mounts() -> impl Strategy<Value = Value> {
 fn container(name: String) -> BoxedStrategy<Value> {
     let image = prop_oneof![Just("app"), Just("shell"), Just("s6"), Just("empty"), Just("unknown")].prop_map(Value::from);
     let resources = prop_oneof![
-        Just(json!({})),
-        Just(json!({"requests": {"cpu": 1, "memory": "1Gi", "nvidia.com/gpu": 1}, "limits": null})),
-        Just(json!({"limits": {"cpu": "100m", "memory": "8Mi"}, "requests": {"cpu": "0.1", "memory": "8Mi"}})),
+        1 => Just(json!({})),
+        1 => Just(json!({"requests": {"cpu": 1, "memory": "1Gi", "nvidia.com/gpu": 1}, "limits": null})),
+        3 => Just(json!({"limits": {"cpu": "100m", "memory": "8Mi"}, "requests": {"cpu": "0.1", "memory": "8Mi"}})),
+        3 => Just(json!({"limits": {"cpu": 2, "memory": "1Gi"}})),
     ];
     let lifecycle = prop_oneof![
         Just(json!({"preStop": {"sleep": {"seconds": 4}}})),
@@ -124,4 +125,22 @@ pub(crate) fn pod() -> impl Strategy<Value = Value> {
         ("securityContext", field(Just(json!({"runAsUser": 0})))),
     ]);
     object(vec![("metadata", field(metadata)), ("spec", spec.prop_map(Some).boxed())])
+}
+
+/// A value of any kind, where another one was expected.
+pub(crate) fn odd() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![Just(""), Just("/ashore"), Just("ashore"), Just("$(X)"), Just("é\u{0}"), Just("absent"), Just("c0")];
+    prop_oneof![unknown(), text.prop_map(Value::from), any::<i64>().prop_map(Value::from), any::<f64>().prop_map(Value::from)]
+}
+
+/// Every place in a value, as a JSON Pointer.
+pub(crate) fn pointers(value: &Value) -> Vec<String> {
+    let below = |key: String, value: &Value| pointers(value).into_iter().map(move |rest| format!("/{key}{rest}")).collect::<Vec<_>>();
+    let mut all = vec![String::new()];
+    match value {
+        Value::Array(list) => all.extend(list.iter().enumerate().flat_map(|(i, v)| below(i.to_string(), v))),
+        Value::Object(map) => all.extend(map.iter().flat_map(|(k, v)| below(k.replace('~', "~0").replace('/', "~1"), v))),
+        _ => {}
+    }
+    all
 }

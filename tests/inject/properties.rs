@@ -1,6 +1,9 @@
 //! What holds for every pod: nothing that is not ours is touched, twice is once, and what was done can be undone.
+//! `PROPTEST_CASES=20000` looks longer.
 
+#[allow(dead_code)]
 mod pods;
+mod resources;
 
 use ashore_inject::{ContainerKind, Op, Outcome, Plan, Policy, Reason, Request, plan, undo};
 use proptest::prelude::*;
@@ -66,8 +69,6 @@ fn without_ours(pod: &Value, plan: &Plan) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
-
     #[test]
     fn nothing_but_ours_is_touched(pod in pods::pod(), policy in policies()) {
         let plan = planned(&pod, &policy);
@@ -133,6 +134,16 @@ proptest! {
         prop_assert_eq!(back.to_string(), insert(&pod).to_string());
     }
 
+    /// What the scheduler, a quota and the kubelet's eviction order see of a pod stays as it was.
+    #[test]
+    fn the_qos_class_and_what_the_pod_asks_for_stay(pod in pods::pod(), policy in policies()) {
+        let after = applied(&pod, &planned(&pod, &policy));
+        prop_assert_eq!(resources::qos(&after), resources::qos(&pod));
+        for name in ["cpu", "memory"] {
+            prop_assert_eq!(resources::asked(&after, name), resources::asked(&pod, name), "{}", name);
+        }
+    }
+
     #[test]
     fn every_container_has_its_fate_told_in_the_pods_order(pod in pods::pod(), policy in policies()) {
         let plan = planned(&pod, &policy);
@@ -145,6 +156,45 @@ proptest! {
                 let told = plan.warnings.iter().any(|w| w.contains(&container.name));
                 prop_assert!(told || matches!(reason, Reason::Excluded(_)), "{}: {}", container.name, reason);
             }
+        }
+    }
+
+    /// Whatever is wrong with it, a pod is planned or refused; and what is planned fits, and can be undone.
+    #[test]
+    fn no_pod_is_too_odd(pod in pods::pod(), at in any::<prop::sample::Index>(), odd in pods::odd()) {
+        let mut pod = pod;
+        let paths = pods::pointers(&pod);
+        *pod.pointer_mut(&paths[at.index(paths.len())]).expect("it is there") = odd;
+        let (json, images) = (pod.to_string(), pods::images());
+        let policy = Policy { init_containers: true, sidecars: true, ..Policy::default() };
+        match plan(&Request { pod: json.as_bytes(), policy: &policy, images: &images, opted_in: true, claims: &[] }) {
+            Err(refusal) => prop_assert!(!refusal.to_string().is_empty()),
+            Ok(plan) => {
+                let after = applied(&pod, &plan);
+                let mut back = after.clone();
+                undo(&after).expect("a marker of ours").apply(&mut back).expect("the patch fits");
+                prop_assert_eq!(back.to_string(), json);
+            }
+        }
+    }
+
+    #[test]
+    fn no_marker_is_too_odd(pod in pods::pod(), at in any::<prop::sample::Index>(), odd in pods::odd()) {
+        let mut after = applied(&pod, &planned(&pod, &Policy::default()));
+        let status = after.pointer("/metadata/annotations/ashore.dev~1status").and_then(Value::as_str).map(str::to_owned);
+        let Some(status) = status else { return Ok(()) };
+        let mut marker: Value = serde_json::from_str(&status).expect("JSON");
+        let paths = pods::pointers(&marker);
+        *marker.pointer_mut(&paths[at.index(paths.len())]).expect("it is there") = odd;
+        after["metadata"]["annotations"]["ashore.dev/status"] = Value::from(marker.to_string());
+        let json = after.to_string();
+        let images = pods::images();
+        let request = Request { pod: json.as_bytes(), policy: &Policy::default(), images: &images, opted_in: true, claims: &[] };
+        if let Ok(plan) = plan(&request) {
+            applied(&after, &plan);
+        }
+        if let Ok(patch) = undo(&after) {
+            patch.apply(&mut after).expect("the patch fits");
         }
     }
 }

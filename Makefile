@@ -1,0 +1,42 @@
+# Everything to be done with this repository; `make` alone explains.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build demo test bench lint image packages clean
+
+release := target/release
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the webhook and command line, kubectl's plugin, and the init: target/release/{ashore,kubectl-ashore,ashore-init}
+	cargo build --locked --release -p ashore
+	cargo build --locked --profile init -p ashore-init
+	install -m 0755 $(release)/ashore $(release)/kubectl-ashore
+	install -m 0755 target/init/ashore-init $(release)/ashore-init
+
+demo: build ## a pod through the webhook, and how its processes stop without and with Ashore; no cluster needed
+	cargo run --locked --release -q -p ashore-tests --bin demo
+
+test: packages build ## every test; what needs a program or a right that is missing is skipped and said
+	tests/run
+
+bench: build ## the figures of docs/PERFORMANCE.md, beside tini, tini-static, dumb-init and catatonit
+	benches/run
+
+lint: ## formatting, clippy, and licences and sources of what we depend on
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --exclude ashore-init --all-targets -- -D warnings
+	cargo clippy --locked -p ashore-init --lib --tests -- -D warnings
+	cargo clippy --locked --profile init -p ashore-init --bin ashore-init -- -D warnings
+	if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo 'cargo-deny is not installed: licences and sources not checked'; fi
+
+image: ## the container image ashore:dev, with whichever of docker, podman and buildah is there
+	tool=$$(command -v docker || command -v podman || command -v buildah) || { echo 'no docker, podman or buildah on the PATH' >&2; exit 1; }; \
+	"$$tool" build -t ashore:dev .
+
+packages: ## the Debian packages that tests use (as root, where there is apt-get)
+	tests/packages
+
+clean: ## remove what was built
+	cargo clean

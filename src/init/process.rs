@@ -1,0 +1,180 @@
+//! What `/proc` says of a process: `/proc/PID/stat` and `/proc/PID/status` (proc(5)), parsed from their bytes.
+
+use crate::signal::SignalSet;
+
+/// A process as it was seen last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Process {
+    /// Its process ID.
+    pub pid: i32,
+    /// Its parent's; 0 if the parent is outside of the PID namespace.
+    pub parent: i32,
+    /// When it started, in clock ticks since boot: with the PID, its identity.
+    pub start: u64,
+    /// Its state, a letter: `R`, `S`, `D`, `T`, `Z`...
+    pub state: u8,
+    /// Whether it has a controlling terminal.
+    pub has_terminal: bool,
+    /// Its name (`comm`), padded with NULs.
+    pub name: [u8; 16],
+    /// The signals that it has handlers for.
+    pub caught: SignalSet,
+    /// The signals that it ignores.
+    pub ignored: SignalSet,
+    /// The signals that its main thread blocks.
+    pub blocked: SignalSet,
+    /// Its effective user; known from `status` only.
+    pub uid: u32,
+    /// Whether we may not signal it; found out by trying.
+    pub denied: bool,
+}
+
+impl Process {
+    /// No process; all bytes zero.
+    pub const NONE: Self = Self {
+        pid: 0,
+        parent: 0,
+        start: 0,
+        state: 0,
+        has_terminal: false,
+        name: [0; 16],
+        caught: SignalSet(0),
+        ignored: SignalSet(0),
+        blocked: SignalSet(0),
+        uid: 0,
+        denied: false,
+    };
+
+    /// Parses `/proc/PID/stat`. Its signal masks reach only to signal 31; [`Process::add_status`] has the rest.
+    pub fn from_stat(stat: &[u8]) -> Option<Self> {
+        let open = stat.iter().position(|b| *b == b'(')?;
+        // A name may hold anything, parentheses too: the last one closes it.
+        let close = stat.iter().rposition(|b| *b == b')')?;
+        let mut process = Self { pid: number(stat.get(..open)?.trim_ascii_end())? as i32, ..Self::NONE };
+        let name = stat.get(open + 1..close)?;
+        let length = name.len().min(process.name.len());
+        process.name[..length].copy_from_slice(&name[..length]);
+        // Fields are numbered as in proc(5): the one after the name is 3.
+        let (mut field, mut value) = (3, 0u64);
+        for byte in stat.get(close + 2..)? {
+            match byte {
+                b'0'..=b'9' => value = value.wrapping_mul(10).wrapping_add(u64::from(byte - b'0')),
+                b' ' | b'\n' => {
+                    match field {
+                        4 => process.parent = value as i32,
+                        7 => process.has_terminal = value != 0,
+                        22 => process.start = value,
+                        32 => process.blocked.0 = value,
+                        33 => process.ignored.0 = value,
+                        34 => {
+                            process.caught.0 = value;
+                            return Some(process);
+                        }
+                        _ => {}
+                    }
+                    (field, value) = (field + 1, 0);
+                }
+                letter if field == 3 => process.state = *letter,
+                // A minus: only in fields that do not matter here.
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Adds what only `/proc/PID/status` tells: whole signal masks and the user.
+    pub fn add_status(&mut self, status: &[u8]) {
+        let mask = |name| field(status, name).fold(0, |n, b| (n << 4) | (b as char).to_digit(16).map_or(0, u64::from));
+        self.blocked.0 = mask(b"SigBlk:\t");
+        self.ignored.0 = mask(b"SigIgn:\t");
+        self.caught.0 = mask(b"SigCgt:\t");
+        // Real, effective, saved, file system: the effective one is what counts.
+        let effective = field(status, b"Uid:\t").skip_while(u8::is_ascii_digit).skip(1).take_while(u8::is_ascii_digit);
+        self.uid = effective.fold(0, |n: u32, b| n.wrapping_mul(10).wrapping_add(u32::from(b - b'0')));
+    }
+
+    /// Its name without the padding.
+    pub fn name(&self) -> &[u8] {
+        unpadded(&self.name)
+    }
+
+    /// Whether it has ended already, and only its parent does not know yet.
+    pub const fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    /// Whether it is a shell of the kind that runs a trap only when its foreground child has ended.
+    pub fn is_shell(&self) -> bool {
+        matches!(self.name(), b"sh" | b"bash" | b"dash" | b"ash" | b"busybox" | b"ksh" | b"ksh93" | b"mksh" | b"zsh")
+    }
+}
+
+/// A name without its NULs.
+pub fn unpadded(name: &[u8; 16]) -> &[u8] {
+    &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())]
+}
+
+/// Whether two looks at a PID saw the same process.
+pub const fn same(a: &Process, b: &Process) -> bool {
+    a.pid == b.pid && a.start == b.start
+}
+
+/// A decimal number.
+pub fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))))
+}
+
+/// What follows on the first line that begins so, up to the line's end; nothing if there is no such line.
+#[inline(never)]
+pub fn field<'t>(text: &'t [u8], beginning: &[u8]) -> impl Iterator<Item = u8> + use<'t> {
+    text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(beginning)).unwrap_or_default().iter().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::Signal;
+
+    const STAT: &[u8] = b"17 (a) (b c) S 5 17 17 34816 17 4194560 10 0 0 0 1 2 0 0 20 0 1 0 123456 \
+        2000 100 18446744073709551615 1 1 0 0 0 0 2 4096 16386 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+
+    #[test]
+    fn reads_stat() {
+        let process = Process::from_stat(STAT).expect("a stat line");
+        assert_eq!((process.pid, process.parent, process.start, process.state), (17, 5, 123_456, b'S'));
+        assert_eq!(process.name(), b"a) (b c", "the name may hold parentheses");
+        assert!(process.has_terminal);
+        assert!(process.blocked.has(Signal::INT) && process.caught.has(Signal::TERM) && process.caught.has(Signal::INT));
+        assert_eq!(process.ignored.iter().collect::<Vec<_>>(), [Signal::from_number(13).expect("PIPE")]);
+    }
+
+    #[test]
+    fn reads_itself() {
+        let stat = std::fs::read("/proc/self/stat").expect("a /proc");
+        let mut process = Process::from_stat(&stat).expect("a stat line");
+        assert_eq!(process.pid as u32, std::process::id());
+        process.add_status(&std::fs::read("/proc/self/status").expect("a /proc"));
+        assert!(process.ignored.has(Signal::from_number(13).expect("PIPE")), "Rust's runtime ignores it");
+    }
+
+    #[test]
+    fn adds_status() {
+        let mut process = Process::NONE;
+        process.add_status(
+            b"Name:\tx\nUid:\t1000\t1001\t0\t0\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000001000\nSigCgt:\t0000001000004002\n",
+        );
+        assert_eq!(process.uid, 1001);
+        assert_eq!(process.caught.iter().map(Signal::number).collect::<Vec<_>>(), [2, 15, 37]);
+        assert!(process.blocked.has(Signal::CHLD));
+    }
+
+    #[test]
+    fn survives_nonsense() {
+        for text in [&b""[..], b"1", b"1 (", b"1 (x", b"1 (x)", b"1 (x) S", b"x (y) S 1 2 3 4 5 6 7", b")(", b"1 )x( S"] {
+            assert_eq!(Process::from_stat(text), None);
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Carries what happens to the state machine, and does what it says.
+
+use crate::census::{Census, Member};
+use crate::copy;
+use crate::process::{self, Process};
+use crate::program::{self, say, say_error, word};
+use crate::report::{self, Facts};
+use crate::settings::{self, Command, ReportWhen, Settings, Usage};
+use crate::signal::{Signal, SignalSet};
+use crate::stop::{Action, Left, Look, Place, Stop, World};
+use crate::sys::{self, Child, File, Open, Start};
+use crate::text::Text;
+use core::ffi::CStr;
+
+/// How many words the flags may have; the program begins among the first of so many.
+const FLAG_WORDS: usize = 64;
+/// An init that cannot start a child says so as a shell that cannot execute one does.
+const CANNOT_START: u8 = 126;
+/// A command line that means nothing.
+const USAGE: u8 = 2;
+
+/// What is passed to a new program (execve(2), getauxval(3)).
+pub struct Arguments {
+    /// How many words there are, the program's own name included.
+    pub count: usize,
+    /// The words, ended by null.
+    pub argv: *const *const u8,
+    /// The environment, ended by null.
+    pub envp: *const *const u8,
+    /// The path that was executed.
+    pub own_path: &'static CStr,
+}
+
+/// Does what the command line says and returns the exit code.
+///
+/// `before` is the signal mask that the process was started with; the tables are the census's.
+///
+/// # Safety
+/// The pointers in `arguments` are those that the kernel passed.
+pub unsafe fn run(arguments: &Arguments, before: SignalSet, tables: (&mut [Member], &mut [Member])) -> u8 {
+    let mut words: [&[u8]; FLAG_WORDS] = [b""; FLAG_WORDS];
+    let count = arguments.count.saturating_sub(1).min(FLAG_WORDS);
+    for (at, place) in words[..count].iter_mut().enumerate() {
+        // SAFETY: at + 1 is below the count that the kernel passed.
+        *place = unsafe { word(*arguments.argv.add(at + 1)) };
+    }
+    match settings::parse(&words[..count]) {
+        Ok(Command::Help) => print(crate::help::HELP.as_bytes()),
+        Ok(Command::Version) => print(crate::help::VERSION.as_bytes()),
+        Ok(Command::Copy(directory)) => copy::copy(directory, arguments.own_path),
+        Ok(Command::Run(settings, program)) => {
+            // SAFETY: program is an index among the words, which begin at 1 in the vector.
+            let argv = unsafe { arguments.argv.add(1 + program) };
+            supervise(&settings, argv, arguments.envp, before, tables)
+        }
+        Err(Usage { what, flag, word, expected }) => {
+            let mut buffer = [0; 160];
+            let mut flags = Text::new(&mut buffer);
+            if expected.is_empty() {
+                settings::flags().for_each(|flag| _ = flags.push(flag.as_bytes()).push(b" "));
+                flags.push(b"--verbose --help --version");
+            }
+            let before = |word: &[u8], mark: &'static [u8]| if word.is_empty() { b"" } else { mark };
+            let (space, open, close) = (before(flag.as_bytes(), b" "), before(word, b" \""), before(word, b"\""));
+            let parts = [what.as_bytes(), space, flag.as_bytes(), open, word, close, b"; expected ", expected.as_bytes(), flags.as_bytes()];
+            say(&parts);
+            USAGE
+        }
+    }
+}
+
+fn print(text: &[u8]) -> u8 {
+    u8::from(File::stdout().write_all(text).is_err())
+}
+
+/// Runs the program and stays until everyone has gone.
+// Not inlined: what parsing needs on the stack is not kept while main runs.
+#[inline(never)]
+fn supervise(
+    settings: &Settings<'_>,
+    argv: *const *const u8,
+    envp: *const *const u8,
+    before: SignalSet,
+    tables: (&mut [Member], &mut [Member]),
+) -> u8 {
+    let init = sys::getpid();
+    let ignores_children = sys::notice_children();
+    if init != 1 {
+        sys::become_subreaper();
+    }
+    let takes_terminal = is_foreground(init);
+    let start = Start { argv, envp, mask: before, ignores_children, takes_terminal, execute: program::execute };
+    let main = match sys::spawn(&start) {
+        Ok(main) => main,
+        Err(error) => {
+            say_error(&[b"cannot start a process", b""], error);
+            return CANNOT_START;
+        }
+    };
+    // From here on nothing makes us leave before everyone has gone, or the deadline has come.
+    sys::let_go();
+    let place = Place { init, main, terminal: takes_terminal };
+    let mut linux = Linux { place, verbose: settings.verbose };
+    let counts_kills = init == 1 && settings.report != ReportWhen::Never;
+    let oom_kills_before = if counts_kills { oom_kills() } else { 0 };
+    let mut stop = Stop::new(settings, place, Census::new(tables.0, tables.1));
+    let mut main_name = [0; 16];
+
+    let code = loop {
+        let now = sys::now();
+        let left = reap(&mut stop, &mut linux, now);
+        stop.settled(now, left);
+        if let Some(code) = stop.over() {
+            break code;
+        }
+        if let Some(how) = stop.wants_look(now) {
+            look(&mut stop, &mut linux, how, now);
+            continue;
+        }
+        stop.tick(now);
+        let due = stop.wakes_at();
+        if due.is_some_and(|due| due <= now) {
+            continue;
+        }
+        let Some(arrival) = sys::wait_signal(AWAITED, due.map(|due| due - now)) else { continue };
+        if arrival.signal != Signal::CHLD {
+            let seen = see_main(place);
+            if let Some(seen) = &seen {
+                main_name = seen.name;
+            }
+            stop.signal(sys::now(), arrival, seen.as_ref(), &mut linux);
+        }
+    };
+
+    let oom_kills = if counts_kills { oom_kills().saturating_sub(oom_kills_before) } else { 0 };
+    let facts = Facts { main, main_name, code, oom_kills, over: sys::now() };
+    if report::is_due(settings, &stop, &facts) {
+        let mut buffer = [0; report::LIMIT];
+        let mut text = Text::new(&mut buffer);
+        report::write(&mut text, settings, &stop, &facts);
+        if report::was_forced(&stop, &facts) {
+            let _ = File::stderr().write_all(text.as_bytes());
+        }
+        leave_message(settings.report_file, text.as_bytes());
+    }
+    code
+}
+
+/// Everything but the fault signals: those are our own, and a stray one is left pending.
+const AWAITED: SignalSet = SignalSet(!SignalSet::of(&[Signal::SEGV, Signal::BUS, Signal::ILL, Signal::FPE]).0);
+
+/// Whether there is a terminal whose foreground is ours to give to main: as PID 1, or as a job of its own. In a pipeline
+/// others are in our group, and taking the terminal from them would stop them.
+#[inline(never)]
+fn is_foreground(init: i32) -> bool {
+    let group = sys::getpgrp();
+    sys::foreground() == Some(group) && (init == 1 || group == init && sys::is_terminal(1))
+}
+
+/// Reaps all that have ended and says who is left.
+fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64) -> Left {
+    loop {
+        match sys::reap(linux.place.terminal) {
+            Child::Ended(pid, how) => stop.reaped(now, pid, how),
+            Child::Stopped(pid, signal) if pid == linux.place.main => stop.suspended(signal, linux),
+            Child::Stopped(..) => {}
+            Child::Waiting => return Left::Children,
+            Child::None if linux.place.init == 1 && !sys::is_alone() => return Left::NoChild,
+            Child::None => return Left::Nobody,
+        }
+    }
+}
+
+// ---- looking
+
+#[inline(never)]
+fn look(stop: &mut Stop<'_>, linux: &mut Linux, how: Look, now: u64) {
+    if how == Look::Main {
+        let main = see_main(linux.place);
+        stop.end_look_at_main(now, main.as_ref(), linux);
+        return;
+    }
+    stop.begin_look(now);
+    let sees = has_proc(linux.place.init) && see_everybody(stop, how == Look::Closely).is_some();
+    stop.end_look(sys::now(), sees, linux);
+}
+
+/// Main as it is, if `/proc` is there.
+fn see_main(place: Place) -> Option<Process> {
+    if !has_proc(place.init) {
+        return None;
+    }
+    see_process(Name::of(place.main).as_bytes(), true)
+}
+
+/// Whether `/proc` shows our own PID namespace: in another's, its numbers would mean other processes.
+fn has_proc(init: i32) -> bool {
+    let mut buffer = [0; 16];
+    sys::readlink(c"/proc/self", &mut buffer).ok().and_then(process::number) == Some(init as u64)
+}
+
+/// Shows every process to the machine; `None` if the directory cannot be read.
+fn see_everybody(stop: &mut Stop<'_>, closely: bool) -> Option<()> {
+    let directory = File::open(c"/proc", Open::Read).ok()?;
+    let mut buffer = Entries([0; 8192]);
+    loop {
+        let length = directory.entries(&mut buffer.0).ok()?;
+        if length == 0 {
+            return Some(());
+        }
+        let mut rest = &buffer.0[..length];
+        // struct linux_dirent64: d_ino (8), d_off (8), d_reclen (2), d_type (1), d_name.
+        while let Some(size) = rest.get(16..18).map(|size| usize::from(u16::from_ne_bytes([size[0], size[1]]))) {
+            let name = rest.get(19..size).unwrap_or_default();
+            let name = &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())];
+            if name.first().is_some_and(u8::is_ascii_digit)
+                && let Some(mut process) = see_process(name, closely || stop.wants_whole_masks())
+            {
+                process.denied = closely && sys::is_denied(process.pid);
+                stop.see(process);
+            }
+            rest = rest.get(size..).unwrap_or_default();
+        }
+    }
+}
+
+#[repr(align(8))]
+struct Entries([u8; 8192]);
+
+/// One process by its name in `/proc`; `closely`: with what only `status` tells.
+fn see_process(name: &[u8], closely: bool) -> Option<Process> {
+    let mut buffer = [0; 2048];
+    let mut process = Process::from_stat(read_proc(name, b"/stat", &mut buffer)?)?;
+    if closely {
+        process.add_status(read_proc(name, b"/status", &mut buffer)?);
+    }
+    Some(process)
+}
+
+fn read_proc<'b>(name: &[u8], file: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    read_file(proc_path(&mut [0; 64], name, file)?, buffer)
+}
+
+/// The beginning of a file, as much as the buffer takes; kernel files are read whole or not at all.
+#[inline(never)]
+fn read_file<'b>(path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let length = File::open(path, Open::Read).ok()?.read(buffer).ok()?;
+    Some(&buffer[..length])
+}
+
+fn proc_path<'b>(buffer: &'b mut [u8; 64], name: &[u8], file: &[u8]) -> Option<&'b CStr> {
+    let mut path = Text::new(buffer);
+    path.push(b"/proc/").push(name).push(file);
+    path.into_path()
+}
+
+/// A PID as `/proc` spells it.
+struct Name([u8; 12], usize);
+
+impl Name {
+    fn of(pid: i32) -> Self {
+        let mut name = Self([0; 12], 0);
+        name.1 = Text::new(&mut name.0).push_number(pid as u64).as_bytes().len();
+        name
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.0[..self.1]
+    }
+}
+
+/// How many processes the OOM killer has killed in our cgroup, of either version.
+fn oom_kills() -> u64 {
+    let mut buffer = [0; 512];
+    let files = [c"/sys/fs/cgroup/memory.events", c"/sys/fs/cgroup/memory/memory.oom_control"];
+    files.iter().find_map(|path| read_file(path, &mut buffer).map(report::oom_kills)).unwrap_or(0)
+}
+
+/// Puts the report into the container's termination message, where there is one and the program has left it empty.
+#[inline(never)]
+fn leave_message(path: &[u8], report: &[u8]) {
+    let mut buffer = [0; 4096];
+    let mut name = Text::new(&mut buffer);
+    name.push(path);
+    if let Some(name) = name.into_path()
+        && let Ok(file) = File::open(name, Open::Write)
+        && file.length() == Some(0)
+    {
+        let _ = file.write_all(report);
+    }
+}
+
+// ---- acting
+
+struct Linux {
+    place: Place,
+    verbose: bool,
+}
+
+impl World for Linux {
+    fn act(&mut self, action: Action) {
+        if self.verbose {
+            tell(action);
+        }
+        let _ = match action {
+            // Only as PID 1: everyone else's namespace has strangers in it.
+            Action::Everyone(signal) if self.place.init == 1 => sys::kill(-1, signal),
+            Action::Everyone(_) | Action::Dropped(_) => Ok(()),
+            Action::Group(signal) => sys::kill(-self.place.main, signal),
+            Action::Foreground => {
+                if sys::foreground() == Some(sys::getpgrp()) {
+                    sys::set_foreground(self.place.main);
+                }
+                Ok(())
+            }
+            Action::Suspend => sys::kill(self.place.init, Signal::STOP),
+            Action::Send { pid, start, signal } if start == 0 || self.place.init == 1 => sys::kill(pid, signal),
+            Action::Send { pid, start, signal } => send_to_same(pid, start, signal),
+        };
+    }
+
+    fn shares_stdin(&self, shell: i32, child: i32) -> bool {
+        let (mut a, mut b) = ([0; 64], [0; 64]);
+        let link = |pid, buffer| {
+            let mut path = [0; 64];
+            sys::readlink(proc_path(&mut path, Name::of(pid).as_bytes(), b"/fd/0")?, buffer).ok()
+        };
+        let (Some(shells), Some(childs)) = (link(shell, &mut a[..]), link(child, &mut b[..])) else { return true };
+        if childs != b"/dev/null" {
+            return true;
+        }
+        // Both may have it as /dev/null: then whether it was opened anew tells (its flags, or the mount that it was opened in).
+        let (mut a, mut b) = ([0; 256], [0; 256]);
+        let info = |pid, buffer| read_proc(Name::of(pid).as_bytes(), b"/fdinfo/0", buffer);
+        shells == b"/dev/null" && info(shell, &mut a) == info(child, &mut b)
+    }
+}
+
+/// Signals a process in a namespace that others live in, too: only if it is still the one that was seen.
+fn send_to_same(pid: i32, start: u64, signal: Signal) -> Result<(), sys::Errno> {
+    let process = sys::pidfd_open(pid);
+    let same = see_process(Name::of(pid).as_bytes(), false).is_some_and(|now| now.start == start);
+    match process {
+        _ if !same => Ok(()),
+        Ok(process) => sys::pidfd_send_signal(&process, signal),
+        // What was checked a moment ago has to do.
+        Err(error) if sys::is_missing(error) => sys::kill(pid, signal),
+        Err(error) => Err(error),
+    }
+}
+
+/// Says what is done, for `--verbose`.
+fn tell(action: Action) {
+    let mut buffer = [0; 80];
+    let mut text = Text::new(&mut buffer);
+    match action {
+        Action::Send { pid, signal, .. } => text.push(b"SIG").push_signal(signal).push(b" to process ").push_number(pid as u64),
+        Action::Everyone(signal) => text.push(b"SIG").push_signal(signal).push(b" to every process"),
+        Action::Group(signal) => text.push(b"SIG").push_signal(signal).push(b" to main's process group"),
+        Action::Foreground => text.push(b"the terminal goes back to main"),
+        Action::Suspend => text.push(b"main is stopped; stopping, too"),
+        Action::Dropped(signal) => text.push(b"SIG").push_signal(signal).push(b" dropped: main would end or stop by it"),
+    };
+    say(&[text.as_bytes()]);
+}

@@ -1,0 +1,285 @@
+//! Decides what becomes of each container, and writes the operations for those that are wrapped.
+
+use crate::annotations::{self, CONTAINERS, DELAY, SKIP_CONTAINERS, Wishes};
+use crate::bring;
+use crate::command::{INIT, Program};
+use crate::field::Field;
+use crate::flags::{self, Time};
+use crate::images::ImageConfig;
+use crate::marker::{List, Mark, Marker, Was};
+use crate::plan::{both_lists, container_plan, ephemeral, kind};
+use crate::pod::{Container, Mount, Pod};
+use crate::policy::OnUnresolved;
+use crate::record::{added, before};
+use crate::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Reason, Refusal, Request, Wrapped};
+use ashore_init::signal::Signal;
+use std::time::Duration;
+
+/// A pod on its way to a plan.
+pub(crate) struct Planner<'r, 'p> {
+    request: &'r Request<'r>,
+    pub(crate) pod: &'r Pod<'p>,
+    pub(crate) wishes: &'r Wishes<'r>,
+    /// The pod's grace period, in seconds, as it will be.
+    pub(crate) grace: i64,
+    /// What was done before and is done now.
+    pub(crate) marker: Marker,
+    /// The path of the init in the containers.
+    init: String,
+    pub(crate) ops: Vec<Op>,
+    warnings: Vec<String>,
+}
+
+impl<'r, 'p> Planner<'r, 'p> {
+    pub(crate) fn new(
+        request: &'r Request<'r>,
+        pod: &'r Pod<'p>,
+        wishes: &'r Wishes<'r>,
+        marker: Option<Marker>,
+        warnings: Vec<String>,
+    ) -> Self {
+        let marker = marker.unwrap_or_else(|| {
+            let volume = bring::free("ashore", |name| takes_volume(request, pod, name));
+            let init = bring::free(INIT, |name| both_lists(pod).any(|(_, _, c)| c.name() == name));
+            Marker::new(wishes.policy.mount_path.clone(), volume, init, before(pod))
+        });
+        let stated = pod.spec.termination_grace_period_seconds.given().copied();
+        let grace = flags::pod_grace(stated, wishes.policy.min_grace);
+        let init = format!("{}/{INIT}", marker.mount);
+        Self { request, pod, wishes, grace, marker, init, ops: Vec::with_capacity(16), warnings }
+    }
+
+    pub(crate) fn plan(mut self) -> Result<Plan, Refusal> {
+        let pod = self.pod;
+        // The init container itself, if it is there.
+        let own = pod.spec.init_containers.items().iter().position(|c| c.name() == self.marker.init);
+        let mut containers = Vec::with_capacity(8);
+        let mut already = false;
+        for (list, i, container) in both_lists(pod) {
+            let outcome = if list == List::InitContainers && own == Some(i) {
+                Outcome::Skipped(Reason::OwnInit)
+            } else {
+                match self.outcome(list, i, container, own)? {
+                    Ok(wrapped) => Outcome::Wrapped(wrapped),
+                    Err(reason) => Outcome::Skipped(reason),
+                }
+            };
+            already |= matches!(outcome, Outcome::Skipped(Reason::AlreadyInjected));
+            containers.push(container_plan(list, container, outcome));
+        }
+        containers.extend(ephemeral(pod));
+        let wraps = containers.iter().any(|c| matches!(c.outcome, Outcome::Wrapped(_)));
+        self.warn(&containers, wraps || already);
+        let skipped = match (wraps, already) {
+            (true, _) => None,
+            (false, true) => Some(Reason::AlreadyInjected),
+            (false, false) => Some(Reason::NothingToWrap),
+        };
+        if wraps {
+            self.raise_grace();
+            self.mark(&containers)?;
+        }
+        if wraps || already {
+            self.bring(own.is_some());
+        }
+        Ok(Plan { skipped, containers, patch: Patch(self.ops), warnings: self.warnings })
+    }
+
+    /// What becomes of one container, with the operations for it if it is wrapped.
+    fn outcome(
+        &mut self,
+        list: List,
+        index: usize,
+        container: &Container<'_>,
+        own: Option<usize>,
+    ) -> Result<Result<Wrapped, Reason>, Refusal> {
+        // Anywhere in the words: another webhook may have put its own program in front of the init (vault-env does).
+        let words = || container.command.items().iter().chain(container.args.items());
+        if self.marker.mark(list, container.name()).is_some() && words().any(|word| **word == *self.init) {
+            return Ok(Err(Reason::AlreadyInjected));
+        }
+        if let Some(reason) = self.unasked(list, container) {
+            return Ok(Err(reason));
+        }
+        if list == List::InitContainers && own.is_some_and(|own| index < own) {
+            return Ok(Err(Reason::RunsBeforeInit));
+        }
+        let none = ImageConfig::default();
+        let config = match container.image() {
+            "" => Err("none is named".to_owned()),
+            image => self.request.images.config(image),
+        };
+        let program = match &config {
+            Ok(config) => Program::of(container, config),
+            Err(_) if !Program::needs_image(container) => Program::of(container, &none),
+            Err(why) => return self.unresolved(container, why),
+        };
+        if let Some(reason) = self.unfit(list, container, config.as_ref().ok().copied(), &program) {
+            return Ok(Err(reason));
+        }
+        self.wrap(list, index, container, config.ok(), &program).map(Ok)
+    }
+
+    /// Why it was not asked for, if so.
+    fn unasked(&self, list: List, container: &Container<'_>) -> Option<Reason> {
+        let named = |names: &[String]| names.iter().any(|name| name == container.name());
+        if named(&self.wishes.skip) {
+            return Some(Reason::Excluded(SKIP_CONTAINERS.into()));
+        }
+        match (&self.wishes.only, kind(list, container)) {
+            (Some(only), _) if named(only) => None,
+            (_, ContainerKind::Sidecar) if !self.wishes.policy.sidecars => Some(Reason::SidecarNotAsked),
+            (_, ContainerKind::Init) if !self.wishes.policy.init_containers => Some(Reason::InitContainerNotAsked),
+            (Some(_), _) => Some(Reason::Excluded(CONTAINERS.into())),
+            (None, _) => None,
+        }
+    }
+
+    fn unresolved(&self, container: &Container<'_>, why: &str) -> Result<Result<Wrapped, Reason>, Refusal> {
+        let reason = Reason::ImageUnknown { image: annotations::shown(container.image()), why: why.into() };
+        match self.wishes.policy.on_unresolved {
+            OnUnresolved::Skip => Ok(Err(reason)),
+            OnUnresolved::Deny => Err(Refusal::Unresolved { container: container.name().into(), reason }),
+        }
+    }
+
+    /// Why it cannot run under the init, if so.
+    fn unfit(&self, list: List, container: &Container<'_>, image: Option<&ImageConfig>, program: &Program<'_>) -> Option<Reason> {
+        // An empty word in the program's place starts nothing, with or without the init.
+        if program.argv().next().is_none_or(str::is_empty) {
+            return Some(Reason::NoProgram);
+        }
+        if program.has_init() {
+            return Some(Reason::HasInit);
+        }
+        if let Some(word) = program.must_be_pid1() {
+            return Some(Reason::MustBePid1(annotations::shown(word)));
+        }
+        let path = &self.marker.mount;
+        let foreign = |mount: &&Mount<'_>| !self.is_ours(list, container, mount);
+        let mounts = container.volume_mounts.items().iter().filter(foreign).filter_map(|m| m.mount_path.as_deref());
+        let devices = container.volume_devices.items().iter().filter_map(|d| d.device_path.as_deref());
+        let working_dir = container.working_dir.as_deref().or_else(|| image?.working_dir.as_deref());
+        let taken = |what: &str, at: &str| Some(Reason::PathTaken { path: path.clone(), by: format!("{what} {}", annotations::shown(at)) });
+        if let Some(at) = mounts.into_iter().find(|at| within(at, path) || within(path, at)) {
+            return taken("its volume mount at", at);
+        }
+        if let Some(at) = devices.into_iter().find(|at| within(at, path) || within(path, at)) {
+            return taken("its device at", at);
+        }
+        // What lies there in the image would be hidden by the mount.
+        if let Some(at) = working_dir.filter(|at| within(at, path)) {
+            return taken("its working directory", at);
+        }
+        program.argv().next().filter(|at| within(at, path)).and_then(|at| taken("its program", at))
+    }
+
+    fn wrap(
+        &mut self,
+        list: List,
+        index: usize,
+        container: &Container<'_>,
+        image: Option<&ImageConfig>,
+        program: &Program<'_>,
+    ) -> Result<Wrapped, Refusal> {
+        let name = container.name();
+        let stop_signal = flags::stop_signal(container, image).unwrap_or_else(|word| {
+            let word = annotations::shown(word);
+            self.warnings
+                .push(format!("container {name}: its stop signal {word:?} is not {}; TERM is assumed", ashore_init::signal::EXPECTED));
+            Signal::TERM
+        });
+        if stop_signal == Signal::KILL {
+            self.warnings.push(format!("container {name}: its stop signal is KILL, which leaves nobody any time"));
+        }
+        let grace = flags::grace(self.grace, container);
+        let delay = self.delay(name, grace)?;
+        let flags = flags::flags(&self.wishes.policy, delay, container, stop_signal, grace);
+        let command = program.under(&self.init, &flags);
+        let at = format!("{}/{index}", list.pointer());
+        let path = format!("{at}/command");
+        self.ops.push(match container.command {
+            Field::Absent => Op::add(path, command),
+            _ => Op::replace(path, command),
+        });
+        let mut mark =
+            Mark { name: name.into(), list, command: Was::of_list(&container.command), volume_mounts: Was::of(&container.volume_mounts) };
+        if container.volume_mounts.items().iter().any(|mount| self.is_ours(list, container, mount)) {
+            mark.volume_mounts = self.marker.mark(list, name).map_or(mark.volume_mounts, |earlier| earlier.volume_mounts);
+        } else {
+            let mount = bring::mount(&self.marker.volume, &self.marker.mount);
+            self.ops.push(added(&format!("{at}/volumeMounts"), &container.volume_mounts, mount));
+        }
+        // An earlier mark is of a command that somebody has replaced since.
+        self.marker.wrapped.retain(|mark| mark.list != list || mark.name != name);
+        self.marker.wrapped.push(mark);
+        Ok(Wrapped { flags, argv: program.argv().map(str::to_owned).collect(), stop_signal, grace })
+    }
+
+    /// Whether a container's mount is the one that an earlier injection put there.
+    fn is_ours(&self, list: List, container: &Container<'_>, mount: &Mount<'_>) -> bool {
+        let Marker { volume, mount: path, .. } = &self.marker;
+        mount.name.as_deref() == Some(volume)
+            && mount.mount_path.as_deref() == Some(path)
+            && self.marker.mark(list, container.name()).is_some()
+    }
+
+    /// The delay, if it leaves the container any time: the init would refuse to start with one that does not.
+    fn delay(&mut self, name: &str, grace: Duration) -> Result<Duration, Refusal> {
+        let delay = self.wishes.policy.delay;
+        if delay.is_zero() || delay < grace {
+            return Ok(delay);
+        }
+        let shorter = format!("shorter than the {} that container {name} has for its stop", Time(grace));
+        match &self.wishes.own_delay {
+            Some(own) => Err(annotations::bad(DELAY, own, shorter)),
+            None => {
+                self.warnings.push(format!("container {name}: no delay, since the policy's {} is not {shorter}", Time(delay)));
+                Ok(Duration::ZERO)
+            }
+        }
+    }
+
+    /// A line for each container whose fate surprises; for each app container, if none is wrapped.
+    fn warn(&mut self, containers: &[ContainerPlan], some: bool) {
+        for container in containers {
+            let Outcome::Skipped(reason) = &container.outcome else { continue };
+            if reason.is_surprising() || (!some && container.kind == ContainerKind::App) {
+                self.warnings.push(format!("container {}: {reason}", container.name));
+            }
+        }
+    }
+}
+
+/// Whether a volume of this name is there or comes: in the pod, from a StatefulSet's claims, or by what the containers mount.
+fn takes_volume(request: &Request<'_>, pod: &Pod<'_>, name: &str) -> bool {
+    request.claims.iter().any(|claim| claim == name)
+        || pod.spec.volumes.items().iter().any(|v| v.name.as_deref() == Some(name))
+        || both_lists(pod).any(|(_, _, c)| c.volume_mounts.items().iter().any(|m| m.name.as_deref() == Some(name)))
+}
+
+/// Whether the path `inner` is `outer` or lies below it; slashes that do nothing are not counted.
+fn within(inner: &str, outer: &str) -> bool {
+    let mut inner = inner.split('/').filter(|part| !matches!(*part, "" | "."));
+    outer.split('/').filter(|part| !matches!(*part, "" | ".")).all(|part| inner.next() == Some(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::within;
+
+    #[test]
+    fn paths_are_compared_part_by_part() {
+        for (inner, outer, expected) in [
+            ("/ashore", "/ashore", true),
+            ("/ashore/", "/ashore", true),
+            ("//ashore/./x", "/ashore", true),
+            ("/ashore", "/", true),
+            ("/ashores", "/ashore", false),
+            ("/ashore", "/ashore/x", false),
+            ("/data/ashore", "/ashore", false),
+        ] {
+            assert_eq!(within(inner, outer), expected, "{inner} in {outer}");
+        }
+    }
+}

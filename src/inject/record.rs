@@ -1,0 +1,121 @@
+//! What a pod gets once, however many of its containers are wrapped: the init container and its volume, the raised grace
+//! period, and the record of it all in the marker.
+
+use crate::annotations::{INJECTED, STATUS};
+use crate::bring;
+use crate::field::{Field, Scalar};
+use crate::flags;
+use crate::marker::{Before, Marker, Raised, Was};
+use crate::patch::escape;
+use crate::planner::Planner;
+use crate::pod::Pod;
+use crate::{ContainerPlan, Op, Outcome, Reason, Refusal};
+use serde_json::{Value, json};
+
+impl Planner<'_, '_> {
+    /// Raises the pod's grace period to the least that the policy gives.
+    pub(crate) fn raise_grace(&mut self) {
+        let field = &self.pod.spec.termination_grace_period_seconds;
+        let stated = field.given().copied();
+        if self.grace == flags::pod_grace(stated, None) {
+            return;
+        }
+        let path = "/spec/terminationGracePeriodSeconds";
+        self.ops.push(match field {
+            Field::Absent => Op::add(path, self.grace),
+            _ => Op::replace(path, self.grace),
+        });
+        // Raised twice, it goes back to what it was before the first time.
+        match &mut self.marker.before.grace {
+            Some(raised) => raised.to = self.grace,
+            none => *none = Some(Raised { was: Was::of(field), from: stated, to: self.grace }),
+        }
+    }
+
+    /// The marker annotation and the label.
+    pub(crate) fn mark(&mut self, containers: &[ContainerPlan]) -> Result<(), Refusal> {
+        self.marker.skipped = containers
+            .iter()
+            .filter_map(|container| match &container.outcome {
+                Outcome::Skipped(Reason::AlreadyInjected | Reason::OwnInit | Reason::Ephemeral) | Outcome::Wrapped(_) => None,
+                Outcome::Skipped(reason) => Some((container.name.clone(), reason.code().to_owned())),
+            })
+            .collect();
+        let status = serde_json::to_string(&self.marker).map_err(|error| Refusal::NotAPod(error.to_string()))?;
+        let metadata = match &self.pod.metadata {
+            Field::Given(metadata) => metadata,
+            _ => {
+                let metadata = json!({"annotations": {STATUS: status}, "labels": {INJECTED: "true"}});
+                self.ops.push(set("/metadata", &self.pod.metadata, metadata));
+                return Ok(());
+            }
+        };
+        match &metadata.annotations {
+            Field::Given(notes) => {
+                let path = format!("/metadata/annotations/{}", escape(STATUS));
+                let there = notes.ours.iter().any(|(key, _)| &**key == STATUS);
+                self.ops.push(if there { Op::replace(path, status) } else { Op::add(path, status) });
+            }
+            none => self.ops.push(set("/metadata/annotations", none, json!({STATUS: status}))),
+        }
+        match &metadata.labels {
+            Field::Given(notes) => {
+                let path = format!("/metadata/labels/{}", escape(INJECTED));
+                match notes.ours.iter().find(|(key, _)| &**key == INJECTED) {
+                    None => self.ops.push(Op::add(path, "true")),
+                    Some((_, Scalar::Text(text))) if &**text == "true" => {}
+                    Some(_) => self.ops.push(Op::replace(path, "true")),
+                }
+            }
+            none => self.ops.push(set("/metadata/labels", none, json!({INJECTED: "true"}))),
+        }
+        Ok(())
+    }
+
+    /// The volume and the init container, where they are missing. The container comes last: it moves the others' indexes.
+    pub(crate) fn bring(&mut self, has_init: bool) {
+        let Marker { volume, mount, init, .. } = &self.marker;
+        let spec = &self.pod.spec;
+        if !spec.volumes.items().iter().any(|v| v.name.as_deref() == Some(volume)) {
+            self.ops.push(added("/spec/volumes", &spec.volumes, bring::volume(volume)));
+        }
+        if !has_init {
+            let container = bring::init_container(self.pod, init, &self.wishes.policy.init_image, volume, mount);
+            self.ops.push(match spec.init_containers {
+                Field::Given(_) => Op::add("/spec/initContainers/0", container),
+                _ => set("/spec/initContainers", &spec.init_containers, json!([container])),
+            });
+        }
+    }
+}
+
+/// What of the pod's own members is not there, for [`crate::undo`].
+pub(crate) fn before(pod: &Pod<'_>) -> Before {
+    let metadata = pod.metadata.given();
+    let label = pod.labels().iter().find(|(key, _)| &**key == INJECTED);
+    Before {
+        metadata: Was::of(&pod.metadata),
+        annotations: metadata.map_or(Was::Absent, |m| Was::of(&m.annotations)),
+        labels: metadata.map_or(Was::Absent, |m| Was::of(&m.labels)),
+        init_containers: Was::of(&pod.spec.init_containers),
+        volumes: Was::of(&pod.spec.volumes),
+        label: label.map(|(_, value)| value.to_value()),
+        grace: None,
+    }
+}
+
+/// Sets a member that is absent or null.
+fn set<T>(path: &str, field: &Field<T>, value: Value) -> Op {
+    match field {
+        Field::Absent => Op::add(path, value),
+        _ => Op::replace(path, value),
+    }
+}
+
+/// Puts an element at the end of a list that may be absent or null.
+pub(crate) fn added<T>(path: &str, field: &Field<Vec<T>>, element: Value) -> Op {
+    match field {
+        Field::Given(_) => Op::add(format!("{path}/-"), element),
+        none => set(path, none, Value::Array(vec![element])),
+    }
+}

@@ -1,0 +1,172 @@
+//! The grammar of the command line, and the help that teaches it.
+
+use super::rewrite::Output;
+use crate::serve;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// Graceful shutdown for every process in a pod.
+///
+/// When a container stops, only its first process gets the stop signal, and when that one has gone, the kernel kills the rest. Ashore
+/// puts a tiny init under each container's command, which asks every process in turn, gives it the time there is, and leaves last.
+#[derive(Parser)]
+#[command(name = "ashore", version, disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Word,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Word {
+    /// Put the containers of pods and workloads under the init, in files
+    ///
+    /// Naming a file is opting in: all pods and templates in it are injected, unless one says ashore.dev/inject: "false". Documents
+    /// that do not change are written byte for byte as they came; in those that do, only the lines that change, and comments stay (where an
+    /// anchor or an alias makes that impossible, a note says so).
+    Inject {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        writing: Writing,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Give back the documents as they were before `inject`
+    Uninject {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Say what each container's processes will get when their pod stops, when, and why
+    ///
+    /// Shows every pod as `inject` would make it (or as it was injected already): what runs, which signal goes to whom and when,
+    /// the deadline, and why a container is left as it is. The times are the latest: a container ends as soon as its last
+    /// process has gone.
+    Explain {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        how: How,
+        /// What to write
+        #[arg(short, long, value_enum, default_value_t = Explanation::Text)]
+        output: Explanation,
+    },
+    /// Run the webhook
+    Serve(serve::Args),
+    /// Write the completion script of a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the version
+    Version,
+}
+
+#[derive(Args)]
+pub(crate) struct Files {
+    /// Files, folders (their .yaml, .yml and .json files) or - for standard input
+    #[arg(value_name = "FILE", required_unless_present = "filename")]
+    pub names: Vec<String>,
+    /// The same, as kubectl spells it
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub filename: Vec<String>,
+    /// Look into the folders in folders, too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// Say nothing on standard error but what is wrong
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Writing {
+    /// What to write [default: what the input is in; YAML if that differs from file to file]
+    #[arg(short, long, value_enum)]
+    pub output: Option<Output>,
+    /// Change the files themselves, each whole or not at all
+    #[arg(short, long, conflicts_with = "output")]
+    pub in_place: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct How {
+    /// A ShutdownPolicy or ClusterShutdownPolicy, or its spec alone (YAML or JSON)
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<String>,
+    /// What images run: a map from image references to OCI image configs (YAML or JSON); may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub images: Vec<String>,
+    /// The image that brings the init into the pod [default: the policy's]
+    #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub init_image: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Explanation {
+    /// For people
+    Text,
+    /// For programs; times in milliseconds
+    Json,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  an input is wrong or refused: each problem is named, and nothing is written
+  2  the command line is wrong";
+
+const EXAMPLES: &str = "Examples:
+  {bin} explain deploy.yaml              what would happen at a stop
+  {bin} inject deploy.yaml | kubectl apply -f -
+  helm template ./chart | {bin} inject - | kubectl apply -f -
+  {bin} inject --in-place -R k8s/        change the files themselves
+  {bin} uninject deploy.yaml             back to what it was
+
+{codes}";
+
+const INJECT_HELP: &str = "Images: a container without a command runs what its image says. List the images with --images:
+  nginx:1.27:
+    Entrypoint: [/docker-entrypoint.sh]
+    Cmd: [nginx, -g, daemon off;]
+    StopSignal: SIGQUIT
+A container whose image is not listed is left as it is, with a warning.
+
+Nothing is written, to standard output or in place, unless all inputs are good.
+
+Examples:
+  {bin} inject deploy.yaml --images images.yaml | kubectl apply --dry-run=server -f -
+  kubectl patch deployment web --type=json -p \"$({bin} inject -o patch web.yaml)\"
+  kubectl get deployment web -o yaml | {bin} inject - | kubectl apply -f -
+  {bin} inject --in-place -R k8s/
+
+{codes}";
+
+const UNINJECT_HELP: &str = "Examples:
+  {bin} uninject deploy.yaml | kubectl apply -f -
+  {bin} uninject --in-place -R k8s/
+
+{codes}";
+
+const EXPLAIN_HELP: &str =
+    "The program is no longer PID 1 in its container. kill -TERM 1, kill -HUP 1 and /proc/1/fd/1 keep working, since the init passes
+signals on and shares the container's log; what asks PID 1 itself does not (jcmd 1 for a JVM: name the JVM's own PID).
+
+Examples:
+  {bin} explain deploy.yaml --images images.yaml
+  {bin} explain -R k8s/ -o json | jq '.[].containers[] | select(.skipped)'
+
+{codes}";
+
+/// The command line's grammar, under the name that it was called by: kubectl runs `kubectl-ashore` for `kubectl ashore`.
+pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
+    let stem = program.and_then(|program| Path::new(program).file_stem()).and_then(|stem| stem.to_str());
+    let bin = if stem.is_some_and(|stem| stem.starts_with("kubectl")) { "kubectl ashore" } else { "ashore" };
+    let fill = |help: &str| help.replace("{bin}", bin).replace("{codes}", EXIT_CODES);
+    let mut command = Cli::command().bin_name(bin).after_help(fill(EXAMPLES));
+    for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP)] {
+        command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
+    }
+    command
+}

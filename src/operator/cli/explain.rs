@@ -1,0 +1,422 @@
+//! `ashore explain`: what the processes of each container will get when their pod stops, when, and why.
+//!
+//! The steps are worked out from the planned flags by the init's own parser and timing, so they are what it will do.
+
+use super::documents::{self, Format};
+use super::problem::Problem;
+use super::sources::Source;
+use super::workload::{self, Content, Origin, title};
+use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
+use ashore_init::signal::Signal;
+use ashore_init::timing::Timing;
+use ashore_inject::walk::PodRef;
+use ashore_inject::{ContainerKind, ContainerPlan, Outcome, Policy, Reason, Request, StaticImages, plan, undo};
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// A pod or a template, explained.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Pod {
+    file: String,
+    document: usize,
+    line: Option<usize>,
+    kind: String,
+    name: String,
+    namespace: Option<String>,
+    /// Whether the containers' commands are already those of an injected pod.
+    injected: bool,
+    /// Why the pod as a whole is left as it is.
+    skipped: Option<Why>,
+    containers: Vec<Container>,
+    warnings: Vec<String>,
+    #[serde(skip)]
+    title: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Why {
+    code: &'static str,
+    reason: String,
+}
+
+impl From<&Reason> for Why {
+    fn from(reason: &Reason) -> Self {
+        Self { code: reason.code(), reason: reason.to_string() }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    name: String,
+    kind: &'static str,
+    image: String,
+    skipped: Option<Why>,
+    stop: Option<Stop>,
+}
+
+/// The stop of a wrapped container.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stop {
+    /// What runs under the init.
+    argv: Vec<String>,
+    flags: Vec<String>,
+    strategy: &'static str,
+    /// What the runtime sends.
+    signal: String,
+    /// What main gets for it.
+    signal_to_main: String,
+    /// When the runtime's SIGKILL comes.
+    grace_ms: Option<u128>,
+    /// When the init names and kills what is left.
+    deadline_ms: Option<u128>,
+    /// What the rest gets when main ends unasked.
+    linger_ms: u128,
+    /// Exit codes that become others after a requested stop.
+    exit_map: Vec<[u8; 2]>,
+    report: &'static str,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Step {
+    /// When, from the stop signal; none for what happens as soon as main has gone.
+    at_ms: Option<u128>,
+    what: &'static str,
+    signals: Vec<String>,
+    text: String,
+}
+
+/// Explains the pods of one file.
+pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &StaticImages, problems: &mut Vec<Problem>) -> Vec<Pod> {
+    let (mut found, mut kinds, mut good) = (Vec::new(), Vec::new(), true);
+    documents::read(source, format, |mut document| {
+        let value = match std::mem::replace(&mut document.content, Ok(None)) {
+            Ok(Some(value)) => value,
+            Ok(None) => return,
+            Err(problem) => {
+                good = false;
+                return problems.push(problem);
+            }
+        };
+        let origin = Origin::new(source, &document);
+        match workload::content(&origin, &value) {
+            Ok(Content::Workload(pods)) => {
+                for pod in &pods {
+                    match explain(&origin, &value, pod, policy, images) {
+                        Ok(pod) => found.push(pod),
+                        Err(more) => {
+                            good = false;
+                            problems.extend(more);
+                        }
+                    }
+                }
+            }
+            Ok(Content::Other) => kinds.extend(value.get("kind").and_then(Value::as_str).map(str::to_owned)),
+            Err(problem) => {
+                good = false;
+                problems.push(problem);
+            }
+        }
+    });
+    if found.is_empty() && good && !source.found {
+        kinds.sort();
+        kinds.dedup();
+        let what = if kinds.is_empty() { String::new() } else { format!(", only {}", kinds.join(", ")) };
+        problems.push(Problem::with_file(&source.name, format!("there is no pod or workload in it{what}")));
+    }
+    found
+}
+
+fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy, images: &StaticImages) -> Result<Pod, Vec<Problem>> {
+    let problems = workload::unknown(origin, pod);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let ask = |pod_value: &Value| {
+        let bytes = pod_value.to_string().into_bytes();
+        plan(&Request { pod: &bytes, policy, images, opted_in: true, claims: &pod.claims })
+            .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
+    };
+    let planned = ask(pod.pod)?;
+    let injected = planned.containers.iter().any(|c| matches!(c.outcome, Outcome::Skipped(Reason::AlreadyInjected)));
+    // What an injected pod was before says which signal stops its programs.
+    let mut before = pod.pod.clone();
+    let original = match undo(pod.pod).map(|patch| patch.apply(&mut before)) {
+        Ok(Ok(())) if injected => Some(ask(&before)?),
+        _ => None,
+    };
+    let mut containers = Vec::new();
+    for container in &planned.containers {
+        if matches!(container.outcome, Outcome::Skipped(Reason::OwnInit)) {
+            continue;
+        }
+        let was = original.iter().flat_map(|plan| &plan.containers).find(|c| c.name == container.name && c.kind == container.kind);
+        let stop = match (&container.outcome, was.map(|c| &c.outcome)) {
+            (Outcome::Wrapped(wrapped), _) => Some(
+                Stop::new(wrapped.flags.clone(), wrapped.argv.clone(), wrapped.stop_signal)
+                    .map_err(|what| vec![origin.problem(&pod.pointer, format!("{}: container {}: {what}", title(pod), container.name))])?,
+            ),
+            (Outcome::Skipped(Reason::AlreadyInjected), was) => {
+                let signal = if let Some(Outcome::Wrapped(wrapped)) = was { wrapped.stop_signal } else { Signal::TERM };
+                // What stands in the pod counts, not what would be planned today.
+                own_command(pod.pod, container).and_then(|(flags, argv)| Stop::new(flags, argv, signal).ok())
+            }
+            _ => None,
+        };
+        let skipped = match &container.outcome {
+            Outcome::Skipped(reason) if stop.is_none() => Some(reason.into()),
+            _ => None,
+        };
+        let kind = match container.kind {
+            ContainerKind::Init => "init",
+            ContainerKind::Sidecar => "sidecar",
+            ContainerKind::App => "app",
+            ContainerKind::Ephemeral => "ephemeral",
+        };
+        containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, stop });
+    }
+    let at = origin.problem(workload::object(pod), "").place;
+    // A container's own reason stands by its name; here is what else there is to hear.
+    let is_said = |warning: &String| {
+        containers.iter().any(|c| c.skipped.as_ref().is_some_and(|why| *warning == format!("container {}: {}", c.name, why.reason)))
+    };
+    let mut warnings = workload::misplaced(document, pod);
+    warnings.extend(planned.warnings.into_iter().filter(|warning| !is_said(warning)));
+    let whole = planned.skipped.filter(|reason| !matches!(reason, Reason::AlreadyInjected | Reason::NothingToWrap));
+    Ok(Pod {
+        file: at.file,
+        document: origin.document.number,
+        line: at.line,
+        kind: pod.kind.into(),
+        name: pod.name.into(),
+        namespace: pod.namespace.map(str::to_owned),
+        injected,
+        skipped: whole.as_ref().map(Why::from),
+        containers,
+        warnings,
+        title: title(pod),
+    })
+}
+
+/// The init's flags and the program in an injected container's command.
+fn own_command(pod: &Value, container: &ContainerPlan) -> Option<(Vec<String>, Vec<String>)> {
+    let list = if container.kind == ContainerKind::App { "containers" } else { "initContainers" };
+    let found = pod.get("spec")?.get(list)?.as_array()?.iter().find(|c| c.get("name").is_some_and(|n| *n == container.name))?;
+    let words = |field: &str| -> Vec<String> {
+        found.get(field).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let command = words("command");
+    let end = command.iter().position(|word| word == "--")?;
+    Some((command.get(1..end)?.to_vec(), command[end + 1..].iter().cloned().chain(words("args")).collect()))
+}
+
+impl Stop {
+    fn new(flags: Vec<String>, argv: Vec<String>, signal: Signal) -> Result<Self, String> {
+        let words: Vec<&[u8]> = flags.iter().map(String::as_bytes).chain([&b"--"[..], b"main"]).collect();
+        let settings = match settings::parse(&words) {
+            Ok(Command::Run(settings, _)) => settings,
+            Ok(_) => return Err("its flags run nothing".into()),
+            Err(usage) => {
+                return Err(format!(
+                    "{} {} {:?}; allowed: {}",
+                    usage.what,
+                    usage.flag,
+                    String::from_utf8_lossy(usage.word),
+                    usage.expected
+                ));
+            }
+        };
+        let timing = Timing::of_stop(&settings);
+        let to_main = settings.rewrite.of(signal);
+        Ok(Self {
+            strategy: settings.strategy.name(),
+            signal: signal.to_string(),
+            signal_to_main: to_main.to_string(),
+            grace_ms: settings.grace.map(|d| d.as_millis()),
+            deadline_ms: timing.deadline.map(|d| d.as_millis()),
+            linger_ms: settings.linger.as_millis(),
+            exit_map: (0..=255)
+                .filter(|code| settings.exit_map.of(*code) != *code)
+                .map(|code| [code, settings.exit_map.of(code)])
+                .collect(),
+            report: settings.report.name(),
+            steps: steps(&settings, timing, signal),
+            flags,
+            argv,
+        })
+    }
+}
+
+/// What happens, in order.
+fn steps(settings: &Settings<'_>, timing: Timing, signal: Signal) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut step = |at: Option<Duration>, what, signals: &[Signal], text: String| {
+        let mut signals: Vec<String> = signals.iter().map(Signal::to_string).collect();
+        signals.dedup();
+        steps.push(Step { at_ms: at.map(|d| d.as_millis()), what, signals, text });
+    };
+    let main = settings.rewrite.of(signal);
+    let (term, cont) = (Signal::TERM, Signal::CONT);
+    let grace_over = timing.deadline.is_some_and(|deadline| deadline.is_zero());
+    let rewritten = if main == signal { String::new() } else { format!(" ({signal} rewritten)") };
+    if timing.ask > Duration::ZERO {
+        step(Some(Duration::ZERO), "hold", &[], format!("{signal} comes and is held back, so that load balancers stop sending first"));
+    }
+    match settings.strategy {
+        Strategy::Broadcast if main == term => step(Some(timing.ask), "ask", &[main, cont], "TERM to every process at once".into()),
+        Strategy::Broadcast => {
+            let text = format!("{main} to main{rewritten}, TERM to every other process, at once");
+            step(Some(timing.ask), "ask", &[main, term, cont], text);
+        }
+        Strategy::Cascade | Strategy::Main => {
+            step(
+                Some(timing.ask),
+                "ask",
+                &[main],
+                format!("{main} to main alone{rewritten}: it knows best in which order its own children stop"),
+            );
+            let asked = if main == term { "TERM".into() } else { format!("{main} (TERM where that is not caught)") };
+            step(None, "askRest", &[main, term, cont], format!("when main has gone: {asked} to those that it leaves behind, top-down"));
+        }
+    }
+    if !grace_over {
+        let why = match (settings.spread, timing.deadline) {
+            (Some(spread), _) => format!("the spread of {} is over", short(spread)),
+            (None, Some(_)) if timing.ask > Duration::ZERO => "half of the time after the delay is over".into(),
+            (None, Some(_)) => "half of the time is over".into(),
+            (None, None) => "no grace period is known".into(),
+        };
+        if timing.deadline.is_none_or(|deadline| timing.sweep < deadline) {
+            step(Some(timing.sweep), "sweep", &[term, cont], format!("TERM to every process left: {why}"));
+        }
+        if let Some(at) = timing.second_sweep.filter(|at| timing.deadline.is_none_or(|deadline| *at < deadline)) {
+            step(Some(at), "sweepNew", &[term, cont], "TERM to those born since".into());
+        }
+    }
+    if let Some(deadline) = timing.deadline {
+        let text = match settings.report {
+            ReportWhen::Never => "KILL to whoever is left",
+            _ => "KILL to whoever is left, each named in the report",
+        };
+        step(Some(deadline), "kill", &[Signal::KILL], format!("{text}; the container ends with main's exit code"));
+    }
+    if let Some(grace) = settings.grace {
+        step(Some(grace), "runtimeKill", &[Signal::KILL], "the kubelet's KILL, for whatever could not end even so".into());
+    }
+    steps
+}
+
+/// A time in few letters: `900ms`, `14.5s`, `5m`.
+fn short(time: Duration) -> String {
+    let millis = time.as_millis();
+    match millis {
+        0 => "0s".into(),
+        1..1000 => format!("{millis}ms"),
+        _ if millis >= 120_000 && millis.is_multiple_of(60_000) => format!("{}m", millis / 60_000),
+        _ => {
+            let text = format!("{}.{:03}", millis / 1000, millis % 1000);
+            format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+        }
+    }
+}
+
+/// Words as a shell would take them, cut where it gets long.
+fn shell(argv: &[String]) -> String {
+    const SHOWN: usize = 100;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let words = argv
+        .iter()
+        .map(|word| if !word.is_empty() && word.chars().all(plain) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
+    let line = words.collect::<Vec<_>>().join(" ").replace('\n', "\u{23ce}");
+    match line.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}...", &line[..at]),
+        None => line,
+    }
+}
+
+/// The pods as text for people.
+pub(crate) fn text(pods: &[Pod]) -> String {
+    let mut out = String::new();
+    for pod in pods {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let line = pod.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let injected = if pod.injected { ", already injected" } else { "" };
+        let _ = writeln!(out, "{}  ({}{line}{injected})", pod.title, pod.file);
+        for warning in &pod.warnings {
+            let _ = writeln!(out, "  warning: {warning}");
+        }
+        if let Some(why) = &pod.skipped {
+            let _ = writeln!(out, "  left as it is: {}", why.reason);
+            continue;
+        }
+        for container in &pod.containers {
+            container.write(&mut out);
+        }
+    }
+    out
+}
+
+impl Container {
+    fn write(&self, out: &mut String) {
+        let kind = match self.kind {
+            "app" => "container",
+            "init" => "init container",
+            "sidecar" => "sidecar container",
+            other => other,
+        };
+        let _ = writeln!(out, "\n  {kind} {}", self.name);
+        if let Some(why) = &self.skipped {
+            let _ = writeln!(out, "    left as it is: {}", why.reason);
+        }
+        let Some(stop) = &self.stop else { return };
+        let time = |ms: u128| short(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)));
+        let mut row = |label: &str, text: &str| _ = writeln!(out, "    {label:<7} {text}");
+        row("main", &shell(&stop.argv));
+        let rewritten = if stop.signal == stop.signal_to_main { String::new() } else { format!(" (main gets {})", stop.signal_to_main) };
+        let times = match (stop.grace_ms, stop.deadline_ms) {
+            (Some(grace), Some(deadline)) => format!("{} to stop in, deadline after {}", time(grace), time(deadline)),
+            _ => "no deadline".into(),
+        };
+        row("stop", &format!("{}{rewritten}, strategy {}, {times}", stop.signal, stop.strategy));
+        for step in &stop.steps {
+            row(&step.at_ms.map_or_else(|| "then".into(), time), &step.text);
+        }
+        row("else", &format!("if main ends unasked: TERM to those that it leaves behind, KILL after {}", time(stop.linger_ms)));
+        for [from, to] in &stop.exit_map {
+            row("exit", &format!("code {from} becomes {to} after a requested stop"));
+        }
+    }
+}
+
+/// The pods as JSON for programs.
+pub(crate) fn json(pods: &[Pod]) -> String {
+    serde_json::to_string_pretty(pods).unwrap_or_default() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        for (ms, text) in
+            [(0, "0s"), (900, "900ms"), (1000, "1s"), (14_500, "14.5s"), (21_750, "21.75s"), (119_000, "119s"), (300_000, "5m")]
+        {
+            assert_eq!(short(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        let argv = ["nginx", "-g", "daemon off;", "it's", ""].map(str::to_owned);
+        assert_eq!(shell(&argv), "nginx -g 'daemon off;' 'it'\\''s' ''");
+    }
+}

@@ -1,0 +1,102 @@
+//! The files that say how: a policy (`--policy`) and image configs (`--images`).
+
+use super::documents::{self, Document, Format};
+use super::problem::Problem;
+use super::progress::Progress;
+use super::sources::{self, Source};
+use super::workload::Origin;
+use ashore_inject::policy::PolicyError;
+use ashore_inject::{ImageConfig, Policy, StaticImages};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Reads a policy file.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn policy(name: &str) -> Result<Policy, Vec<Problem>> {
+    let (source, document, value) = only_document(name, "a policy")?;
+    Policy::from_document(&value).map_err(|error| {
+        let (PolicyError::UnknownField { field, .. } | PolicyError::BadValue { field, .. }) = &error;
+        vec![Origin::new(&source, &document).field_problem(field, error.to_string())]
+    })
+}
+
+/// Reads files of image configs; where an image is in several, the last one holds.
+///
+/// # Errors
+/// All that is wrong with them.
+pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
+    let (mut images, mut problems) = (BTreeMap::new(), Vec::new());
+    for name in names {
+        match only_document(name, "a map of images") {
+            Ok((source, document, value)) => {
+                let origin = Origin::new(&source, &document);
+                read_images(&value, &mut images, |pointer, what| problems.push(origin.problem(&pointer, what)));
+            }
+            Err(more) => problems.extend(more),
+        }
+    }
+    if problems.is_empty() { Ok(StaticImages(images)) } else { Err(problems) }
+}
+
+const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];
+const LISTS: [&str; 3] = ["Entrypoint", "Cmd", "Env"];
+const EXPECTED: &str = "the config object of an OCI image config, with Entrypoint, Cmd, StopSignal, User, WorkingDir, Env";
+
+fn read_images(value: &Value, images: &mut BTreeMap<String, ImageConfig>, mut wrong: impl FnMut(String, String)) {
+    let Some(map) = value.as_object() else {
+        return wrong(String::new(), format!("expected a map from image references to {EXPECTED}"));
+    };
+    for (image, config) in map {
+        let at = format!("/{}", image.replace('~', "~0").replace('/', "~1"));
+        let Some(fields) = config.as_object() else {
+            wrong(at, format!("image {image}: expected {EXPECTED}"));
+            continue;
+        };
+        let mut good = true;
+        for (field, value) in fields {
+            let is_text = |value: &Value| value.is_string();
+            let expected = if TEXTS.contains(&field.as_str()) {
+                (!value.is_null() && !is_text(value)).then_some("a string".to_owned())
+            } else if LISTS.contains(&field.as_str()) {
+                (!value.is_null() && !value.as_array().is_some_and(|list| list.iter().all(is_text)))
+                    .then_some("a list of strings".to_owned())
+            } else {
+                // Other fields of an image config are none of our business, but these are not other fields.
+                let meant = TEXTS.iter().chain(&LISTS).find(|known| known.eq_ignore_ascii_case(&field.replace('_', "")));
+                meant.map(|meant| format!("{meant}, spelt so")).or((field == "config").then(|| "what is in it, one level up".into()))
+            };
+            if let Some(expected) = expected {
+                good = false;
+                wrong(format!("{at}/{field}"), format!("image {image}: {field}: expected {expected}"));
+            }
+        }
+        if good && let Ok(config) = serde_json::from_value(config.clone()) {
+            images.insert(image.clone(), config);
+        }
+    }
+}
+
+/// A file that holds just one document.
+fn only_document(name: &str, what: &str) -> Result<(Source, Document, Value), Vec<Problem>> {
+    let mut problems = Vec::new();
+    let names = [name.to_owned()];
+    let Some(source) = sources::read(&names, false, &mut Progress::new(true), &mut problems).into_iter().next() else {
+        return Err(problems);
+    };
+    let mut found = Vec::new();
+    documents::read(&source, Format::of(&source), |mut document| match std::mem::replace(&mut document.content, Ok(None)) {
+        Ok(Some(value)) => found.push((document, value)),
+        Ok(None) => {}
+        Err(problem) => problems.push(problem),
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    match (found.len(), found.pop()) {
+        (1, Some((document, value))) => Ok((source, document, value)),
+        (0, _) => Err(vec![Problem::with_file(&source.name, format!("it is empty; expected {what}"))]),
+        (n, _) => Err(vec![Problem::with_file(&source.name, format!("{n} documents; expected one, {what}"))]),
+    }
+}

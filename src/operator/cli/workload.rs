@@ -1,0 +1,121 @@
+//! The pods in a document, and what is wrong with them before anything is decided.
+
+use super::documents::Document;
+use super::problem::Problem;
+use super::sources::Source;
+use super::tree::Lines;
+use ashore_inject::walk::{PodRef, pods};
+use ashore_inject::{Refusal, unknown_annotations};
+use serde_json::Value;
+use std::cell::OnceCell;
+
+/// What all annotations of ours begin with.
+const PREFIX: &str = "ashore.dev/";
+
+/// A document and the file that it is in.
+pub(crate) struct Origin<'a> {
+    /// The file.
+    pub source: &'a Source,
+    /// The document.
+    pub document: &'a Document,
+    lines: OnceCell<Lines>,
+}
+
+impl<'a> Origin<'a> {
+    /// The document in its file.
+    pub(crate) fn new(source: &'a Source, document: &'a Document) -> Self {
+        Self { source, document, lines: OnceCell::new() }
+    }
+
+    /// A problem with what this JSON Pointer of the document points at.
+    pub(crate) fn problem(&self, pointer: &str, what: impl Into<String>) -> Problem {
+        let lines = self.lines.get_or_init(|| Lines::of(&self.source.text[self.document.range.clone()]));
+        let line = lines.line(pointer).map(|line| self.document.first_line + line - 1);
+        self.document.problem(self.source, line, what)
+    }
+
+    /// A problem with the field of this path: `spec.rewrite.TERM`, `items[3].spec`.
+    pub(crate) fn field_problem(&self, field: &str, what: impl Into<String>) -> Problem {
+        let pointer: String = field.split(['.', '[']).map(|step| format!("/{}", step.trim_end_matches(']'))).collect();
+        self.problem(&pointer, what)
+    }
+}
+
+/// What a document is to us.
+pub(crate) enum Content<'a> {
+    /// It has pods or pod templates.
+    Workload(Vec<PodRef<'a>>),
+    /// It has none: a Service, or in a folder a file that is nothing of Kubernetes'.
+    Other,
+}
+
+/// The pods of a document.
+///
+/// # Errors
+/// A document that is no Kubernetes object, unless it was only found in a folder; a workload without a template.
+pub(crate) fn content<'a>(origin: &Origin<'_>, value: &'a Value) -> Result<Content<'a>, Problem> {
+    match pods(value) {
+        Ok(pods) if pods.is_empty() => Ok(Content::Other),
+        Ok(pods) => Ok(Content::Workload(pods)),
+        // Folders hold values files, kustomizations and the like.
+        Err(_) if origin.source.found && !["apiVersion", "kind"].iter().all(|field| value.get(field).is_some_and(Value::is_string)) => {
+            Ok(Content::Other)
+        }
+        Err(error) => Err(origin.field_problem(&error.field, error.to_string())),
+    }
+}
+
+/// What people call it: `Deployment shop/web`.
+pub(crate) fn title(pod: &PodRef<'_>) -> String {
+    let name = if pod.name.is_empty() { "without a name" } else { pod.name };
+    match pod.namespace {
+        Some(namespace) => format!("{} {namespace}/{name}", pod.kind),
+        None => format!("{} {name}", pod.kind),
+    }
+}
+
+/// Where the object that the pod is in begins.
+pub(crate) fn object<'a>(pod: &'a PodRef<'_>) -> &'a str {
+    let templates = ["/spec/jobTemplate/spec/template", "/spec/template", "/template"];
+    templates.iter().find_map(|end| pod.pointer.strip_suffix(end)).unwrap_or(&pod.pointer)
+}
+
+/// The annotations of ours in a pod that mean nothing.
+pub(crate) fn unknown(origin: &Origin<'_>, pod: &PodRef<'_>) -> Vec<Problem> {
+    let problem = |unknown: &ashore_inject::UnknownAnnotation| {
+        origin.problem(&annotation(&pod.pointer, &unknown.key), format!("{}: {unknown}", title(pod)))
+    };
+    unknown_annotations(pod.pod).iter().map(problem).collect()
+}
+
+/// A warning for each annotation of ours that was put on a workload, where it says nothing to the pods made from it.
+pub(crate) fn misplaced(value: &Value, pod: &PodRef<'_>) -> Vec<String> {
+    let object = object(pod);
+    let annotations = value.pointer(&format!("{object}/metadata/annotations")).filter(|_| object != pod.pointer);
+    let Some(annotations) = annotations.and_then(Value::as_object) else { return Vec::new() };
+    let ours = annotations.keys().filter(|key| key.starts_with(PREFIX));
+    ours.map(|key| format!("annotation {key} is on the {}, not in its template's metadata, so it has no effect", pod.kind)).collect()
+}
+
+/// Where a refused pod has to be corrected.
+pub(crate) fn refused(origin: &Origin<'_>, pod: &PodRef<'_>, refusal: &Refusal) -> Problem {
+    let pointer = match refusal {
+        Refusal::BadAnnotation { annotation: key, .. } => annotation(&pod.pointer, key),
+        Refusal::Unresolved { container, .. } => container_at(pod, container).unwrap_or_else(|| pod.pointer.clone()),
+        Refusal::NotAPod(_) => format!("{}/spec", pod.pointer),
+    };
+    origin.problem(&pointer, format!("{}: {refusal}", title(pod)))
+}
+
+fn annotation(pod: &str, key: &str) -> String {
+    format!("{pod}/metadata/annotations/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The JSON Pointer of the container with this name.
+fn container_at(pod: &PodRef<'_>, name: &str) -> Option<String> {
+    ["initContainers", "containers", "ephemeralContainers"].iter().find_map(|list| {
+        let containers = pod.pod.get("spec")?.get(list)?.as_array()?;
+        let at = containers.iter().position(|c| c.get("name").is_some_and(|n| n == name))?;
+        Some(format!("{}/spec/{list}/{at}", pod.pointer))
+    })
+}

@@ -1,0 +1,84 @@
+//! `explain`: what it says is what the init will do.
+
+use super::{golden, run};
+use serde_json::{Value, json};
+
+const IMAGES: [&str; 2] = ["--images", "../images.yaml"];
+
+fn explained(args: &[&str]) -> Value {
+    let out = run(&[&["explain", "-o", "json"], args, &IMAGES].concat(), "").good();
+    serde_json::from_str(&out).expect("JSON")
+}
+
+#[test]
+fn texts_for_people() {
+    for (file, name) in
+        [("deployment.yaml", "explain-deployment.txt"), ("sidecar.yaml", "explain-sidecar.txt"), ("list.yaml", "explain-list.txt")]
+    {
+        golden(name, &run(&["explain", IMAGES[0], IMAGES[1], file], "").good());
+    }
+    golden("explain-restricted.json", &run(&["explain", "-o", "json", IMAGES[0], IMAGES[1], "restricted.yaml"], "").good());
+}
+
+#[test]
+fn the_deadline_is_the_grace_less_pre_stop_and_margin() {
+    let stop = &explained(&["deployment.yaml"])[0]["containers"][0]["stop"];
+    assert_eq!([&stop["signal"], &stop["graceMs"], &stop["deadlineMs"]], [&json!("QUIT"), &json!(40_000), &json!(39_000)]);
+    let at: Vec<&Value> = stop["steps"].as_array().expect("steps").iter().map(|step| &step["atMs"]).collect();
+    assert_eq!(at, [&json!(0), &Value::Null, &json!(19_500), &json!(29_250), &json!(39_000), &json!(40_000)]);
+    assert_eq!(stop["exitMap"], json!([[143, 0]]));
+}
+
+#[test]
+fn what_is_skipped_is_said_with_its_reason() {
+    let pods = explained(&["deployment.yaml", "list.yaml"]);
+    assert_eq!(pods[0]["containers"][2]["skipped"]["code"], "excluded");
+    assert_eq!(pods[2]["skipped"]["code"], "optedOut");
+    let unknown = run(&["explain", "-o", "json", "args-only.yaml"], "").good();
+    let unknown: Value = serde_json::from_str(&unknown).expect("JSON");
+    assert_eq!(unknown[0]["containers"][0]["skipped"]["code"], "imageUnknown");
+}
+
+#[test]
+fn strategy_delay_and_rewrite_show_in_the_steps() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n    ashore.dev/strategy: broadcast\n    ashore.dev/delay: 4s\n    ashore.dev/rewrite: TERM=QUIT\n    ashore.dev/spread: 2s\nspec:\n  terminationGracePeriodSeconds: 25\n  containers:\n  - name: a\n    image: x\n    command: [a]\n";
+    let out = run(&["explain", "-o", "json", "-"], pod).good();
+    let pods: Value = serde_json::from_str(&out).expect("JSON");
+    let stop = &pods[0]["containers"][0]["stop"];
+    assert_eq!([&stop["signal"], &stop["signalToMain"], &stop["strategy"]], ["TERM", "QUIT", "broadcast"]);
+    let steps: Vec<_> =
+        stop["steps"].as_array().expect("steps").iter().map(|s| (s["atMs"].as_u64(), s["what"].as_str().expect("a word"))).collect();
+    assert_eq!(
+        steps,
+        [
+            (Some(0), "hold"),
+            (Some(4000), "ask"),
+            (Some(6000), "sweep"),
+            (Some(19_000), "sweepNew"),
+            (Some(24_000), "kill"),
+            (Some(25_000), "runtimeKill")
+        ]
+    );
+}
+
+#[test]
+fn an_injected_pod_is_explained_by_what_stands_in_it() {
+    let injected = run(&["inject", "-q", "--images", "../images.yaml", "deployment.yaml"], "").good();
+    // As somebody changed it since.
+    let changed = injected.replace("--grace=40s", "--grace=20s");
+    assert_ne!(changed, injected);
+    let out = run(&[&["explain", "-o", "json", "-"][..], &IMAGES].concat(), &changed).good();
+    let pods: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(pods[0]["injected"], true);
+    let containers = pods[0]["containers"].as_array().expect("containers");
+    assert_eq!(containers.len(), 3, "the init's own container is no part of it");
+    let stop = &containers[0]["stop"];
+    assert_eq!([&stop["signal"], &stop["graceMs"]], [&json!("QUIT"), &json!(20_000)]);
+    assert_eq!(stop["argv"], json!(["/docker-entrypoint.sh", "nginx", "-g", "daemon off;"]));
+}
+
+#[test]
+fn nothing_to_explain_is_said() {
+    let err = run(&["explain", "-"], "apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: ConfigMap\n").refused();
+    assert_eq!(err, "error: standard input: there is no pod or workload in it, only ConfigMap, Service\n");
+}

@@ -1,0 +1,49 @@
+//! What the command says of itself, under both of its names.
+
+use super::{golden, run};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+#[test]
+fn help_teaches_with_examples() {
+    let help = run(&["--help"], "").good();
+    golden("help.txt", &help);
+    for verb in ["inject", "uninject", "explain"] {
+        let help = run(&[verb, "--help"], "").good();
+        assert!(help.contains("Examples:\n  ashore ") && help.contains("Exit codes:\n  0  done\n  1  "), "{help}");
+    }
+}
+
+#[test]
+fn kubectl_finds_it_under_its_own_name() {
+    let ask = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ashore")).arg0("/usr/local/bin/kubectl-ashore").args(args).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    let (code, text) = ask(&["inject", "--help"]);
+    assert_eq!(code, Some(0));
+    assert!(text.contains("Usage: kubectl ashore inject [OPTIONS]") && text.contains("\n  kubectl ashore inject deploy.yaml"), "{text}");
+    let (code, text) = ask(&["inject"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("Usage: kubectl ashore inject"), "{text}");
+}
+
+#[test]
+fn the_command_line_itself_may_be_wrong() {
+    for args in
+        [&["inject"][..], &["frob"], &["inject", "--frob", "x"], &["inject", "-o", "xml", "x"], &["inject", "-i", "-o", "json", "x"], &[]]
+    {
+        let run = run(args, "");
+        assert_eq!((run.code, run.out.as_str()), (2, ""), "{args:?}");
+        assert!(run.err.contains("Usage: ashore") || run.err.contains("possible values"), "{}", run.err);
+    }
+}
+
+#[test]
+fn version_and_completion_are_there() {
+    let version = format!("ashore {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!((run(&["version"], "").good(), run(&["--version"], "").good()), (version.clone(), version));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completion", shell], "").good().contains("uninject"));
+    }
+}

@@ -1,0 +1,75 @@
+//! Runs tests that may find only at run time that this machine cannot run them, and says so in the summary.
+
+use crate::Sandbox;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Why a test cannot be run on this machine.
+#[derive(Debug)]
+pub struct Skip(pub String);
+
+/// What a test gives back when it did not fail, which it does by a panic.
+pub type Outcome = Result<(), Skip>;
+
+/// How many tests run at a time unless `--test-threads` says otherwise: they spend their time waiting.
+const THREADS: usize = 8;
+
+/// A test's name and the test.
+pub type Test = (&'static str, fn() -> Outcome);
+
+/// Makes `main` of the tests that are named.
+#[macro_export]
+macro_rules! tests {
+    ($($test:ident),* $(,)?) => {
+        fn main() -> std::process::ExitCode {
+            $crate::harness::run(&[$((stringify!($test), $test as fn() -> $crate::Outcome)),*])
+        }
+    };
+}
+
+/// Runs the tests that the command line asks for, as `cargo test` does. All of them are ignored, with the reason, where no
+/// sandbox can be made.
+pub fn run(tests: &[Test]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(THREADS));
+    let trials = tests.iter().map(|&(name, test)| Trial::ignorable_test(name, move || complete(test))).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn complete(test: fn() -> Outcome) -> Result<Completion, Failed> {
+    let outcome = Sandbox::available().map_err(|reason| Skip(reason.to_owned())).and_then(|()| test());
+    Ok(match outcome {
+        Ok(()) => Completion::Completed,
+        Err(Skip(reason)) => Completion::ignored_with(reason),
+    })
+}
+
+/// Whether we are root, which other users' processes and dropped capabilities take.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Skips the test for everybody but root.
+///
+/// # Errors
+/// The reason to skip it.
+pub fn need_root(why: &str) -> Outcome {
+    if is_root() { Ok(()) } else { Err(Skip(format!("needs root: {why}"))) }
+}
+
+/// Asks until there is an answer, for things that nobody tells us of.
+///
+/// # Panics
+/// There was none in time.
+pub fn eventually<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {timeout:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
