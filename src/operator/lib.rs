@@ -7,7 +7,6 @@ pub mod certificate;
 pub mod cli;
 pub mod connections;
 pub mod http;
-pub mod inputs;
 pub mod listener;
 pub mod logging;
 pub mod metrics;

@@ -3,9 +3,9 @@
 use crate::admission::{Admission, Planner};
 use crate::body::BodyMemory;
 use crate::certificate::CertificateError;
+use crate::cli::settings;
 use crate::connections::Connections;
 use crate::http::{App, probes, router};
-use crate::inputs::{self, InputError};
 use crate::listener::{Phase, accept};
 use crate::logging::{Format, Log};
 use crate::metrics::Metrics;
@@ -50,11 +50,11 @@ pub struct Args {
 
     /// Policy that holds for every pod, unless its annotations say otherwise (a ClusterShutdownPolicy or its spec, YAML or JSON)
     #[arg(long, value_name = "FILE", env = "ASHORE_POLICY")]
-    pub policy: Option<PathBuf>,
+    pub policy: Option<String>,
 
-    /// Image references with the `config` objects of their OCI image configs, YAML or JSON
+    /// Image references with the `config` objects of their OCI image configs, YAML or JSON; may be given several times
     #[arg(long, value_name = "FILE", env = "ASHORE_IMAGES")]
-    pub images: Option<PathBuf>,
+    pub images: Vec<String>,
 
     /// Namespace that Ashore runs in, never touched [default: its service account's, if it has one]
     #[arg(long, value_name = "NAME", env = "ASHORE_NAMESPACE")]
@@ -95,9 +95,9 @@ pub enum ServeError {
     /// The certificate or its key.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The policy or the images.
-    #[error(transparent)]
-    Input(#[from] InputError),
+    /// The policy or the images: all that is wrong with them, a line each.
+    #[error("{0}")]
+    Settings(String),
     /// TLS itself.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -136,9 +136,13 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
+fn wrong(problems: Vec<impl ToString>) -> ServeError {
+    ServeError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nashore serve: "))
+}
+
 fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
-    let policy = args.policy.as_deref().map(inputs::policy).transpose()?.unwrap_or_default();
-    let images = args.images.as_deref().map(inputs::images).transpose()?.unwrap_or_default();
+    let policy = args.policy.as_deref().map(settings::policy).transpose().map_err(wrong)?.unwrap_or_default();
+    let images = settings::images(&args.images).map_err(wrong)?;
     let own_namespace = args.namespace.clone().or_else(own_namespace);
     runtime()?.block_on(async {
         let mut stop = StopSignals::new()?;

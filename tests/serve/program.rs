@@ -112,6 +112,27 @@ fn a_bad_flag_is_a_usage_error_that_says_what_is_allowed() {
 }
 
 #[test]
+fn a_bad_file_of_settings_is_an_error_that_names_file_and_field() {
+    let mount = Mount::new(&crate::pki::Ca::new().leaf());
+    let dir = tempfile::tempdir().unwrap();
+    for (flag, text, words) in [
+        ("policy", "strategy: sideways\n", &["policy.yaml:1", "strategy", "sideways", "cascade, broadcast or main"][..]),
+        ("policy", "stratgy: main\n", &["policy.yaml:1", "stratgy", "strategy"]),
+        ("images", "nginx:\n  Entrypoint: nope\n", &["images.yaml:2", "image nginx", "Entrypoint", "a list of strings"]),
+        ("images", "[", &["images.yaml:"]),
+    ] {
+        let path = dir.path().join(format!("{flag}.yaml"));
+        std::fs::write(&path, text).unwrap();
+        let output = Program::command(&mount, &[&format!("--{flag}={}", path.display())]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    let output = Program::command(&mount, &["--images=/nonexistent.yaml"]).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("/nonexistent.yaml: no such file"));
+}
+
+#[test]
 fn an_address_in_use_is_an_error_that_names_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mount = Mount::new(&crate::pki::Ca::new().leaf());
