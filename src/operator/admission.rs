@@ -3,7 +3,7 @@
 use crate::body::Held;
 use crate::metrics::{Metrics, Outcome};
 use crate::planners::{NoResult, Planners};
-use crate::review::{Malformed, Request, Verdict, answer};
+use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use ashore_inject::{ContainerKind, ContainerPlan, Plan, Policy, Refusal, StaticImages};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -86,8 +86,8 @@ impl Admission {
         let took = started.elapsed();
         self.metrics.answered(planned.outcome, took);
         tracing::info!(
-            namespace = %request.namespace,
-            name = %name(&request),
+            namespace = shortened(&request.namespace).as_ref(),
+            name = name(&request),
             outcome = planned.outcome.word(),
             wrapped = planned.wrapped,
             skipped = planned.skipped,
@@ -127,7 +127,7 @@ impl Admission {
         };
         let named = Named::of(request);
         let warning = format!("ashore: {named} was left as it is: {what}");
-        tracing::error!(namespace = %request.namespace, name = %named.name, what, "a pod was left as it is");
+        tracing::error!(namespace = shortened(&request.namespace).as_ref(), name = named.name, what, "a pod was left as it is");
         Planned::as_it_is(outcome, outcome.word(), vec![warning])
     }
 
@@ -199,7 +199,8 @@ fn append(list: &mut String, name: &str, why: &str) {
 }
 
 /// What a pod is called, before it has a name: by that of its generator. Reads the pod's beginning only, up to its metadata.
-fn name<'a>(request: &Request<'a>) -> Cow<'a, str> {
+/// It has not been validated yet, so it is shortened; as a string field, the log escapes it.
+fn name(request: &Request<'_>) -> String {
     struct UpToMetadata<'a, 'n>(&'n mut MetadataNames<'a>);
 
     impl<'de: 'a, 'a> serde::de::Visitor<'de> for UpToMetadata<'a, '_> {
@@ -222,19 +223,19 @@ fn name<'a>(request: &Request<'a>) -> Cow<'a, str> {
     }
 
     if !request.name.is_empty() {
-        return request.name.clone();
+        return shortened(&request.name).into_owned();
     }
     let mut names = MetadataNames::default();
     if let Some(object) = request.object {
         // That there is more after the metadata is an error to the reader, and none to us.
         let _ = serde_json::Deserializer::from_str(object.get()).deserialize_map(UpToMetadata(&mut names));
     }
-    if names.name.is_empty() { names.generate_name } else { names.name }
+    shortened(if names.name.is_empty() { &names.generate_name } else { &names.name }).into_owned()
 }
 
 /// A pod and its containers, for a warning.
 struct Named<'a> {
-    name: Cow<'a, str>,
+    name: String,
     containers: Vec<Cow<'a, str>>,
 }
 

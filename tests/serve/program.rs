@@ -21,7 +21,10 @@ impl Program {
     pub fn command(mount: &Mount, flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
         command.arg("serve").arg("--cert").arg(mount.cert()).arg("--key").arg(mount.key());
-        command.args(["--listen=127.0.0.1:0", "--log-format=json"]).args(flags).stderr(Stdio::piped());
+        command.args(["--listen=127.0.0.1:0"]).args(flags).stderr(Stdio::piped());
+        if !flags.iter().any(|flag| flag.starts_with("--log-format")) {
+            command.arg("--log-format=json");
+        }
         command
     }
 
@@ -40,6 +43,9 @@ impl Program {
             let line = log.recv().await.expect("it ended before it served");
             if line["message"] == "serving" {
                 break line;
+            }
+            if let Some(at) = line.as_str().and_then(|text| text.split_once("listen=\"")) {
+                break serde_json::json!({"listen": at.1.split('"').next()});
             }
         };
         let address = |field: &str| serving[field].as_str().map(|text| text.parse().unwrap());
