@@ -2,23 +2,25 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench lint image packages clean
+.PHONY: help build init demo test bench lint image packages clean
 
 release := target/release
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## the webhook and command line, kubectl's plugin, and the init: target/release/{ashore,kubectl-ashore,ashore-init}
+build: init ## the webhook and command line, kubectl's plugin, and the init: target/release/{ashore,kubectl-ashore,ashore-init}
 	cargo build --locked --release -p ashore
-	cargo build --locked --profile init -p ashore-init
 	install -m 0755 $(release)/ashore $(release)/kubectl-ashore
-	install -m 0755 target/init/ashore-init $(release)/ashore-init
+
+init: ## the init alone: target/release/ashore-init
+	cargo build --locked --profile init -p ashore-init
+	install -D -m 0755 target/init/ashore-init $(release)/ashore-init
 
 demo: build ## a pod through the webhook, and how its processes stop without and with Ashore; no cluster needed
 	cargo run --locked --release -q -p ashore-tests --bin demo
 
-test: packages build ## every test; what needs a program or a right that is missing is skipped and said
+test: packages init ## every test; what needs a program or a right that is missing is skipped and said
 	tests/run
 
 bench: build ## the figures of docs/PERFORMANCE.md, beside tini, tini-static, dumb-init and catatonit

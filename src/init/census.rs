@@ -145,11 +145,11 @@ impl<'a> Census<'a> {
         self.merged = 0;
     }
 
-    /// One more process of the look under way; in the order of PIDs.
+    /// One more process of the look under way; in the order of PIDs. `None`: there is no room for it.
     #[inline(never)]
-    pub fn see(&mut self, process: Process, now: Micros) {
+    pub fn see(&mut self, process: Process, now: Micros) -> Option<&mut Member> {
         if self.next_count == self.next.len() || self.next_count > 0 && self.next[self.next_count - 1].process.pid >= process.pid {
-            return;
+            return None;
         }
         let mut member = Member { process, ..Member::NONE };
         while self.merged < self.count && self.members[self.merged].process.pid <= process.pid {
@@ -163,6 +163,7 @@ impl<'a> Census<'a> {
         }
         self.next[self.next_count] = member;
         self.next_count += 1;
+        self.next.get_mut(self.next_count - 1)
     }
 
     /// Ends the look: who was not seen has gone. Then everyone's role is found from its parents.
@@ -242,7 +243,9 @@ mod tests {
 
     fn look(census: &mut Census<'_>, processes: &[Process], init: i32, now: Micros) {
         census.begin();
-        processes.iter().for_each(|p| census.see(*p, now));
+        for process in processes {
+            census.see(*process, now);
+        }
         census.end(init, 2, now);
     }
 

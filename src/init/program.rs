@@ -36,6 +36,12 @@ pub fn execute(start: &Start) -> u8 {
         // SAFETY: as above; the word ends with a NUL.
         return failed(unsafe { CStr::from_ptr(path.cast()) }, error);
     }
+    search(start, name)
+}
+
+/// Looks for the program in PATH. Apart, since its buffer is a page of memory that a program with a path does without.
+#[inline(never)]
+fn search(start: &Start, name: &[u8]) -> u8 {
     let path = path_variable(start.envp);
     let mut buffer = [0; LONGEST_PATH];
     // One that is there but may not be executed is what is told of, if no other directory has a better one.

@@ -135,15 +135,21 @@ fn supervise(
     let oom_kills = if counts_kills { oom_kills().saturating_sub(oom_kills_before) } else { 0 };
     let facts = Facts { main, main_name, code, oom_kills, over: sys::now() };
     if report::is_due(settings, &stop, &facts) {
-        let mut buffer = [0; report::LIMIT];
-        let mut text = Text::new(&mut buffer);
-        report::write(&mut text, settings, &stop, &facts);
-        if report::was_forced(&stop, &facts) {
-            let _ = File::stderr().write_all(text.as_bytes());
-        }
-        leave_message(settings.report_file, text.as_bytes());
+        leave_report(settings, &stop, &facts);
     }
     code
+}
+
+/// Writes the report to where it belongs. Apart, so that the pages of its buffers are used at the end only.
+#[inline(never)]
+fn leave_report(settings: &Settings<'_>, stop: &Stop<'_>, facts: &Facts) {
+    let mut buffer = [0; report::LIMIT];
+    let mut text = Text::new(&mut buffer);
+    report::write(&mut text, settings, stop, facts);
+    if report::was_forced(stop, facts) {
+        let _ = File::stderr().write_all(text.as_bytes());
+    }
+    leave_message(settings.report_file, text.as_bytes());
 }
 
 /// Everything but the fault signals: those are our own, and a stray one is left pending.
@@ -181,7 +187,7 @@ fn look(stop: &mut Stop<'_>, linux: &mut Linux, how: Look, now: u64) {
         return;
     }
     stop.begin_look(now);
-    let sees = has_proc(linux.place.init) && see_everybody(stop, how == Look::Closely).is_some();
+    let sees = has_proc(linux.place.init) && see_everybody(stop, linux, how == Look::Closely).is_some();
     stop.end_look(sys::now(), sees, linux);
 }
 
@@ -200,7 +206,7 @@ fn has_proc(init: i32) -> bool {
 }
 
 /// Shows every process to the machine; `None` if the directory cannot be read.
-fn see_everybody(stop: &mut Stop<'_>, closely: bool) -> Option<()> {
+fn see_everybody(stop: &mut Stop<'_>, linux: &mut Linux, closely: bool) -> Option<()> {
     let directory = File::open(c"/proc", Open::Read).ok()?;
     let mut buffer = Entries([0; 8192]);
     loop {
@@ -217,7 +223,7 @@ fn see_everybody(stop: &mut Stop<'_>, closely: bool) -> Option<()> {
                 && let Some(mut process) = see_process(name, closely || stop.wants_whole_masks())
             {
                 process.denied = closely && sys::is_denied(process.pid);
-                stop.see(process);
+                stop.see(process, linux);
             }
             rest = rest.get(size..).unwrap_or_default();
         }

@@ -485,8 +485,22 @@ impl<'a> Stop<'a> {
     }
 
     /// One more process, in the order of PIDs.
-    pub fn see(&mut self, process: Process) {
-        self.census.see(process, self.look_began);
+    ///
+    /// Who was handed up is asked as soon as it is seen: it ends while the others are still being looked at. A shell has to wait
+    /// for the end of the look, which shows whom it waits for.
+    pub fn see(&mut self, process: Process, world: &mut dyn World) {
+        let signal = self.signal_for(&process);
+        let now = self.look_began;
+        let asks = self.purpose == Purpose::Roots && self.phase == Phase::Draining && process.parent == self.place.init;
+        if let Some(member) = self.census.see(process, now)
+            && asks
+            && !process.is_dead()
+            && !process.is_shell()
+            && member.asked().is_none()
+        {
+            member.ask(signal, now);
+            send_and_wake(&process, signal, world);
+        }
     }
 
     /// A look at main alone has ended.
@@ -529,6 +543,11 @@ impl<'a> Stop<'a> {
 
     fn main_signal(&self) -> Signal {
         self.settings.rewrite.of(self.begun.map_or(Signal::TERM, |begun| begun.by.signal))
+    }
+
+    /// What somebody in charge is asked with: the stop signal if it catches that, else SIGTERM.
+    fn signal_for(&self, process: &Process) -> Signal {
+        if self.begun.is_some() && process.caught.has(self.main_signal()) { self.main_signal() } else { Signal::TERM }
     }
 
     const fn to_main(&self, signal: Signal) -> Action {
@@ -598,17 +617,15 @@ impl<'a> Stop<'a> {
     /// it; SIGHUP if it came in from outside with a terminal, since interactive shells ignore SIGTERM. A shell's foreground
     /// child is asked with it.
     fn ask_member(&mut self, at: usize, depth: u8, now: Micros, world: &mut dyn World) {
-        let member = self.census.at_mut(at);
+        let member = self.census.at(at);
         let process = member.process;
         let entered = member.role == Role::Entered;
-        let signal = if self.begun.is_some() && process.caught.has(self.main_signal()) { self.main_signal() } else { Signal::TERM };
+        let signal = self.signal_for(&process);
         let waited_for = self.waited_for(process.pid, signal);
         self.census.at_mut(at).ask(signal, now);
-        let mut send = |signal| world.act(Action::Send { pid: process.pid, start: process.start, signal });
-        send(signal);
-        send(Signal::CONT);
+        send_and_wake(&process, signal, world);
         if entered && process.has_terminal {
-            send(Signal::HUP);
+            world.act(Action::Send { pid: process.pid, start: process.start, signal: Signal::HUP });
         }
         self.ask_foreground(waited_for, depth, now, world);
     }
@@ -692,13 +709,11 @@ impl<'a> Stop<'a> {
             }
             found = true;
             self.census.at_mut(at).sweep(now);
-            let mut send = |signal| world.act(Action::Send { pid: member.process.pid, start: member.process.start, signal });
             if !at_once {
-                send(Signal::TERM);
-                send(Signal::CONT);
+                send_and_wake(&member.process, Signal::TERM, world);
             }
             if member.role == Role::Entered && member.process.has_terminal {
-                send(Signal::HUP);
+                world.act(Action::Send { pid: member.process.pid, start: member.process.start, signal: Signal::HUP });
             }
         }
         // Signals sent one by one can miss who was born meanwhile: until a pass finds nobody new.
@@ -789,6 +804,14 @@ impl<'a> Stop<'a> {
     fn look_for(&mut self, purpose: Purpose, now: Micros) {
         self.purpose = purpose;
         self.due.look = now;
+    }
+}
+
+/// Sends a signal, and SIGCONT so that a stopped process acts on it.
+#[inline(never)]
+fn send_and_wake(process: &Process, signal: Signal, world: &mut dyn World) {
+    for signal in [signal, Signal::CONT] {
+        world.act(Action::Send { pid: process.pid, start: process.start, signal });
     }
 }
 

@@ -94,7 +94,7 @@ impl<'a> Container<'a> {
                 }
                 self.stop.begin_look(self.now);
                 if self.sees {
-                    self.processes.iter().for_each(|p| self.stop.see(*p));
+                    self.processes.iter().for_each(|p| self.stop.see(*p, &mut self.paper));
                 }
                 self.stop.end_look(self.now, self.sees, &mut self.paper);
                 continue;
@@ -241,7 +241,7 @@ fn a_sweep_one_by_one_goes_on_until_nobody_is_new() {
     container.now += 15_000_000;
     container.stop.tick(container.now);
     container.stop.begin_look(container.now);
-    container.processes.clone().iter().for_each(|p| container.stop.see(*p));
+    container.processes.clone().iter().for_each(|p| container.stop.see(*p, &mut container.paper));
     container.stop.end_look(container.now, true, &mut container.paper);
     container.processes.push(process(4, 3, "born", &[]));
     container.settle();

@@ -325,25 +325,19 @@ pub struct Start {
 /// Starts a child.
 ///
 /// The child borrows our memory until it executes its program (CLONE_VFORK), which is what makes a start cheap: there are
-/// no page tables to copy. It runs on a stack of its own.
+/// no page tables to copy. It runs on the unused part of our stack, as a function that we called would: pages that are there already.
 ///
 /// # Errors
 /// EAGAIN: a limit on processes; ENOMEM.
 pub fn spawn(start: &Start) -> Result<i32, Errno> {
-    const STACK: usize = 16 * 1024;
-    #[repr(align(16))]
-    struct Stack(core::cell::UnsafeCell<[u8; STACK]>);
-    // SAFETY: used by one child at a time, while the only other thread, its parent, is suspended.
-    unsafe impl Sync for Stack {}
-    static CHILD: Stack = Stack(core::cell::UnsafeCell::new([0; STACK]));
     const CLONE_VM: usize = 0x100;
     const CLONE_VFORK: usize = 0x4000;
     let flags = CLONE_VM | CLONE_VFORK | usize::from(Signal::CHLD.number());
-    // SAFETY: the end of the stack is within its object; both live until the child has executed or ended.
-    checked(unsafe { clone_onto(flags, CHILD.0.get().cast::<u8>().add(STACK), start, begin) }).map(|pid| pid as i32)
+    // SAFETY: with these flags we are suspended for as long as the child uses our stack, and `begin` never returns.
+    checked(unsafe { clone_below(flags, start, begin) }).map(|pid| pid as i32)
 }
 
-/// The child's first steps, on its own stack.
+/// The child's first steps.
 extern "C" fn begin(start: &Start) -> ! {
     const SIG_SETMASK: usize = 2;
     if start.takes_terminal {
@@ -358,29 +352,29 @@ extern "C" fn begin(start: &Start) -> ! {
     exit((start.execute)(start))
 }
 
-/// clone(2) with a new stack, on which the child calls `begin(start)`.
+/// clone(2); the child calls `begin(start)` below what is in use of our stack.
 ///
 /// # Safety
-/// `stack` is the upper end of memory that nobody else uses; `begin` never returns.
+/// `flags` have CLONE_VM and CLONE_VFORK; `begin` never returns.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
-unsafe extern "C" fn clone_onto(flags: usize, stack: *mut u8, start: &Start, begin: extern "C" fn(&Start) -> !) -> isize {
+unsafe extern "C" fn clone_below(flags: usize, start: &Start, begin: extern "C" fn(&Start) -> !) -> isize {
     naked_asm!(
-        "mov r8, rdx", "mov r9, rcx", "xor edx, edx", "xor r10d, r10d", "mov eax, {clone}", "syscall",
+        "mov r8, rsi", "mov r9, rdx", "lea rsi, [rsp - 128]", "and rsi, -16", "xor edx, edx", "xor r10d, r10d", "mov eax, {clone}", "syscall",
         "test rax, rax", "jnz 2f", "xor ebp, ebp", "mov rdi, r8", "call r9", "ud2", "2:", "ret",
         clone = const nr::CLONE,
     )
 }
 
-/// clone(2) with a new stack, on which the child calls `begin(start)`.
+/// clone(2); the child calls `begin(start)` below what is in use of our stack.
 ///
 /// # Safety
-/// `stack` is the upper end of memory that nobody else uses; `begin` never returns.
+/// `flags` have CLONE_VM and CLONE_VFORK; `begin` never returns.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
-unsafe extern "C" fn clone_onto(flags: usize, stack: *mut u8, start: &Start, begin: extern "C" fn(&Start) -> !) -> isize {
+unsafe extern "C" fn clone_below(flags: usize, start: &Start, begin: extern "C" fn(&Start) -> !) -> isize {
     naked_asm!(
-        "mov x9, x2", "mov x10, x3", "mov x2, xzr", "mov x3, xzr", "mov x4, xzr", "mov x8, #{clone}", "svc 0",
+        "mov x9, x1", "mov x10, x2", "sub x1, sp, #128", "mov x2, xzr", "mov x3, xzr", "mov x4, xzr", "mov x8, #{clone}", "svc 0",
         "cbnz x0, 2f", "mov x29, xzr", "mov x0, x9", "blr x10", "brk 1", "2:", "ret",
         clone = const nr::CLONE,
     )

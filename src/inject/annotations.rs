@@ -1,7 +1,7 @@
 //! The annotations of a pod: whether it is wanted, and what it says in place of the policy.
 
 use crate::field::{Scalar, Text};
-use crate::pod::{PREFIX, Pod};
+use crate::pod::{self, PREFIX, Pod};
 use crate::policy::{self, Policy};
 use crate::suggest;
 use crate::{Reason, Refusal};
@@ -43,6 +43,8 @@ pub const KNOWN: [&str; 14] = [
 const BOOLEAN: &str = "\"true\" or \"false\"";
 /// The longest part of a value that is repeated in an error.
 const SHOWN: usize = 100;
+/// The most unknown annotations that a plan warns of.
+const TOLD: usize = 10;
 
 /// An annotation with our prefix that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +62,8 @@ impl UnknownAnnotation {
         if KNOWN.contains(&key) || key == STATUS {
             return None;
         }
-        let nearest = suggest::nearest(name, KNOWN.map(|k| &k[PREFIX.len()..])).and_then(|n| KNOWN.into_iter().find(|k| k.ends_with(n)));
+        let nearest =
+            suggest::nearest(name, KNOWN.map(|k| &k[PREFIX.len()..])).and_then(|n| KNOWN.into_iter().find(|k| k[PREFIX.len()..] == *n));
         Some(Self { key: shown(key), nearest })
     }
 }
@@ -71,8 +74,9 @@ pub fn unknown_annotations(pod: &Value) -> Vec<UnknownAnnotation> {
     annotations.into_iter().flat_map(|map| map.keys()).filter_map(|key| UnknownAnnotation::of(key)).collect()
 }
 
+/// The first few of them, for warnings.
 pub(crate) fn unknown(pod: &Pod<'_>) -> impl Iterator<Item = UnknownAnnotation> {
-    pod.annotations().iter().filter_map(|(key, _)| UnknownAnnotation::of(key))
+    pod.annotations().iter().filter_map(|(key, _)| UnknownAnnotation::of(key)).take(TOLD)
 }
 
 /// A value as it is shown in an error: cut off where it gets long.
@@ -176,8 +180,8 @@ impl Wishes<'_> {
 
 /// Comma-separated names of containers.
 fn names(key: &str, value: &str) -> Result<Vec<String>, Refusal> {
-    let names: Vec<String> = value.split(',').map(|name| name.trim().to_owned()).collect();
-    if names.iter().any(String::is_empty) {
+    let names: Vec<String> = value.split(',').take(pod::CONTAINERS + 1).map(|name| name.trim().to_owned()).collect();
+    if names.len() > pod::CONTAINERS || names.iter().any(String::is_empty) {
         return Err(bad(key, value, "names of containers, comma-separated"));
     }
     Ok(names)

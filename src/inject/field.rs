@@ -1,9 +1,10 @@
 //! The leaves of a pod as they are read: borrowed where that is possible, and told apart where absent, null and empty differ.
 
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 /// A member that may be missing, null or there. Kubernetes takes the first two for one; taking an injection back must not.
@@ -32,6 +33,36 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Option::<T>::deserialize(deserializer)?.map_or(Self::Null, Self::Given))
     }
+}
+
+/// Reads a list of at most `MOST` elements: they can take a hundred times the room of their text.
+pub(crate) fn at_most<'de, const MOST: usize, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Field<Vec<T>>, D::Error> {
+    struct Few<T, const MOST: usize>(Vec<T>);
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Few<T, MOST> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Elements<T, const MOST: usize>(PhantomData<T>);
+            impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Elements<T, MOST> {
+                type Value = Few<T, MOST>;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a list")
+                }
+                fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Few<T, MOST>, A::Error> {
+                    let mut list = Vec::new();
+                    while let Some(element) = elements.next_element()? {
+                        if list.len() == MOST {
+                            return Err(A::Error::custom(format_args!("more than {MOST} of them")));
+                        }
+                        list.push(element);
+                    }
+                    Ok(Few(list))
+                }
+            }
+            deserializer.deserialize_seq(Elements::<T, MOST>(PhantomData))
+        }
+    }
+    Ok(Option::<Few<T, MOST>>::deserialize(deserializer)?.map_or(Field::Null, |Few(list)| Field::Given(list)))
 }
 
 /// A string, borrowed from the input unless it holds escapes.

@@ -3,12 +3,12 @@
 use crate::annotations::{self, CONTAINERS, SKIP_CONTAINERS, STATUS, Wishes};
 use crate::marker::{List, Marker, Unusable};
 use crate::planner::Planner;
-use crate::pod::{Container, Pod};
+use crate::pod::{self, Container, Pod};
 use crate::suggest;
 use crate::{ContainerKind, ContainerPlan, Outcome, Patch, Plan, Reason, Refusal, Request};
 
 /// The most containers that a pod may have to be looked at. (A pod of as many is far beyond what etcd can hold.)
-const MOST_CONTAINERS: usize = 1000;
+const MOST_CONTAINERS: usize = pod::CONTAINERS - 1;
 
 /// Decides what becomes of a pod.
 ///
@@ -16,8 +16,9 @@ const MOST_CONTAINERS: usize = 1000;
 /// [`Refusal`] when the pod's author has to correct something.
 pub fn plan(request: &Request<'_>) -> Result<Plan, Refusal> {
     let pod = Pod::read(request.pod).map_err(Refusal::NotAPod)?;
-    check_names(&pod)?;
     let status = annotations::status(&pod)?;
+    // One more for the container that an earlier injection put in.
+    check_names(&pod, MOST_CONTAINERS + usize::from(status.is_some()))?;
     // A marker says that somebody has asked already.
     if let Some(reason) = annotations::opting(&pod, request.opted_in || status.is_some())? {
         return Ok(untouched(&pod, reason));
@@ -81,10 +82,10 @@ pub(crate) fn both_lists<'p, 'a>(pod: &'p Pod<'a>) -> impl Iterator<Item = (List
 }
 
 /// Names are what the marker and the annotations tell containers apart by; Kubernetes demands that they differ, too.
-fn check_names(pod: &Pod<'_>) -> Result<(), Refusal> {
+fn check_names(pod: &Pod<'_>, most: usize) -> Result<(), Refusal> {
     let all = both_lists(pod).count();
-    if all > MOST_CONTAINERS {
-        return Err(Refusal::NotAPod(format!("spec.containers: {all} containers; at most {MOST_CONTAINERS} are looked at")));
+    if all > most {
+        return Err(Refusal::NotAPod(format!("spec.containers: {all} containers; at most {most} are looked at")));
     }
     for (n, (list, i, container)) in both_lists(pod).enumerate() {
         if both_lists(pod).take(n).any(|(_, _, other)| other.name() == container.name()) {

@@ -106,7 +106,7 @@ impl<'r, 'p> Planner<'r, 'p> {
         }
         let none = ImageConfig::default();
         let config = match container.image() {
-            "" => Err("none is named".to_owned()),
+            "" => Err("the container names no image".to_owned()),
             image => self.request.images.config(image),
         };
         let program = match &config {
@@ -136,7 +136,8 @@ impl<'r, 'p> Planner<'r, 'p> {
     }
 
     fn unresolved(&self, container: &Container<'_>, why: &str) -> Result<Result<Wrapped, Reason>, Refusal> {
-        let reason = Reason::ImageUnknown { image: annotations::shown(container.image()), why: why.into() };
+        let image = Some(container.image()).filter(|image| !image.is_empty()).unwrap_or("(none)");
+        let reason = Reason::ImageUnknown { image: annotations::shown(image), why: why.into() };
         match self.wishes.policy.on_unresolved {
             OnUnresolved::Skip => Ok(Err(reason)),
             OnUnresolved::Deny => Err(Refusal::Unresolved { container: container.name().into(), reason }),

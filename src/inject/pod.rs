@@ -1,6 +1,6 @@
 //! The few fields of a pod that matter here, borrowed from its JSON; everything else is passed over, never decoded.
 
-use crate::field::{Field, Scalar, Text};
+use crate::field::{Field, Scalar, Text, at_most};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -11,6 +11,11 @@ use std::marker::PhantomData;
 pub(crate) const PREFIX: &str = "ashore.dev/";
 /// The kubelet's mark on the API object that mirrors a static pod (k8s.io/kubernetes pkg/kubelet/types, ConfigMirrorAnnotationKey).
 const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The most containers that are read in a list: what [`crate::plan`] looks at, and the one that it adds.
+pub(crate) const CONTAINERS: usize = 1001;
+/// The most elements that are read in any other list (words, mounts, volumes).
+const ELEMENTS: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(remote = "Self")]
@@ -65,13 +70,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Notes<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(remote = "Self", rename_all = "camelCase")]
 pub(crate) struct Spec<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<CONTAINERS, _, _>")]
     pub(crate) init_containers: Field<Vec<Container<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<CONTAINERS, _, _>")]
     pub(crate) containers: Field<Vec<Container<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<CONTAINERS, _, _>")]
     pub(crate) ephemeral_containers: Field<Vec<Ephemeral<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) volumes: Field<Vec<Named<'a>>>,
     #[serde(default)]
     pub(crate) termination_grace_period_seconds: Field<i64>,
@@ -122,9 +127,9 @@ pub(crate) struct Container<'a> {
     pub(crate) name: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(crate) image: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) command: Field<Vec<Text<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) args: Field<Vec<Text<'a>>>,
     #[serde(borrow, default)]
     pub(crate) working_dir: Option<Text<'a>>,
@@ -132,9 +137,9 @@ pub(crate) struct Container<'a> {
     pub(crate) restart_policy: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(crate) lifecycle: Option<Lifecycle<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) volume_mounts: Field<Vec<Mount<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) volume_devices: Field<Vec<Device<'a>>>,
     #[serde(borrow, default)]
     pub(crate) termination_message_path: Option<Text<'a>>,
@@ -187,7 +192,7 @@ pub(crate) struct Sleep {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Exec<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) command: Field<Vec<Text<'a>>>,
 }
 

@@ -3,6 +3,7 @@
 #[allow(dead_code)]
 mod support;
 
+use ashore_inject::annotations::KNOWN;
 use ashore_inject::policy::OnUnresolved;
 use ashore_inject::{
     ContainerKind, ImageConfig, Op, Outcome, Plan, Policy, Reason, Refusal, Request, StaticImages, plan, undo, unknown_annotations,
@@ -134,6 +135,10 @@ fn an_unknown_annotation_is_told_of_and_changes_nothing() {
     assert!(told[0].starts_with("unknown annotation ashore.dev/dealy; there are ashore.dev/inject, "), "{}", told[0]);
     let pod = annotated(json!({"ashore.dev/startegy": "main"}));
     assert_eq!(unknown_annotations(&pod)[0].nearest, Some("ashore.dev/strategy"));
+    for (key, nearest) in [("container", Some("containers")), ("init-container", Some("init-containers")), ("", None), ("x", None)] {
+        let pod = annotated(json!({format!("ashore.dev/{key}"): "x"}));
+        assert_eq!(unknown_annotations(&pod)[0].nearest, nearest.map(|name| format!("ashore.dev/{name}")).as_deref());
+    }
     let plan = planned(&pod);
     assert!(plan.warnings[0].contains("ashore.dev/startegy (did you mean ashore.dev/strategy?)"), "{:?}", plan.warnings);
     assert_eq!(wrapped(&plan, "app").flags, ["--grace=30s"]);
@@ -296,6 +301,18 @@ fn a_grace_period_is_raised_and_put_back() {
         undo(&edited.clone()).expect("ours").apply(&mut edited).expect("fits");
         assert_eq!(edited["spec"]["terminationGracePeriodSeconds"], 7);
     }
+}
+
+#[test]
+fn a_thousand_containers_are_looked_at_and_no_more() {
+    let of = |n: usize| pod(json!({"containers": (0..n).map(|i| json!({"name": i.to_string(), "command": ["/a"]})).collect::<Vec<_>>()}));
+    let most = of(1000);
+    let after = applied(&most, &planned(&most));
+    assert_eq!(planned(&after).skipped, Some(Reason::AlreadyInjected));
+    assert_eq!(refused(&of(1001)), "not a pod: spec.containers: 1001 containers; at most 1000 are looked at");
+    assert!(refused(&of(5000)).starts_with("not a pod: spec.containers: more than 1001 of them"));
+    let words = pod(json!({"containers": [{"name": "a", "args": vec![""; 20_000]}]}));
+    assert!(refused(&words).starts_with("not a pod: spec.containers[0].args: more than 10000 of them"));
 }
 
 #[test]
@@ -487,4 +504,18 @@ fn a_command_that_is_replaced_after_the_injection_is_wrapped_anew() {
     let mut back = again.clone();
     undo(&again).expect("ours").apply(&mut back).expect("fits");
     assert_eq!(back, pod(json!({"containers": [{"name": "app", "command": ["/new"]}]})));
+}
+
+#[test]
+fn every_annotation_and_policy_field_is_in_the_docs() {
+    let docs = std::fs::read_to_string(support::file("../docs/injection.md")).expect("docs/injection.md is there");
+    let error = Policy::from_document(&json!({"": 1})).expect_err("refused").to_string();
+    let (_, fields) = error.split_once("there are ").expect("the fields are listed");
+    for word in KNOWN.into_iter().chain(fields.split(", ")) {
+        assert!(docs.contains(&format!("`{word}`")), "{word}");
+    }
+    // The example in it, in the words that a policy is read in.
+    let example = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy", "metadata": {"name": "web"}, "spec": {
+        "delay": "5s", "minGrace": "45s", "exitMap": {"143": 0}, "initImage": "registry.example/ashore:0.1.0"}});
+    assert!(Policy::from_document(&example).is_ok());
 }

@@ -5,9 +5,13 @@
 mod pods;
 mod resources;
 
+use ashore_init::settings::{Command, ReportWhen, Strategy as Who, parse};
+use ashore_init::signal::Signal;
 use ashore_inject::{ContainerKind, Op, Outcome, Plan, Policy, Reason, Request, plan, undo};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn planned(pod: &Value, policy: &Policy) -> Plan {
     let (json, images) = (pod.to_string(), pods::images());
@@ -22,7 +26,30 @@ fn applied(pod: &Value, plan: &Plan) -> Value {
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
-    (any::<bool>(), any::<bool>()).prop_map(|(sidecars, init_containers)| Policy { sidecars, init_containers, ..Policy::default() })
+    let time = || (0..70_000u64).prop_map(Duration::from_millis);
+    let signals = || proptest::sample::select(vec![Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP, Signal::WINCH, Signal::USR1]);
+    let words = (
+        proptest::sample::select(vec![Who::Cascade, Who::Broadcast, Who::Main]),
+        proptest::sample::select(vec![ReportWhen::Always, ReportWhen::Forced, ReportWhen::Never]),
+    );
+    let times = (time(), proptest::option::of(time()), time(), proptest::option::of(time()));
+    let maps = (vec(signals(), 0..4), vec((signals(), signals()), 0..3), vec((any::<u8>(), any::<u8>()), 0..3));
+    (any::<bool>(), any::<bool>(), words, times, maps).prop_map(
+        |(sidecars, init_containers, (strategy, report), (delay, spread, linger, min_grace), (stop_signals, rewrite, exit_map))| Policy {
+            sidecars,
+            init_containers,
+            strategy,
+            report,
+            delay,
+            spread,
+            linger,
+            min_grace,
+            stop_signals,
+            rewrite,
+            exit_map,
+            ..Policy::default()
+        },
+    )
 }
 
 /// The pod without anything that may be ours, put as if it had never been there.
@@ -132,6 +159,21 @@ proptest! {
         let mut back = twice.clone();
         undo(&twice).expect("a marker of ours").apply(&mut back).expect("the patch fits");
         prop_assert_eq!(back.to_string(), insert(&pod).to_string());
+    }
+
+    /// A command line that the init refuses would keep a container from ever starting.
+    #[test]
+    fn the_init_takes_every_command_line(pod in pods::pod(), policy in policies()) {
+        let plan = planned(&pod, &policy);
+        for container in &plan.containers {
+            let Outcome::Wrapped(wrapped) = &container.outcome else { continue };
+            let words: Vec<&[u8]> = wrapped.flags.iter().map(String::as_bytes).chain([&b"--"[..], b"app"]).collect();
+            let Ok(Command::Run(settings, at)) = parse(&words) else { return Err(TestCaseError::fail(wrapped.flags.join(" "))) };
+            prop_assert_eq!(at, words.len() - 1);
+            prop_assert_eq!(settings.grace, Some(wrapped.grace));
+            prop_assert!(settings.delay == Duration::ZERO || settings.delay < wrapped.grace);
+            prop_assert!(settings.stop_signals.has(wrapped.stop_signal));
+        }
     }
 
     /// What the scheduler, a quota and the kubelet's eviction order see of a pod stays as it was.
