@@ -3,6 +3,7 @@
 
 pub mod capture;
 mod child;
+pub mod folder;
 pub mod harness;
 mod mounts;
 pub mod paths;
@@ -15,6 +16,7 @@ pub mod under;
 pub mod watch;
 
 pub use capture::{Line, Stream};
+pub use folder::Folder;
 pub use harness::{Outcome, Skip};
 pub use process::Process;
 pub use running::{Ended, Running};

@@ -1,5 +1,6 @@
 //! Commands under the init, and the actors that play in them.
 
+use crate::harness::eventually;
 use crate::programs::program;
 use crate::running::Running;
 use crate::sandbox::Sandbox;
@@ -60,6 +61,21 @@ impl Running {
     /// It does not come.
     pub fn end(&self) -> crate::Ended {
         self.wait(SOON).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Waits until it sleeps and isn't woken any more: it has done what it had to do.
+    ///
+    /// # Panics
+    /// It doesn't come to rest.
+    pub fn rests(&self) {
+        let switches =
+            |process: &crate::Process| process.status("voluntary_ctxt_switches").zip(process.status("nonvoluntary_ctxt_switches"));
+        eventually("it is at rest", SOON, || {
+            let before = self.itself().ok().as_ref().and_then(switches)?;
+            std::thread::sleep(Duration::from_millis(50));
+            let process = self.itself().ok()?;
+            (process.state == 'S' && switches(&process)? == before).then_some(())
+        });
     }
 
     /// Where in the output the first line with this text is.

@@ -88,10 +88,16 @@ fn check_names(pod: &Pod<'_>, most: usize) -> Result<(), Refusal> {
         return Err(Refusal::NotAPod(format!("spec.containers: {all} containers; at most {most} are looked at")));
     }
     for (n, (list, i, container)) in both_lists(pod).enumerate() {
-        if both_lists(pod).take(n).any(|(_, _, other)| other.name() == container.name()) {
-            let field = list.pointer().trim_start_matches('/').replace('/', ".");
-            return Err(Refusal::NotAPod(format!("{field}[{i}].name: {:?} is there twice", annotations::shown(container.name()))));
-        }
+        let name = container.name();
+        let wrong = if name.is_empty() {
+            "missing".into()
+        } else if both_lists(pod).take(n).any(|(_, _, other)| other.name() == name) {
+            format!("{:?} is there twice", annotations::shown(name))
+        } else {
+            continue;
+        };
+        let field = list.pointer().trim_start_matches('/').replace('/', ".");
+        return Err(Refusal::NotAPod(format!("{field}[{i}].name: {wrong}")));
     }
     Ok(())
 }

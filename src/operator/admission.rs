@@ -2,10 +2,11 @@
 
 use crate::body::Held;
 use crate::metrics::{Metrics, Outcome};
-use crate::review::{Malformed, Request, Verdict, answer};
+use crate::planners::{NoResult, Planners};
+use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use ashore_inject::{ContainerKind, ContainerPlan, Plan, Policy, Refusal, StaticImages};
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -29,6 +30,8 @@ pub struct Admission {
     pub images: StaticImages,
     /// The namespace that Ashore itself runs in.
     pub own_namespace: Option<String>,
+    /// The threads that plan.
+    pub planners: Planners,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -82,10 +85,9 @@ impl Admission {
         let answer = answer(&request.uid, &planned.verdict, &planned.warnings).unwrap_or_default();
         let took = started.elapsed();
         self.metrics.answered(planned.outcome, took);
-        let named = Named::of(&request);
         tracing::info!(
-            namespace = %request.namespace,
-            name = %named.name,
+            namespace = shortened(&request.namespace).as_ref(),
+            name = name(&request),
             outcome = planned.outcome.word(),
             wrapped = planned.wrapped,
             skipped = planned.skipped,
@@ -113,18 +115,19 @@ impl Admission {
     /// Plans on a thread that may take as long as it likes: the answer does not wait beyond the deadline.
     async fn plan(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, opt_in: OptIn, deadline: Instant) -> Planned {
         let this = Arc::clone(self);
-        let mut task = AbortWhenDropped(tokio::task::spawn_blocking(move || {
+        let planned = self.planners.run(move || {
             let _held_meanwhile = body;
             this.plan_now(&pod, opt_in)
-        }));
-        let (outcome, what) = match timeout_at(deadline, &mut task.0).await {
+        });
+        let (outcome, what) = match timeout_at(deadline, planned).await {
             Ok(Ok(planned)) => return planned,
-            Ok(Err(_)) => (Outcome::Panicked, "planning failed; this is a bug in ashore"),
+            Ok(Err(NoResult::Panicked)) => (Outcome::Panicked, "planning failed; this is a bug in ashore"),
+            Ok(Err(NoResult::NoThread)) => (Outcome::Failed, "no thread could be started to plan it"),
             Err(_) => (Outcome::TimedOut, "there was no time left to plan it"),
         };
         let named = Named::of(request);
         let warning = format!("ashore: {named} was left as it is: {what}");
-        tracing::error!(namespace = %request.namespace, name = %named.name, what, "a pod was left as it is");
+        tracing::error!(namespace = shortened(&request.namespace).as_ref(), name = named.name, what, "a pod was left as it is");
         Planned::as_it_is(outcome, outcome.word(), vec![warning])
     }
 
@@ -195,25 +198,49 @@ fn append(list: &mut String, name: &str, why: &str) {
     }
 }
 
-/// A queued task is not started for an answer that nobody waits for any more.
-struct AbortWhenDropped(tokio::task::JoinHandle<Planned>);
+/// What a pod is called, before it has a name: by that of its generator. Reads the pod's beginning only, up to its metadata.
+/// It has not been validated yet, so it is shortened; as a string field, the log escapes it.
+fn name(request: &Request<'_>) -> String {
+    struct UpToMetadata<'a, 'n>(&'n mut MetadataNames<'a>);
 
-impl Drop for AbortWhenDropped {
-    fn drop(&mut self) {
-        self.0.abort();
+    impl<'de: 'a, 'a> serde::de::Visitor<'de> for UpToMetadata<'a, '_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a pod")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                if key == "metadata" {
+                    *self.0 = map.next_value()?;
+                    break;
+                }
+                map.next_value::<serde::de::IgnoredAny>()?;
+            }
+            Ok(())
+        }
     }
+
+    if !request.name.is_empty() {
+        return shortened(&request.name).into_owned();
+    }
+    let mut names = MetadataNames::default();
+    if let Some(object) = request.object {
+        // That there is more after the metadata is an error to the reader, and none to us.
+        let _ = serde_json::Deserializer::from_str(object.get()).deserialize_map(UpToMetadata(&mut names));
+    }
+    shortened(if names.name.is_empty() { &names.generate_name } else { &names.name }).into_owned()
 }
 
-/// What a pod is called, before it has a name.
+/// A pod and its containers, for a warning.
 struct Named<'a> {
-    name: Cow<'a, str>,
+    name: String,
     containers: Vec<Cow<'a, str>>,
 }
 
 #[derive(Default, Deserialize)]
 struct PodNames<'a> {
-    #[serde(borrow, default)]
-    metadata: MetadataNames<'a>,
     #[serde(borrow, default)]
     spec: SpecNames<'a>,
 }
@@ -242,12 +269,7 @@ struct ContainerName<'a> {
 impl<'a> Named<'a> {
     fn of(request: &Request<'a>) -> Self {
         let pod: PodNames<'a> = request.object.and_then(|object| serde_json::from_str(object.get()).ok()).unwrap_or_default();
-        let name = match (&request.name, pod.metadata.name) {
-            (name, _) if !name.is_empty() => name.clone(),
-            (_, name) if !name.is_empty() => name,
-            _ => pod.metadata.generate_name,
-        };
-        Self { name, containers: pod.spec.containers.into_iter().map(|c| c.name).collect() }
+        Self { name: name(request), containers: pod.spec.containers.into_iter().map(|c| c.name).collect() }
     }
 }
 

@@ -9,7 +9,7 @@ mod output;
 mod problem;
 mod progress;
 mod rewrite;
-mod settings;
+pub(crate) mod settings;
 mod sources;
 mod tree;
 mod workload;

@@ -7,10 +7,14 @@ pub mod certificate;
 pub mod cli;
 pub mod connections;
 pub mod http;
-pub mod inputs;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod planners;
 pub mod review;
 pub mod serve;
 pub mod tls;
+
+/// Most of a review's time beyond the network is spent on many small, short-lived allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -31,6 +31,8 @@ pub enum Phase {
 
 /// HTTP/2 streams open at once on one connection. The API server speaks HTTP/1.1 to webhooks.
 const MOST_STREAMS: u32 = 16;
+/// What a connection may hold unread, in bytes: the head of a request, or the part of a body that has no memory yet.
+const UNREAD: u32 = 64 * 1024;
 /// How long a connection without a request yet is given for one when draining: it was opened to send one.
 const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
 /// How long to wait after an accept that failed for want of file descriptors or memory.
@@ -126,11 +128,11 @@ where
     // What a client gets to know of a broken connection it knows already.
     if http2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.max_concurrent_streams(MOST_STREAMS);
+        builder.max_concurrent_streams(MOST_STREAMS).initial_stream_window_size(UNREAD).initial_connection_window_size(UNREAD);
         let served = std::pin::pin!(builder.serve_connection(stream, service));
         until_drained(served, |c| c.graceful_shutdown(), connection, phase.clone()).await;
     } else {
-        let served = std::pin::pin!(http1::Builder::new().serve_connection(stream, service));
+        let served = std::pin::pin!(http1::Builder::new().max_buf_size(UNREAD as usize).serve_connection(stream, service));
         until_drained(served, |c| c.graceful_shutdown(), connection, phase.clone()).await;
     }
 }

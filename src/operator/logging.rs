@@ -3,15 +3,16 @@
 use crate::metrics::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait to be written, at most; more are dropped, and counted.
-const MOST_LINES: usize = 1024;
-/// What is written at once, at most, in bytes.
-const LONGEST_WRITE: usize = 64 * 1024;
+/// What waits to be written, at most, in bytes; lines beyond it are dropped, and counted.
+const MOST_WAITING: usize = 256 * 1024;
+/// How long lines are gathered for one write: waking a thread for each costs more than all the rest of a line.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,13 +26,21 @@ pub enum Format {
 /// The running log.
 #[derive(Debug)]
 pub struct Log {
-    lines: SyncSender<Message>,
+    lines: Arc<Lines>,
     thread: Option<JoinHandle<()>>,
 }
 
-enum Message {
-    Line(Vec<u8>),
-    End,
+/// What has been logged and not yet written.
+#[derive(Debug, Default)]
+struct Lines {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    text: Vec<u8>,
+    ended: bool,
 }
 
 impl Log {
@@ -40,9 +49,10 @@ impl Log {
     /// # Errors
     /// No thread can be started.
     pub fn start(format: Format, level: LevelFilter, metrics: &Metrics) -> io::Result<Self> {
-        let (lines, waiting) = sync_channel(MOST_LINES);
-        let thread = std::thread::Builder::new().name("log".into()).stack_size(128 * 1024).spawn(move || write_all(&waiting))?;
-        let writer = Writer { lines: lines.clone(), dropped: metrics.dropped_log_lines.clone() };
+        let lines = Arc::new(Lines::default());
+        let written = Arc::clone(&lines);
+        let thread = std::thread::Builder::new().name("log".into()).stack_size(128 * 1024).spawn(move || written.write())?;
+        let writer = Writer { lines: Arc::clone(&lines), dropped: metrics.dropped_log_lines.clone() };
         let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(writer);
         let _ = match format {
             Format::Text => tracing::subscriber::set_global_default(log.with_ansi(io::stderr().is_terminal()).finish()),
@@ -55,35 +65,42 @@ impl Log {
 impl Drop for Log {
     /// Writes what is waiting.
     fn drop(&mut self) {
-        if self.lines.send(Message::End).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
+        self.lines.lock().ended = true;
+        self.lines.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// Many lines go out in one write when they come quickly.
-fn write_all(waiting: &Receiver<Message>) {
-    let mut out = Vec::new();
-    let mut ended = false;
-    while !ended && let Ok(first) = waiting.recv() {
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Line(line) => out.extend_from_slice(&line),
-                Message::End => ended = true,
+impl Lines {
+    /// Writes until the end.
+    fn write(&self) {
+        let mut out = Vec::new();
+        loop {
+            let waiting = self.changed.wait_while(self.lock(), |w| w.text.is_empty() && !w.ended);
+            let waiting = waiting.unwrap_or_else(|e| e.into_inner());
+            let waiting = self.changed.wait_timeout_while(waiting, GATHER, |w| !w.ended);
+            let (mut waiting, _) = waiting.unwrap_or_else(|e| e.into_inner());
+            std::mem::swap(&mut waiting.text, &mut out);
+            let ended = waiting.ended;
+            drop(waiting);
+            // Standard error is closed or broken: there is nobody to tell.
+            let _ = io::stderr().lock().write_all(&out);
+            out.clear();
+            if ended {
+                return;
             }
-            next = if ended || out.len() >= LONGEST_WRITE { None } else { waiting.try_recv().ok() };
         }
-        // Standard error is closed or broken: there is nobody to tell.
-        let _ = io::stderr().lock().write_all(&out);
-        out.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
 struct Writer {
-    lines: SyncSender<Message>,
+    lines: Arc<Lines>,
     dropped: Counter,
 }
 
@@ -97,8 +114,16 @@ impl<'a> MakeWriter<'a> for Writer {
 
 impl Write for &Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(Message::Line(line.to_vec())) {
+        let mut waiting = self.lines.lock();
+        if waiting.text.len() + line.len() > MOST_WAITING {
             self.dropped.inc();
+            return Ok(line.len());
+        }
+        waiting.text.extend_from_slice(line);
+        // While there is text already, the thread is gathering or writing and will look again.
+        if waiting.text.len() == line.len() {
+            drop(waiting);
+            self.lines.changed.notify_one();
         }
         Ok(line.len())
     }

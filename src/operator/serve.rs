@@ -3,12 +3,13 @@
 use crate::admission::{Admission, Planner};
 use crate::body::BodyMemory;
 use crate::certificate::CertificateError;
+use crate::cli::settings;
 use crate::connections::Connections;
 use crate::http::{App, probes, router};
-use crate::inputs::{self, InputError};
 use crate::listener::{Phase, accept};
 use crate::logging::{Format, Log};
 use crate::metrics::Metrics;
+use crate::planners::Planners;
 use crate::tls::Tls;
 use ashore_inject::{Policy, StaticImages};
 use std::io;
@@ -27,10 +28,6 @@ use tracing::level_filters::LevelFilter;
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 /// Threads that answer; a webhook that needs more than two cores is better served by another replica.
 const MOST_WORKERS: usize = 2;
-/// Threads that plan. All of them stuck, pods are let in as they are, each at its deadline.
-const PLANNERS: usize = 8;
-/// Plans are not deeply nested; untouched stack costs nothing.
-const STACK: usize = 1024 * 1024;
 
 /// How to serve.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,11 +50,11 @@ pub struct Args {
 
     /// Policy that holds for every pod, unless its annotations say otherwise (a ClusterShutdownPolicy or its spec, YAML or JSON)
     #[arg(long, value_name = "FILE", env = "ASHORE_POLICY")]
-    pub policy: Option<PathBuf>,
+    pub policy: Option<String>,
 
-    /// Image references with the `config` objects of their OCI image configs, YAML or JSON
+    /// Image references with the `config` objects of their OCI image configs, YAML or JSON; may be given several times
     #[arg(long, value_name = "FILE", env = "ASHORE_IMAGES")]
-    pub images: Option<PathBuf>,
+    pub images: Vec<String>,
 
     /// Namespace that Ashore runs in, never touched [default: its service account's, if it has one]
     #[arg(long, value_name = "NAME", env = "ASHORE_NAMESPACE")]
@@ -98,9 +95,9 @@ pub enum ServeError {
     /// The certificate or its key.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The policy or the images.
-    #[error(transparent)]
-    Input(#[from] InputError),
+    /// The policy or the images: all that is wrong with them, a line each.
+    #[error("{0}")]
+    Settings(String),
     /// TLS itself.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -139,9 +136,13 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
+fn wrong(problems: Vec<impl ToString>) -> ServeError {
+    ServeError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nashore serve: "))
+}
+
 fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
-    let policy = args.policy.as_deref().map(inputs::policy).transpose()?.unwrap_or_default();
-    let images = args.images.as_deref().map(inputs::images).transpose()?.unwrap_or_default();
+    let policy = args.policy.as_deref().map(settings::policy).transpose().map_err(wrong)?.unwrap_or_default();
+    let images = settings::images(&args.images).map_err(wrong)?;
     let own_namespace = args.namespace.clone().or_else(own_namespace);
     runtime()?.block_on(async {
         let mut stop = StopSignals::new()?;
@@ -173,40 +174,9 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
 }
 
 /// The threads that serve. Planning has threads of its own, so that no pod can hold up the answers to others.
-///
-/// # Errors
-/// The operating system gives no threads.
-pub fn runtime() -> io::Result<Runtime> {
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .max_blocking_threads(PLANNERS)
-        .thread_stack_size(STACK)
-        .enable_all()
-        .build()
-        .map(|runtime| Runtime(Some(runtime)))
-}
-
-/// The threads that serve; dropped without waiting for plans that never end.
-#[derive(Debug)]
-pub struct Runtime(Option<tokio::runtime::Runtime>);
-
-impl Runtime {
-    /// Runs a future to its end.
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        match &self.0 {
-            Some(runtime) => runtime.block_on(future),
-            None => unreachable!("only dropping takes it"),
-        }
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+    tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }
 
 /// A server that listens already.
@@ -243,7 +213,7 @@ impl Server {
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
-        let admission = Arc::new(Admission { planner, policy, images, own_namespace, metrics });
+        let admission = Arc::new(Admission { planner, policy, images, own_namespace, planners: Planners::default(), metrics });
         let server = Self { app: App { admission, tls, memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());
         let health = server.health.as_ref().map(address);

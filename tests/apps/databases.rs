@@ -1,9 +1,9 @@
 //! Databases: what was written is there afterwards, and nothing has to be recovered.
 
-use crate::support::{Folder, connect, stop};
+use crate::support::{connect, stop};
 use ashore_tests::harness::is_root;
 use ashore_tests::under::{SOON, under_init};
-use ashore_tests::{Outcome, Sandbox, Skip, Stdin, paths};
+use ashore_tests::{Folder, Outcome, Sandbox, Skip, Stdin, paths};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};

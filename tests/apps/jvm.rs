@@ -1,8 +1,8 @@
 //! A Java program that its image starts by a shell without `exec`, as many do.
 
-use crate::support::{Folder, stop};
+use crate::support::stop;
 use ashore_tests::under::under_init;
-use ashore_tests::{Outcome, Skip, paths};
+use ashore_tests::{Folder, Outcome, Skip, paths};
 use std::time::Duration;
 
 const PROGRAM: &str = "
@@ -20,8 +20,8 @@ public class Hook {
 ";
 
 pub(crate) fn a_jvm_started_by_a_shell_runs_its_hooks() -> Outcome {
-    let java = paths::need("java", "openjdk-17-jdk-headless")?;
-    let javac = paths::need("javac", "openjdk-17-jdk-headless")?;
+    let java = paths::need("java", "default-jdk-headless")?;
+    let javac = paths::need("javac", "default-jdk-headless")?;
     let folder = Folder::new();
     let source = folder.write("Hook.java", PROGRAM);
     let made = std::process::Command::new(javac).arg("-d").arg(folder.path()).arg(source).output().unwrap();

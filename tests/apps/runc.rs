@@ -1,10 +1,9 @@
 //! A container without Kubernetes: the init is the process of a runc bundle, as `docker run` and an ENTRYPOINT line make it.
 
-use crate::support::Folder;
 use ashore_tests::harness::need_root;
 use ashore_tests::programs::program;
 use ashore_tests::under::SOON;
-use ashore_tests::{Outcome, Skip, paths};
+use ashore_tests::{Folder, Outcome, Skip, paths};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;

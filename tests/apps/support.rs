@@ -1,49 +1,13 @@
-//! A folder for each test, a backend that answers when it is told to, and the stop that all of them want to see.
+//! A backend that answers when it is told to, and the stop that all of them want to see.
 
+use ashore_tests::folder::open_to_all;
 use ashore_tests::under::SOON;
-use ashore_tests::{Ended, Running, Watch};
+use ashore_tests::{Ended, Folder, Running, Watch};
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-
-/// A folder that everybody may use, gone afterwards.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Short: the path of a socket has at most 107 bytes.
-        let path = PathBuf::from(format!("/tmp/ashore-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        std::fs::create_dir(&path).unwrap();
-        open_to_all(&path);
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Writes a file in it; `{dir}` in the text becomes its path.
-    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text.replace("{dir}", self.0.to_str().unwrap())).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-pub(crate) fn open_to_all(path: &Path) {
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
-}
 
 /// A request that is under way until the test says that it may be answered.
 pub(crate) struct SlowRequest {
@@ -88,7 +52,7 @@ impl SlowRequest {
 pub(crate) fn backend(folder: &Folder) -> UnixListener {
     let path = folder.path().join("back");
     let listener = UnixListener::bind(&path).unwrap();
-    open_to_all(&path);
+    open_to_all(&path).unwrap();
     listener
 }
 

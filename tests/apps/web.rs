@@ -1,16 +1,16 @@
 //! Web servers with a request in flight.
 
-use crate::support::{Folder, SlowRequest, backend, connect, stop};
+use crate::support::{SlowRequest, backend, connect, stop};
 use ashore_tests::harness::{eventually, is_root};
 use ashore_tests::under::{SOON, under_init};
-use ashore_tests::{Outcome, Running, paths};
-use std::net::{TcpListener, TcpStream};
+use ashore_tests::{Folder, Outcome, Running, paths};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 /// Long enough that nothing here comes near it: a stop that took as long would fail by [`SOON`].
 const GRACE: &str = "--grace 1h";
 
 pub(crate) fn nginx_finishes_a_request() -> Outcome {
-    let nginx = paths::need("nginx", "nginx-light")?;
+    let nginx = paths::need("nginx", "nginx")?;
     let folder = Folder::new();
     let user = if is_root() { "user root;" } else { "" };
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {{dir}}/{kind};")).join(" ");
@@ -47,38 +47,28 @@ pub(crate) fn apache_finishes_a_request() -> Outcome {
     let modules = ["mpm_event", "authz_core", "proxy", "proxy_http"];
     let modules = modules.map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")).concat();
     let user = if is_root() { "User www-data\nGroup www-data\n" } else { "" };
-    // Apache has no Unix sockets to listen at; a port that was free a moment ago is tried until it is.
-    for _ in 0..10 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = format!(
-            "ServerRoot {{dir}}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile {{dir}}/pid\nErrorLog /dev/stderr\nDefaultRuntimeDir {{dir}}\n\
-             {modules}{user}StartServers 1\nProxyPass / unix:{{dir}}/back|http://localhost/\n"
-        );
-        let config = folder.write("apache.conf", &config);
-        let back = folder.path().join("back");
-        let _ = std::fs::remove_file(&back);
-        let back = backend(&folder);
-        let words = [apache.as_os_str(), "-DFOREGROUND".as_ref(), "-f".as_ref(), config.as_os_str()];
-        let run = under_init(&format!("{GRACE} --stop-signal WINCH"), words).spawn().unwrap();
-        let connected = eventually("it answers or has ended", SOON, || match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(stream) => Some(Some(stream)),
-            Err(_) if run.wait(std::time::Duration::ZERO).is_ok() => Some(None),
-            Err(_) => None,
-        });
-        let Some(stream) = connected.filter(|_| !run.said("Address already in use")) else {
-            assert!(run.said("Address already in use"), "{}", run.output());
-            continue;
-        };
-        let request = SlowRequest::start(&back, || stream);
-        let ended = stop(&run, libc::SIGWINCH, || {
-            // No new connections are taken while it drains.
-            eventually("it drains", SOON, || TcpStream::connect(("127.0.0.1", port)).err());
-            request.finish();
-        });
-        assert_eq!(ended.code(), Some(0), "{}", run.output());
-        return Ok(());
-    }
-    panic!("no free port");
+    // Apache has no Unix sockets to listen at. Each test program has a loopback address of its own, so that a port that was free
+    // a moment ago is so still, and nobody else's server answers in its place.
+    let [_, a, b, c] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 1 + a, b, c);
+    let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
+    let config = format!(
+        "ServerRoot {{dir}}\nServerName localhost\nListen {address}:{port}\nPidFile {{dir}}/pid\nErrorLog /dev/stderr\nDefaultRuntimeDir {{dir}}\n\
+         {modules}{user}StartServers 1\nProxyPass / unix:{{dir}}/back|http://localhost/\n"
+    );
+    let config = folder.write("apache.conf", &config);
+    let back = backend(&folder);
+    let words = [apache.as_os_str(), "-DFOREGROUND".as_ref(), "-f".as_ref(), config.as_os_str()];
+    let run = under_init(&format!("{GRACE} --stop-signal WINCH"), words).spawn().unwrap();
+    let stream = eventually("it answers", SOON, || TcpStream::connect((address, port)).ok());
+    let request = SlowRequest::start(&back, || stream);
+    let ended = stop(&run, libc::SIGWINCH, || {
+        // No new connections are taken while it drains.
+        eventually("it drains", SOON, || TcpStream::connect((address, port)).err());
+        request.finish();
+    });
+    assert_eq!(ended.code(), Some(0), "{}", run.output());
+    Ok(())
 }
 
 const SLOW_APP: &str = "
@@ -99,7 +89,8 @@ fn gunicorn(behind_a_shell: bool) -> Outcome {
     folder.write("slow.py", SLOW_APP);
     let back = backend(&folder);
     let dir = folder.path().display();
-    let command = format!("{} --workers 2 --bind unix:{dir}/front --chdir {dir} --worker-tmp-dir {dir} slow:app", gunicorn.display());
+    // One worker: another might be asked while it is being born, which gunicorn's master then waits for in vain.
+    let command = format!("{} --workers 1 --bind unix:{dir}/front --chdir {dir} --worker-tmp-dir {dir} slow:app", gunicorn.display());
     let sandbox = if behind_a_shell {
         under_init(GRACE, ["sh", "-c", &format!("{command}; exit $?")])
     } else {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
 use ashore_tests::under::{actors_under_init, under_init};
-use ashore_tests::{Outcome, Sandbox, paths};
+use ashore_tests::{Folder, Outcome, Sandbox, paths};
 
 ashore_tests::tests![
     every_exit_code,
@@ -59,13 +59,11 @@ fn a_program_that_cannot_be_executed() -> Outcome {
 
 fn a_script_without_a_first_line_is_refused() -> Outcome {
     // As container runtimes do, which execute and do not guess at an interpreter.
-    let script = std::env::temp_dir().join(format!("ashore-script-{}", std::process::id()));
-    std::fs::write(&script, "exit 9\n").unwrap();
+    let folder = Folder::new();
+    let script = folder.write("ashore-script", "exit 9\n");
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let run = under_init("", [&script]).spawn().unwrap();
-    let code = run.end().code();
-    std::fs::remove_file(&script).unwrap();
-    assert_eq!(code, Some(126));
+    assert_eq!(run.end().code(), Some(126));
     assert!(run.said("ashore-script") && run.said("#!"), "{}", run.output());
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Who counts as "every process": orphans, those entered from outside, other users', and strangers, who do not.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
-use ashore_tests::harness::{eventually, is_root, need_root};
+use ashore_tests::harness::{eventually, need_root};
 use ashore_tests::programs::program;
 use ashore_tests::under::{SOON, actors, actors_under_init, under_init};
-use ashore_tests::{Outcome, Proc, Running, Sandbox, Watch, paths};
+use ashore_tests::{Folder, Outcome, Proc, Running, Sandbox, Watch, paths};
 use std::time::Duration;
 
 ashore_tests::tests![
@@ -114,6 +114,8 @@ fn an_entered_shell_on_a_terminal_is_hung_up() -> Outcome {
     let run = start(actors_under_init("--grace 1h --linger 1h", "main on=TERM:exit=0"), &["main"]);
     let shell = Sandbox::new(["bash", "--norc", "-i"]).env("PS1", "ready> ").terminal().spawn_in(&run).unwrap();
     shell.line("ready>");
+    // Between its prompt and its first read, bash notes a SIGHUP and acts on it when a key is pressed.
+    shell.rests();
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     assert_eq!(shell.end().signal(), Some(libc::SIGHUP));
     Ok(())
@@ -238,15 +240,9 @@ fn a_foreign_proc_is_not_believed() -> Outcome {
     Ok(())
 }
 
-/// Main is root's, its child is nobody's.
-fn two_users(flags: &str) -> Sandbox {
-    let folder = std::env::temp_dir().join("ashore-tests-two-users");
-    let actor = folder.join("actor");
-    // The other user may not be let into the folder that we build in.
-    std::fs::create_dir_all(&folder).unwrap();
-    let fresh = folder.join(format!("actor.{:?}", std::thread::current().id()));
-    std::fs::copy(program("actor"), &fresh).unwrap();
-    std::fs::rename(&fresh, &actor).unwrap();
+/// Main is root's, its child is nobody's (who may not be let into the folder that we build in).
+fn two_users(folder: &Folder, flags: &str) -> Sandbox {
+    let actor = folder.copy(program("actor"), "actor");
     let setpriv = "setpriv --reuid 65534 --regid 65534 --clear-groups";
     let script = format!("{setpriv} {0} other on=TERM:finish=100 & exec {0} main on=TERM:exit=0", actor.display());
     under_init(flags, ["sh", "-c", &script])
@@ -255,9 +251,9 @@ fn two_users(flags: &str) -> Sandbox {
 fn another_users_process_without_the_right_to_signal_it() -> Outcome {
     need_root("another user's process")?;
     paths::need("setpriv", "util-linux")?;
-    assert!(is_root());
+    let folder = Folder::new();
     const CAP_KILL: i32 = 5;
-    let run = start(two_users("--grace 1500ms").drop_capability(CAP_KILL), &["main", "other"]);
+    let run = start(two_users(&folder, "--grace 1500ms").drop_capability(CAP_KILL), &["main", "other"]);
     let watch = Watch::new().unwrap();
     watch.add(run.processes().iter().find(|p| p.comm == "other").unwrap().pid).unwrap();
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
@@ -270,7 +266,8 @@ fn another_users_process_without_the_right_to_signal_it() -> Outcome {
 fn another_users_process_with_the_right() -> Outcome {
     need_root("another user's process")?;
     paths::need("setpriv", "util-linux")?;
-    let run = start(two_users("--grace 1h"), &["main", "other"]);
+    let folder = Folder::new();
+    let run = start(two_users(&folder, "--grace 1h"), &["main", "other"]);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     run.line("other done");
     Ok(())

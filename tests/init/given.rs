@@ -4,7 +4,7 @@
 use ashore_tests::harness::need_root;
 use ashore_tests::programs::program;
 use ashore_tests::under::{SOON, under_init};
-use ashore_tests::{Outcome, Proc, Sandbox};
+use ashore_tests::{Folder, Outcome, Proc, Sandbox};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -92,17 +92,12 @@ fn other_users_and_privileges() -> Outcome {
     compare(&[], Sandbox::no_new_privs);
     need_root("other users")?;
     // They may not be let into the folder that we build in: hence the copies.
-    let folder = std::env::temp_dir().join(format!("ashore-given-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let copy = |from: std::path::PathBuf, name: &str| {
-        std::fs::copy(from, folder.join(name)).unwrap();
-        folder.join(name)
-    };
-    let (init, state) = (copy(ashore_tests::paths::init(), "ashore-init"), copy(program("state"), "state"));
+    let folder = Folder::new();
+    let init = folder.copy(ashore_tests::paths::init(), "ashore-init");
+    let state = folder.copy(program("state"), "state");
     let world = |s: Sandbox| s.user(65534, 65534).no_new_privs();
     let direct = facts(world(Sandbox::new([&state])));
     let under = facts(world(Sandbox::new([&init]).args([OsStr::new("--"), state.as_os_str()])));
-    std::fs::remove_dir_all(&folder).unwrap();
     assert!(direct.contains("uid 65534 65534"));
     assert_eq!(under, direct);
     Ok(())
@@ -130,18 +125,12 @@ fn no_new_group_without_a_terminal() -> Outcome {
 }
 
 fn the_path_is_searched_as_a_shell_does() -> Outcome {
-    let folder = std::env::temp_dir().join(format!("ashore-path-{}", std::process::id()));
-    let (first, second) = (folder.join("first"), folder.join("second"));
-    for dir in [&first, &second] {
-        std::fs::create_dir_all(dir).unwrap();
-    }
+    let (first, second) = (Folder::new(), Folder::new());
     // The first is there but cannot be executed; a shell goes on.
-    std::fs::write(first.join("found"), "no").unwrap();
-    std::fs::copy(program("actor"), second.join("found")).unwrap();
-    let path = std::env::join_paths([&first, &second]).unwrap();
+    first.write("found", "no");
+    second.copy(program("actor"), "found");
+    let path = std::env::join_paths([first.path(), second.path()]).unwrap();
     let run = under_init("", ["found", "it", "quit=0:7"]).env("PATH", path).spawn().unwrap();
-    let code = run.end().code();
-    std::fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(code, Some(7), "{}", run.output());
+    assert_eq!(run.end().code(), Some(7), "{}", run.output());
     Ok(())
 }

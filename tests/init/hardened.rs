@@ -4,10 +4,8 @@
 use ashore_tests::harness::{is_root, need_root};
 use ashore_tests::programs::program;
 use ashore_tests::under::{actors_under_init, under_init};
-use ashore_tests::{Outcome, Proc, Sandbox, paths};
+use ashore_tests::{Folder, Outcome, Proc, Sandbox, paths};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 ashore_tests::tests![
     as_nobody_with_nothing,
@@ -25,38 +23,15 @@ ashore_tests::tests![
     a_copy_that_cannot_be_made_is_said,
 ];
 
-/// A folder that everybody may enter, gone afterwards.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("ashore-hardened-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn names(&self) -> Vec<String> {
-        std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn as_nobody_with_nothing() -> Outcome {
     need_root("to become nobody")?;
     let folder = Folder::new();
-    let actor = folder.0.join("actor");
-    std::fs::copy(program("actor"), &actor).unwrap();
-    assert_eq!(Sandbox::new([paths::init()]).args(["copy"]).args([&folder.0]).spawn().unwrap().end().code(), Some(0));
+    let actor = folder.copy(program("actor"), "actor");
+    assert_eq!(Sandbox::new([paths::init()]).args(["copy"]).args([folder.path()]).spawn().unwrap().end().code(), Some(0));
     for proc in [Proc::Fresh, Proc::None] {
         let words = "main on=TERM:exit=3 ( kid on=TERM:finish=200 ) ( far daemon session on=TERM:finish=100 )";
-        let mut sandbox = Sandbox::new([folder.0.join("ashore-init")]).args(["--grace", "20", "--"]).args([&actor]).args(words.split(' '));
+        let mut sandbox =
+            Sandbox::new([folder.path().join("ashore-init")]).args(["--grace", "20", "--"]).args([&actor]).args(words.split(' '));
         for capability in 0..40 {
             sandbox = sandbox.drop_capability(capability);
         }
@@ -72,13 +47,13 @@ fn as_nobody_with_nothing() -> Outcome {
 fn a_folder_of_the_path_that_is_closed() -> Outcome {
     need_root("to become nobody")?;
     let folder = Folder::new();
-    copy_to(&folder.0, Proc::Fresh);
-    let closed = folder.0.join("closed");
+    copy_to(folder.path(), Proc::Fresh);
+    let closed = folder.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
     std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
     let path = std::env::join_paths([&closed, std::path::Path::new("/bin")]).unwrap();
     for (program, code) in [("no-such-program", 127), ("true", 0)] {
-        let sandbox = Sandbox::new([folder.0.join("ashore-init")]).args(["--", program]).env("PATH", &path);
+        let sandbox = Sandbox::new([folder.path().join("ashore-init")]).args(["--", program]).env("PATH", &path);
         let run = sandbox.user(65534, 65534).spawn().unwrap();
         assert_eq!(run.end().code(), Some(code), "{}", run.output());
     }
@@ -169,7 +144,7 @@ fn copy_to(folder: &std::path::Path, proc: Proc) -> (Option<i32>, String) {
 }
 
 fn check(folder: &Folder) {
-    let copy = folder.0.join("ashore-init");
+    let copy = folder.path().join("ashore-init");
     assert_eq!(folder.names(), ["ashore-init"]);
     assert_eq!(copy.metadata().unwrap().permissions().mode() & 0o7777, 0o555);
     assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(paths::init()).unwrap());
@@ -179,24 +154,24 @@ fn check(folder: &Folder) {
 
 fn copies_itself() -> Outcome {
     let folder = Folder::new();
-    assert_eq!(copy_to(&folder.0, Proc::Fresh), (Some(0), String::new()));
+    assert_eq!(copy_to(folder.path(), Proc::Fresh), (Some(0), String::new()));
     check(&folder);
     Ok(())
 }
 
 fn copies_itself_without_proc() -> Outcome {
     let folder = Folder::new();
-    assert_eq!(copy_to(&folder.0, Proc::None), (Some(0), String::new()));
+    assert_eq!(copy_to(folder.path(), Proc::None), (Some(0), String::new()));
     check(&folder);
     Ok(())
 }
 
 fn a_copy_replaces_what_is_there() -> Outcome {
     let folder = Folder::new();
-    copy_to(&folder.0, Proc::Fresh);
+    copy_to(folder.path(), Proc::Fresh);
     // The old one is running: a file that is written in place would be "text file busy".
-    let run = Sandbox::new([folder.0.join("ashore-init")]).args(["--grace", "20", "--", "sleep", "1000"]).spawn().unwrap();
-    assert_eq!(copy_to(&folder.0, Proc::Fresh), (Some(0), String::new()));
+    let run = Sandbox::new([folder.path().join("ashore-init")]).args(["--grace", "20", "--", "sleep", "1000"]).spawn().unwrap();
+    assert_eq!(copy_to(folder.path(), Proc::Fresh), (Some(0), String::new()));
     check(&folder);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(143));
     Ok(())
@@ -204,9 +179,9 @@ fn a_copy_replaces_what_is_there() -> Outcome {
 
 fn a_copy_survives_a_restart_half_way() -> Outcome {
     let folder = Folder::new();
-    std::fs::write(folder.0.join(".ashore-init.new"), "half").unwrap();
-    std::fs::set_permissions(folder.0.join(".ashore-init.new"), PermissionsExt::from_mode(0o400)).unwrap();
-    assert_eq!(copy_to(&folder.0, Proc::Fresh), (Some(0), String::new()));
+    std::fs::write(folder.path().join(".ashore-init.new"), "half").unwrap();
+    std::fs::set_permissions(folder.path().join(".ashore-init.new"), PermissionsExt::from_mode(0o400)).unwrap();
+    assert_eq!(copy_to(folder.path(), Proc::Fresh), (Some(0), String::new()));
     check(&folder);
     Ok(())
 }
@@ -218,7 +193,7 @@ fn a_copy_that_cannot_be_made_is_said() -> Outcome {
     }
     if is_root() {
         let folder = Folder::new();
-        let run = Sandbox::new([paths::init()]).args(["copy"]).args([&folder.0]).read_only().spawn().unwrap();
+        let run = Sandbox::new([paths::init()]).args(["copy"]).args([folder.path()]).read_only().spawn().unwrap();
         assert_eq!(run.end().code(), Some(1));
         assert!(run.said("Read-only") || run.said("read-only"), "{}", run.output());
         assert!(folder.names().is_empty());

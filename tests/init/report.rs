@@ -3,10 +3,9 @@
 
 use ashore_tests::harness::eventually;
 use ashore_tests::under::{SOON, actors_under_init};
-use ashore_tests::{Outcome, Running, Sandbox};
+use ashore_tests::{Folder, Outcome, Running, Sandbox};
 use serde_json::Value;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 ashore_tests::tests![
     a_clean_stop_says_nothing,
@@ -22,15 +21,12 @@ ashore_tests::tests![
 ];
 
 /// A termination message, as a kubelet makes it: empty.
-struct Message(PathBuf);
+struct Message(PathBuf, #[expect(dead_code, reason = "kept for as long as the message is needed")] Folder);
 
 impl Message {
     fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("ashore-message-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, "").unwrap();
-        Self(path)
+        let folder = Folder::new();
+        Self(folder.write("message", ""), folder)
     }
 
     fn flags(&self, more: &str) -> String {
@@ -49,12 +45,6 @@ impl Message {
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].starts_with("ashore: "), "{text}");
         (lines[0].to_owned(), serde_json::from_str(lines[1]).unwrap_or_else(|error| panic!("{error}: {text}")))
-    }
-}
-
-impl Drop for Message {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -122,7 +112,8 @@ fn a_message_that_the_program_left_is_kept() -> Outcome {
 }
 
 fn no_file_is_made() -> Outcome {
-    let path = std::env::temp_dir().join(format!("ashore-none-{}", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.path().join("none");
     let run = start(actors_under_init(&format!("--grace 1 --report-file={}", path.display()), "main ignore=TERM"), &["main"]);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(137));
     assert!(!path.exists());

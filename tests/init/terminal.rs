@@ -128,8 +128,12 @@ fn under_an_interactive_shell_it_is_a_job() -> Outcome {
     shell.line("main ready");
     shell.write("\x1a").unwrap();
     shell.line("Stopped");
-    let state = |comm: &str| first.processes().into_iter().find(|p| p.comm == comm).map(|p| p.state);
-    eventually("both are stopped", SOON, || (state("ashore-init") == Some('T') && state("main") == Some('T')).then_some(()));
+    let both_are_stopped = || {
+        let processes = first.processes();
+        let main = processes.iter().find(|p| p.comm == "main" && p.state == 'T')?;
+        processes.iter().find(|p| p.pid == main.parent && p.state == 'T').map(drop)
+    };
+    eventually("both are stopped", SOON, both_are_stopped);
     shell.write("fg\n").unwrap();
     shell.line("main got CONT");
     let main = first.processes().into_iter().find(|p| p.comm == "main").unwrap();

@@ -332,6 +332,7 @@ fn what_is_no_pod_is_named_by_its_field() {
             r#"{"spec":{"initContainers":[{"name":"a"}],"containers":[{"name":"a"}]}}"#,
             "not a pod: spec.containers[0].name: \"a\" is there twice",
         ),
+        (r#"{"spec":{"containers":[{"name":"a"},{"image":"x"}]}}"#, "not a pod: spec.containers[1].name: missing"),
         (r#"{"spec":{}} x"#, "not a pod: trailing characters"),
     ] {
         let request =

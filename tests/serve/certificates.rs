@@ -135,3 +135,16 @@ fn a_bad_pair_at_the_start_is_an_error_that_names_the_file() {
     assert!(missing.contains("tls.key: No such file"), "{missing}");
     assert!(!missing.contains("PRIVATE"), "{missing}");
 }
+
+#[tokio::test]
+async fn both_tls_versions_are_spoken_and_sessions_are_resumed() {
+    let server = TestServer::start(some_planner()).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = server.ca.client_speaking("http/1.1", version);
+        let mut first = Client::with(server.address, Arc::clone(&config), "http/1.1").await.unwrap();
+        assert_eq!(first.get("/readyz").await.unwrap().status, 200);
+        assert!(!first.resumed, "{version:?}");
+        let second = Client::with(server.address, config, "http/1.1").await.unwrap();
+        assert!(second.resumed, "{version:?}");
+    }
+}

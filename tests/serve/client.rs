@@ -21,6 +21,8 @@ pub struct Client {
     sender: Sender,
     /// The certificate that the server showed.
     pub shown: CertificateDer<'static>,
+    /// Whether it went on with a session of an earlier connection.
+    pub resumed: bool,
 }
 
 enum Sender {
@@ -69,6 +71,7 @@ impl Client {
         let session = stream.get_ref().1;
         assert_eq!(session.alpn_protocol(), Some(alpn.as_bytes()));
         let shown = session.peer_certificates().unwrap()[0].clone().into_owned();
+        let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
         let stream = TokioIo::new(stream);
         let sender = if alpn == "h2" {
             let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.map_err(io::Error::other)?;
@@ -79,7 +82,7 @@ impl Client {
             tokio::spawn(connection);
             Sender::Http1(sender)
         };
-        Ok(Self { sender, shown })
+        Ok(Self { sender, shown, resumed })
     }
 
     pub async fn send(&mut self, request: Request<Body>) -> Result<Answer, hyper::Error> {

@@ -1,8 +1,8 @@
 //! Certificates made for a test.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, SupportedProtocolVersion};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -46,10 +46,14 @@ impl Ca {
 
     /// How a client that trusts this authority connects.
     pub fn client(&self, alpn: &str) -> Arc<ClientConfig> {
+        self.client_speaking(alpn, &rustls::version::TLS13)
+    }
+
+    pub fn client_speaking(&self, alpn: &str, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();

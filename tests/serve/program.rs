@@ -21,7 +21,10 @@ impl Program {
     pub fn command(mount: &Mount, flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
         command.arg("serve").arg("--cert").arg(mount.cert()).arg("--key").arg(mount.key());
-        command.args(["--listen=127.0.0.1:0", "--log-format=json"]).args(flags).stderr(Stdio::piped());
+        command.args(["--listen=127.0.0.1:0"]).args(flags).stderr(Stdio::piped());
+        if !flags.iter().any(|flag| flag.starts_with("--log-format")) {
+            command.arg("--log-format=json");
+        }
         command
     }
 
@@ -40,6 +43,9 @@ impl Program {
             let line = log.recv().await.expect("it ended before it served");
             if line["message"] == "serving" {
                 break line;
+            }
+            if let Some(at) = line.as_str().and_then(|text| text.split_once("listen=\"")) {
+                break serde_json::json!({"listen": at.1.split('"').next()});
             }
         };
         let address = |field: &str| serving[field].as_str().map(|text| text.parse().unwrap());
@@ -109,6 +115,27 @@ fn a_bad_flag_is_a_usage_error_that_says_what_is_allowed() {
         assert_eq!(child.wait().unwrap().code(), Some(2));
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }
+}
+
+#[test]
+fn a_bad_file_of_settings_is_an_error_that_names_file_and_field() {
+    let mount = Mount::new(&crate::pki::Ca::new().leaf());
+    let dir = tempfile::tempdir().unwrap();
+    for (flag, text, words) in [
+        ("policy", "strategy: sideways\n", &["policy.yaml:1", "strategy", "sideways", "cascade, broadcast or main"][..]),
+        ("policy", "stratgy: main\n", &["policy.yaml:1", "stratgy", "strategy"]),
+        ("images", "nginx:\n  Entrypoint: nope\n", &["images.yaml:2", "image nginx", "Entrypoint", "a list of strings"]),
+        ("images", "[", &["images.yaml:"]),
+    ] {
+        let path = dir.path().join(format!("{flag}.yaml"));
+        std::fs::write(&path, text).unwrap();
+        let output = Program::command(&mount, &[&format!("--{flag}={}", path.display())]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    let output = Program::command(&mount, &["--images=/nonexistent.yaml"]).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("/nonexistent.yaml: no such file"));
 }
 
 #[test]

@@ -91,3 +91,21 @@ async fn a_bad_annotation_is_refused_with_what_is_allowed() {
     let message = answer["response"]["status"]["message"].as_str().unwrap();
     assert!(["ashore.dev/delay", "soon", "500ms"].iter().all(|word| message.contains(word)), "{message}");
 }
+
+#[tokio::test]
+async fn a_name_cannot_forge_or_flood_the_log() {
+    let ca = Ca::new();
+    let mount = Mount::new(&ca.leaf());
+    let output = {
+        let mut program = Program::start(&mount, &["--log-format=text", "--shutdown-delay=0"]).await;
+        let mut client = Client::connect(program.address, &ca).await.unwrap();
+        let mut forged = review();
+        forged["request"]["object"]["metadata"]["name"] = format!("x\nforged {}", "y".repeat(10_000)).into();
+        posted(&mut client, "/mutate", &forged).await;
+        program.signal(libc::SIGTERM);
+        program.rest_of_the_log().await
+    };
+    let lines: Vec<&str> = output.iter().filter_map(Value::as_str).collect();
+    let line = lines.iter().find(|line| line.contains("forged")).unwrap();
+    assert!(!line.starts_with("forged") && line.contains("review") && line.len() < 1000, "{line}");
+}

@@ -7,6 +7,7 @@ use ashore::admission::{Admission, Planner};
 use ashore::body::BodyMemory;
 use ashore::http::{App, router};
 use ashore::metrics::Metrics;
+use ashore::planners::Planners;
 use ashore::tls::Tls;
 use ashore_inject::{Reason, Refusal, StaticImages};
 use axum::body::Body;
@@ -28,7 +29,14 @@ impl Routes {
         let metrics = Arc::new(Metrics::new());
         let tls = Tls::load(mount.cert(), mount.key(), Arc::clone(&metrics)).unwrap();
         let own_namespace = Some("ashore-system".into());
-        let admission = Arc::new(Admission { planner, policy: policy(), images: StaticImages::default(), own_namespace, metrics });
+        let admission = Arc::new(Admission {
+            planner,
+            policy: policy(),
+            images: StaticImages::default(),
+            own_namespace,
+            planners: Planners::default(),
+            metrics,
+        });
         Self { app: App { admission, tls, memory: BodyMemory::new() }, _mount: mount }
     }
 

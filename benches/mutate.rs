@@ -1,0 +1,212 @@
+//! What `/mutate` costs beside a bare TLS server that echoes the same bytes, and how much memory it takes as reviews go by.
+//!
+//! `cargo bench -p ashore --bench mutate`; how many reviews go by: `REVIEWS=100000` (default 1,000,000).
+
+use axum::Router;
+use axum::routing::post;
+use bytes::Bytes;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::error::Error;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const CONNECTIONS: usize = 16;
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_secs(2);
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    match args.get(1).map(String::as_str) {
+        Some("echo") => runtime.block_on(echo(Path::new(&args[2]))),
+        _ => runtime.block_on(measure()),
+    }
+}
+
+/// The bare server: what any webhook in axum on rustls has to do at least.
+async fn echo(dir: &Path) -> Result<()> {
+    let chain = CertificateDer::pem_file_iter(dir.join("cert"))?.collect::<std::result::Result<_, _>>()?;
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(dir.join("key"))?)?;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let router = Router::new().route("/mutate", post(|body: Bytes| async { ([("content-type", "application/json")], body) }));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    eprintln!("listen={}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
+        tokio::spawn(async move {
+            let stream = TokioIo::new(acceptor.accept(stream).await?);
+            hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await?;
+            Result::Ok(())
+        });
+    }
+}
+
+/// A server in a process of its own.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(child.stderr.take().ok_or("no standard error")?).lines();
+        let address = loop {
+            let line = lines.next().ok_or("it ended before it served")??;
+            if let Some(address) = line.split_whitespace().find_map(|word| word.strip_prefix("listen=")) {
+                break address.trim_matches('"').parse()?;
+            }
+        };
+        // The log is read, as a container runtime would.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, address })
+    }
+
+    /// Resident memory in KiB.
+    fn resident(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// CPU time in clock ticks (1/100 s on Linux).
+    fn ticks(&self) -> Result<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn measure() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    std::fs::write(&cert, made.cert.pem())?;
+    std::fs::write(&key, made.signing_key.serialize_pem())?;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone())?;
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = TlsConnector::from(Arc::new(tls));
+
+    let mut ashore = Command::new(env!("CARGO_BIN_EXE_ashore"));
+    ashore.args(["serve", "--listen=127.0.0.1:0", "--cert"]).arg(&cert).arg("--key").arg(&key);
+    let ashore = Server::start(&mut ashore)?;
+    let bare = Server::start(Command::new(std::env::current_exe()?).arg("echo").arg(dir.path()))?;
+
+    let review: serde_json::Value = serde_json::from_str(include_str!("../tests/serve/fixtures/review.json"))?;
+    let body = review.to_string();
+    let head = format!(
+        "POST /mutate?timeout=5s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let request = Bytes::from(head + &body);
+    println!("a pod of 3 containers, {} bytes of review, {CONNECTIONS} connections, TLS 1.3", body.len());
+
+    let at_start = ashore.resident()?;
+    let mut rates = [vec![], vec![]];
+    let mut costs = [vec![], vec![]];
+    for _ in 0..ROUNDS {
+        for (index, server) in [&bare, &ashore].into_iter().enumerate() {
+            let (ticks, began) = (server.ticks()?, Instant::now());
+            let answered = load(server.address, &tls, &request, u64::MAX, ROUND).await?;
+            rates[index].push(answered as f64 / began.elapsed().as_secs_f64());
+            costs[index].push((server.ticks()? - ticks) as f64 * 10_000.0 / answered as f64);
+        }
+    }
+    let [bare_rate, ashore_rate] = rates.map(median);
+    let [bare_cost, ashore_cost] = costs.map(median);
+    println!("bare    {bare_rate:8.0} requests/s  {bare_cost:6.1} us of CPU each");
+    println!("ashore  {ashore_rate:8.0} requests/s  {ashore_cost:6.1} us of CPU each");
+    println!(
+        "ratio   {:8.2}             {:8.2}  (median of {ROUNDS} interleaved rounds of {ROUND:?})",
+        ashore_rate / bare_rate,
+        bare_cost / ashore_cost
+    );
+    drop(bare);
+
+    let reviews: u64 = std::env::var("REVIEWS").ok().map_or(Ok(1_000_000), |text| text.parse())?;
+    println!("resident after reviews:\n{:>10}  {at_start:6} KiB", 0);
+    for done in 1..=10 {
+        load(ashore.address, &tls, &request, reviews / 10, Duration::from_secs(3600)).await?;
+        println!("{:>10}  {:6} KiB", reviews / 10 * done, ashore.resident()?);
+    }
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Sends `most` requests, or for as long as this, and returns how many were answered.
+async fn load(address: SocketAddr, tls: &TlsConnector, request: &Bytes, most: u64, time: Duration) -> Result<u64> {
+    let (sent, answered) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let end = Instant::now() + time;
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let (tls, request, sent, answered) = (tls.clone(), request.clone(), Arc::clone(&sent), Arc::clone(&answered));
+            tokio::spawn(async move {
+                let tcp = TcpStream::connect(address).await?;
+                tcp.set_nodelay(true)?;
+                let mut stream = tls.connect(ServerName::try_from("localhost")?, tcp).await?;
+                let mut buffer = vec![0; 64 * 1024];
+                while Instant::now() < end && sent.fetch_add(1, Relaxed) < most {
+                    stream.write_all(&request).await?;
+                    stream.flush().await?;
+                    let mut length = 0;
+                    while !whole(&buffer[..length])? {
+                        match stream.read(&mut buffer[length..]).await? {
+                            0 => return Err("an answer broke off".into()),
+                            read => length += read,
+                        }
+                    }
+                    answered.fetch_add(1, Relaxed);
+                }
+                Result::Ok(())
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await??;
+    }
+    Ok(answered.load(Relaxed))
+}
+
+/// Whether the answer is there whole; an error if it is not the one that is expected.
+fn whole(answer: &[u8]) -> Result<bool> {
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(false) };
+    let head = std::str::from_utf8(&answer[..end])?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(format!("not 200: {head}").into());
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).ok_or("no length")?;
+    Ok(answer.len() == end + 4 + length.parse::<usize>()?)
+}
