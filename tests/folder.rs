@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder in /tmp that every user may use; removed when this is dropped.
@@ -37,13 +38,22 @@ impl Folder {
         path
     }
 
+    /// Writes a script in it that can be executed, and returns its path.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let text = self.write(&format!("{name}.text"), text);
+        self.copy(text, name)
+    }
+
     /// Copies a program into it, for users who may not look into the folder that it was built in, and returns its path.
     ///
     /// # Panics
     /// It cannot be copied.
     pub fn copy(&self, program: impl AsRef<Path>, name: &str) -> PathBuf {
         let path = self.0.join(name);
-        fs::copy(program, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        copy_program(program.as_ref(), &path);
         path
     }
 
@@ -65,6 +75,16 @@ impl Drop for Folder {
         // What another user has left there stays.
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Copies a program so that it can be executed at once: by a process of its own, since a descriptor of ours that writes it would be
+/// inherited by what other threads start meanwhile, and a file that is open for writing is not executed (ETXTBSY, execve(2)).
+///
+/// # Panics
+/// It cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    let done = Command::new("install").args(["-m", "0755"]).args([from, to]).status();
+    assert!(done.as_ref().is_ok_and(|status| status.success()), "{} cannot be copied: {done:?}", from.display());
 }
 
 /// Lets every user read, write and enter it.

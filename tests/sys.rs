@@ -53,6 +53,13 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<i32>> {
     Ok((info.mask & INFO_EXIT != 0).then_some(info.exit_code))
 }
 
+/// Whether this kernel tells how processes ended that are not our children: since Linux 6.15.
+pub(crate) fn tells_ends() -> bool {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
+}
+
 /// clone(2) without a stack of its own: the child is a copy of the calling thread. Returns the child's PID, 0 in the child.
 ///
 /// # Safety

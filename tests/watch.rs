@@ -118,6 +118,7 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
 
 /// A pidfd is readable when its process has ended, and hung up when that has been reaped; only then the status is known.
 fn watch(shared: &Shared, woken: &io::PipeReader) {
+    let tells = sys::tells_ends();
     loop {
         let mut polls = vec![libc::pollfd { fd: woken.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
         let mut pids = vec![0];
@@ -146,8 +147,9 @@ fn watch(shared: &Shared, woken: &io::PipeReader) {
                 state.exits.push(Exit { pid: *pid, at, status: None });
             }
             let Some(status) = state.alive.get(pid).map(|pidfd| sys::exit_status(pidfd.as_fd())) else { continue };
-            // A kernel that does not tell may not say when it has been reaped either.
-            if status.is_err() || poll.revents & libc::POLLHUP != 0 {
+            // A kernel that does not tell may not say when it has been reaped either. One that does has a moment between the two
+            // in which there is neither the process nor its status.
+            if poll.revents & libc::POLLHUP != 0 || status.is_err() && !tells {
                 state.alive.remove(pid);
                 if let Some(exit) = state.exits.iter_mut().find(|exit| exit.pid == *pid) {
                     exit.status = status.ok().flatten().map(ExitStatus::from_raw);

@@ -116,7 +116,7 @@ pub fn say_error(tried: &[&[u8]; 2], error: Errno) {
         Errno::TOO_BIG => b"the argument list and the environment are too long",
         Errno::NOMEM => b"not enough memory",
         Errno::AGAIN => b"a limit on processes is reached",
-        _ => b"errno",
+        _ => b"error",
     };
     let mut buffer = [0; 24];
     let mut number = Text::new(&mut buffer);

@@ -1,5 +1,6 @@
 //! A container without Kubernetes: the init is the process of a runc bundle, as `docker run` and an ENTRYPOINT line make it.
 
+use ashore_tests::folder::copy_program;
 use ashore_tests::harness::need_root;
 use ashore_tests::programs::program;
 use ashore_tests::under::SOON;
@@ -30,8 +31,8 @@ impl Container {
         for dir in ["proc", "dev", "sys"] {
             std::fs::create_dir_all(root.join(dir)).unwrap();
         }
-        std::fs::copy(paths::init(), root.join("ashore-init")).unwrap();
-        std::fs::copy(program("actor"), root.join("actor")).unwrap();
+        copy_program(&paths::init(), &root.join("ashore-init"));
+        copy_program(&program("actor"), &root.join("actor"));
         let spec = Command::new(&runc).arg("spec").arg("--bundle").arg(folder.path()).status().unwrap();
         assert!(spec.success());
         let config = folder.path().join("config.json");

@@ -60,8 +60,7 @@ fn a_program_that_cannot_be_executed() -> Outcome {
 fn a_script_without_a_first_line_is_refused() -> Outcome {
     // As container runtimes do, which execute and do not guess at an interpreter.
     let folder = Folder::new();
-    let script = folder.write("ashore-script", "exit 9\n");
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = folder.script("ashore-script", "exit 9\n");
     let run = under_init("", [&script]).spawn().unwrap();
     assert_eq!(run.end().code(), Some(126));
     assert!(run.said("ashore-script") && run.said("#!"), "{}", run.output());
