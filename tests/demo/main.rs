@@ -48,12 +48,12 @@ fn main() -> ExitCode {
 /// Shows it; whether it went as it should.
 fn demo() -> Result<bool, Failure> {
     let demo = std::env::current_exe().context("finding the demo's own program")?;
-    // Cargo builds it to target/PROFILE.
-    let target = demo.ancestors().nth(2).unwrap_or(Path::new("."));
+    // Cargo builds it to target/PROFILE; what it shows is beside it, or where `make build` leaves it.
+    let (beside, target) = (demo.with_file_name(""), demo.ancestors().nth(2).unwrap_or(Path::new(".")));
+    let release = target.join("release");
     let built = |name: &str| {
-        Some(target.join("release").join(name))
-            .filter(|path| path.is_file())
-            .ok_or_else(|| Failure::NotBuilt(target.join("release").join(name)))
+        let found = [beside.join(name), release.join(name)].into_iter().find(|path| path.is_file());
+        found.ok_or_else(|| Failure::NotBuilt(release.join(name)))
     };
     let (ashore, init) = (built("ashore")?, built("ashore-init")?);
     Sandbox::available().map_err(|reason| Failure::NoSandbox { reason, demo: demo.display().to_string() })?;
