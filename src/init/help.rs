@@ -11,20 +11,20 @@ Usage: ashore-init [flags] -- PROGRAM [ARG...]   run PROGRAM (main) under it
        ashore-init copy DIR                      put itself into DIR
 
 Main gets the stop signal; when it has gone, those that it left behind are asked, top-down; ashore-init stays until the last has
-gone or the grace period is nearly over. (A runtime signals PID 1 alone, and all end with it.)
+gone or the grace period is nearly over.
 
 Flags (durations: 500ms, 5s, 1m30s, a bare number is seconds; signals: TERM, SIGTERM, 15, RTMIN+3):
   --grace D           when the runtime kills: docker stop -t, terminationGracePeriodSeconds. A second (or a tenth) before,
                       who is left is named and killed. Default: no deadline of our own
   --strategy S        cascade (default): main, then top-down; broadcast: all at once; main: main alone until it exits
   --spread D          how long that order is kept before all get SIGTERM. Default: half of the grace period, else 5s
-  --delay D           hold the stop signal back, so that load balancers stop sending first
-  --linger D          the rest's time when main exits unasked, and that of an exec's processes. Default: 5s
+  --delay D           hold the stop signal back: load balancers stop sending first
+  --linger D          the rest's time when main exits unasked, and an exec's processes'. Default: 5s
   --stop-signal S,S   what is a stop besides TERM and INT: the image's STOPSIGNAL (nginx: QUIT)
   --rewrite S=S,S=S   what main gets in place of a signal (uWSGI: TERM=QUIT)
   --exit-map N=N,N=N  exit codes in place of main's, after a requested stop (143=0)
   --report W          write a report to the termination message: always, forced (if somebody was killed; default), never
-  --report-file FILE  where that is, if it is there and empty. Default: /dev/termination-log
+  --report-file FILE  that file; it has to be there, and empty. Default: /dev/termination-log
   --verbose, -v       say what is sent to whom
   --help, --version
 

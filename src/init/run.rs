@@ -106,7 +106,7 @@ fn supervise(
     let counts_kills = init == 1 && settings.report != ReportWhen::Never;
     let oom_kills_before = if counts_kills { oom_kills() } else { 0 };
     let mut stop = Stop::new(settings, place, Census::new(tables.0, tables.1));
-    let mut main_name = [0; 16];
+    let mut main_name = name_of(argv);
 
     let code = loop {
         let now = sys::now();
@@ -140,6 +140,15 @@ fn supervise(
         leave_report(settings, &stop, &facts);
     }
     code
+}
+
+/// The name that the kernel gives a program that it executes: the last part of its path, as much as fits.
+fn name_of(argv: *const *const u8) -> [u8; 16] {
+    // SAFETY: the vector is the kernel's, and has the program's word.
+    let path = unsafe { word(*argv) };
+    let mut name = [0; 16];
+    path.rsplit(|b| *b == b'/').next().unwrap_or_default().iter().zip(&mut name[..15]).for_each(|(from, to)| *to = *from);
+    name
 }
 
 /// Writes the report to where it belongs. Apart, so that the pages of its buffers are used at the end only.

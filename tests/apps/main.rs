@@ -9,7 +9,7 @@ mod web;
 
 use databases::{postgres_shuts_down_cleanly, redis_saves};
 use jvm::a_jvm_started_by_a_shell_runs_its_hooks;
-use runc::{runc_kill_stops_everybody, runc_passes_codes_on};
+use runc::{a_child_that_the_oom_killer_took_is_told_of, runc_kill_stops_everybody, runc_passes_codes_on};
 use web::{apache_finishes_a_request, gunicorn_behind_a_shell_finishes_a_request, gunicorn_finishes_a_request, nginx_finishes_a_request};
 
 ashore_tests::tests![
@@ -22,4 +22,5 @@ ashore_tests::tests![
     a_jvm_started_by_a_shell_runs_its_hooks,
     runc_kill_stops_everybody,
     runc_passes_codes_on,
+    a_child_that_the_oom_killer_took_is_told_of,
 ];

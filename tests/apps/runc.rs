@@ -24,6 +24,11 @@ impl Container {
 
     /// Makes a bundle from nothing but the init and the actor, both static, and runs it.
     fn start(flags: &str, words: &str) -> Result<Self, Skip> {
+        Self::start_with(flags, words, &json!({}))
+    }
+
+    /// The same, with limits (`linux.resources` of the OCI runtime specification).
+    fn start_with(flags: &str, words: &str, resources: &Value) -> Result<Self, Skip> {
         let runc = paths::need("runc", "runc")?;
         need_root("runc")?;
         let folder = Folder::new();
@@ -42,6 +47,9 @@ impl Container {
         value["process"]["terminal"] = json!(false);
         value["process"]["args"] = json!(args);
         value["linux"]["cgroupsPath"] = json!(format!("/ashore-test-{}", folder.path().file_name().unwrap().to_str().unwrap()));
+        for (name, limit) in resources.as_object().unwrap() {
+            value["linux"]["resources"][name] = limit.clone();
+        }
         std::fs::write(&config, value.to_string()).unwrap();
         let mut process = Command::new(&runc)
             .arg("--root")
@@ -113,5 +121,14 @@ pub(crate) fn runc_passes_codes_on() -> Outcome {
     container.lines_come(&["main got HUP"]);
     assert!(container.runc(&["kill", Container::NAME, "TERM"]));
     assert_eq!(container.process.wait().unwrap().code(), Some(9));
+    Ok(())
+}
+
+pub(crate) fn a_child_that_the_oom_killer_took_is_told_of() -> Outcome {
+    let limit = 64 << 20;
+    let resources = json!({"memory": {"limit": limit, "swap": limit}});
+    let mut container = Container::start_with("", "main childless=0 ( glutton eat=256 )", &resources)?;
+    container.lines_come(&["glutton ready", "main (actor) exited with 0 by itself; out of memory: the kernel killed 1", "\"oomKills\":1"]);
+    assert_eq!(container.process.wait().unwrap().code(), Some(0), "main itself was well");
     Ok(())
 }

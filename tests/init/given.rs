@@ -21,6 +21,7 @@ ashore_tests::tests![
     without_proc,
     no_new_group_without_a_terminal,
     the_path_is_searched_as_a_shell_does,
+    the_init_is_small,
 ];
 
 /// The facts that the program writes down, but for who is who.
@@ -132,5 +133,12 @@ fn the_path_is_searched_as_a_shell_does() -> Outcome {
     let path = std::env::join_paths([first.path(), second.path()]).unwrap();
     let run = under_init("", ["found", "it", "quit=0:7"]).env("PATH", path).spawn().unwrap();
     assert_eq!(run.end().code(), Some(7), "{}", run.output());
+    Ok(())
+}
+
+/// It is copied into every pod, and no two copies share memory.
+fn the_init_is_small() -> Outcome {
+    let length = ashore_tests::paths::init().metadata().unwrap().len();
+    assert!(length <= 32 * 1024, "{length} bytes");
     Ok(())
 }

@@ -21,6 +21,7 @@
 //   leaderless         go on in a second thread while the first has ended: /proc shows a zombie
 //   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most a minute
 //   close              close standard output when ready
+//   eat=MB             use so much memory when ready
 // Parentheses hold children, which are forked.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -132,7 +133,7 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
     snprintf(name, sizeof name, "%.40s", *words++);
     prctl(PR_SET_NAME, name);
     int stops = 0, leaves = 0, closes = 0, crash = 0, leaderless = 0, runaway = 0;
-    long quit = -1, quit_code = 0, childless = -1;
+    long quit = -1, quit_code = 0, childless = -1, eats = 0;
     for (int i = 0; i < 65; i++) reactions[i].act[0] = 0;
     while (words < end) {
         char *word = *words++;
@@ -164,6 +165,8 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
             crash = signal_of(word + 6);
         } else if (strncmp(word, "childless=", 10) == 0) {
             childless = atol(word + 10);
+        } else if (strncmp(word, "eat=", 4) == 0) {
+            eats = atol(word + 4);
         } else if (strcmp(word, "leave") == 0) {
             leaves = 1;
         } else if (strcmp(word, "session") == 0) {
@@ -187,6 +190,12 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
     }
     say("ready", "", getpid());
     if (closes) close(1);
+    for (; eats > 0; eats--) {
+        char *megabyte = malloc(1 << 20);
+        if (megabyte != NULL) memset(megabyte, 1, 1 << 20);
+        // Seen by the compiler as used, or it would leave both out.
+        __asm__ volatile("" : : "r"(megabyte) : "memory");
+    }
     if (stops) raise(SIGSTOP);
     if (crash) raise(crash);
     if (leaves) _exit(0);
