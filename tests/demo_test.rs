@@ -1,4 +1,5 @@
 //! The demo as a newcomer runs it: the whole way from a pod to two stops.
+#![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
 use ashore_tests::{Outcome, Skip, paths};
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The init on aarch64: compiled where there is a toolchain for it, and run where there is an emulator.
+#![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
 use ashore_tests::{Outcome, Skip, paths};
 use std::path::PathBuf;
