@@ -3,8 +3,9 @@
 use crate::expand::escape;
 use crate::field::Text;
 use crate::images::ImageConfig;
+use crate::patch::Json;
 use crate::pod::Container;
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 
 /// Name of the init's file, in its image as well as at the mount.
 pub(crate) const INIT: &str = "ashore-init";
@@ -62,12 +63,9 @@ impl<'a> Program<'a> {
         self.head.iter().copied().chain(self.args.iter().map(|arg| &**arg))
     }
 
-    /// The container's new `command`: the init, its flags, `--`, and the program. Everything but words of the spec is
-    /// escaped, since the kubelet expands `$(VAR)` and `$$` in a command.
-    pub(crate) fn under(&self, init: &str, flags: &[String]) -> Value {
-        let ours = [init].into_iter().chain(flags.iter().map(String::as_str)).chain(["--"]);
-        let head = self.head.iter().map(|word| if self.from_image { escape(word) } else { (*word).into() });
-        ours.map(escape).chain(head).map(|word| Value::String(word.into_owned())).collect()
+    /// The container's new `command`: the init, its flags, `--`, and the program.
+    pub(crate) fn under(&self, init: &str, flags: &[String]) -> Json {
+        Json::of(&Under { init, flags, program: self })
     }
 
     /// Whether its first word is the init already.
@@ -84,6 +82,23 @@ impl<'a> Program<'a> {
             let program = if script { word.trim_start().trim_start_matches("exec ").split_whitespace().next()? } else { word };
             PID1_ONLY.contains(&program).then_some(program)
         })
+    }
+}
+
+/// A program's words behind those of the init.
+struct Under<'a> {
+    init: &'a str,
+    flags: &'a [String],
+    program: &'a Program<'a>,
+}
+
+impl Serialize for Under<'_> {
+    /// Everything but words of the spec is escaped, since the kubelet expands `$(VAR)` and `$$` in a command.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Program { head, from_image, .. } = self.program;
+        let ours = [self.init].into_iter().chain(self.flags.iter().map(String::as_str)).chain(["--"]);
+        let head = head.iter().map(|word| if *from_image { escape(word) } else { (*word).into() });
+        serializer.collect_seq(ours.map(escape).chain(head))
     }
 }
 
@@ -126,7 +141,7 @@ mod tests {
         let flags = ["--report-file=/$(X)".to_owned()];
         let of = |spec: &str, image: &ImageConfig| {
             let container: Container<'_> = serde_json::from_str(spec).expect("a container");
-            Program::of(&container, image).under("/ashore/ashore-init", &flags).to_string()
+            Program::of(&container, image).under("/ashore/ashore-init", &flags).as_str().to_owned()
         };
         let image = image(&["$(HOME)"], &["$$"]);
         assert_eq!(of("{}", &image), r#"["/ashore/ashore-init","--report-file=/$$(X)","--","$$(HOME)","$$$$"]"#);

@@ -23,7 +23,7 @@ pub mod walk;
 
 pub use annotations::{UnknownAnnotation, unknown_annotations};
 pub use images::{ImageConfig, Images, StaticImages};
-pub use patch::{Op, Patch};
+pub use patch::{Json, Op, Patch};
 pub use plan::plan;
 pub use policy::Policy;
 pub use reason::Reason;

@@ -2,6 +2,42 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
+
+/// A JSON value, held as its text: most of what a patch adds is written once and never looked at again.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Json(Box<RawValue>);
+
+impl Json {
+    /// The text of a value whose keys are strings; such a one can always be written.
+    pub(crate) fn of(value: &(impl Serialize + ?Sized)) -> Self {
+        Self(to_raw_value(value).unwrap_or_default())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The value that the text is of; `None` only for numbers that no number of ours can hold.
+    fn value(&self) -> Option<Value> {
+        serde_json::from_str(self.as_str()).ok()
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl<T: Into<Value>> From<T> for Json {
+    fn from(value: T) -> Self {
+        Self::of(&value.into())
+    }
+}
 
 /// One operation. Paths are JSON Pointers (RFC 6901) from the pod or template that was planned.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -10,34 +46,34 @@ pub enum Op {
     /// Adds a member or inserts an element.
     Add {
         /// Where.
-        path: String,
+        path: Cow<'static, str>,
         /// What.
-        value: Value,
+        value: Json,
     },
     /// Puts a value in another's place.
     Replace {
         /// Where.
-        path: String,
+        path: Cow<'static, str>,
         /// What.
-        value: Value,
+        value: Json,
     },
     /// Takes a member or an element away; only [`crate::undo`] does that.
     Remove {
         /// Where.
-        path: String,
+        path: Cow<'static, str>,
     },
 }
 
 impl Op {
-    pub(crate) fn add(path: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub(crate) fn add(path: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
         Self::Add { path: path.into(), value: value.into() }
     }
 
-    pub(crate) fn replace(path: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub(crate) fn replace(path: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
         Self::Replace { path: path.into(), value: value.into() }
     }
 
-    pub(crate) fn remove(path: impl Into<String>) -> Self {
+    pub(crate) fn remove(path: impl Into<Cow<'static, str>>) -> Self {
         Self::Remove { path: path.into() }
     }
 
@@ -60,7 +96,7 @@ impl Patch {
         if !pointer.is_empty() {
             for op in &mut self.0 {
                 let (Op::Add { path, .. } | Op::Replace { path, .. } | Op::Remove { path }) = op;
-                path.insert_str(0, pointer);
+                path.to_mut().insert_str(0, pointer);
             }
         }
         self
@@ -87,21 +123,22 @@ fn apply(op: &Op, document: &mut Value) -> Option<()> {
     let Some((parent, last)) = op.path().rsplit_once('/') else {
         // The empty path is the whole document; a path that is not empty begins with a slash.
         let (Op::Add { value, .. } | Op::Replace { value, .. }) = op else { return None };
-        return op.path().is_empty().then(|| *document = value.clone());
+        return if op.path().is_empty() { value.value().map(|value| *document = value) } else { None };
     };
     let key = unescape(last);
     match (document.pointer_mut(parent)?, op) {
         (Value::Object(map), Op::Add { value, .. }) => {
-            map.insert(key, value.clone());
+            map.insert(key, value.value()?);
         }
-        (Value::Object(map), Op::Replace { value, .. }) => *map.get_mut(&key)? = value.clone(),
+        (Value::Object(map), Op::Replace { value, .. }) => *map.get_mut(&key)? = value.value()?,
         // Not `remove`, which puts the last member in the gap: what is left stays in its order.
         (Value::Object(map), Op::Remove { .. }) => drop(map.shift_remove(&key)?),
         (Value::Array(list), Op::Add { value, .. }) => {
             let at = if key == "-" { list.len() } else { index(&key)? };
-            (at <= list.len()).then(|| list.insert(at, value.clone()))?;
+            let value = value.value()?;
+            (at <= list.len()).then(|| list.insert(at, value))?;
         }
-        (Value::Array(list), Op::Replace { value, .. }) => *list.get_mut(index(&key)?)? = value.clone(),
+        (Value::Array(list), Op::Replace { value, .. }) => *list.get_mut(index(&key)?)? = value.value()?,
         (Value::Array(list), Op::Remove { .. }) => {
             let at = index(&key)?;
             (at < list.len()).then(|| drop(list.remove(at)))?;

@@ -208,8 +208,8 @@ impl<'r, 'p> Planner<'r, 'p> {
         if container.volume_mounts.items().iter().any(|mount| self.is_ours(list, container, mount)) {
             mark.volume_mounts = self.marker.mark(list, name).map_or(mark.volume_mounts, |earlier| earlier.volume_mounts);
         } else {
-            let mount = bring::mount(&self.marker.volume, &self.marker.mount);
-            self.ops.push(added(&format!("{at}/volumeMounts"), &container.volume_mounts, mount));
+            let mount = bring::VolumeMount::read_only(&self.marker.volume, &self.marker.mount);
+            self.ops.push(added(format!("{at}/volumeMounts"), &container.volume_mounts, &mount));
         }
         // An earlier mark is of a command that somebody has replaced since.
         self.marker.wrapped.retain(|mark| mark.list != list || mark.name != name);

@@ -1,9 +1,9 @@
 //! The few fields of a pod that matter here, borrowed from its JSON; everything else is passed over, never decoded.
 
 use crate::field::{Field, Scalar, Text, at_most};
-use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -196,23 +196,36 @@ pub(crate) struct Exec<'a> {
     pub(crate) command: Field<Vec<Text<'a>>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Resources<'a> {
-    #[serde(borrow, default)]
-    pub(crate) requests: Option<Amounts<'a>>,
-    #[serde(borrow, default)]
-    pub(crate) limits: Option<Amounts<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Amounts::is_none")]
+    requests: Option<Amounts<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Amounts::is_none")]
+    limits: Option<Amounts<'a>>,
+}
+
+impl Resources<'_> {
+    /// Whether they ask for nothing.
+    pub(crate) fn is_none(this: &Option<&Self>) -> bool {
+        this.is_none_or(|this| Amounts::is_none(&this.requests) && Amounts::is_none(&this.limits))
+    }
 }
 
 /// The amounts that every container may ask for; extended resources (a GPU) are not ours to ask for.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Amounts<'a> {
-    #[serde(borrow, default)]
-    pub(crate) cpu: Option<Scalar<'a>>,
-    #[serde(borrow, default)]
-    pub(crate) memory: Option<Scalar<'a>>,
-    #[serde(borrow, default, rename = "ephemeral-storage")]
-    pub(crate) storage: Option<Scalar<'a>>,
+#[derive(Debug, Deserialize, Serialize)]
+struct Amounts<'a> {
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    cpu: Option<Scalar<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    memory: Option<Scalar<'a>>,
+    #[serde(borrow, default, rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
+    storage: Option<Scalar<'a>>,
+}
+
+impl Amounts<'_> {
+    fn is_none(this: &Option<Self>) -> bool {
+        this.as_ref().is_none_or(|this| this.cpu.is_none() && this.memory.is_none() && this.storage.is_none())
+    }
 }
 
 /// Makes a struct be read from an object only. Derived code takes a list of its members, too, and what is patched must not
@@ -246,7 +259,9 @@ impl<'a> Pod<'a> {
     /// # Errors
     /// The path of the field that is not of its type, and what is wrong with it.
     pub(crate) fn read(json: &'a [u8]) -> Result<Self, String> {
-        serde_json::from_slice(json).or_else(|_| {
+        // Whether it is UTF-8 is found out quicker at once than string by string.
+        let read = std::str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str);
+        read.or_else(|_| {
             // Read again with the path in mind: only a bad pod pays for that.
             let mut deserializer = serde_json::Deserializer::from_slice(json);
             let pod = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match error.path().to_string().as_str() {

@@ -2,7 +2,7 @@
 
 use crate::body::Held;
 use crate::metrics::{Metrics, Outcome};
-use crate::planners::{NoResult, Planners};
+use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use ashore_inject::{ContainerKind, ContainerPlan, Plan, Policy, Refusal, StaticImages};
 use bytes::Bytes;
@@ -112,18 +112,24 @@ impl Admission {
         }
     }
 
-    /// Plans on a thread that may take as long as it likes: the answer does not wait beyond the deadline.
+    /// Plans a small pod at once, any other on a thread that may take as long as it likes: the answer does not wait beyond the
+    /// deadline.
     async fn plan(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, opt_in: OptIn, deadline: Instant) -> Planned {
-        let this = Arc::clone(self);
-        let planned = self.planners.run(move || {
-            let _held_meanwhile = body;
-            this.plan_now(&pod, opt_in)
-        });
-        let (outcome, what) = match timeout_at(deadline, planned).await {
-            Ok(Ok(planned)) => return planned,
-            Ok(Err(NoResult::Panicked)) => (Outcome::Panicked, "planning failed; this is a bug in ashore"),
-            Ok(Err(NoResult::NoThread)) => (Outcome::Failed, "no thread could be started to plan it"),
-            Err(_) => (Outcome::TimedOut, "there was no time left to plan it"),
+        let planned = if pod.len() > planners::SMALL {
+            let this = Arc::clone(self);
+            let planned = self.planners.run(move || {
+                let _held_meanwhile = body;
+                this.plan_now(&pod, opt_in)
+            });
+            timeout_at(deadline, planned).await.ok()
+        } else {
+            (Instant::now() < deadline).then(|| planners::here(|| self.plan_now(&pod, opt_in)))
+        };
+        let (outcome, what) = match planned {
+            Some(Ok(planned)) => return planned,
+            Some(Err(NoResult::Panicked)) => (Outcome::Panicked, "planning failed; this is a bug in ashore"),
+            Some(Err(NoResult::NoThread)) => (Outcome::Failed, "no thread could be started to plan it"),
+            None => (Outcome::TimedOut, "there was no time left to plan it"),
         };
         let named = Named::of(request);
         let warning = format!("ashore: {named} was left as it is: {what}");

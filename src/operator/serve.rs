@@ -5,7 +5,7 @@ use crate::body::BodyMemory;
 use crate::certificate::CertificateError;
 use crate::cli::settings;
 use crate::connections::Connections;
-use crate::http::{App, probes, router};
+use crate::http::{App, Routes};
 use crate::listener::{Phase, accept};
 use crate::logging::{Format, Log};
 use crate::metrics::Metrics;
@@ -234,10 +234,10 @@ impl Server {
         let Self { app, listener, health, acceptor, connections } = self;
         let plain = async {
             if let Some(health) = health {
-                accept(health, None, probes(app.clone()), Arc::clone(&connections), phases.clone()).await;
+                accept(health, None, Routes::probes(app.clone()), Arc::clone(&connections), phases.clone()).await;
             }
         };
-        let tls = accept(listener, Some(acceptor), router(app.clone()), Arc::clone(&connections), phases.clone());
+        let tls = accept(listener, Some(acceptor), Routes::all(app.clone()), Arc::clone(&connections), phases.clone());
         tokio::join!(plain, tls);
         connections.none_left().await;
     }
