@@ -3,8 +3,8 @@
 use crate::client::{Client, tls};
 use crate::pki::{Ca, Mount};
 use crate::program::Program;
-use crate::review;
 use crate::server::{TestServer, some_plan, some_planner};
+use crate::{large_review, review};
 use ashore::body::LONGEST;
 use axum::body::Body;
 use bytes::Bytes;
@@ -57,7 +57,7 @@ async fn a_planner_that_hangs_costs_nobody_more_than_the_timeout() {
         Ok(some_plan())
     }))
     .await;
-    let mut hanging = review();
+    let mut hanging = large_review();
     hanging["request"]["object"]["metadata"]["name"] = "hang".into();
     let mut client = server.client().await;
     let answer = client.post("/mutate?timeout=1s", hanging.to_string()).await.unwrap().json();
