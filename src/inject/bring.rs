@@ -1,13 +1,7 @@
 //! The init container and the volume that bring the init into a pod.
 
-use crate::pod::{Pod, Resources};
-use serde::Serialize;
-
-/// The init in our own image.
-const PROGRAM: &str = "/ashore-init";
-
-/// How much may be written to the volume. The init takes 32 KiB; this leaves room for blocks and pages of any size.
-const SIZE_LIMIT: &str = "1Mi";
+use crate::json::Json;
+use crate::pod::{Amounts, Pod, Resources};
 
 /// `name`, or `name-1`, `name-2` and so on: the first that is not taken.
 pub(crate) fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
@@ -21,110 +15,89 @@ pub(crate) fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
 }
 
 /// The init container that copies the init into the volume, with no more rights than that takes.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct InitContainer<'a> {
-    name: &'a str,
-    image: &'a str,
-    command: [&'a str; 3],
-    /// What the first app container asks for, word for word. That keeps the pod's QoS class whichever it is (all containers
-    /// must agree for Guaranteed, none may ask for BestEffort), lies within every LimitRange that the pod itself lies within,
-    /// and adds nothing to what the pod asks for: init containers run before the others, and only the larger counts.
-    #[serde(skip_serializing_if = "Resources::is_none")]
-    resources: Option<&'a Resources<'a>>,
-    volume_mounts: [VolumeMount<'a>; 1],
-    security_context: SecurityContext,
+pub(crate) fn init_container(json: &mut Json, pod: &Pod<'_>, name: &str, image: &str, volume: &str, mount: &str) {
+    json.push(r#"{"name":"#);
+    json.push_string(name);
+    json.push(r#","image":"#);
+    json.push_string(image);
+    json.push(r#","command":["/ashore-init","copy","#);
+    json.push_string(mount);
+    json.push("]");
+    if let Some(of) = pod.spec.containers.items().first().and_then(|c| c.resources.as_ref()) {
+        resources(json, of);
+    }
+    json.push(r#","volumeMounts":[{"name":"#);
+    json.push_string(volume);
+    json.push(r#","mountPath":"#);
+    json.push_string(mount);
+    json.push(r#"}],"securityContext":"#);
+    security_context(json, pod);
+    json.push("}");
 }
 
-impl<'a> InitContainer<'a> {
-    pub(crate) fn new(pod: &'a Pod<'_>, name: &'a str, image: &'a str, volume: &'a str, mount: &'a str) -> Self {
-        Self {
-            name,
-            image,
-            command: [PROGRAM, "copy", mount],
-            resources: pod.spec.containers.items().first().and_then(|c| c.resources.as_ref()),
-            volume_mounts: [VolumeMount { name: volume, mount_path: mount, read_only: false }],
-            security_context: SecurityContext::of(pod),
+/// The volume. The init takes 32 KiB; the limit leaves room for blocks and pages of any size.
+pub(crate) fn volume(json: &mut Json, name: &str) {
+    json.push(r#"{"name":"#);
+    json.push_string(name);
+    json.push(r#","emptyDir":{"sizeLimit":"1Mi"}}"#);
+}
+
+/// The mount of the volume in a wrapped container.
+pub(crate) fn mount(json: &mut Json, volume: &str, path: &str) {
+    json.push(r#"{"name":"#);
+    json.push_string(volume);
+    json.push(r#","mountPath":"#);
+    json.push_string(path);
+    json.push(r#","readOnly":true}"#);
+}
+
+/// What the first app container asks for, word for word. That keeps the pod's QoS class whichever it is (all containers
+/// must agree for Guaranteed, none may ask for BestEffort), lies within every LimitRange that the pod itself lies within,
+/// and adds nothing to what the pod asks for: init containers run before the others, and only the larger counts.
+fn resources(json: &mut Json, of: &Resources<'_>) {
+    let mut before = r#","resources":{"#;
+    for (name, amounts) in [(r#""requests":{"#, &of.requests), (r#""limits":{"#, &of.limits)] {
+        if let Some(amounts) = amounts.as_ref().filter(|amounts| !amounts.is_empty()) {
+            json.push(before);
+            json.push(name);
+            push_amounts(json, amounts);
+            before = ",";
         }
     }
-}
-
-/// The volume.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Volume<'a> {
-    name: &'a str,
-    empty_dir: EmptyDir,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EmptyDir {
-    size_limit: &'static str,
-}
-
-impl<'a> Volume<'a> {
-    pub(crate) fn new(name: &'a str) -> Self {
-        Self { name, empty_dir: EmptyDir { size_limit: SIZE_LIMIT } }
+    if before == "," {
+        json.push("}");
     }
 }
 
-/// The mount of the volume in a container.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct VolumeMount<'a> {
-    name: &'a str,
-    mount_path: &'a str,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    read_only: bool,
-}
-
-impl<'a> VolumeMount<'a> {
-    /// That in a wrapped container.
-    pub(crate) fn read_only(name: &'a str, mount_path: &'a str) -> Self {
-        Self { name, mount_path, read_only: true }
+fn push_amounts(json: &mut Json, amounts: &Amounts<'_>) {
+    let all = [(r#""cpu":"#, &amounts.cpu), (r#""memory":"#, &amounts.memory), (r#""ephemeral-storage":"#, &amounts.storage)];
+    let mut before = "";
+    for (name, amount) in all {
+        if let Some(amount) = amount {
+            json.push(before);
+            json.push(name);
+            amount.push_to(json);
+            before = ",";
+        }
     }
+    json.push("}");
 }
 
 /// What Pod Security *restricted* demands, without a user of its own: that is the image's, a number other than 0, or the one
 /// that the pod or the cluster (OpenShift) states for all.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SecurityContext {
-    allow_privilege_escalation: bool,
-    capabilities: Capabilities,
-    read_only_root_filesystem: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_as_non_root: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seccomp_profile: Option<SeccompProfile>,
-}
-
-#[derive(Serialize)]
-struct Capabilities {
-    drop: [&'static str; 1],
-}
-
-#[derive(Serialize)]
-struct SeccompProfile {
-    r#type: &'static str,
-}
-
-impl SecurityContext {
-    fn of(pod: &Pod<'_>) -> Self {
-        let stated = pod.spec.security_context.as_ref();
-        let per_container =
-            || pod.spec.containers.items().iter().any(|c| c.security_context.as_ref().is_some_and(|s| s.seccomp_profile.is_some()));
-        Self {
-            allow_privilege_escalation: false,
-            capabilities: Capabilities { drop: ["ALL"] },
-            read_only_root_filesystem: true,
-            // A pod that runs as root has its say here too, and the kubelet would refuse to start a container that denies it.
-            run_as_non_root: (stated.and_then(|s| s.run_as_user) != Some(0)).then_some(true),
-            // Only where the pod's own containers have it and the pod as a whole does not: an OpenShift SCC that lists no
-            // profiles refuses a pod that names one.
-            seccomp_profile: (stated.is_none_or(|s| s.seccomp_profile.is_none()) && per_container())
-                .then_some(SeccompProfile { r#type: "RuntimeDefault" }),
-        }
+fn security_context(json: &mut Json, pod: &Pod<'_>) {
+    json.push(r#"{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]},"readOnlyRootFilesystem":true"#);
+    let stated = pod.spec.security_context.as_ref();
+    // A pod that runs as root has its say here too, and the kubelet would refuse to start a container that denies it.
+    if stated.and_then(|s| s.run_as_user) != Some(0) {
+        json.push(r#","runAsNonRoot":true"#);
     }
+    // Only where the pod's own containers have it and the pod as a whole does not: an OpenShift SCC that lists no profiles
+    // refuses a pod that names one.
+    let per_container =
+        || pod.spec.containers.items().iter().any(|c| c.security_context.as_ref().is_some_and(|s| s.seccomp_profile.is_some()));
+    if stated.is_none_or(|s| s.seccomp_profile.is_none()) && per_container() {
+        json.push(r#","seccompProfile":{"type":"RuntimeDefault"}"#);
+    }
+    json.push("}");
 }

@@ -3,9 +3,8 @@
 use crate::expand::escape;
 use crate::field::Text;
 use crate::images::ImageConfig;
-use crate::patch::Json;
+use crate::json::Json;
 use crate::pod::Container;
-use serde::{Serialize, Serializer};
 
 /// Name of the init's file, in its image as well as at the mount.
 pub(crate) const INIT: &str = "ashore-init";
@@ -63,9 +62,23 @@ impl<'a> Program<'a> {
         self.head.iter().copied().chain(self.args.iter().map(|arg| &**arg))
     }
 
-    /// The container's new `command`: the init, its flags, `--`, and the program.
+    /// The container's new `command`: the init, its flags, `--`, and the program. Everything but words of the spec is
+    /// escaped, since the kubelet expands `$(VAR)` and `$$` in a command.
     pub(crate) fn under(&self, init: &str, flags: &[String]) -> Json {
-        Json::of(&Under { init, flags, program: self })
+        let mut json = Json::with_room(256);
+        json.push("[");
+        json.push_string(&escape(init));
+        for flag in flags {
+            json.push(",");
+            json.push_string(&escape(flag));
+        }
+        json.push(r#","--""#);
+        for word in &self.head {
+            json.push(",");
+            if self.from_image { json.push_string(&escape(word)) } else { json.push_string(word) }
+        }
+        json.push("]");
+        json
     }
 
     /// Whether its first word is the init already.
@@ -82,23 +95,6 @@ impl<'a> Program<'a> {
             let program = if script { word.trim_start().trim_start_matches("exec ").split_whitespace().next()? } else { word };
             PID1_ONLY.contains(&program).then_some(program)
         })
-    }
-}
-
-/// A program's words behind those of the init.
-struct Under<'a> {
-    init: &'a str,
-    flags: &'a [String],
-    program: &'a Program<'a>,
-}
-
-impl Serialize for Under<'_> {
-    /// Everything but words of the spec is escaped, since the kubelet expands `$(VAR)` and `$$` in a command.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Program { head, from_image, .. } = self.program;
-        let ours = [self.init].into_iter().chain(self.flags.iter().map(String::as_str)).chain(["--"]);
-        let head = head.iter().map(|word| if *from_image { escape(word) } else { (*word).into() });
-        serializer.collect_seq(ours.map(escape).chain(head))
     }
 }
 

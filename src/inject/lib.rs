@@ -9,6 +9,7 @@ pub mod expand;
 mod field;
 mod flags;
 pub mod images;
+mod json;
 mod marker;
 pub mod patch;
 mod plan;
@@ -23,7 +24,8 @@ pub mod walk;
 
 pub use annotations::{UnknownAnnotation, unknown_annotations};
 pub use images::{ImageConfig, Images, StaticImages};
-pub use patch::{Json, Op, Patch};
+pub use json::Json;
+pub use patch::{Op, Patch};
 pub use plan::plan;
 pub use policy::Policy;
 pub use reason::Reason;

@@ -1,43 +1,9 @@
 //! JSON Patch (RFC 6902), as far as we write it.
 
+use crate::json::Json;
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
-
-/// A JSON value, held as its text: most of what a patch adds is written once and never looked at again.
-#[derive(Debug, Clone, Serialize)]
-#[serde(transparent)]
-pub struct Json(Box<RawValue>);
-
-impl Json {
-    /// The text of a value whose keys are strings; such a one can always be written.
-    pub(crate) fn of(value: &(impl Serialize + ?Sized)) -> Self {
-        Self(to_raw_value(value).unwrap_or_default())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        self.0.get()
-    }
-
-    /// The value that the text is of; `None` only for numbers that no number of ours can hold.
-    fn value(&self) -> Option<Value> {
-        serde_json::from_str(self.as_str()).ok()
-    }
-}
-
-impl PartialEq for Json {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl<T: Into<Value>> From<T> for Json {
-    fn from(value: T) -> Self {
-        Self::of(&value.into())
-    }
-}
 
 /// One operation. Paths are JSON Pointers (RFC 6901) from the pod or template that was planned.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,6 +43,14 @@ impl Op {
         Self::Remove { path: path.into() }
     }
 
+    /// What it adds or puts in another's place.
+    pub fn value(&self) -> Option<&Json> {
+        match self {
+            Self::Add { value, .. } | Self::Replace { value, .. } => Some(value),
+            Self::Remove { .. } => None,
+        }
+    }
+
     /// Where it acts.
     pub fn path(&self) -> &str {
         match self {
@@ -102,6 +76,29 @@ impl Patch {
         self
     }
 
+    /// Its text, as it goes to an API server.
+    pub fn to_json(&self) -> Json {
+        let values = self.0.iter().map(|op| op.path().len() + op.value().map_or(0, |value| value.as_str().len()) + 48);
+        let mut json = Json::with_room(2 + values.sum::<usize>());
+        json.push("[");
+        for (i, op) in self.0.iter().enumerate() {
+            json.push(if i > 0 { "," } else { "" });
+            json.push(match op {
+                Op::Add { .. } => r#"{"op":"add","path":"#,
+                Op::Replace { .. } => r#"{"op":"replace","path":"#,
+                Op::Remove { .. } => r#"{"op":"remove","path":"#,
+            });
+            json.push_string(op.path());
+            if let Some(value) = op.value() {
+                json.push(r#","value":"#);
+                json.push(value.as_str());
+            }
+            json.push("}");
+        }
+        json.push("]");
+        json
+    }
+
     /// Applies it. After an error the document holds what the operations before that one made of it.
     ///
     /// # Errors
@@ -123,22 +120,22 @@ fn apply(op: &Op, document: &mut Value) -> Option<()> {
     let Some((parent, last)) = op.path().rsplit_once('/') else {
         // The empty path is the whole document; a path that is not empty begins with a slash.
         let (Op::Add { value, .. } | Op::Replace { value, .. }) = op else { return None };
-        return if op.path().is_empty() { value.value().map(|value| *document = value) } else { None };
+        return if op.path().is_empty() { value.value().ok().map(|value| *document = value) } else { None };
     };
     let key = unescape(last);
     match (document.pointer_mut(parent)?, op) {
         (Value::Object(map), Op::Add { value, .. }) => {
-            map.insert(key, value.value()?);
+            map.insert(key, value.value().ok()?);
         }
-        (Value::Object(map), Op::Replace { value, .. }) => *map.get_mut(&key)? = value.value()?,
+        (Value::Object(map), Op::Replace { value, .. }) => *map.get_mut(&key)? = value.value().ok()?,
         // Not `remove`, which puts the last member in the gap: what is left stays in its order.
         (Value::Object(map), Op::Remove { .. }) => drop(map.shift_remove(&key)?),
         (Value::Array(list), Op::Add { value, .. }) => {
             let at = if key == "-" { list.len() } else { index(&key)? };
-            let value = value.value()?;
+            let value = value.value().ok()?;
             (at <= list.len()).then(|| list.insert(at, value))?;
         }
-        (Value::Array(list), Op::Replace { value, .. }) => *list.get_mut(index(&key)?)? = value.value()?,
+        (Value::Array(list), Op::Replace { value, .. }) => *list.get_mut(index(&key)?)? = value.value().ok()?,
         (Value::Array(list), Op::Remove { .. }) => {
             let at = index(&key)?;
             (at < list.len()).then(|| drop(list.remove(at)))?;
@@ -221,9 +218,8 @@ mod tests {
     fn a_patch_for_a_template_is_the_pods_further_down() {
         let patch = Patch(vec![Op::add("/spec/x", 1), Op::remove("/y")]).under("/spec/template");
         assert_eq!(patch.0.iter().map(Op::path).collect::<Vec<_>>(), ["/spec/template/spec/x", "/spec/template/y"]);
-        assert_eq!(
-            serde_json::to_string(&patch).ok().as_deref(),
-            Some(r#"[{"op":"add","path":"/spec/template/spec/x","value":1},{"op":"remove","path":"/spec/template/y"}]"#)
-        );
+        let text = r#"[{"op":"add","path":"/spec/template/spec/x","value":1},{"op":"remove","path":"/spec/template/y"}]"#;
+        assert_eq!(patch.to_json().as_str(), text);
+        assert_eq!(serde_json::to_string(&patch).ok().as_deref(), Some(text));
     }
 }

@@ -6,6 +6,7 @@ use crate::planner::Planner;
 use crate::pod::{self, Container, Pod};
 use crate::suggest;
 use crate::{ContainerKind, ContainerPlan, Outcome, Patch, Plan, Reason, Refusal, Request};
+use std::collections::BTreeSet;
 
 /// The most containers that a pod may have to be looked at. (A pod of as many is far beyond what etcd can hold.)
 const MOST_CONTAINERS: usize = pod::CONTAINERS - 1;
@@ -87,11 +88,12 @@ fn check_names(pod: &Pod<'_>, most: usize) -> Result<(), Refusal> {
     if all > most {
         return Err(Refusal::NotAPod(format!("spec.containers: {all} containers; at most {most} are looked at")));
     }
-    for (n, (list, i, container)) in both_lists(pod).enumerate() {
+    let mut seen = BTreeSet::new();
+    for (list, i, container) in both_lists(pod) {
         let name = container.name();
         let wrong = if name.is_empty() {
             "missing".into()
-        } else if both_lists(pod).take(n).any(|(_, _, other)| other.name() == name) {
+        } else if !seen.insert(name) {
             format!("{:?} is there twice", annotations::shown(name))
         } else {
             continue;

@@ -1,9 +1,9 @@
 //! The few fields of a pod that matter here, borrowed from its JSON; everything else is passed over, never decoded.
 
 use crate::field::{Field, Scalar, Text, at_most};
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -136,7 +136,7 @@ pub(crate) struct Container<'a> {
     #[serde(borrow, default)]
     pub(crate) restart_policy: Option<Text<'a>>,
     #[serde(borrow, default)]
-    pub(crate) lifecycle: Option<Lifecycle<'a>>,
+    pub(crate) lifecycle: Option<Box<Lifecycle<'a>>>,
     #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) volume_mounts: Field<Vec<Mount<'a>>>,
     #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
@@ -196,35 +196,28 @@ pub(crate) struct Exec<'a> {
     pub(crate) command: Field<Vec<Text<'a>>>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Resources<'a> {
-    #[serde(borrow, default, skip_serializing_if = "Amounts::is_none")]
-    requests: Option<Amounts<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Amounts::is_none")]
-    limits: Option<Amounts<'a>>,
-}
-
-impl Resources<'_> {
-    /// Whether they ask for nothing.
-    pub(crate) fn is_none(this: &Option<&Self>) -> bool {
-        this.is_none_or(|this| Amounts::is_none(&this.requests) && Amounts::is_none(&this.limits))
-    }
+    #[serde(borrow, default)]
+    pub(crate) requests: Option<Amounts<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) limits: Option<Amounts<'a>>,
 }
 
 /// The amounts that every container may ask for; extended resources (a GPU) are not ours to ask for.
-#[derive(Debug, Deserialize, Serialize)]
-struct Amounts<'a> {
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    cpu: Option<Scalar<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    memory: Option<Scalar<'a>>,
-    #[serde(borrow, default, rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
-    storage: Option<Scalar<'a>>,
+#[derive(Debug, Deserialize)]
+pub(crate) struct Amounts<'a> {
+    #[serde(borrow, default)]
+    pub(crate) cpu: Option<Scalar<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) memory: Option<Scalar<'a>>,
+    #[serde(borrow, default, rename = "ephemeral-storage")]
+    pub(crate) storage: Option<Scalar<'a>>,
 }
 
 impl Amounts<'_> {
-    fn is_none(this: &Option<Self>) -> bool {
-        this.as_ref().is_none_or(|this| this.cpu.is_none() && this.memory.is_none() && this.storage.is_none())
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cpu.is_none() && self.memory.is_none() && self.storage.is_none()
     }
 }
 

@@ -149,15 +149,11 @@ impl Admission {
                 return Planned::as_it_is(Outcome::Failed, "notAPod", vec![format!("ashore: left as it is: {refusal}")]);
             }
         };
-        let patch = if plan.patch.0.is_empty() { None } else { Some(serde_json::to_vec(&plan.patch)) };
-        let patch = match patch.transpose() {
-            Ok(patch) => patch,
-            Err(e) => return Planned::as_it_is(Outcome::Failed, "patch", vec![format!("ashore: left as it is: {e}")]),
-        };
-        self.count(plan, patch)
+        self.count(plan)
     }
 
-    fn count(&self, plan: Plan, patch: Option<Vec<u8>>) -> Planned {
+    fn count(&self, plan: Plan) -> Planned {
+        let patch = (!plan.patch.0.is_empty()).then(|| plan.patch.to_json());
         let outcome = if patch.is_some() { Outcome::Injected } else { Outcome::Unchanged };
         let mut planned = Planned { verdict: Verdict::Allowed(patch), ..Planned::as_it_is(outcome, "", plan.warnings) };
         if let Some(reason) = &plan.skipped {

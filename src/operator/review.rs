@@ -1,5 +1,6 @@
 //! AdmissionReview v1 on the wire: as little of the request as is needed, borrowed, and the answer written by hand.
 
+use ashore_inject::Json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -115,7 +116,7 @@ fn explain(body: &[u8]) -> Malformed {
 #[derive(Debug)]
 pub enum Verdict {
     /// Let it in, changed like this (a JSON Patch) or, without one, as it is.
-    Allowed(Option<Vec<u8>>),
+    Allowed(Option<Json>),
     /// Its author has to correct this.
     Denied(String),
 }
@@ -126,7 +127,7 @@ pub enum Verdict {
 /// None that can come about: strings are written to memory.
 pub fn answer(uid: &str, verdict: &Verdict, warnings: &[String]) -> Result<Vec<u8>, serde_json::Error> {
     let patch = match verdict {
-        Verdict::Allowed(Some(patch)) => patch.as_slice(),
+        Verdict::Allowed(Some(patch)) => patch.as_str().as_bytes(),
         _ => &[],
     };
     let mut out = Vec::with_capacity(256 + patch.len() * 4 / 3 + 4);
@@ -245,10 +246,10 @@ mod tests {
             read(Verdict::Allowed(None), &[]),
             json!({"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": "u\"1", "allowed": true}})
         );
-        for patch in ["[]", "[1]", "[12]", "[123]"] {
-            let answer = read(Verdict::Allowed(Some(patch.into())), &["x"]);
+        for patch in [json!([]), json!([1]), json!([12]), json!([123])] {
+            let answer = read(Verdict::Allowed(Some(patch.clone().into())), &["x"]);
             let response = &answer["response"];
-            assert_eq!(STANDARD.decode(response["patch"].as_str().unwrap()).unwrap(), patch.as_bytes());
+            assert_eq!(STANDARD.decode(response["patch"].as_str().unwrap()).unwrap(), patch.to_string().as_bytes());
             assert_eq!(response["patchType"], "JSONPatch");
             assert_eq!(response["warnings"], json!(["x"]));
         }
