@@ -17,9 +17,10 @@ pub(crate) const CONTAINERS: usize = 1001;
 /// The most elements that are read in any other list (words, mounts, volumes).
 const ELEMENTS: usize = 10_000;
 
+/// A pod or pod template, as far as it matters here.
 #[derive(Debug, Deserialize)]
 #[serde(remote = "Self")]
-pub(crate) struct Pod<'a> {
+pub struct Pod<'a> {
     #[serde(borrow, default)]
     pub(crate) metadata: Field<Metadata<'a>>,
     #[serde(borrow)]
@@ -27,8 +28,12 @@ pub(crate) struct Pod<'a> {
 }
 
 #[derive(Debug, Deserialize, Default)]
-#[serde(remote = "Self")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub(crate) struct Metadata<'a> {
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    generate_name: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(crate) annotations: Field<Notes<'a>>,
     #[serde(borrow, default)]
@@ -264,6 +269,21 @@ impl<'a> Pod<'a> {
             deserializer.end().map_err(|error| error.to_string())?;
             Ok(pod)
         })
+    }
+
+    /// Reads the pod that a text begins with, and says how long it is, in bytes; `None` if that is no pod, as [`crate::plan`] says in
+    /// detail.
+    pub fn read_first(json: &'a str) -> Option<(Self, usize)> {
+        let mut values = serde_json::Deserializer::from_str(json).into_iter();
+        let pod = values.next()?.ok()?;
+        Some((pod, values.byte_offset()))
+    }
+
+    /// Its name, or what that begins with if it has none yet (`generateName`); empty if it says neither.
+    pub fn name(&self) -> &str {
+        let metadata = self.metadata.given();
+        let names = metadata.into_iter().flat_map(|m| [&m.name, &m.generate_name]);
+        names.filter_map(|name| name.as_deref()).find(|name| !name.is_empty()).unwrap_or_default()
     }
 
     pub(crate) fn annotations(&self) -> &[(Text<'a>, Scalar<'a>)] {

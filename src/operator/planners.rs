@@ -18,7 +18,7 @@ const STACK: usize = 1024 * 1024;
 
 /// The longest pod that is planned right where its request is answered, in bytes. That takes a fraction of a millisecond, and less
 /// than waking another thread and being woken by it.
-pub const SMALL: usize = 64 * 1024;
+pub const SMALL: usize = 32 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 

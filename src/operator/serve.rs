@@ -1,6 +1,6 @@
 //! `ashore serve`: the webhook.
 
-use crate::admission::{Admission, Planner};
+use crate::admission::{Admission, Planner, plan};
 use crate::body::BodyMemory;
 use crate::certificate::CertificateError;
 use crate::cli::settings;
@@ -146,7 +146,7 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
     let own_namespace = args.namespace.clone().or_else(own_namespace);
     runtime()?.block_on(async {
         let mut stop = StopSignals::new()?;
-        let server = Server::bind(&args, Box::new(ashore_inject::plan), policy, images, own_namespace, metrics).await?;
+        let server = Server::bind(&args, Box::new(plan), policy, images, own_namespace, metrics).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
         let serving = tokio::spawn(server.serve(phases));

@@ -50,7 +50,7 @@ impl<I: Iterator + Unpin> futures_core::Stream for Stream<I> {
 async fn a_planner_that_hangs_costs_nobody_more_than_the_timeout() {
     let gate = Arc::new(Gate::default());
     let (hung, plans_hang) = (Arc::clone(&gate), serde_json::json!("hang"));
-    let server = TestServer::start(Box::new(move |request| {
+    let server = TestServer::start(Box::new(move |request, _| {
         if serde_json::from_slice::<serde_json::Value>(request.pod).unwrap()["metadata"]["name"] == plans_hang {
             hung.wait();
         }

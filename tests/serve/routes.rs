@@ -90,7 +90,7 @@ async fn a_plan_becomes_a_patch_with_the_same_uid() {
 
 #[tokio::test]
 async fn without_a_patch_there_is_no_patch_type() {
-    let routes = Server::new(Box::new(|_| Ok(no_plan(Reason::NotOptedIn))));
+    let routes = Server::new(Box::new(|_, _| Ok(no_plan(Reason::NotOptedIn))));
     let response = &routes.review(&review()).await["response"];
     assert_eq!(response, &json!({"uid": review()["request"]["uid"], "allowed": true}));
     assert!(routes.metrics().await.contains("ashore_skipped_pods_total{reason=\"notOptedIn\"} 1"));
@@ -100,7 +100,7 @@ async fn without_a_patch_there_is_no_patch_type() {
 async fn the_planner_gets_the_pod_byte_for_byte() {
     let seen = Arc::new(Mutex::new(vec![]));
     let put = Arc::clone(&seen);
-    let routes = Server::new(Box::new(move |request| {
+    let routes = Server::new(Box::new(move |request, _| {
         put.lock().unwrap().push((request.pod.to_vec(), request.opted_in));
         Ok(some_plan())
     }));
@@ -122,7 +122,7 @@ async fn only_the_authors_mistakes_are_refused() {
     for (refusal, words) in
         [(bad, &["ashore.dev/delay", "\"soon\"", "a duration such as 5s"][..]), (unresolved, &["container cart", "image cart:1"])]
     {
-        let routes = Server::new(Box::new(move |_| Err(refusal.clone())));
+        let routes = Server::new(Box::new(move |_, _| Err(refusal.clone())));
         let answer = routes.review(&review()).await;
         assert_eq!(answer["response"]["allowed"], false);
         assert_eq!(answer["response"]["uid"], review()["request"]["uid"]);
@@ -131,7 +131,7 @@ async fn only_the_authors_mistakes_are_refused() {
         assert!(answer["response"]["status"]["code"].as_u64().unwrap() >= 400);
         assert!(routes.metrics().await.contains("ashore_admission_reviews_total{outcome=\"refused\"} 1"));
     }
-    let routes = Server::new(Box::new(|_| Err(Refusal::NotAPod("spec: missing".into()))));
+    let routes = Server::new(Box::new(|_, _| Err(Refusal::NotAPod("spec: missing".into()))));
     let answer = routes.review(&review()).await;
     assert_eq!(answer["response"]["allowed"], true);
     assert!(answer["response"]["warnings"][0].as_str().unwrap().contains("spec: missing"));
@@ -140,7 +140,7 @@ async fn only_the_authors_mistakes_are_refused() {
 
 #[tokio::test]
 async fn what_is_not_the_creation_of_a_pod_is_let_in_unseen() {
-    let routes = Server::new(Box::new(|_| panic!("planned all the same")));
+    let routes = Server::new(Box::new(|_, _| panic!("planned all the same")));
     let changes: [(&str, Value); 8] = [
         ("/request/operation", "UPDATE".into()),
         ("/request/operation", "DELETE".into()),
@@ -163,7 +163,7 @@ async fn what_is_not_the_creation_of_a_pod_is_let_in_unseen() {
 
 #[tokio::test]
 async fn a_panic_lets_the_pod_in_and_names_its_containers() {
-    let routes = Server::new(Box::new(|_| panic!("a secret of the pod")));
+    let routes = Server::new(Box::new(|_, _| panic!("a secret of the pod")));
     let answer = routes.review(&review()).await;
     assert_eq!(answer["response"]["allowed"], true);
     assert_eq!(answer["response"].get("patch"), None);

@@ -71,7 +71,7 @@ async fn in_flight_while_draining(alpn: &str) {
     let (began, mut begun) = unbounded_channel();
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
-    let server = TestServer::start(Box::new(move |_| {
+    let server = TestServer::start(Box::new(move |_, _| {
         began.send(()).unwrap();
         wait.lock().unwrap().recv().unwrap();
         Ok(some_plan())
