@@ -16,8 +16,8 @@ const STUCK: Duration = Duration::from_millis(100);
 /// Plans are not deeply nested.
 const STACK: usize = 1024 * 1024;
 
-/// The longest pod that is planned right where its request is answered, in bytes. That takes a fraction of a millisecond, and less
-/// than waking another thread and being woken by it.
+/// The longest pod that is planned right where its request is answered, in bytes. An ordinary one of that size takes 0.1 ms, one that
+/// was made to be slow a millisecond or two; the usual one takes less than waking another thread and being woken by it.
 pub const SMALL: usize = 32 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
