@@ -6,6 +6,7 @@ pub mod body;
 pub mod certificate;
 pub mod cli;
 pub mod connections;
+mod envelope;
 pub mod http;
 pub mod listener;
 pub mod logging;

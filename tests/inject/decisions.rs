@@ -123,7 +123,7 @@ fn annotations_take_the_policys_place() {
         "--grace=60s --strategy=broadcast --delay=2s --spread=1s --linger=500ms --stop-signal=QUIT --rewrite=TERM=INT --exit-map=143=0 \
          --report=always"
     );
-    assert!(plan.patch.0.contains(&Op::Add { path: "/spec/terminationGracePeriodSeconds".into(), value: json!(60) }));
+    assert!(plan.patch.0.contains(&Op::Add { path: "/spec/terminationGracePeriodSeconds".into(), value: 60.into() }));
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
 }
 
