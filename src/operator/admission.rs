@@ -4,7 +4,7 @@ use crate::body::Held;
 use crate::metrics::{Metrics, Outcome};
 use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
-use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Refusal, StaticImages};
+use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Reason, Refusal, StaticImages};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -77,9 +77,9 @@ impl Admission {
         let bytes = body.bytes.clone();
         let request = Request::parse(&bytes)?;
         let planned = match (self.not_ours(&request), request.object) {
-            (Some(why), _) => {
-                self.metrics.skipped_pod(why);
-                Planned::as_it_is(Outcome::Unchanged, why, vec![])
+            (Some(reason), _) => {
+                self.metrics.skipped_pod(reason.code());
+                Planned::as_it_is(Outcome::Unchanged, reason.code(), vec![])
             }
             (None, None) => {
                 let warning = format!("ashore: {} was left as it is: the request holds no object", Named::of(&request));
@@ -104,14 +104,14 @@ impl Admission {
     }
 
     /// Why the request is not about a pod that could be touched, if so. The API server's own filters should have kept it away.
-    fn not_ours(&self, request: &Request<'_>) -> Option<&'static str> {
+    fn not_ours(&self, request: &Request<'_>) -> Option<Reason> {
         let kind = &request.kind;
         let pod = kind.kind == "Pod" && kind.version == "v1" && kind.group.is_empty() && request.sub_resource.is_empty();
         let namespace = request.namespace.as_ref();
         if !pod || request.operation != "CREATE" {
-            Some("notAPodCreation")
+            Some(Reason::NotAPodCreation)
         } else if PROTECTED.contains(&namespace) || self.own_namespace.as_deref() == Some(namespace) {
-            Some("protectedNamespace")
+            Some(Reason::ProtectedNamespace(namespace.to_owned()))
         } else {
             None
         }
