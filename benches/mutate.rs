@@ -148,7 +148,7 @@ async fn measure() -> Result<()> {
     }
     println!("load by this program's own loop, on the same processors (median of {ROUNDS} interleaved rounds of {ROUND:?})");
     let costs = costs.map(median);
-    print(rates.map(median), Some(costs));
+    print(rates, Some(costs));
     if let Some(wrk) = Wrk::find(dir.path(), &body)? {
         let mut rates = [vec![], vec![]];
         for _ in 0..ROUNDS {
@@ -157,7 +157,7 @@ async fn measure() -> Result<()> {
             }
         }
         println!("load by wrk, on the same processors (median of {ROUNDS} interleaved rounds of {ROUND:?})");
-        print(rates.map(median), None);
+        print(rates, None);
     } else {
         println!("no wrk on the PATH (Debian: wrk): its figures are left out");
     }
@@ -172,11 +172,14 @@ async fn measure() -> Result<()> {
     Ok(())
 }
 
-fn print([bare, ashore]: [f64; 2], costs: Option<[f64; 2]>) {
+/// The medians; the ratio is that of each round's ratio, since what else the machine does changes from round to round.
+fn print(rates: [Vec<f64>; 2], costs: Option<[f64; 2]>) {
+    let ratio = median(rates[0].iter().zip(&rates[1]).map(|(bare, ashore)| ashore / bare).collect());
+    let [bare, ashore] = rates.map(median);
     let cost = |index: usize| costs.map_or_else(String::new, |costs| format!("  {:6.1} us of CPU each", costs[index]));
     println!("  bare    {bare:8.0} requests/s{}", cost(0));
     println!("  ashore  {ashore:8.0} requests/s{}", cost(1));
-    println!("  ratio   {:8.2}", ashore / bare);
+    println!("  ratio   {ratio:8.2}");
 }
 
 /// The load generator that everybody has (<https://github.com/wg/wrk>).
