@@ -6,37 +6,37 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The name of the release, and of the namespace that it is installed into.
-pub const RELEASE: &str = "ashore";
+pub(crate) const RELEASE: &str = "ashore";
 
 /// The values files, each of them an installation that somebody could want; the first is the chart's defaults.
-pub const INSTALLATIONS: [&str; 4] = ["defaults", "everything", "host", "bare"];
+pub(crate) const INSTALLATIONS: [&str; 4] = ["defaults", "everything", "host", "bare"];
 
 /// Helm: the one that the tests' node was built with, or the one on the PATH.
-pub struct Helm(PathBuf);
+pub(crate) struct Helm(PathBuf);
 
 impl Helm {
     /// Finds it.
     ///
     /// # Errors
     /// The reason to skip the test.
-    pub fn find() -> Result<Self, Skip> {
+    pub(crate) fn find() -> Result<Self, Skip> {
         let built = paths::target().join("node/bin/helm");
         let found = if built.is_file() { Some(built) } else { paths::find("helm") };
         found.map(Self).ok_or_else(|| Skip("helm is not on the PATH nor in target/node/bin".into()))
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Runs it, with no cluster within reach.
-    pub fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
         Command::new(&self.0).args(words).env("KUBECONFIG", "/dev/null").output().unwrap()
     }
 
     /// What one of the installations renders, hooks among it.
-    pub fn render(&self, installation: &str) -> Vec<Value> {
+    pub(crate) fn render(&self, installation: &str) -> Vec<Value> {
         let values = values_file(installation);
         let mut words = vec!["template", RELEASE, chart(), "--namespace", RELEASE];
         words.extend(values.as_deref().map(|file| ["--values", file]).into_iter().flatten());
@@ -48,7 +48,7 @@ impl Helm {
     }
 
     /// What it says of values that it has to refuse.
-    pub fn refusal(&self, sets: &[&str]) -> String {
+    pub(crate) fn refusal(&self, sets: &[&str]) -> String {
         let mut words = vec!["template", RELEASE, chart()];
         words.extend(sets.iter().flat_map(|set| ["--set", set]));
         let output = self.run(&words);
@@ -58,16 +58,16 @@ impl Helm {
 }
 
 /// The chart's folder.
-pub fn chart() -> &'static str {
+pub(crate) fn chart() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/ashore")
 }
 
 /// The file of an installation's values; the defaults have none.
-pub fn values_file(installation: &str) -> Option<String> {
+pub(crate) fn values_file(installation: &str) -> Option<String> {
     (installation != "defaults").then(|| format!("{}/chart/values/{installation}.yaml", env!("CARGO_MANIFEST_DIR")))
 }
 
 /// The documents of a stream of YAML.
-pub fn documents(text: &str) -> Vec<Value> {
+pub(crate) fn documents(text: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(text).unwrap()
 }
