@@ -2,12 +2,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test bench lint image packages clean
+.PHONY: help build init demo test bench lint image image-test manifests packages clean
 
 release := target/release
+version := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -1)
+# What `make image` calls what it builds.
+IMAGE ?= ashore:$(version)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: init ## the webhook and command line, kubectl's plugin, and the init: target/release/{ashore,kubectl-ashore,ashore-init}
 	cargo build --locked --release -p ashore
@@ -33,9 +36,16 @@ lint: ## formatting, clippy, and licences and sources of what we depend on
 	cargo clippy --locked --profile init -p ashore-init --bin ashore-init -- -D warnings
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo 'cargo-deny is not installed: licences and sources not checked'; fi
 
-image: ## the container image ashore:dev, with whichever of docker, podman and buildah is there
+image: ## the container image, IMAGE=ashore:VERSION, with whichever of docker, podman and buildah is there
 	tool=$$(command -v docker || command -v podman || command -v buildah) || { echo 'no docker, podman or buildah on the PATH' >&2; exit 1; }; \
-	"$$tool" build -t ashore:dev .
+	"$$tool" build -t $(IMAGE) $${RUST_IMAGE:+--build-arg RUST_IMAGE=$$RUST_IMAGE} --build-arg VERSION=$(version) \
+	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || true)" --build-arg CREATED="$$(git log -1 --format=%cI 2>/dev/null || true)" .
+
+image-test: ## builds the image with buildah, and checks what is in it; takes minutes
+	tests/image/run
+
+manifests: ## deploy/ashore.yaml anew, from the chart
+	deploy/generate
 
 packages: ## the Debian packages that tests use (as root, where there is apt-get)
 	tests/packages
