@@ -275,8 +275,11 @@ fn a_wrong_value_is_refused_and_named() -> Outcome {
 fn the_notes_have_commands_with_the_right_names() -> Outcome {
     let helm = Helm::find()?;
     let output = helm.run(&["install", "stops", chart(), "--namespace", "platform", "--dry-run=client"]);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if wrong.contains("Kubernetes cluster unreachable") {
+        return Err(Skip("this Helm shows the notes to a cluster only; Helm 4 does without".into()));
+    }
+    assert!(output.status.success(), "{wrong}");
     let (_, notes) = said.split_once("NOTES:").unwrap();
     for command in [
         "kubectl -n platform rollout status deployment/stops-ashore",
