@@ -60,8 +60,9 @@ impl Control {
         }
         let folder = Folder::new();
         let path = |name: &str| folder.path().join(name);
-        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
-        std::fs::write(path("sa.key"), key).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(path("sa.key"), key.serialize_pem()).unwrap();
+        std::fs::write(path("sa.pub"), key.public_key_pem()).unwrap();
         std::fs::write(path("tokens.csv"), format!("{ADMIN},admin,1,system:masters\n{ASHORE},ashore,2\n")).unwrap();
         let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
         let url = |port: u16| format!("http://127.0.0.1:{port}");
@@ -199,7 +200,7 @@ fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) ->
     server.args([format!("--etcd-servers=http://127.0.0.1:{etcd_port}"), format!("--secure-port={port}")]);
     server.args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--service-cluster-ip-range=198.18.0.0/24"]);
     server.args([format!("--cert-dir={}", path("certs")), format!("--token-auth-file={}", path("tokens.csv"))]);
-    server.arg(format!("--service-account-key-file={}", path("sa.key")));
+    server.arg(format!("--service-account-key-file={}", path("sa.pub")));
     server.arg(format!("--service-account-signing-key-file={}", path("sa.key")));
     server.args(["--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"]);
     // There are no controllers to make service accounts; pods are only ever created here.
