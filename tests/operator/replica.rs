@@ -83,7 +83,12 @@ impl Replica {
 
     /// The same, among lines after the first so many.
     pub fn logged_after(&self, seen: usize, message: &str) -> Value {
-        let found = |lines: &Vec<Value>| lines.iter().skip(seen).find(|line| line["message"] == message).cloned();
+        self.logged_where(seen, message, |_| true)
+    }
+
+    /// The same, for which something else holds, too.
+    pub fn logged_where(&self, seen: usize, message: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let found = |lines: &Vec<Value>| lines.iter().skip(seen).find(|line| line["message"] == message && holds(line)).cloned();
         let lines = self.log.0.lock().unwrap();
         let (lines, timeout) = self.log.1.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).unwrap();
         assert!(!timeout.timed_out(), "never said {message:?}:\n{}", text(&lines));
