@@ -262,3 +262,49 @@ async fn owner(objects: &Objects, name: &str) -> Option<Value> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(flags: &[&str]) -> Result<Args, clap::Error> {
+        Line::try_parse_from(std::iter::once(&"serve").chain(flags)).map(|line| line.args)
+    }
+
+    #[test]
+    fn a_bad_flag_is_named_with_what_is_allowed() {
+        for (flag, words) in [
+            ("--certificates=own", &["--certificates", "own", "self", "cert-manager", "secret", "files"][..]),
+            ("--failure-policy=ignore", &["--failure-policy", "ignore", "Ignore, Fail"]),
+            ("--webhook-timeout=31s", &["--webhook-timeout", "31s", "whole seconds from 1s to 30s"]),
+            ("--webhook-timeout=1500ms", &["--webhook-timeout", "whole seconds from 1s to 30s"]),
+            ("--certificate-lifetime=5s", &["--certificate-lifetime", "5s", "at least 10s"]),
+            ("--name=Ashore", &["--name", "Ashore", "lower-case"]),
+            ("--service-port=0", &["--service-port", "0"]),
+        ] {
+            let error = args(&[flag]).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        }
+    }
+
+    #[test]
+    fn flags_that_do_not_go_together_are_named() {
+        let settings = |flags: &[&str], namespace| Settings::of(&args(flags).unwrap(), namespace).map_err(|error| error.to_string());
+        assert!(settings(&[], None).unwrap().is_none());
+        assert!(settings(&["--certificates=self"], None).unwrap_err().starts_with("--namespace:"));
+        let flags = ["--certificates=self", "--certificate-lifetime=1h", "--ca-lifetime=1h"];
+        assert!(settings(&flags, Some("x")).unwrap_err().starts_with("--ca-lifetime:"));
+        let url = settings(&["--certificates=self", "--webhook-url=http://x"], Some("x")).unwrap_err();
+        assert!(url.starts_with("--webhook-url: http://x is not a URL"), "{url}");
+        let good = settings(&["--certificates=secret", "--name=it", "--pod-name=p"], Some("x")).unwrap().unwrap();
+        assert_eq!((good.names.leaf.as_str(), good.names.authority, good.cluster_role.as_str()), ("it-tls", None, "it"));
+        assert_eq!(good.names.hosts[0], "it.x.svc");
+    }
+}

@@ -154,7 +154,7 @@ impl Keeper {
         let secret = self.objects.get(Kind::Secret, &names.leaf).await?;
         let what = self.objects.what(Kind::Secret, &names.leaf);
         // Whoever serves says what is wrong with it.
-        let candidate = secret.as_ref().and_then(|secret| Candidate::read(secret, &what, &names.hosts).ok());
+        let candidate = secret.as_ref().and_then(|secret| Candidate::read(secret, &what, names).ok());
         Ok((candidate, secret))
     }
 

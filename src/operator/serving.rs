@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Where an object is not as it should be: looked at again at least this often.
+/// What is seen is considered anew at least this often, since certificates end by themselves.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The keys of the Secret with the serving certificate.
@@ -55,7 +55,7 @@ impl Candidate {
     ///
     /// # Errors
     /// The key that is missing or wrong, and what is expected.
-    pub fn read(secret: &Value, what: &str, names: &[String]) -> Result<Self, String> {
+    pub fn read(secret: &Value, what: &str, names: &Names) -> Result<Self, String> {
         let [cert, key, ca] = LEAF_KEYS.map(|key| value(secret, key));
         if let Some(at) = [&cert, &key, &ca].iter().position(|value| value.is_empty()) {
             return Err(format!("{what}: it has no {}; expected {}", LEAF_KEYS[at], LEAF_KEYS.join(", ")));
@@ -71,10 +71,10 @@ impl Candidate {
             return Err(format!("{}: there is no certificate in it; expected PEM with BEGIN CERTIFICATE", place(LEAF_KEYS[2])));
         }
         let candidate = Self { certificate, bundle };
-        for name in names.iter().take(1) {
-            accepts(&candidate.bundle, candidate.chain(), Some(name), now())
-                .map_err(|error| format!("{what}: the API server would not accept tls.crt by ca.crt: {error}"))?;
-        }
+        // A name that our own leader does not know yet must not keep a replica from serving under the one that it knows.
+        let name = names.hosts.first().filter(|_| names.authority.is_none());
+        accepts(&candidate.bundle, candidate.chain(), name.map(String::as_str), now())
+            .map_err(|error| format!("{what}: the API server would not accept tls.crt by ca.crt: {error}"))?;
         Ok(candidate)
     }
 
@@ -141,14 +141,17 @@ pub async fn run(objects: Objects, names: Names, shared: Arc<Shared>) {
     let (mut secret, mut live) = (None, None);
     let mut again = Instant::now() + LOOK_AGAIN;
     loop {
-        tokio::select! {
-            Some(found) = leaf.next() => secret = Some(found),
-            Some(found) = configuration.next() => live = Some(found),
-            Some(_) = authority.next() => {}
-            () = tokio::time::sleep_until(again) => {}
-        }
+        let changed = tokio::select! {
+            Some(found) = leaf.next() => { secret = Some(found); true }
+            Some(found) = configuration.next() => { live = Some(found); true }
+            Some(_) = authority.next() => true,
+            () = tokio::time::sleep_until(again) => false,
+        };
+        let before = replica.shared.tls.shown();
         again = Instant::now() + replica.look(secret.as_ref(), live.as_ref());
-        replica.shared.changed.notify_one();
+        if changed || replica.shared.tls.shown() != before {
+            replica.shared.changed.notify_one();
+        }
     }
 }
 
@@ -196,7 +199,7 @@ impl Replica {
         match secret {
             None => {}
             Some(None) => self.complain(format!("{}: it is not there", self.what)),
-            Some(Some(secret)) => match Candidate::read(secret, &self.what, &self.names.hosts) {
+            Some(Some(secret)) => match Candidate::read(secret, &self.what, &self.names) {
                 Ok(candidate) => again = self.consider(candidate, trusted.as_deref()),
                 Err(error) => self.complain(error),
             },

@@ -1,7 +1,7 @@
 //! One leads, all serve.
 
 use crate::admission::{CONFIGURATION, at_work, with_one_replica};
-use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::control::{Control, NAMESPACE, PATIENCE};
 use crate::pods::{asking, injected};
 use crate::replica::{Replica, Service};
 use ashore_tests::Outcome;
@@ -58,11 +58,5 @@ pub fn the_api_server_restarts() -> Outcome {
     eventually("a leader", PATIENCE, || (a.leads() != b.leads()).then_some(()));
     control.delete(CONFIGURATION);
     at_work(&control);
-
-    let service = Service::start();
-    let control2 = Control::start()?;
-    control2.grant(ALL);
-    let late = Replica::start(&control2, &service, "late", &[]);
-    late.wait_until_ready();
     Ok(())
 }
