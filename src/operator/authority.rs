@@ -90,24 +90,14 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, now, now.saturating_add(seconds(lifetime)).min(self.validity.not_after));
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let issuer = Issuer::from_params(&authority_params(), &self.key).signed(&params, &key)?;
-        Ok(Issued { certificate: issuer, key: key.serialize_pem() })
+        let authority = authority_params();
+        let certificate = params.signed_by(&key, &Issuer::from_params(&authority, &self.key))?;
+        Ok(Issued { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
     /// Its key, PKCS#8 in PEM.
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
-    }
-}
-
-/// Signs with an issuer that lives for this call alone.
-trait Signed {
-    fn signed(self, params: &CertificateParams, key: &KeyPair) -> Result<String, rcgen::Error>;
-}
-
-impl Signed for Issuer<'_, &KeyPair> {
-    fn signed(self, params: &CertificateParams, key: &KeyPair) -> Result<String, rcgen::Error> {
-        Ok(params.signed_by(key, &self)?.pem())
     }
 }
 

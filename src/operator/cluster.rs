@@ -15,7 +15,7 @@ use crate::configuration::{FailurePolicy, Target, Wanted};
 use crate::keeper::Keeper;
 use crate::lease;
 use crate::metrics::Metrics;
-use crate::objects::{FIELD_MANAGER, Kind, ObjectError, Objects, chain};
+use crate::objects::{Kind, Objects, chain};
 use crate::rotation::Lifetimes;
 use crate::serving::{self, Names, Shared};
 use crate::tls::Tls;
@@ -250,10 +250,10 @@ async fn owner(objects: &Objects, name: &str) -> Option<Value> {
                 without(&error.to_string());
                 return None;
             }
-            Err(error @ ObjectError { .. }) => {
+            Err(error) => {
                 let error = error.to_string();
                 if told != error {
-                    tracing::warn!(error, manager = FIELD_MANAGER, "the API server does not answer; trying again");
+                    tracing::warn!(error, "the API server does not answer; trying again");
                     told = error;
                 }
                 tokio::time::sleep(wait).await;

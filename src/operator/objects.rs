@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Who we are in `managedFields`.
-pub const FIELD_MANAGER: &str = "ashore";
+const FIELD_MANAGER: &str = "ashore";
 /// How long a request may take. A lease of 15 s leaves room for one that is lost.
 const REQUEST: Duration = Duration::from_secs(4);
 
