@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// The same as in the program: the bare server is to have no slower one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -128,7 +132,8 @@ async fn measure() -> Result<()> {
         body.len()
     );
     let request = Bytes::from(head + &body);
-    println!("a pod of 3 containers, {} bytes of review, {CONNECTIONS} connections, TLS 1.3", body.len());
+    let answer = answer(ashore.address, &tls, &request).await?;
+    println!("a pod of 3 containers: {} bytes of review, {answer} bytes of answer; {CONNECTIONS} connections, TLS 1.3", body.len());
 
     let at_start = ashore.resident()?;
     let mut rates = [vec![], vec![]];
@@ -141,15 +146,21 @@ async fn measure() -> Result<()> {
             costs[index].push((server.ticks()? - ticks) as f64 * 10_000.0 / answered as f64);
         }
     }
-    let [bare_rate, ashore_rate] = rates.map(median);
-    let [bare_cost, ashore_cost] = costs.map(median);
-    println!("bare    {bare_rate:8.0} requests/s  {bare_cost:6.1} us of CPU each");
-    println!("ashore  {ashore_rate:8.0} requests/s  {ashore_cost:6.1} us of CPU each");
-    println!(
-        "ratio   {:8.2}             {:8.2}  (median of {ROUNDS} interleaved rounds of {ROUND:?})",
-        ashore_rate / bare_rate,
-        bare_cost / ashore_cost
-    );
+    println!("load by this program's own loop, on the same processors (median of {ROUNDS} interleaved rounds of {ROUND:?})");
+    let costs = costs.map(median);
+    print(rates, Some(costs));
+    if let Some(wrk) = Wrk::find(dir.path(), &body)? {
+        let mut rates = [vec![], vec![]];
+        for _ in 0..ROUNDS {
+            for (index, server) in [&bare, &ashore].into_iter().enumerate() {
+                rates[index].push(wrk.run(server.address)?);
+            }
+        }
+        println!("load by wrk, on the same processors (median of {ROUNDS} interleaved rounds of {ROUND:?})");
+        print(rates, None);
+    } else {
+        println!("no wrk on the PATH (Debian: wrk): its figures are left out");
+    }
     drop(bare);
 
     let reviews: u64 = std::env::var("REVIEWS").ok().map_or(Ok(1_000_000), |text| text.parse())?;
@@ -161,9 +172,65 @@ async fn measure() -> Result<()> {
     Ok(())
 }
 
+/// The medians; the ratio is that of each round's ratio, since what else the machine does changes from round to round.
+fn print(rates: [Vec<f64>; 2], costs: Option<[f64; 2]>) {
+    let ratio = median(rates[0].iter().zip(&rates[1]).map(|(bare, ashore)| ashore / bare).collect());
+    let [bare, ashore] = rates.map(median);
+    let cost = |index: usize| costs.map_or_else(String::new, |costs| format!("  {:6.1} us of CPU each", costs[index]));
+    println!("  bare    {bare:8.0} requests/s{}", cost(0));
+    println!("  ashore  {ashore:8.0} requests/s{}", cost(1));
+    println!("  ratio   {ratio:8.2}");
+}
+
+/// The load generator that everybody has (<https://github.com/wg/wrk>).
+struct Wrk {
+    script: PathBuf,
+}
+
+impl Wrk {
+    fn find(dir: &Path, body: &str) -> Result<Option<Self>> {
+        if Command::new("wrk").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            return Ok(None);
+        }
+        let (file, script) = (dir.join("body"), dir.join("post.lua"));
+        std::fs::write(&file, body)?;
+        let lua = "wrk.method = \"POST\"\nwrk.headers[\"content-type\"] = \"application/json\"\n";
+        std::fs::write(&script, format!("{lua}wrk.body = io.open({:?}):read(\"*a\")\n", file.display().to_string()))?;
+        Ok(Some(Self { script }))
+    }
+
+    /// Requests per second.
+    fn run(&self, address: SocketAddr) -> Result<f64> {
+        let mut wrk = Command::new("wrk");
+        wrk.args(["--threads=2", &format!("--connections={CONNECTIONS}"), &format!("--duration={}s", ROUND.as_secs())]);
+        let output = wrk.arg("--script").arg(&self.script).arg(format!("https://{address}/mutate?timeout=5s")).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        if !output.status.success() || text.contains("Non-2xx") || text.contains("Socket errors") {
+            return Err(format!("wrk: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:")).ok_or("wrk says no rate")?;
+        Ok(rate.trim().parse()?)
+    }
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// How long an answer is, in bytes.
+async fn answer(address: SocketAddr, tls: &TlsConnector, request: &Bytes) -> Result<usize> {
+    let mut stream = tls.connect(ServerName::try_from("localhost")?, TcpStream::connect(address).await?).await?;
+    stream.write_all(request).await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    while !whole(&answer)? {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err("an answer broke off".into());
+        }
+    }
+    let head = answer.windows(4).position(|w| w == b"\r\n\r\n").ok_or("no head")?;
+    Ok(answer.len() - head - 4)
 }
 
 /// Sends `most` requests, or for as long as this, and returns how many were answered.

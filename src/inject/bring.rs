@@ -1,11 +1,7 @@
 //! The init container and the volume that bring the init into a pod.
 
-use crate::command::INIT;
+use crate::json::Json;
 use crate::pod::{Amounts, Pod, Resources};
-use serde_json::{Map, Value, json};
-
-/// How much may be written to the volume. The init takes 32 KiB; this leaves room for blocks and pages of any size.
-const SIZE_LIMIT: &str = "1Mi";
 
 /// `name`, or `name-1`, `name-2` and so on: the first that is not taken.
 pub(crate) fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
@@ -19,65 +15,89 @@ pub(crate) fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
 }
 
 /// The init container that copies the init into the volume, with no more rights than that takes.
-pub(crate) fn init_container(pod: &Pod<'_>, name: &str, image: &str, volume: &str, mount: &str) -> Value {
-    let mut container = Map::new();
-    container.insert("name".into(), name.into());
-    container.insert("image".into(), image.into());
-    container.insert("command".into(), json!([format!("/{INIT}"), "copy", mount]));
-    if let Some(resources) = pod.spec.containers.items().first().and_then(|c| c.resources.as_ref()).and_then(resources) {
-        container.insert("resources".into(), resources);
+pub(crate) fn init_container(json: &mut Json, pod: &Pod<'_>, name: &str, image: &str, volume: &str, mount: &str) {
+    json.push(r#"{"name":"#);
+    json.push_string(name);
+    json.push(r#","image":"#);
+    json.push_string(image);
+    json.push(r#","command":["/ashore-init","copy","#);
+    json.push_string(mount);
+    json.push("]");
+    if let Some(of) = pod.spec.containers.items().first().and_then(|c| c.resources.as_ref()) {
+        resources(json, of);
     }
-    container.insert("volumeMounts".into(), json!([{"name": volume, "mountPath": mount}]));
-    container.insert("securityContext".into(), security_context(pod));
-    Value::Object(container)
+    json.push(r#","volumeMounts":[{"name":"#);
+    json.push_string(volume);
+    json.push(r#","mountPath":"#);
+    json.push_string(mount);
+    json.push(r#"}],"securityContext":"#);
+    security_context(json, pod);
+    json.push("}");
 }
 
-/// The volume.
-pub(crate) fn volume(name: &str) -> Value {
-    json!({"name": name, "emptyDir": {"sizeLimit": SIZE_LIMIT}})
+/// The volume. The init takes 32 KiB; the limit leaves room for blocks and pages of any size.
+pub(crate) fn volume(json: &mut Json, name: &str) {
+    json.push(r#"{"name":"#);
+    json.push_string(name);
+    json.push(r#","emptyDir":{"sizeLimit":"1Mi"}}"#);
 }
 
 /// The mount of the volume in a wrapped container.
-pub(crate) fn mount(volume: &str, path: &str) -> Value {
-    json!({"name": volume, "mountPath": path, "readOnly": true})
+pub(crate) fn mount(json: &mut Json, volume: &str, path: &str) {
+    json.push(r#"{"name":"#);
+    json.push_string(volume);
+    json.push(r#","mountPath":"#);
+    json.push_string(path);
+    json.push(r#","readOnly":true}"#);
 }
 
 /// What the first app container asks for, word for word. That keeps the pod's QoS class whichever it is (all containers
 /// must agree for Guaranteed, none may ask for BestEffort), lies within every LimitRange that the pod itself lies within,
 /// and adds nothing to what the pod asks for: init containers run before the others, and only the larger counts.
-fn resources(of: &Resources<'_>) -> Option<Value> {
-    let mut resources = Map::new();
-    for (name, amounts) in [("requests", &of.requests), ("limits", &of.limits)] {
-        if let Some(amounts) = amounts.as_ref().map(amounts_of).filter(|amounts| !amounts.is_empty()) {
-            resources.insert(name.into(), amounts.into());
+fn resources(json: &mut Json, of: &Resources<'_>) {
+    let mut before = r#","resources":{"#;
+    for (name, amounts) in [(r#""requests":{"#, &of.requests), (r#""limits":{"#, &of.limits)] {
+        if let Some(amounts) = amounts.as_ref().filter(|amounts| !amounts.is_empty()) {
+            json.push(before);
+            json.push(name);
+            push_amounts(json, amounts);
+            before = ",";
         }
     }
-    (!resources.is_empty()).then(|| resources.into())
+    if before == "," {
+        json.push("}");
+    }
 }
 
-fn amounts_of(amounts: &Amounts<'_>) -> Map<String, Value> {
-    let all = [("cpu", &amounts.cpu), ("memory", &amounts.memory), ("ephemeral-storage", &amounts.storage)];
-    all.into_iter().filter_map(|(name, amount)| Some((name.into(), amount.as_ref()?.to_value()))).collect()
+fn push_amounts(json: &mut Json, amounts: &Amounts<'_>) {
+    let all = [(r#""cpu":"#, &amounts.cpu), (r#""memory":"#, &amounts.memory), (r#""ephemeral-storage":"#, &amounts.storage)];
+    let mut before = "";
+    for (name, amount) in all {
+        if let Some(amount) = amount {
+            json.push(before);
+            json.push(name);
+            amount.push_to(json);
+            before = ",";
+        }
+    }
+    json.push("}");
 }
 
 /// What Pod Security *restricted* demands, without a user of its own: that is the image's, a number other than 0, or the one
 /// that the pod or the cluster (OpenShift) states for all.
-fn security_context(pod: &Pod<'_>) -> Value {
-    let mut context = Map::new();
-    context.insert("allowPrivilegeEscalation".into(), false.into());
-    context.insert("capabilities".into(), json!({"drop": ["ALL"]}));
-    context.insert("readOnlyRootFilesystem".into(), true.into());
+fn security_context(json: &mut Json, pod: &Pod<'_>) {
+    json.push(r#"{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]},"readOnlyRootFilesystem":true"#);
     let stated = pod.spec.security_context.as_ref();
     // A pod that runs as root has its say here too, and the kubelet would refuse to start a container that denies it.
     if stated.and_then(|s| s.run_as_user) != Some(0) {
-        context.insert("runAsNonRoot".into(), true.into());
+        json.push(r#","runAsNonRoot":true"#);
     }
     // Only where the pod's own containers have it and the pod as a whole does not: an OpenShift SCC that lists no profiles
     // refuses a pod that names one.
     let per_container =
         || pod.spec.containers.items().iter().any(|c| c.security_context.as_ref().is_some_and(|s| s.seccomp_profile.is_some()));
     if stated.is_none_or(|s| s.seccomp_profile.is_none()) && per_container() {
-        context.insert("seccompProfile".into(), json!({"type": "RuntimeDefault"}));
+        json.push(r#","seccompProfile":{"type":"RuntimeDefault"}"#);
     }
-    context.into()
+    json.push("}");
 }

@@ -3,8 +3,8 @@
 use crate::expand::escape;
 use crate::field::Text;
 use crate::images::ImageConfig;
+use crate::json::Json;
 use crate::pod::Container;
-use serde_json::Value;
 
 /// Name of the init's file, in its image as well as at the mount.
 pub(crate) const INIT: &str = "ashore-init";
@@ -64,10 +64,21 @@ impl<'a> Program<'a> {
 
     /// The container's new `command`: the init, its flags, `--`, and the program. Everything but words of the spec is
     /// escaped, since the kubelet expands `$(VAR)` and `$$` in a command.
-    pub(crate) fn under(&self, init: &str, flags: &[String]) -> Value {
-        let ours = [init].into_iter().chain(flags.iter().map(String::as_str)).chain(["--"]);
-        let head = self.head.iter().map(|word| if self.from_image { escape(word) } else { (*word).into() });
-        ours.map(escape).chain(head).map(|word| Value::String(word.into_owned())).collect()
+    pub(crate) fn under(&self, init: &str, flags: &[String]) -> Json {
+        let mut json = Json::with_room(256);
+        json.push("[");
+        json.push_string(&escape(init));
+        for flag in flags {
+            json.push(",");
+            json.push_string(&escape(flag));
+        }
+        json.push(r#","--""#);
+        for word in &self.head {
+            json.push(",");
+            if self.from_image { json.push_string(&escape(word)) } else { json.push_string(word) }
+        }
+        json.push("]");
+        json
     }
 
     /// Whether its first word is the init already.
@@ -126,7 +137,7 @@ mod tests {
         let flags = ["--report-file=/$(X)".to_owned()];
         let of = |spec: &str, image: &ImageConfig| {
             let container: Container<'_> = serde_json::from_str(spec).expect("a container");
-            Program::of(&container, image).under("/ashore/ashore-init", &flags).to_string()
+            Program::of(&container, image).under("/ashore/ashore-init", &flags).as_str().to_owned()
         };
         let image = image(&["$(HOME)"], &["$$"]);
         assert_eq!(of("{}", &image), r#"["/ashore/ashore-init","--report-file=/$$(X)","--","$$(HOME)","$$$$"]"#);

@@ -1,5 +1,6 @@
 //! The leaves of a pod as they are read: borrowed where that is possible, and told apart where absent, null and empty differ.
 
+use crate::json::Json;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -99,14 +100,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Scalar<'a> {
     Text(Text<'a>),
-    Other(Value),
+    /// In a box, since it is large and rare.
+    Other(Box<Value>),
 }
 
 impl Scalar<'_> {
     pub(crate) fn to_value(&self) -> Value {
         match self {
             Self::Text(text) => Value::from(&**text),
-            Self::Other(value) => value.clone(),
+            Self::Other(value) => (**value).clone(),
+        }
+    }
+
+    pub(crate) fn push_to(&self, json: &mut Json) {
+        match self {
+            Self::Text(text) => json.push_string(text),
+            Self::Other(value) => json.push(&value.to_string()),
         }
     }
 }
@@ -126,19 +135,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
                 Ok(Scalar::Text(Text(Cow::Owned(text.into()))))
             }
             fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Other(value.into()))
+                Ok(Scalar::Other(Box::new(value.into())))
             }
             fn visit_i64<E: Error>(self, value: i64) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Other(value.into()))
+                Ok(Scalar::Other(Box::new(value.into())))
             }
             fn visit_u64<E: Error>(self, value: u64) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Other(value.into()))
+                Ok(Scalar::Other(Box::new(value.into())))
             }
             fn visit_f64<E: Error>(self, value: f64) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Other(value.into()))
+                Ok(Scalar::Other(Box::new(value.into())))
             }
             fn visit_unit<E: Error>(self) -> Result<Scalar<'de>, E> {
-                Ok(Scalar::Other(Value::Null))
+                Ok(Scalar::Other(Box::default()))
             }
         }
         deserializer.deserialize_any(Any)

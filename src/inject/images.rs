@@ -40,13 +40,44 @@ pub trait Images {
 /// Image configs by reference, known beforehand. References that mean the same image to every runtime are found under each
 /// other's name: `nginx`, `nginx:latest` and `docker.io/library/nginx:latest`.
 #[derive(Debug, Clone, Default)]
-pub struct StaticImages(pub BTreeMap<String, ImageConfig>);
+pub struct StaticImages {
+    by_name: BTreeMap<String, ImageConfig>,
+    /// The name that each stands under, by its [`plain`] form: a pod's author must not be able to have a large map searched.
+    names: BTreeMap<String, String>,
+}
+
+impl StaticImages {
+    /// All of them, by the names that they were given under.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &ImageConfig)> {
+        self.by_name.iter().map(|(name, config)| (name.as_str(), config))
+    }
+}
+
+impl From<BTreeMap<String, ImageConfig>> for StaticImages {
+    fn from(by_name: BTreeMap<String, ImageConfig>) -> Self {
+        // Where several mean the same, the first is taken.
+        let names = by_name.keys().rev().map(|name| (key(name), name.clone())).collect();
+        Self { by_name, names }
+    }
+}
+
+impl FromIterator<(String, ImageConfig)> for StaticImages {
+    fn from_iter<I: IntoIterator<Item = (String, ImageConfig)>>(images: I) -> Self {
+        BTreeMap::from_iter(images).into()
+    }
+}
 
 impl Images for StaticImages {
     fn config(&self, image: &str) -> Result<&ImageConfig, String> {
-        let same = || self.0.iter().find(|(known, _)| plain(known) == plain(image)).map(|(_, config)| config);
-        self.0.get(image).or_else(same).ok_or_else(|| "it is not in the image map".into())
+        let same = || self.by_name.get(self.names.get(&key(image))?);
+        self.by_name.get(image).or_else(same).ok_or_else(|| "it is not in the image map".into())
     }
+}
+
+/// What references to the same image have in common.
+fn key(reference: &str) -> String {
+    let (repository, version) = plain(reference);
+    [repository, "\n", version].concat()
 }
 
 /// A reference without what is there by default (docker.io, library, latest), as repository and tag or digest.
@@ -69,7 +100,7 @@ mod tests {
     use super::*;
 
     fn known(map: &[&str], image: &str) -> bool {
-        StaticImages(map.iter().map(|name| ((*name).to_owned(), ImageConfig::default())).collect()).config(image).is_ok()
+        map.iter().map(|name| ((*name).to_owned(), ImageConfig::default())).collect::<StaticImages>().config(image).is_ok()
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! JSON Patch (RFC 6902), as far as we write it.
 
+use crate::json::Json;
 use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// One operation. Paths are JSON Pointers (RFC 6901) from the pod or template that was planned.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -10,35 +12,43 @@ pub enum Op {
     /// Adds a member or inserts an element.
     Add {
         /// Where.
-        path: String,
+        path: Cow<'static, str>,
         /// What.
-        value: Value,
+        value: Json,
     },
     /// Puts a value in another's place.
     Replace {
         /// Where.
-        path: String,
+        path: Cow<'static, str>,
         /// What.
-        value: Value,
+        value: Json,
     },
     /// Takes a member or an element away; only [`crate::undo`] does that.
     Remove {
         /// Where.
-        path: String,
+        path: Cow<'static, str>,
     },
 }
 
 impl Op {
-    pub(crate) fn add(path: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub(crate) fn add(path: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
         Self::Add { path: path.into(), value: value.into() }
     }
 
-    pub(crate) fn replace(path: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub(crate) fn replace(path: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
         Self::Replace { path: path.into(), value: value.into() }
     }
 
-    pub(crate) fn remove(path: impl Into<String>) -> Self {
+    pub(crate) fn remove(path: impl Into<Cow<'static, str>>) -> Self {
         Self::Remove { path: path.into() }
+    }
+
+    /// What it adds or puts in another's place.
+    pub fn value(&self) -> Option<&Json> {
+        match self {
+            Self::Add { value, .. } | Self::Replace { value, .. } => Some(value),
+            Self::Remove { .. } => None,
+        }
     }
 
     /// Where it acts.
@@ -60,10 +70,33 @@ impl Patch {
         if !pointer.is_empty() {
             for op in &mut self.0 {
                 let (Op::Add { path, .. } | Op::Replace { path, .. } | Op::Remove { path }) = op;
-                path.insert_str(0, pointer);
+                path.to_mut().insert_str(0, pointer);
             }
         }
         self
+    }
+
+    /// Its text, as it goes to an API server.
+    pub fn to_json(&self) -> Json {
+        let values = self.0.iter().map(|op| op.path().len() + op.value().map_or(0, |value| value.as_str().len()) + 48);
+        let mut json = Json::with_room(2 + values.sum::<usize>());
+        json.push("[");
+        for (i, op) in self.0.iter().enumerate() {
+            json.push(if i > 0 { "," } else { "" });
+            json.push(match op {
+                Op::Add { .. } => r#"{"op":"add","path":"#,
+                Op::Replace { .. } => r#"{"op":"replace","path":"#,
+                Op::Remove { .. } => r#"{"op":"remove","path":"#,
+            });
+            json.push_string(op.path());
+            if let Some(value) = op.value() {
+                json.push(r#","value":"#);
+                json.push(value.as_str());
+            }
+            json.push("}");
+        }
+        json.push("]");
+        json
     }
 
     /// Applies it. After an error the document holds what the operations before that one made of it.
@@ -87,21 +120,22 @@ fn apply(op: &Op, document: &mut Value) -> Option<()> {
     let Some((parent, last)) = op.path().rsplit_once('/') else {
         // The empty path is the whole document; a path that is not empty begins with a slash.
         let (Op::Add { value, .. } | Op::Replace { value, .. }) = op else { return None };
-        return op.path().is_empty().then(|| *document = value.clone());
+        return if op.path().is_empty() { value.value().ok().map(|value| *document = value) } else { None };
     };
     let key = unescape(last);
     match (document.pointer_mut(parent)?, op) {
         (Value::Object(map), Op::Add { value, .. }) => {
-            map.insert(key, value.clone());
+            map.insert(key, value.value().ok()?);
         }
-        (Value::Object(map), Op::Replace { value, .. }) => *map.get_mut(&key)? = value.clone(),
+        (Value::Object(map), Op::Replace { value, .. }) => *map.get_mut(&key)? = value.value().ok()?,
         // Not `remove`, which puts the last member in the gap: what is left stays in its order.
         (Value::Object(map), Op::Remove { .. }) => drop(map.shift_remove(&key)?),
         (Value::Array(list), Op::Add { value, .. }) => {
             let at = if key == "-" { list.len() } else { index(&key)? };
-            (at <= list.len()).then(|| list.insert(at, value.clone()))?;
+            let value = value.value().ok()?;
+            (at <= list.len()).then(|| list.insert(at, value))?;
         }
-        (Value::Array(list), Op::Replace { value, .. }) => *list.get_mut(index(&key)?)? = value.clone(),
+        (Value::Array(list), Op::Replace { value, .. }) => *list.get_mut(index(&key)?)? = value.value().ok()?,
         (Value::Array(list), Op::Remove { .. }) => {
             let at = index(&key)?;
             (at < list.len()).then(|| drop(list.remove(at)))?;
@@ -184,9 +218,8 @@ mod tests {
     fn a_patch_for_a_template_is_the_pods_further_down() {
         let patch = Patch(vec![Op::add("/spec/x", 1), Op::remove("/y")]).under("/spec/template");
         assert_eq!(patch.0.iter().map(Op::path).collect::<Vec<_>>(), ["/spec/template/spec/x", "/spec/template/y"]);
-        assert_eq!(
-            serde_json::to_string(&patch).ok().as_deref(),
-            Some(r#"[{"op":"add","path":"/spec/template/spec/x","value":1},{"op":"remove","path":"/spec/template/y"}]"#)
-        );
+        let text = r#"[{"op":"add","path":"/spec/template/spec/x","value":1},{"op":"remove","path":"/spec/template/y"}]"#;
+        assert_eq!(patch.to_json().as_str(), text);
+        assert_eq!(serde_json::to_string(&patch).ok().as_deref(), Some(text));
     }
 }

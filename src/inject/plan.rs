@@ -6,6 +6,7 @@ use crate::planner::Planner;
 use crate::pod::{self, Container, Pod};
 use crate::suggest;
 use crate::{ContainerKind, ContainerPlan, Outcome, Patch, Plan, Reason, Refusal, Request};
+use std::collections::BTreeSet;
 
 /// The most containers that a pod may have to be looked at. (A pod of as many is far beyond what etcd can hold.)
 const MOST_CONTAINERS: usize = pod::CONTAINERS - 1;
@@ -15,32 +16,39 @@ const MOST_CONTAINERS: usize = pod::CONTAINERS - 1;
 /// # Errors
 /// [`Refusal`] when the pod's author has to correct something.
 pub fn plan(request: &Request<'_>) -> Result<Plan, Refusal> {
-    let pod = Pod::read(request.pod).map_err(Refusal::NotAPod)?;
-    let status = annotations::status(&pod)?;
+    plan_read(request, &Pod::read(request.pod).map_err(Refusal::NotAPod)?)
+}
+
+/// The same for a pod that has been read already, from what `request.pod` holds.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_read(request: &Request<'_>, pod: &Pod<'_>) -> Result<Plan, Refusal> {
+    let status = annotations::status(pod)?;
     // One more for the container that an earlier injection put in.
-    check_names(&pod, MOST_CONTAINERS + usize::from(status.is_some()))?;
+    check_names(pod, MOST_CONTAINERS + usize::from(status.is_some()))?;
     // A marker says that somebody has asked already.
-    if let Some(reason) = annotations::opting(&pod, request.opted_in || status.is_some())? {
-        return Ok(untouched(&pod, reason));
+    if let Some(reason) = annotations::opting(pod, request.opted_in || status.is_some())? {
+        return Ok(untouched(pod, reason));
     }
     let marker = match status.map(|text| (text, Marker::parse(text))) {
         None => None,
         Some((_, Ok(marker))) => Some(marker),
         // What a later version has done is done; this one cannot add to it.
-        Some((_, Err(Unusable::Later(_)))) => return Ok(untouched(&pod, Reason::AlreadyInjected)),
+        Some((_, Err(Unusable::Later(_)))) => return Ok(untouched(pod, Reason::AlreadyInjected)),
         Some((text, Err(Unusable::NotOurs(_)))) => {
             return Err(annotations::bad(STATUS, text, "what ashore writes there: remove the annotation"));
         }
     };
-    let wishes = annotations::wishes(&pod, request.policy)?;
+    let wishes = annotations::wishes(pod, request.policy)?;
     if pod.is_mirror() || pod.is_windows() {
         let reason = if pod.is_mirror() { Reason::MirrorPod } else { Reason::Windows };
         let warnings = vec![format!("pod: {reason}")];
-        return Ok(Plan { warnings, ..untouched(&pod, reason) });
+        return Ok(Plan { warnings, ..untouched(pod, reason) });
     }
-    let mut warnings: Vec<String> = annotations::unknown(&pod).map(|unknown| unknown.to_string()).collect();
-    check_listed(&pod, &wishes, &mut warnings)?;
-    Planner::new(request, &pod, &wishes, marker, warnings).plan()
+    let mut warnings: Vec<String> = annotations::unknown(pod).map(|unknown| unknown.to_string()).collect();
+    check_listed(pod, &wishes, &mut warnings)?;
+    Planner::new(request, pod, &wishes, marker, warnings).plan()
 }
 
 /// A plan that changes nothing, for this reason.
@@ -87,11 +95,12 @@ fn check_names(pod: &Pod<'_>, most: usize) -> Result<(), Refusal> {
     if all > most {
         return Err(Refusal::NotAPod(format!("spec.containers: {all} containers; at most {most} are looked at")));
     }
-    for (n, (list, i, container)) in both_lists(pod).enumerate() {
+    let mut seen = BTreeSet::new();
+    for (list, i, container) in both_lists(pod) {
         let name = container.name();
         let wrong = if name.is_empty() {
             "missing".into()
-        } else if both_lists(pod).take(n).any(|(_, _, other)| other.name() == name) {
+        } else if !seen.insert(name) {
             format!("{:?} is there twice", annotations::shown(name))
         } else {
             continue;

@@ -197,8 +197,8 @@ impl<'r, 'p> Planner<'r, 'p> {
         let delay = self.delay(name, grace)?;
         let flags = flags::flags(&self.wishes.policy, delay, container, stop_signal, grace);
         let command = program.under(&self.init, &flags);
-        let at = format!("{}/{index}", list.pointer());
-        let path = format!("{at}/command");
+        let number = index.to_string();
+        let path = [list.pointer(), "/", &number, "/command"].concat();
         self.ops.push(match container.command {
             Field::Absent => Op::add(path, command),
             _ => Op::replace(path, command),
@@ -208,8 +208,9 @@ impl<'r, 'p> Planner<'r, 'p> {
         if container.volume_mounts.items().iter().any(|mount| self.is_ours(list, container, mount)) {
             mark.volume_mounts = self.marker.mark(list, name).map_or(mark.volume_mounts, |earlier| earlier.volume_mounts);
         } else {
-            let mount = bring::mount(&self.marker.volume, &self.marker.mount);
-            self.ops.push(added(&format!("{at}/volumeMounts"), &container.volume_mounts, mount));
+            let Marker { volume, mount, .. } = &self.marker;
+            let path = [list.pointer(), "/", &number, "/volumeMounts"].concat();
+            self.ops.push(added(path, &container.volume_mounts, |json| bring::mount(json, volume, mount)));
         }
         // An earlier mark is of a command that somebody has replaced since.
         self.marker.wrapped.retain(|mark| mark.list != list || mark.name != name);
@@ -261,6 +262,13 @@ fn takes_volume(request: &Request<'_>, pod: &Pod<'_>, name: &str) -> bool {
 
 /// Whether the path `inner` is `outer` or lies below it; slashes that do nothing are not counted.
 fn within(inner: &str, outer: &str) -> bool {
+    // Without a look at the parts where that is enough.
+    if let ([b'/', a, ..], [b'/', b, ..]) = (inner.as_bytes(), outer.as_bytes())
+        && a != b
+        && !matches!((a, b), (b'/' | b'.', _) | (_, b'/' | b'.'))
+    {
+        return false;
+    }
     let mut inner = inner.split('/').filter(|part| !matches!(*part, "" | "."));
     outer.split('/').filter(|part| !matches!(*part, "" | ".")).all(|part| inner.next() == Some(part))
 }

@@ -17,9 +17,10 @@ pub(crate) const CONTAINERS: usize = 1001;
 /// The most elements that are read in any other list (words, mounts, volumes).
 const ELEMENTS: usize = 10_000;
 
+/// A pod or pod template, as far as it matters here.
 #[derive(Debug, Deserialize)]
 #[serde(remote = "Self")]
-pub(crate) struct Pod<'a> {
+pub struct Pod<'a> {
     #[serde(borrow, default)]
     pub(crate) metadata: Field<Metadata<'a>>,
     #[serde(borrow)]
@@ -27,8 +28,12 @@ pub(crate) struct Pod<'a> {
 }
 
 #[derive(Debug, Deserialize, Default)]
-#[serde(remote = "Self")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 pub(crate) struct Metadata<'a> {
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    generate_name: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(crate) annotations: Field<Notes<'a>>,
     #[serde(borrow, default)]
@@ -136,7 +141,7 @@ pub(crate) struct Container<'a> {
     #[serde(borrow, default)]
     pub(crate) restart_policy: Option<Text<'a>>,
     #[serde(borrow, default)]
-    pub(crate) lifecycle: Option<Lifecycle<'a>>,
+    pub(crate) lifecycle: Option<Box<Lifecycle<'a>>>,
     #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) volume_mounts: Field<Vec<Mount<'a>>>,
     #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
@@ -215,6 +220,12 @@ pub(crate) struct Amounts<'a> {
     pub(crate) storage: Option<Scalar<'a>>,
 }
 
+impl Amounts<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.cpu.is_none() && self.memory.is_none() && self.storage.is_none()
+    }
+}
+
 /// Makes a struct be read from an object only. Derived code takes a list of its members, too, and what is patched must not
 /// turn out to be one.
 macro_rules! objects {
@@ -246,7 +257,9 @@ impl<'a> Pod<'a> {
     /// # Errors
     /// The path of the field that is not of its type, and what is wrong with it.
     pub(crate) fn read(json: &'a [u8]) -> Result<Self, String> {
-        serde_json::from_slice(json).or_else(|_| {
+        // Whether it is UTF-8 is found out quicker at once than string by string.
+        let read = std::str::from_utf8(json).map_or_else(|_| serde_json::from_slice(json), serde_json::from_str);
+        read.or_else(|_| {
             // Read again with the path in mind: only a bad pod pays for that.
             let mut deserializer = serde_json::Deserializer::from_slice(json);
             let pod = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match error.path().to_string().as_str() {
@@ -256,6 +269,21 @@ impl<'a> Pod<'a> {
             deserializer.end().map_err(|error| error.to_string())?;
             Ok(pod)
         })
+    }
+
+    /// Reads the pod that a text begins with, and says how long it is, in bytes; `None` if that is no pod, as [`crate::plan`] says in
+    /// detail.
+    pub fn read_first(json: &'a str) -> Option<(Self, usize)> {
+        let mut values = serde_json::Deserializer::from_str(json).into_iter();
+        let pod = values.next()?.ok()?;
+        Some((pod, values.byte_offset()))
+    }
+
+    /// Its name, or what that begins with if it has none yet (`generateName`); empty if it says neither.
+    pub fn name(&self) -> &str {
+        let metadata = self.metadata.given();
+        let names = metadata.into_iter().flat_map(|m| [&m.name, &m.generate_name]);
+        names.filter_map(|name| name.as_deref()).find(|name| !name.is_empty()).unwrap_or_default()
     }
 
     pub(crate) fn annotations(&self) -> &[(Text<'a>, Scalar<'a>)] {

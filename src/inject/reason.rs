@@ -65,6 +65,12 @@ pub enum Reason {
     /// No container of the pod is wrapped.
     #[error("none of its containers can be wrapped")]
     NothingToWrap,
+    /// The webhook was asked about something else than the creation of a pod.
+    #[error("it is not a pod that is being created")]
+    NotAPodCreation,
+    /// A namespace that is never touched, whoever asks.
+    #[error("namespace {0} is never touched, so that a cluster in trouble can be repaired")]
+    ProtectedNamespace(String),
 }
 
 impl Reason {
@@ -88,6 +94,8 @@ impl Reason {
             Self::Excluded(_) => "excluded",
             Self::NoProgram => "noProgram",
             Self::NothingToWrap => "nothingToWrap",
+            Self::NotAPodCreation => "notAPodCreation",
+            Self::ProtectedNamespace(_) => "protectedNamespace",
         }
     }
 

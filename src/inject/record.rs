@@ -5,12 +5,14 @@ use crate::annotations::{INJECTED, STATUS};
 use crate::bring;
 use crate::field::{Field, Scalar};
 use crate::flags;
+use crate::json::Json;
 use crate::marker::{Before, Marker, Raised, Was};
 use crate::patch::escape;
 use crate::planner::Planner;
 use crate::pod::Pod;
 use crate::{ContainerPlan, Op, Outcome, Reason, Refusal};
-use serde_json::{Value, json};
+use serde_json::json;
+use std::borrow::Cow;
 
 impl Planner<'_, '_> {
     /// Raises the pod's grace period to the least that the policy gives.
@@ -54,6 +56,7 @@ impl Planner<'_, '_> {
             Field::Given(notes) => {
                 let path = format!("/metadata/annotations/{}", escape(STATUS));
                 let there = notes.ours.iter().any(|(key, _)| &**key == STATUS);
+                let status = Json::string(&status);
                 self.ops.push(if there { Op::replace(path, status) } else { Op::add(path, status) });
             }
             none => self.ops.push(set("/metadata/annotations", none, json!({STATUS: status}))),
@@ -62,7 +65,7 @@ impl Planner<'_, '_> {
             Field::Given(notes) => {
                 let path = format!("/metadata/labels/{}", escape(INJECTED));
                 match notes.ours.iter().find(|(key, _)| &**key == INJECTED) {
-                    None => self.ops.push(Op::add(path, "true")),
+                    None => self.ops.push(Op::add(path, Json::string("true"))),
                     Some((_, Scalar::Text(text))) if &**text == "true" => {}
                     Some(_) => self.ops.push(Op::replace(path, "true")),
                 }
@@ -77,13 +80,18 @@ impl Planner<'_, '_> {
         let Marker { volume, mount, init, .. } = &self.marker;
         let spec = &self.pod.spec;
         if !spec.volumes.items().iter().any(|v| v.name.as_deref() == Some(volume)) {
-            self.ops.push(added("/spec/volumes", &spec.volumes, bring::volume(volume)));
+            self.ops.push(added("/spec/volumes", &spec.volumes, |json| bring::volume(json, volume)));
         }
         if !has_init {
-            let container = bring::init_container(self.pod, init, &self.wishes.policy.init_image, volume, mount);
-            self.ops.push(match spec.init_containers {
-                Field::Given(_) => Op::add("/spec/initContainers/0", container),
-                _ => set("/spec/initContainers", &spec.init_containers, json!([container])),
+            let given = matches!(spec.init_containers, Field::Given(_));
+            let mut json = Json::with_room(640);
+            json.push(if given { "" } else { "[" });
+            bring::init_container(&mut json, self.pod, init, &self.wishes.policy.init_image, volume, mount);
+            json.push(if given { "" } else { "]" });
+            self.ops.push(if given {
+                Op::add("/spec/initContainers/0", json)
+            } else {
+                set("/spec/initContainers", &spec.init_containers, json)
             });
         }
     }
@@ -105,17 +113,25 @@ pub(crate) fn before(pod: &Pod<'_>) -> Before {
 }
 
 /// Sets a member that is absent or null.
-fn set<T>(path: &str, field: &Field<T>, value: Value) -> Op {
+fn set<T>(path: impl Into<Cow<'static, str>>, field: &Field<T>, value: impl Into<Json>) -> Op {
     match field {
         Field::Absent => Op::add(path, value),
         _ => Op::replace(path, value),
     }
 }
 
-/// Puts an element at the end of a list that may be absent or null.
-pub(crate) fn added<T>(path: &str, field: &Field<Vec<T>>, element: Value) -> Op {
-    match field {
-        Field::Given(_) => Op::add(format!("{path}/-"), element),
-        none => set(path, none, Value::Array(vec![element])),
+/// Puts an element, written by `element`, at the end of a list that may be absent or null.
+pub(crate) fn added<T>(path: impl Into<Cow<'static, str>>, field: &Field<Vec<T>>, element: impl FnOnce(&mut Json)) -> Op {
+    let mut path = path.into();
+    let mut json = Json::with_room(128);
+    if let Field::Given(_) = field {
+        path.to_mut().push_str("/-");
+        element(&mut json);
+        Op::add(path, json)
+    } else {
+        json.push("[");
+        element(&mut json);
+        json.push("]");
+        set(path, field, json)
     }
 }

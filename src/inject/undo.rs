@@ -6,6 +6,7 @@ use crate::marker::{List, Mark, Marker, Raised, Unusable, VERSION, Was};
 use crate::patch::escape;
 use crate::{Op, Patch, UndoError};
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// The patch that takes an injected pod (or template) back to what it was before; empty if it was not injected.
 ///
@@ -45,7 +46,7 @@ fn named(value: &Value, name: &str) -> bool {
 }
 
 /// Gives a member back what it was before it was added to, if nothing else is in it.
-fn take_member(path: &str, was: Was, ops: &mut Vec<Op>) {
+fn take_member(path: impl Into<Cow<'static, str>>, was: Was, ops: &mut Vec<Op>) {
     ops.push(match was {
         Was::Absent => Op::remove(path),
         Was::Null => Op::replace(path, Value::Null),
@@ -54,8 +55,9 @@ fn take_member(path: &str, was: Was, ops: &mut Vec<Op>) {
 }
 
 /// Takes the one element that is ours out of a list, and the list with it where it was not there before.
-fn take_element(pod: &Value, path: &str, was: Was, ours: impl Fn(&Value) -> bool, ops: &mut Vec<Op>) {
-    let Some(list) = pod.pointer(path).and_then(Value::as_array) else { return };
+fn take_element(pod: &Value, path: impl Into<Cow<'static, str>>, was: Was, ours: impl Fn(&Value) -> bool, ops: &mut Vec<Op>) {
+    let path = path.into();
+    let Some(list) = pod.pointer(&path).and_then(Value::as_array) else { return };
     let Some(at) = list.iter().position(ours) else { return };
     if list.len() == 1 && matches!(was, Was::Absent | Was::Null) {
         take_member(path, was, ops);
@@ -75,14 +77,14 @@ fn container(pod: &Value, marker: &Marker, mark: &Mark, ops: &mut Vec<Op>) {
     match ["command", "args"].iter().find_map(|field| Some((field, without(words(field)?, &init)?))) {
         Some((_, rest)) if head && mark.command == Was::Given => ops.push(Op::replace(format!("{at}/command"), rest)),
         // The words of the image that were written down go with the field.
-        Some(_) if head => take_member(&format!("{at}/command"), mark.command, ops),
+        Some(_) if head => take_member(format!("{at}/command"), mark.command, ops),
         // Another webhook's program was put in front of the init since, and stays.
         Some((field, rest)) => ops.push(Op::replace(format!("{at}/{field}"), rest)),
         None => {}
     }
     take_element(
         pod,
-        &format!("{at}/volumeMounts"),
+        format!("{at}/volumeMounts"),
         mark.volume_mounts,
         |mount| named(mount, &marker.volume) && mount.get("mountPath").and_then(Value::as_str) == Some(&marker.mount),
         ops,

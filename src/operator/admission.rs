@@ -2,17 +2,25 @@
 
 use crate::body::Held;
 use crate::metrics::{Metrics, Outcome};
-use crate::planners::{NoResult, Planners};
+use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
-use ashore_inject::{ContainerKind, ContainerPlan, Plan, Policy, Refusal, StaticImages};
+use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Reason, Refusal, StaticImages};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
-/// Decides what becomes of a pod: [`ashore_inject::plan`], or what a test puts in its place.
-pub type Planner = Box<dyn Fn(&ashore_inject::Request<'_>) -> Result<Plan, Refusal> + Send + Sync>;
+/// Decides what becomes of a pod, which may have been read already: [`plan`], or what a test puts in its place.
+pub type Planner = Box<dyn Fn(&ashore_inject::Request<'_>, Option<&Pod<'_>>) -> Result<Plan, Refusal> + Send + Sync>;
+
+/// [`ashore_inject::plan`].
+///
+/// # Errors
+/// As it says.
+pub fn plan(request: &ashore_inject::Request<'_>, read: Option<&Pod<'_>>) -> Result<Plan, Refusal> {
+    read.map_or_else(|| ashore_inject::plan(request), |pod| ashore_inject::plan_read(request, pod))
+}
 
 /// Namespaces that are never touched, whatever they or their pods say: a cluster that cannot start these cannot be repaired.
 pub const PROTECTED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
@@ -69,18 +77,15 @@ impl Admission {
         let bytes = body.bytes.clone();
         let request = Request::parse(&bytes)?;
         let planned = match (self.not_ours(&request), request.object) {
-            (Some(why), _) => {
-                self.metrics.skipped_pod(why);
-                Planned::as_it_is(Outcome::Unchanged, why, vec![])
+            (Some(reason), _) => {
+                self.metrics.skipped_pod(reason.code());
+                Planned::as_it_is(Outcome::Unchanged, reason.code(), vec![])
             }
             (None, None) => {
                 let warning = format!("ashore: {} was left as it is: the request holds no object", Named::of(&request));
                 Planned::as_it_is(Outcome::Failed, "noObject", vec![warning])
             }
-            (None, Some(object)) => {
-                let pod = bytes.slice_ref(object.get().as_bytes());
-                self.plan(&request, pod, body, opt_in, deadline).await
-            }
+            (None, Some(object)) => self.plan(&request, bytes.slice_ref(object.as_bytes()), body, opt_in, deadline).await,
         };
         let answer = answer(&request.uid, &planned.verdict, &planned.warnings).unwrap_or_default();
         let took = started.elapsed();
@@ -99,31 +104,37 @@ impl Admission {
     }
 
     /// Why the request is not about a pod that could be touched, if so. The API server's own filters should have kept it away.
-    fn not_ours(&self, request: &Request<'_>) -> Option<&'static str> {
+    fn not_ours(&self, request: &Request<'_>) -> Option<Reason> {
         let kind = &request.kind;
         let pod = kind.kind == "Pod" && kind.version == "v1" && kind.group.is_empty() && request.sub_resource.is_empty();
         let namespace = request.namespace.as_ref();
         if !pod || request.operation != "CREATE" {
-            Some("notAPodCreation")
+            Some(Reason::NotAPodCreation)
         } else if PROTECTED.contains(&namespace) || self.own_namespace.as_deref() == Some(namespace) {
-            Some("protectedNamespace")
+            Some(Reason::ProtectedNamespace(namespace.to_owned()))
         } else {
             None
         }
     }
 
-    /// Plans on a thread that may take as long as it likes: the answer does not wait beyond the deadline.
+    /// Plans a small pod at once, any other on a thread that may take as long as it likes: the answer does not wait beyond the
+    /// deadline.
     async fn plan(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, opt_in: OptIn, deadline: Instant) -> Planned {
-        let this = Arc::clone(self);
-        let planned = self.planners.run(move || {
-            let _held_meanwhile = body;
-            this.plan_now(&pod, opt_in)
-        });
-        let (outcome, what) = match timeout_at(deadline, planned).await {
-            Ok(Ok(planned)) => return planned,
-            Ok(Err(NoResult::Panicked)) => (Outcome::Panicked, "planning failed; this is a bug in ashore"),
-            Ok(Err(NoResult::NoThread)) => (Outcome::Failed, "no thread could be started to plan it"),
-            Err(_) => (Outcome::TimedOut, "there was no time left to plan it"),
+        let planned = if pod.len() > planners::SMALL {
+            let this = Arc::clone(self);
+            let planned = self.planners.run(move || {
+                let _held_meanwhile = body;
+                this.plan_now(&pod, None, opt_in)
+            });
+            timeout_at(deadline, planned).await.ok()
+        } else {
+            (Instant::now() < deadline).then(|| planners::here(|| self.plan_now(&pod, request.pod.as_ref(), opt_in)))
+        };
+        let (outcome, what) = match planned {
+            Some(Ok(planned)) => return planned,
+            Some(Err(NoResult::Panicked)) => (Outcome::Panicked, "planning failed; this is a bug in ashore"),
+            Some(Err(NoResult::NoThread)) => (Outcome::Failed, "no thread could be started to plan it"),
+            None => (Outcome::TimedOut, "there was no time left to plan it"),
         };
         let named = Named::of(request);
         let warning = format!("ashore: {named} was left as it is: {what}");
@@ -131,10 +142,10 @@ impl Admission {
         Planned::as_it_is(outcome, outcome.word(), vec![warning])
     }
 
-    fn plan_now(&self, pod: &[u8], opt_in: OptIn) -> Planned {
-        let request =
-            ashore_inject::Request { pod, policy: &self.policy, images: &self.images, opted_in: opt_in == OptIn::Caller, claims: &[] };
-        let plan = match (self.planner)(&request) {
+    fn plan_now(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn) -> Planned {
+        let opted_in = opt_in == OptIn::Caller;
+        let request = ashore_inject::Request { pod, policy: &self.policy, images: &self.images, opted_in, claims: &[] };
+        let plan = match (self.planner)(&request, read) {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => {
                 return Planned { verdict: Verdict::Denied(refusal.to_string()), ..Planned::as_it_is(Outcome::Refused, "", vec![]) };
@@ -143,15 +154,11 @@ impl Admission {
                 return Planned::as_it_is(Outcome::Failed, "notAPod", vec![format!("ashore: left as it is: {refusal}")]);
             }
         };
-        let patch = if plan.patch.0.is_empty() { None } else { Some(serde_json::to_vec(&plan.patch)) };
-        let patch = match patch.transpose() {
-            Ok(patch) => patch,
-            Err(e) => return Planned::as_it_is(Outcome::Failed, "patch", vec![format!("ashore: left as it is: {e}")]),
-        };
-        self.count(plan, patch)
+        self.count(plan)
     }
 
-    fn count(&self, plan: Plan, patch: Option<Vec<u8>>) -> Planned {
+    fn count(&self, plan: Plan) -> Planned {
+        let patch = (!plan.patch.0.is_empty()).then(|| plan.patch.to_json());
         let outcome = if patch.is_some() { Outcome::Injected } else { Outcome::Unchanged };
         let mut planned = Planned { verdict: Verdict::Allowed(patch), ..Planned::as_it_is(outcome, "", plan.warnings) };
         if let Some(reason) = &plan.skipped {
@@ -225,10 +232,13 @@ fn name(request: &Request<'_>) -> String {
     if !request.name.is_empty() {
         return shortened(&request.name).into_owned();
     }
+    if let Some(pod) = &request.pod {
+        return shortened(pod.name()).into_owned();
+    }
     let mut names = MetadataNames::default();
     if let Some(object) = request.object {
         // That there is more after the metadata is an error to the reader, and none to us.
-        let _ = serde_json::Deserializer::from_str(object.get()).deserialize_map(UpToMetadata(&mut names));
+        let _ = serde_json::Deserializer::from_str(object).deserialize_map(UpToMetadata(&mut names));
     }
     shortened(if names.name.is_empty() { &names.generate_name } else { &names.name }).into_owned()
 }
@@ -268,7 +278,7 @@ struct ContainerName<'a> {
 
 impl<'a> Named<'a> {
     fn of(request: &Request<'a>) -> Self {
-        let pod: PodNames<'a> = request.object.and_then(|object| serde_json::from_str(object.get()).ok()).unwrap_or_default();
+        let pod: PodNames<'a> = request.object.and_then(|object| serde_json::from_str(object).ok()).unwrap_or_default();
         Self { name: name(request), containers: pod.spec.containers.into_iter().map(|c| c.name).collect() }
     }
 }

@@ -1,9 +1,10 @@
 //! Reads request bodies: how long they may be, how slowly they may come, and how much memory all of them may take together.
 
-use axum::body::Body;
+use axum::body::HttpBody;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use std::fmt::Display;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -57,7 +58,10 @@ impl BodyMemory {
     ///
     /// # Errors
     /// As [`BodyError`] says.
-    pub async fn read(&self, headers: &HeaderMap, mut body: Body, deadline: Instant) -> Result<Held, BodyError> {
+    pub async fn read<B>(&self, headers: &HeaderMap, mut body: B, deadline: Instant) -> Result<Held, BodyError>
+    where
+        B: HttpBody<Data = Bytes, Error: Display> + Unpin,
+    {
         let told = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
         if told.is_some_and(|length| length > LONGEST as u64) {
             discard(body, deadline).await;
@@ -105,8 +109,13 @@ impl BodyMemory {
         if more == 0 {
             return Ok(());
         }
-        let permit = timeout_at(deadline, Arc::clone(&self.0).acquire_many_owned(more)).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or(BodyError::Overloaded)?;
+        let permit = match Arc::clone(&self.0).try_acquire_many_owned(more) {
+            Ok(permit) => permit,
+            Err(_) => {
+                let permit = timeout_at(deadline, Arc::clone(&self.0).acquire_many_owned(more)).await;
+                permit.ok().and_then(Result::ok).ok_or(BodyError::Overloaded)?
+            }
+        };
         match &mut held._permit {
             Some(held) => held.merge(permit),
             none => *none = Some(permit),
@@ -121,7 +130,7 @@ impl Default for BodyMemory {
     }
 }
 
-async fn discard(mut body: Body, deadline: Instant) {
+async fn discard(mut body: impl HttpBody<Data = Bytes> + Unpin, deadline: Instant) {
     let mut left = DISCARDED;
     while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await {
         let length = frame.data_ref().map_or(0, Bytes::len);

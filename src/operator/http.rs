@@ -5,16 +5,19 @@ use crate::body::{BodyError, BodyMemory};
 use crate::connections::Connection;
 use crate::metrics::{Metrics, Outcome};
 use crate::tls::Tls;
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::{Body, HttpBody};
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
+use axum::{BoxError, Router};
+use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tower::ServiceExt;
 
 /// Kubernetes' own default and longest `timeoutSeconds` of a webhook.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,22 +38,46 @@ pub struct App {
     pub memory: BodyMemory,
 }
 
-/// `/mutate`, probes and metrics.
-///
-/// `POST /mutate` touches only pods that ask for it themselves. `POST /mutate/opted-in` is for a webhook configuration whose selectors
-/// have chosen already, such as by a namespace's label: it touches pods unless they say no. Two paths, not a setting of the server: so
-/// a configuration that matches too much by mistake injects nothing, and both kinds can be configured side by side.
-pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/mutate", post(|State(app): State<App>, request: Request| mutate(app, OptIn::Pod, request)))
-        .route("/mutate/opted-in", post(|State(app): State<App>, request: Request| mutate(app, OptIn::Caller, request)))
-        .with_state(app.clone())
-        .merge(probes(app))
+/// What a port answers: perhaps `/mutate`; probes and metrics.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    mutate: Option<App>,
+    rest: Router,
 }
 
-/// Probes and metrics alone, for the port without TLS.
-pub fn probes(app: App) -> Router {
-    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).route("/metrics", get(metrics)).with_state(app)
+impl Routes {
+    /// `/mutate`, probes and metrics.
+    ///
+    /// `POST /mutate` touches only pods that ask for it themselves. `POST /mutate/opted-in` is for a webhook configuration whose
+    /// selectors have chosen already, such as by a namespace's label: it touches pods unless they say no. Two paths, not a setting of
+    /// the server: so a configuration that matches too much by mistake injects nothing, and both kinds can be configured side by side.
+    pub fn all(app: App) -> Self {
+        Self { mutate: Some(app.clone()), ..Self::probes(app) }
+    }
+
+    /// Probes and metrics alone, for the port without TLS.
+    pub fn probes(app: App) -> Self {
+        let rest = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).route("/metrics", get(metrics));
+        Self { mutate: None, rest: rest.with_state(app) }
+    }
+
+    /// Answers a request; `connection` is the one that it has come by.
+    pub async fn answer<B>(&self, request: Request<B>, connection: Option<&Arc<Connection>>) -> Response
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError> + Display> + Send + Unpin + 'static,
+    {
+        // Nearly every request is one of these: they do without a router's search and boxes.
+        let opt_in = match (&self.mutate, request.uri().path()) {
+            (Some(app), "/mutate") => Some((app, OptIn::Pod)),
+            (Some(app), "/mutate/opted-in") => Some((app, OptIn::Caller)),
+            _ => None,
+        };
+        match opt_in {
+            Some((app, opt_in)) if request.method() == Method::POST => mutate(app, opt_in, request, connection).await,
+            Some(_) => (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response(),
+            None => self.rest.clone().oneshot(request.map(Body::new)).await.into_response(),
+        }
+    }
 }
 
 async fn ready(State(app): State<App>) -> Response {
@@ -67,7 +94,10 @@ async fn metrics(State(app): State<App>) -> Response {
     }
 }
 
-async fn mutate(app: App, opt_in: OptIn, request: Request) -> Response {
+async fn mutate<B>(app: &App, opt_in: OptIn, request: Request<B>, connection: Option<&Arc<Connection>>) -> Response
+where
+    B: HttpBody<Data = Bytes, Error: Display> + Unpin,
+{
     let started = Instant::now();
     let deadline = started + budget(request.uri().query());
     let metrics = &app.admission.metrics;
@@ -92,7 +122,7 @@ async fn mutate(app: App, opt_in: OptIn, request: Request) -> Response {
             return response;
         }
     };
-    let _busy = head.extensions.get::<Arc<Connection>>().map(Connection::busy);
+    let _busy = connection.map(Connection::busy);
     match app.admission.review(body, opt_in, started, deadline).await {
         Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], Body::from(answer)).into_response(),
         Err(error) => {

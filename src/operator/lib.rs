@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cluster;
 pub mod configuration;
 pub mod connections;
+mod envelope;
 pub mod http;
 pub mod keeper;
 pub mod lease;

@@ -1,10 +1,9 @@
 //! Accepts connections, serves HTTP over them, and at the end drains them without refusing anyone.
 
 use crate::connections::{Connection, Connections, Place};
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{HeaderValue, Response, header};
-use axum::{Router, http};
+use crate::http::Routes;
+use axum::http::{HeaderValue, Request, header};
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt;
 
 /// Where the server is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,20 +36,21 @@ const FIRST_REQUEST_WHEN_DRAINING: Duration = Duration::from_secs(1);
 /// How long to wait after an accept that failed for want of file descriptors or memory.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
-/// Accepts connections until [`Phase::Draining`], each served by `router`; over TLS if `tls` says how.
+/// Accepts connections until [`Phase::Draining`], each served by `routes`; over TLS if `tls` says how.
 pub async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    routes: Routes,
     connections: Arc<Connections>,
     mut phase: watch::Receiver<Phase>,
 ) {
+    let routes = Arc::new(routes);
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let handle = |stream: TcpStream, place: Place, phase: watch::Receiver<Phase>| {
         // An answer is one small write: waiting for more to send with it would only delay it.
         let _ = stream.set_nodelay(true);
-        tokio::spawn(serve(stream, tls.clone(), router.clone(), place, phase));
+        tokio::spawn(serve(stream, tls.clone(), Arc::clone(&routes), place, phase));
     };
     let mut room = None;
     loop {
@@ -88,10 +87,10 @@ pub async fn accept(
 }
 
 /// Serves one connection to its end.
-async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, place: Place, phase: watch::Receiver<Phase>) {
+async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Arc<Routes>, place: Place, phase: watch::Receiver<Phase>) {
     let connection = place.connection();
     let Some(tls) = tls else {
-        return speak(stream, false, router, connection, phase).await;
+        return speak(stream, false, routes, connection, phase).await;
     };
     let stream = tokio::select! {
         handshake = tls.accept(stream) => match handshake {
@@ -102,21 +101,18 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, plac
         () = connection.ended.notified() => return tracing::debug!("TLS handshake took too long"),
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    speak(stream, http2, router, connection, phase).await;
+    speak(stream, http2, routes, connection, phase).await;
 }
 
-async fn speak<S>(stream: S, http2: bool, router: Router, connection: &Arc<Connection>, phase: watch::Receiver<Phase>)
+async fn speak<S>(stream: S, http2: bool, routes: Arc<Routes>, connection: &Arc<Connection>, phase: watch::Receiver<Phase>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
+    let service = service_fn(|request: Request<Incoming>| {
         connection.alive();
-        request.extensions_mut().insert(Arc::clone(connection));
-        let connection = Arc::clone(connection);
-        let answer = router.clone().oneshot(Request::from(request.map(Body::new)));
-        let leaving = phase.clone();
+        let (routes, connection, leaving) = (Arc::clone(&routes), Arc::clone(connection), phase.clone());
         async move {
-            let mut answer: Response<Body> = answer.await?;
+            let mut answer = routes.answer(request, Some(&connection)).await;
             connection.alive();
             if !http2 && *leaving.borrow() >= Phase::Leaving {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -145,6 +141,7 @@ async fn until_drained<C: Future>(
     mut phase: watch::Receiver<Phase>,
 ) {
     tokio::select! {
+        biased;
         _ = served.as_mut() => return,
         () = connection.ended.notified() => return,
         _ = phase.wait_for(|p| *p == Phase::Draining) => {}

@@ -1,8 +1,11 @@
 //! AdmissionReview v1 on the wire: as little of the request as is needed, borrowed, and the answer written by hand.
 
+use crate::envelope;
+use crate::planners::SMALL;
+use ashore_inject::{Json, Pod};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -17,7 +20,7 @@ const LONGEST_WARNING: usize = 256;
 const MOST_WARNINGS: usize = 4096;
 
 /// A request, as far as it matters here (`k8s.io/api/admission/v1`).
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request<'a> {
     /// Names the request; the answer repeats it.
@@ -39,8 +42,11 @@ pub struct Request<'a> {
     #[serde(borrow, default)]
     pub operation: Cow<'a, str>,
     /// The object, as it came.
-    #[serde(borrow, default)]
-    pub object: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "text")]
+    pub object: Option<&'a str>,
+    /// The object as a pod, if it was read as one on the way.
+    #[serde(skip)]
+    pub pod: Option<Pod<'a>>,
     /// Whether nothing will come of it.
     #[serde(default)]
     pub dry_run: Option<bool>,
@@ -60,15 +66,19 @@ pub struct Kind<'a> {
     pub kind: Cow<'a, str>,
 }
 
-#[derive(Deserialize)]
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de str>, D::Error> {
+    Ok(Option::<&RawValue>::deserialize(deserializer)?.map(RawValue::get))
+}
+
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Review<'a> {
+pub(crate) struct Review<'a> {
     #[serde(borrow, default)]
-    api_version: Cow<'a, str>,
+    pub(crate) api_version: Cow<'a, str>,
     #[serde(borrow, default)]
-    kind: Cow<'a, str>,
+    pub(crate) kind: Cow<'a, str>,
     #[serde(borrow, default)]
-    request: Option<Request<'a>>,
+    pub(crate) request: Option<Request<'a>>,
 }
 
 /// A body that is no AdmissionReview: what is wrong where, and what is expected.
@@ -82,7 +92,11 @@ impl<'a> Request<'a> {
     /// # Errors
     /// The field that is wrong.
     pub fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
-        let review: Review<'a> = serde_json::from_slice(body).map_err(|_| explain(body))?;
+        let small = std::str::from_utf8(body).ok().filter(|body| body.len() <= SMALL);
+        let review = match small.and_then(envelope::read) {
+            Some(review) => review,
+            None => serde_json::from_slice(body).map_err(|_| explain(body))?,
+        };
         for (field, found, expected) in [("apiVersion", &review.api_version, API_VERSION), ("kind", &review.kind, KIND)] {
             if found != expected {
                 return Err(Malformed(format!("{field}: {:?} is not {expected:?}", shortened(found))));
@@ -113,7 +127,7 @@ fn explain(body: &[u8]) -> Malformed {
 #[derive(Debug)]
 pub enum Verdict {
     /// Let it in, changed like this (a JSON Patch) or, without one, as it is.
-    Allowed(Option<Vec<u8>>),
+    Allowed(Option<Json>),
     /// Its author has to correct this.
     Denied(String),
 }
@@ -124,7 +138,7 @@ pub enum Verdict {
 /// None that can come about: strings are written to memory.
 pub fn answer(uid: &str, verdict: &Verdict, warnings: &[String]) -> Result<Vec<u8>, serde_json::Error> {
     let patch = match verdict {
-        Verdict::Allowed(Some(patch)) => patch.as_slice(),
+        Verdict::Allowed(Some(patch)) => patch.as_str().as_bytes(),
         _ => &[],
     };
     let mut out = Vec::with_capacity(256 + patch.len() * 4 / 3 + 4);
@@ -205,7 +219,7 @@ mod tests {
         let body = br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"a\"b","object":{"n": 1.50, "big":12345678901234567890123}}}"#;
         let request = Request::parse(body).unwrap();
         assert_eq!(request.uid, "a\"b");
-        assert_eq!(request.object.unwrap().get(), r#"{"n": 1.50, "big":12345678901234567890123}"#);
+        assert_eq!(request.object.unwrap(), r#"{"n": 1.50, "big":12345678901234567890123}"#);
     }
 
     #[test]
@@ -243,10 +257,10 @@ mod tests {
             read(Verdict::Allowed(None), &[]),
             json!({"apiVersion": API_VERSION, "kind": KIND, "response": {"uid": "u\"1", "allowed": true}})
         );
-        for patch in ["[]", "[1]", "[12]", "[123]"] {
-            let answer = read(Verdict::Allowed(Some(patch.into())), &["x"]);
+        for patch in [json!([]), json!([1]), json!([12]), json!([123])] {
+            let answer = read(Verdict::Allowed(Some(patch.clone().into())), &["x"]);
             let response = &answer["response"];
-            assert_eq!(STANDARD.decode(response["patch"].as_str().unwrap()).unwrap(), patch.as_bytes());
+            assert_eq!(STANDARD.decode(response["patch"].as_str().unwrap()).unwrap(), patch.to_string().as_bytes());
             assert_eq!(response["patchType"], "JSONPatch");
             assert_eq!(response["warnings"], json!(["x"]));
         }

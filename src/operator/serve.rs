@@ -1,12 +1,12 @@
 //! `ashore serve`: the webhook.
 
-use crate::admission::{Admission, Planner};
+use crate::admission::{Admission, Planner, plan};
 use crate::body::BodyMemory;
 use crate::certificate::CertificateError;
 use crate::cli::settings;
 use crate::cluster::{self, ClusterError, Source};
 use crate::connections::Connections;
-use crate::http::{App, probes, router};
+use crate::http::{App, Routes};
 use crate::listener::{Phase, accept};
 use crate::logging::{Format, Log};
 use crate::metrics::Metrics;
@@ -164,7 +164,7 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
     let cluster = cluster::Settings::of(&args.cluster, own_namespace.as_deref())?;
     runtime()?.block_on(async {
         let mut stop = StopSignals::new()?;
-        let server = Server::bind(&args, Box::new(ashore_inject::plan), policy, images, own_namespace, metrics).await?;
+        let server = Server::bind(&args, Box::new(plan), policy, images, own_namespace, metrics).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
         let (end_of_office, in_office) = watch::channel(false);
@@ -284,10 +284,10 @@ impl Server {
         let Self { app, listener, health, acceptor, connections } = self;
         let plain = async {
             if let Some(health) = health {
-                accept(health, None, probes(app.clone()), Arc::clone(&connections), phases.clone()).await;
+                accept(health, None, Routes::probes(app.clone()), Arc::clone(&connections), phases.clone()).await;
             }
         };
-        let tls = accept(listener, Some(acceptor), router(app.clone()), Arc::clone(&connections), phases.clone());
+        let tls = accept(listener, Some(acceptor), Routes::all(app.clone()), Arc::clone(&connections), phases.clone());
         tokio::join!(plain, tls);
         connections.none_left().await;
     }

@@ -32,9 +32,9 @@ const HOSTILE: [&str; 10] =
 #[test]
 fn for_every_real_image_and_every_form_of_command() {
     let images = real_images();
-    assert!(images.0.len() > 50);
+    assert!(images.iter().count() > 50);
     let env = json!([{"name": "HOME", "value": "/root $(HOME)"}]);
-    for (name, image) in &images.0 {
+    for (name, image) in images.iter() {
         let plain = json!({"name": "app", "image": name, "env": env});
         unchanged(&plain, image, &images);
         for (command, args) in [
@@ -55,7 +55,7 @@ fn for_every_real_image_and_every_form_of_command() {
 fn every_real_images_own_stop_signal_counts_as_one() {
     let images = real_images();
     let mut told = 0;
-    for (name, image) in &images.0 {
+    for (name, image) in images.iter() {
         let pod = json!({"spec": {"containers": [{"name": "app", "image": name}]}});
         let plan = try_plan(&pod, &Policy::default(), &images).expect("planned");
         let wrapped = wrapped(&plan, "app");
@@ -86,6 +86,6 @@ proptest! {
         // Words that start nothing are left alone, with or without an init.
         let starts = [&command, &args, &image.entrypoint, &image.cmd].into_iter().flatten().all(|words| words.first().is_none_or(|w| !w.is_empty()));
         prop_assume!(starts && !effective_argv(&container, &image).is_empty());
-        unchanged(&container, &image, &StaticImages([("x".to_owned(), image.clone())].into()));
+        unchanged(&container, &image, &StaticImages::from_iter([("x".to_owned(), image.clone())]));
     }
 }

@@ -123,7 +123,7 @@ fn annotations_take_the_policys_place() {
         "--grace=60s --strategy=broadcast --delay=2s --spread=1s --linger=500ms --stop-signal=QUIT --rewrite=TERM=INT --exit-map=143=0 \
          --report=always"
     );
-    assert!(plan.patch.0.contains(&Op::Add { path: "/spec/terminationGracePeriodSeconds".into(), value: json!(60) }));
+    assert!(plan.patch.0.contains(&Op::Add { path: "/spec/terminationGracePeriodSeconds".into(), value: 60.into() }));
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
 }
 
@@ -175,7 +175,7 @@ fn programs_that_cannot_run_under_an_init_are_left_alone_with_the_reason() {
         assert_eq!(warnings.is_empty(), code == "wrapped", "{container}: {warnings:?}");
         assert!(warnings.iter().all(|w| w.starts_with("container app: ")), "{warnings:?}");
     }
-    let images = StaticImages([("empty".to_owned(), ImageConfig::default())].into());
+    let images = StaticImages::from_iter([("empty".to_owned(), ImageConfig::default())]);
     let plan = try_plan(&pod(json!({"containers": [{"name": "app", "image": "empty"}]})), &Policy::default(), &images).expect("planned");
     assert_eq!((outcomes(&plan), &plan.skipped), (vec![("app", "noProgram")], &Some(Reason::NothingToWrap)));
 }

@@ -11,15 +11,14 @@ pub(crate) fn images() -> StaticImages {
         let words = |list: &[&str]| (!list.is_empty()).then(|| list.iter().map(|w| (*w).to_owned()).collect());
         ImageConfig { entrypoint: words(entrypoint), cmd: words(cmd), stop_signal: signal.map(Into::into), ..ImageConfig::default() }
     };
-    StaticImages(
+    StaticImages::from_iter(
         [
             ("app", config(&["/app", "$(HOME)", "$$"], &["--x", ""], None)),
             ("shell", config(&[], &["/bin/sh", "-c", "echo $HOME\n日本"], Some("SIGQUIT"))),
             ("s6", config(&["/init"], &[], None)),
             ("empty", config(&[], &[], None)),
         ]
-        .map(|(name, config)| (name.to_owned(), config))
-        .into(),
+        .map(|(name, config)| (name.to_owned(), config)),
     )
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn real_images() -> StaticImages {
         env: words(&image["env"]),
     };
     let name = |image: &Value| format!("{}:{}", image["image"].as_str().expect("a name"), image["tag"].as_str().expect("a tag"));
-    StaticImages(list.iter().map(|image| (name(image), config(image))).collect())
+    list.iter().map(|image| (name(image), config(image))).collect()
 }
 
 fn words_or_none(value: &Value) -> Option<String> {

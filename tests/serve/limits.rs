@@ -3,8 +3,8 @@
 use crate::client::{Client, tls};
 use crate::pki::{Ca, Mount};
 use crate::program::Program;
-use crate::review;
 use crate::server::{TestServer, some_plan, some_planner};
+use crate::{large_review, review};
 use ashore::body::LONGEST;
 use axum::body::Body;
 use bytes::Bytes;
@@ -50,14 +50,14 @@ impl<I: Iterator + Unpin> futures_core::Stream for Stream<I> {
 async fn a_planner_that_hangs_costs_nobody_more_than_the_timeout() {
     let gate = Arc::new(Gate::default());
     let (hung, plans_hang) = (Arc::clone(&gate), serde_json::json!("hang"));
-    let server = TestServer::start(Box::new(move |request| {
+    let server = TestServer::start(Box::new(move |request, _| {
         if serde_json::from_slice::<serde_json::Value>(request.pod).unwrap()["metadata"]["name"] == plans_hang {
             hung.wait();
         }
         Ok(some_plan())
     }))
     .await;
-    let mut hanging = review();
+    let mut hanging = large_review();
     hanging["request"]["object"]["metadata"]["name"] = "hang".into();
     let mut client = server.client().await;
     let answer = client.post("/mutate?timeout=1s", hanging.to_string()).await.unwrap().json();

@@ -17,3 +17,10 @@ use serde_json::Value;
 fn review() -> Value {
     serde_json::from_str(include_str!("fixtures/review.json")).unwrap()
 }
+
+/// The same of a pod that is too large to be planned on the spot.
+fn large_review() -> Value {
+    let mut large = review();
+    large["request"]["object"]["metadata"]["annotations"]["large"] = "x".repeat(ashore::planners::SMALL).into();
+    large
+}

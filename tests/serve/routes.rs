@@ -5,7 +5,7 @@ use crate::review;
 use crate::server::{no_plan, policy, some_plan, some_planner};
 use ashore::admission::{Admission, Planner};
 use ashore::body::BodyMemory;
-use ashore::http::{App, router};
+use ashore::http::{App, Routes};
 use ashore::metrics::Metrics;
 use ashore::planners::Planners;
 use ashore::tls::Tls;
@@ -16,14 +16,13 @@ use base64::Engine;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
-use tower::ServiceExt;
 
-struct Routes {
+struct Server {
     app: App,
     _mount: Mount,
 }
 
-impl Routes {
+impl Server {
     fn new(planner: Planner) -> Self {
         let mount = Mount::new(&Ca::new().leaf());
         let metrics = Arc::new(Metrics::new());
@@ -42,7 +41,7 @@ impl Routes {
 
     async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> (StatusCode, String) {
         let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
-        let response = router(self.app.clone()).oneshot(request).await.unwrap();
+        let response = Routes::all(self.app.clone()).answer(request, None).await;
         let status = response.status();
         (status, String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
     }
@@ -60,7 +59,7 @@ impl Routes {
 
 #[tokio::test]
 async fn a_plan_becomes_a_patch_with_the_same_uid() {
-    let routes = Routes::new(some_planner());
+    let routes = Server::new(some_planner());
     for dry_run in [json!(true), json!(false), Value::Null] {
         let mut review = review();
         review["request"]["dryRun"] = dry_run;
@@ -91,7 +90,7 @@ async fn a_plan_becomes_a_patch_with_the_same_uid() {
 
 #[tokio::test]
 async fn without_a_patch_there_is_no_patch_type() {
-    let routes = Routes::new(Box::new(|_| Ok(no_plan(Reason::NotOptedIn))));
+    let routes = Server::new(Box::new(|_, _| Ok(no_plan(Reason::NotOptedIn))));
     let response = &routes.review(&review()).await["response"];
     assert_eq!(response, &json!({"uid": review()["request"]["uid"], "allowed": true}));
     assert!(routes.metrics().await.contains("ashore_skipped_pods_total{reason=\"notOptedIn\"} 1"));
@@ -101,7 +100,7 @@ async fn without_a_patch_there_is_no_patch_type() {
 async fn the_planner_gets_the_pod_byte_for_byte() {
     let seen = Arc::new(Mutex::new(vec![]));
     let put = Arc::clone(&seen);
-    let routes = Routes::new(Box::new(move |request| {
+    let routes = Server::new(Box::new(move |request, _| {
         put.lock().unwrap().push((request.pod.to_vec(), request.opted_in));
         Ok(some_plan())
     }));
@@ -123,7 +122,7 @@ async fn only_the_authors_mistakes_are_refused() {
     for (refusal, words) in
         [(bad, &["ashore.dev/delay", "\"soon\"", "a duration such as 5s"][..]), (unresolved, &["container cart", "image cart:1"])]
     {
-        let routes = Routes::new(Box::new(move |_| Err(refusal.clone())));
+        let routes = Server::new(Box::new(move |_, _| Err(refusal.clone())));
         let answer = routes.review(&review()).await;
         assert_eq!(answer["response"]["allowed"], false);
         assert_eq!(answer["response"]["uid"], review()["request"]["uid"]);
@@ -132,7 +131,7 @@ async fn only_the_authors_mistakes_are_refused() {
         assert!(answer["response"]["status"]["code"].as_u64().unwrap() >= 400);
         assert!(routes.metrics().await.contains("ashore_admission_reviews_total{outcome=\"refused\"} 1"));
     }
-    let routes = Routes::new(Box::new(|_| Err(Refusal::NotAPod("spec: missing".into()))));
+    let routes = Server::new(Box::new(|_, _| Err(Refusal::NotAPod("spec: missing".into()))));
     let answer = routes.review(&review()).await;
     assert_eq!(answer["response"]["allowed"], true);
     assert!(answer["response"]["warnings"][0].as_str().unwrap().contains("spec: missing"));
@@ -141,7 +140,7 @@ async fn only_the_authors_mistakes_are_refused() {
 
 #[tokio::test]
 async fn what_is_not_the_creation_of_a_pod_is_let_in_unseen() {
-    let routes = Routes::new(Box::new(|_| panic!("planned all the same")));
+    let routes = Server::new(Box::new(|_, _| panic!("planned all the same")));
     let changes: [(&str, Value); 8] = [
         ("/request/operation", "UPDATE".into()),
         ("/request/operation", "DELETE".into()),
@@ -164,7 +163,7 @@ async fn what_is_not_the_creation_of_a_pod_is_let_in_unseen() {
 
 #[tokio::test]
 async fn a_panic_lets_the_pod_in_and_names_its_containers() {
-    let routes = Routes::new(Box::new(|_| panic!("a secret of the pod")));
+    let routes = Server::new(Box::new(|_, _| panic!("a secret of the pod")));
     let answer = routes.review(&review()).await;
     assert_eq!(answer["response"]["allowed"], true);
     assert_eq!(answer["response"].get("patch"), None);
@@ -177,7 +176,7 @@ async fn a_panic_lets_the_pod_in_and_names_its_containers() {
 
 #[tokio::test]
 async fn no_object_is_let_in_with_a_warning() {
-    let routes = Routes::new(some_planner());
+    let routes = Server::new(some_planner());
     let mut other = review();
     other["request"]["object"] = Value::Null;
     let answer = routes.review(&other).await;
@@ -187,7 +186,7 @@ async fn no_object_is_let_in_with_a_warning() {
 
 #[tokio::test]
 async fn garbage_is_answered_with_the_field() {
-    let routes = Routes::new(some_planner());
+    let routes = Server::new(some_planner());
     let mut no_uid = review();
     no_uid["request"]["uid"] = Value::Null;
     let mut beta = review();
@@ -211,7 +210,7 @@ async fn garbage_is_answered_with_the_field() {
 
 #[tokio::test]
 async fn other_paths_and_methods() {
-    let routes = Routes::new(some_planner());
+    let routes = Server::new(some_planner());
     for (method, path, expected) in [
         (Method::GET, "/livez", StatusCode::OK),
         (Method::GET, "/readyz", StatusCode::OK),

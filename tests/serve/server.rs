@@ -98,7 +98,7 @@ pub fn some_plan() -> Plan {
 
 /// A planner that always gives [`some_plan`].
 pub fn some_planner() -> Planner {
-    Box::new(|_| Ok(some_plan()))
+    Box::new(|_, _| Ok(some_plan()))
 }
 
 /// A plan that does nothing.

@@ -3,8 +3,8 @@
 use crate::client::Client;
 use crate::pki::{Ca, Mount};
 use crate::program::Program;
-use crate::review;
 use crate::server::{TestServer, some_plan};
+use crate::{large_review, review};
 use ashore::listener::Phase;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -71,7 +71,7 @@ async fn in_flight_while_draining(alpn: &str) {
     let (began, mut begun) = unbounded_channel();
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
-    let server = TestServer::start(Box::new(move |_| {
+    let server = TestServer::start(Box::new(move |_, _| {
         began.send(()).unwrap();
         wait.lock().unwrap().recv().unwrap();
         Ok(some_plan())
@@ -80,7 +80,7 @@ async fn in_flight_while_draining(alpn: &str) {
     let mut idle = Client::speaking(alpn, server.address, &server.ca).await.unwrap();
     assert_eq!(idle.get("/livez").await.unwrap().status, 200);
     let mut client = Client::speaking(alpn, server.address, &server.ca).await.unwrap();
-    let request = tokio::spawn(async move { client.post("/mutate", review().to_string()).await });
+    let request = tokio::spawn(async move { client.post("/mutate", large_review().to_string()).await });
     begun.recv().await.unwrap();
     server.phase.send_replace(Phase::Draining);
     // The listener is closed while the request is still open.

@@ -37,7 +37,7 @@ pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
             Err(more) => problems.extend(more),
         }
     }
-    if problems.is_empty() { Ok(StaticImages(images)) } else { Err(problems) }
+    if problems.is_empty() { Ok(images.into()) } else { Err(problems) }
 }
 
 const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];
