@@ -31,14 +31,22 @@ macro_rules! tests {
 /// Runs the tests that the command line asks for, as `cargo test` does. All of them are ignored, with the reason, where no
 /// sandbox can be made.
 pub fn run(tests: &[Test]) -> ExitCode {
+    run_all(tests, THREADS, |test| Sandbox::available().map_err(|reason| Skip(reason.to_owned())).and_then(|()| test()))
+}
+
+/// The same for tests that need no sandbox, so many at a time.
+pub fn run_without_sandbox(tests: &[Test], threads: usize) -> ExitCode {
+    run_all(tests, threads, |test| test())
+}
+
+fn run_all(tests: &[Test], threads: usize, outcome: fn(fn() -> Outcome) -> Outcome) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads = arguments.test_threads.or(Some(THREADS));
-    let trials = tests.iter().map(|&(name, test)| Trial::ignorable_test(name, move || complete(test))).collect();
+    arguments.test_threads = arguments.test_threads.or(Some(threads));
+    let trials = tests.iter().map(|&(name, test)| Trial::ignorable_test(name, move || complete(outcome(test)))).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn complete(test: fn() -> Outcome) -> Result<Completion, Failed> {
-    let outcome = Sandbox::available().map_err(|reason| Skip(reason.to_owned())).and_then(|()| test());
+fn complete(outcome: Outcome) -> Result<Completion, Failed> {
     Ok(match outcome {
         Ok(()) => Completion::Completed,
         Err(Skip(reason)) => Completion::ignored_with(reason),

@@ -1,4 +1,4 @@
-//! A certificate and its key from files, and how long it holds.
+//! A certificate and its key from files or a Secret, and how long it holds.
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -72,6 +72,11 @@ impl PemPair {
     pub fn read(cert: &Path, key: &Path) -> Result<Self, CertificateError> {
         Ok(Self { cert: read(cert)?, key: read(key)? })
     }
+
+    /// What a Secret holds.
+    pub fn of(cert: Vec<u8>, key: Vec<u8>) -> Self {
+        Self { cert, key }
+    }
 }
 
 impl Certificate {
@@ -114,7 +119,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
 }
 
 /// The validity of an X.509 certificate (RFC 5280, 4.1). rustls keeps it to itself, and a certificate library is much for two times.
-fn validity(certificate: &[u8]) -> Option<Validity> {
+pub(crate) fn validity(certificate: &[u8]) -> Option<Validity> {
     let (certificate, _) = der(certificate, 0x30)?;
     let (mut tbs, _) = der(certificate, 0x30)?;
     if let Some((_, rest)) = der(tbs, 0xa0) {

@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
         Err(error) => error.format(&mut command).exit(),
     };
     let code = match cli.verb {
-        Word::Serve(args) => return serve::run(args),
+        Word::Serve(args) => return serve::run(*args),
         Word::Inject { files, writing, how } => {
             how.read().map_or_else(refuse, |(policy, images)| rewrite(&Verb::Inject(Box::new(policy), images), &files, &writing))
         }

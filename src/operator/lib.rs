@@ -2,18 +2,26 @@
 //! files and certificates to and from it.
 
 pub mod admission;
+pub mod authority;
 pub mod body;
 pub mod certificate;
 pub mod cli;
+pub mod cluster;
+pub mod configuration;
 pub mod connections;
 mod envelope;
 pub mod http;
+pub mod keeper;
+pub mod lease;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod objects;
 pub mod planners;
 pub mod review;
+pub mod rotation;
 pub mod serve;
+pub mod serving;
 pub mod tls;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.

@@ -66,6 +66,11 @@ struct ByResult {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByWhat {
+    what: &'static str,
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -76,12 +81,19 @@ pub struct Metrics {
     skipped_containers: Family<ByReason, Counter>,
     skipped_pods: Family<ByReason, Counter>,
     reloads: Family<ByResult, Counter>,
+    repairs: Family<ByWhat, Counter>,
     /// Requests to `/mutate` that have no answer yet.
     pub in_flight: Gauge,
     /// Open connections.
     pub connections: Gauge,
     /// When the certificate ends, in seconds since 1970.
     pub certificate_expiry: Gauge,
+    /// When the newest certificate authority ends, in seconds since 1970.
+    pub ca_expiry: Gauge,
+    /// 1 on the replica that leads.
+    pub leader: Gauge,
+    /// Requests of our own that the API server did not do.
+    pub cluster_errors: Counter,
     /// Log lines that were dropped, since whoever reads them is too slow.
     pub dropped_log_lines: Counter,
 }
@@ -99,6 +111,10 @@ impl Metrics {
             skipped_containers: Family::default(),
             skipped_pods: Family::default(),
             reloads: Family::default(),
+            repairs: Family::default(),
+            ca_expiry: Gauge::default(),
+            leader: Gauge::default(),
+            cluster_errors: Counter::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             certificate_expiry: Gauge::default(),
@@ -117,7 +133,15 @@ impl Metrics {
             "When the serving certificate ends, in seconds since 1970",
             metrics.certificate_expiry.clone(),
         );
-        r.register("certificate_reloads", "Changed certificate files, by whether they could be used", metrics.reloads.clone());
+        r.register("certificate_reloads", "Changed certificates, by whether they could be used", metrics.reloads.clone());
+        r.register(
+            "ca_expiry_timestamp_seconds",
+            "When the newest certificate authority ends, in seconds since 1970; 0 where somebody else keeps it",
+            metrics.ca_expiry.clone(),
+        );
+        r.register("configuration_repairs", "What others did to the webhook configuration and was put right", metrics.repairs.clone());
+        r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
+        r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
         r.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         // A counter that first appears with the value 1 hides its first increase from rate().
@@ -127,7 +151,15 @@ impl Metrics {
         for result in ["ok", "failed"] {
             let _ = metrics.reloads.get_or_create(&ByResult { result });
         }
+        for what in ["edited", "deleted"] {
+            let _ = metrics.repairs.get_or_create(&ByWhat { what });
+        }
         metrics
+    }
+
+    /// Counts a configuration put right that somebody had `edited` or `deleted`.
+    pub fn repaired(&self, what: &'static str) {
+        self.repairs.get_or_create(&ByWhat { what }).inc();
     }
 
     /// Counts an answered request.
@@ -151,7 +183,7 @@ impl Metrics {
         self.skipped_pods.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// Counts changed certificate files.
+    /// Counts changed certificates.
     pub fn reloaded(&self, ok: bool) {
         self.reloads.get_or_create(&ByResult { result: if ok { "ok" } else { "failed" } }).inc();
     }

@@ -4,6 +4,7 @@ use crate::admission::{Admission, Planner, plan};
 use crate::body::BodyMemory;
 use crate::certificate::CertificateError;
 use crate::cli::settings;
+use crate::cluster::{self, ClusterError, Source};
 use crate::connections::Connections;
 use crate::http::{App, Routes};
 use crate::listener::{Phase, accept};
@@ -26,6 +27,8 @@ use tracing::level_filters::LevelFilter;
 
 /// Where the kubelet tells a pod its namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// How long giving the lease back may take.
+const GIVE_BACK: Duration = Duration::from_secs(3);
 /// Threads that answer; a webhook that needs more than two cores is better served by another replica.
 const MOST_WORKERS: usize = 2;
 
@@ -40,17 +43,21 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", env = "ASHORE_HEALTH_LISTEN")]
     pub health_listen: Option<SocketAddr>,
 
-    /// Certificate chain to serve with, PEM, the server's own first; read again when it changes
+    /// Certificate chain to serve with (--certificates files), PEM, the server's own first; read again when it changes
     #[arg(long, value_name = "FILE", env = "ASHORE_CERT")]
-    pub cert: PathBuf,
+    pub cert: Option<PathBuf>,
 
     /// Private key of the certificate, PEM; read again when it changes
     #[arg(long, value_name = "FILE", env = "ASHORE_KEY")]
-    pub key: PathBuf,
+    pub key: Option<PathBuf>,
 
     /// Policy that holds for every pod, unless its annotations say otherwise (a ClusterShutdownPolicy or its spec, YAML or JSON)
     #[arg(long, value_name = "FILE", env = "ASHORE_POLICY")]
     pub policy: Option<String>,
+
+    /// Image that brings the init into pods [default: the policy's]
+    #[arg(long, value_name = "IMAGE", env = "ASHORE_INIT_IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub init_image: Option<String>,
 
     /// Image references with the `config` objects of their OCI image configs, YAML or JSON; may be given several times
     #[arg(long, value_name = "FILE", env = "ASHORE_IMAGES")]
@@ -75,6 +82,10 @@ pub struct Args {
     /// Least important log lines to write: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", env = "ASHORE_LOG_LEVEL", default_value = "info", value_parser = level)]
     pub log_level: LevelFilter,
+
+    /// What Ashore looks after in the cluster.
+    #[command(flatten)]
+    pub cluster: cluster::Args,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -98,6 +109,9 @@ pub enum ServeError {
     /// The policy or the images: all that is wrong with them, a line each.
     #[error("{0}")]
     Settings(String),
+    /// The part that talks to the API server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// TLS itself.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -141,21 +155,37 @@ fn wrong(problems: Vec<impl ToString>) -> ServeError {
 }
 
 fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
-    let policy = args.policy.as_deref().map(settings::policy).transpose().map_err(wrong)?.unwrap_or_default();
+    let mut policy = args.policy.as_deref().map(settings::policy).transpose().map_err(wrong)?.unwrap_or_default();
+    if let Some(image) = &args.init_image {
+        policy.init_image.clone_from(image);
+    }
     let images = settings::images(&args.images).map_err(wrong)?;
     let own_namespace = args.namespace.clone().or_else(own_namespace);
+    let cluster = cluster::Settings::of(&args.cluster, own_namespace.as_deref())?;
     runtime()?.block_on(async {
         let mut stop = StopSignals::new()?;
         let server = Server::bind(&args, Box::new(plan), policy, images, own_namespace, metrics).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
+        let (end_of_office, in_office) = watch::channel(false);
+        let office = match cluster {
+            Some(settings) => Some(cluster::start(settings, server.tls(), server.metrics(), in_office).await?),
+            None => None,
+        };
         let serving = tokio::spawn(server.serve(phases));
 
         let name = stop.next().await;
         tracing::info!(signal = name, delay = ?args.shutdown_delay, "stopping: still serving for the delay");
         phase.send_replace(Phase::Leaving);
+        // Somebody else can lead from now on.
+        end_of_office.send_replace(true);
         let end = async {
-            tokio::time::sleep(args.shutdown_delay).await;
+            let given_back = async {
+                if let Some(office) = office {
+                    let _ = tokio::time::timeout(GIVE_BACK, office).await;
+                }
+            };
+            tokio::join!(tokio::time::sleep(args.shutdown_delay), given_back);
             tracing::info!(connections = connections.count(), timeout = ?args.drain_timeout, "draining");
             phase.send_replace(Phase::Draining);
             match tokio::time::timeout(args.drain_timeout, serving).await {
@@ -202,11 +232,22 @@ impl Server {
         own_namespace: Option<String>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
-        let tls = Tls::load(args.cert.clone(), args.key.clone(), Arc::clone(&metrics))?;
+        let tls = match (args.cluster.certificates, &args.cert, &args.key) {
+            (Source::Files, Some(cert), Some(key)) => {
+                let tls = Tls::load(cert.clone(), key.clone(), Arc::clone(&metrics))?;
+                if let Err(why) = tls.holds() {
+                    tracing::error!(file = %cert.display(), why, "not ready");
+                }
+                tls
+            }
+            (Source::Files, _, _) => {
+                return Err(ServeError::Settings(
+                    "--cert and --key: needed, unless --certificates says who else keeps the certificate".into(),
+                ));
+            }
+            _ => Tls::empty(Arc::clone(&metrics)),
+        };
         let acceptor = TlsAcceptor::from(Arc::new(tls.server_config()?));
-        if let Err(why) = tls.holds() {
-            tracing::error!(file = %args.cert.display(), why, "not ready");
-        }
         let listener = listen(args.listen).await?;
         let health = match args.health_listen {
             Some(address) => Some(listen(address).await?),
@@ -227,6 +268,15 @@ impl Server {
     /// The operating system does not say.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// The certificate it serves with.
+    pub fn tls(&self) -> Arc<Tls> {
+        Arc::clone(&self.app.tls)
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.app.admission.metrics)
     }
 
     /// Serves until it is told to drain and the last connection has gone.

@@ -55,7 +55,7 @@ pub(crate) enum Word {
         output: Explanation,
     },
     /// Run the webhook
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Write the completion script of a shell
     Completion {
         /// The shell

@@ -1,0 +1,310 @@
+//! The operator's own affairs in a cluster: its flags, and the tasks that see to them.
+//!
+//! What it needs of RBAC, all of it by name but where Kubernetes has no names to go by:
+//!
+//! | where | resource | name | verbs | why |
+//! |---|---|---|---|---|
+//! | cluster | `mutatingwebhookconfigurations` | NAME | get, list, watch, create, patch, update | to keep the webhook's configuration (server-side apply creates by name) |
+//! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
+//! | namespace | `secrets` | NAME-ca, NAME-tls | get, list, watch, create, patch | own certificates; get, list and watch of NAME-tls alone for `secret` and `cert-manager` |
+//! | namespace | `leases` | NAME | get, update | leader election |
+//! | namespace | `leases` | any | create | a POST has no name to go by |
+//! | namespace | `events` | any | create | to say what right is missing |
+
+use crate::configuration::{FailurePolicy, Target, Wanted};
+use crate::keeper::Keeper;
+use crate::lease;
+use crate::metrics::Metrics;
+use crate::objects::{Kind, Objects, chain};
+use crate::rotation::Lifetimes;
+use crate::serving::{self, Names, Shared};
+use crate::tls::Tls;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+/// Who looks after the certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Source {
+    /// Ashore itself, with an authority of its own.
+    #[value(name = "self")]
+    Own,
+    /// cert-manager, in the Secret NAME-tls.
+    CertManager,
+    /// Somebody else, in the Secret NAME-tls.
+    Secret,
+    /// Somebody else, in the files of --cert and --key; the webhook's configuration is theirs, too.
+    Files,
+}
+
+/// The flags.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "cluster")]
+pub struct Args {
+    /// Who looks after the certificate. All but files also look after the webhook's configuration, in the cluster
+    #[arg(long, value_name = "WHO", env = "ASHORE_CERTIFICATES", default_value = "files")]
+    pub certificates: Source,
+
+    /// Name of what belongs to Ashore: the MutatingWebhookConfiguration and the Lease NAME, the Secrets NAME-ca and NAME-tls
+    #[arg(long, value_name = "NAME", env = "ASHORE_NAME", default_value = "ashore", value_parser = label)]
+    pub name: String,
+
+    /// Service by which the API server finds Ashore, in its namespace [default: --name]
+    #[arg(long, value_name = "NAME", env = "ASHORE_SERVICE", value_parser = label)]
+    pub service: Option<String>,
+
+    /// Port of the Service
+    #[arg(long, value_name = "PORT", env = "ASHORE_SERVICE_PORT", default_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
+    pub service_port: u16,
+
+    /// URL by which the API server finds Ashore in place of the Service, when it runs outside of the cluster; without a path
+    #[arg(long, value_name = "URL", env = "ASHORE_WEBHOOK_URL", conflicts_with = "service")]
+    pub webhook_url: Option<String>,
+
+    /// What the API server does with a pod that asks when Ashore does not answer
+    #[arg(long, value_name = "WHAT", env = "ASHORE_FAILURE_POLICY", default_value = "Ignore")]
+    pub failure_policy: FailurePolicy,
+
+    /// How long the API server waits for an answer: whole seconds, 1s to 30s
+    #[arg(long, value_name = "DURATION", env = "ASHORE_WEBHOOK_TIMEOUT", default_value = "5s", value_parser = timeout)]
+    pub webhook_timeout: Duration,
+
+    /// ClusterRole that owns the objects, so that they go when it goes [default: --name]
+    #[arg(long, value_name = "NAME", env = "ASHORE_CLUSTER_ROLE")]
+    pub cluster_role: Option<String>,
+
+    /// How long a serving certificate lives; it is renewed at two thirds (with --certificates self)
+    #[arg(long, value_name = "DURATION", env = "ASHORE_CERTIFICATE_LIFETIME", default_value = "2160h", value_parser = lifetime)]
+    pub certificate_lifetime: Duration,
+
+    /// How long a certificate authority lives, longer than a serving certificate; it gets a successor at two thirds
+    #[arg(long, value_name = "DURATION", env = "ASHORE_CA_LIFETIME", default_value = "8760h", value_parser = lifetime)]
+    pub ca_lifetime: Duration,
+
+    /// Name of this pod, which it leads under [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub pod_name: Option<String>,
+
+    /// UID of this pod, for the Events on it
+    #[arg(long, value_name = "UID", env = "POD_UID")]
+    pub pod_uid: Option<String>,
+}
+
+fn label(text: &str) -> Result<String, String> {
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let good = !text.is_empty() && text.len() <= 59 && text.bytes().all(fine) && !text.starts_with('-') && !text.ends_with('-');
+    good.then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits and -, at most 59 bytes".into())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    ashore_init::duration::parse(text.as_bytes()).ok_or_else(|| format!("not {}", ashore_init::duration::EXPECTED))
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration(text)?;
+    let whole = timeout.subsec_nanos() == 0 && (1..=30).contains(&timeout.as_secs());
+    whole.then_some(timeout).ok_or_else(|| "not whole seconds from 1s to 30s".into())
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = duration(text)?;
+    (lifetime >= Duration::from_secs(10)).then_some(lifetime).ok_or_else(|| "not a duration of at least 10s".into())
+}
+
+/// Why the cluster's part cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A flag that another one needs.
+    #[error("{0}")]
+    Flag(String),
+    /// There is no API server to be found.
+    #[error("cannot find the API server: {0}; in a pod its service account says where, elsewhere KUBECONFIG")]
+    NoServer(String),
+}
+
+/// What the tasks need to know.
+#[derive(Debug)]
+pub struct Settings {
+    /// The webhook's configuration.
+    pub wanted: Wanted,
+    /// What is watched.
+    pub names: Names,
+    /// How long certificates of our own live.
+    pub lifetimes: Lifetimes,
+    /// The ClusterRole that owns everything.
+    pub cluster_role: String,
+    /// This replica.
+    pub pod_name: String,
+    /// This replica's uid.
+    pub pod_uid: Option<String>,
+}
+
+impl Settings {
+    /// What the flags mean, if they ask for it.
+    ///
+    /// # Errors
+    /// Flags that do not go together.
+    pub fn of(args: &Args, namespace: Option<&str>) -> Result<Option<Self>, ClusterError> {
+        if args.certificates == Source::Files {
+            return Ok(None);
+        }
+        let flag = |text: &str| ClusterError::Flag(text.into());
+        let namespace = namespace.ok_or_else(|| flag("--namespace: needed with --certificates self, cert-manager or secret"))?;
+        if args.ca_lifetime <= args.certificate_lifetime {
+            return Err(flag("--ca-lifetime: has to be longer than --certificate-lifetime"));
+        }
+        let target = match &args.webhook_url {
+            Some(url) => Target::Url(url.clone()),
+            None => Target::Service(args.service.clone().unwrap_or_else(|| args.name.clone()), args.service_port),
+        };
+        let wanted = Wanted {
+            name: args.name.clone(),
+            namespace: namespace.into(),
+            target,
+            failure_policy: args.failure_policy,
+            timeout: args.webhook_timeout,
+        };
+        let hosts = wanted.names().map_err(|error| flag(&format!("--webhook-url: {error}")))?;
+        let own = args.certificates == Source::Own;
+        let lifetimes = Lifetimes { authority: args.ca_lifetime, leaf: args.certificate_lifetime };
+        let names = Names {
+            leaf: format!("{}-tls", args.name),
+            authority: own.then(|| format!("{}-ca", args.name)),
+            configuration: args.name.clone(),
+            hosts,
+            // Our own leader waits before it signs; others do not.
+            settle: if own { Duration::ZERO } else { Duration::from_secs(lifetimes.settle().unsigned_abs()) },
+        };
+        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).ok();
+        let pod_name = args.pod_name.clone().or_else(host).filter(|name| !name.is_empty());
+        Ok(Some(Self {
+            wanted,
+            names,
+            lifetimes,
+            cluster_role: args.cluster_role.clone().unwrap_or_else(|| args.name.clone()),
+            pod_name: pod_name.ok_or_else(|| flag("--pod-name: needed, since this host has no name"))?,
+            pod_uid: args.pod_uid.clone(),
+        }))
+    }
+}
+
+/// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
+///
+/// # Errors
+/// There is no API server to be found. One that is there but does not answer is tried again and again.
+pub async fn start(
+    settings: Settings,
+    tls: Arc<Tls>,
+    metrics: Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, ClusterError> {
+    // Whoever has installed one already has installed this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = kube::Config::infer().await.map_err(|error| ClusterError::NoServer(chain(&error)))?;
+    let client = kube::Client::try_from(config).map_err(|error| ClusterError::NoServer(chain(&error)))?;
+    let objects = Objects::new(client, &settings.wanted.namespace);
+    let settings = Arc::new(settings);
+    let shared = Arc::new(Shared { tls, issuers: Mutex::default(), changed: Notify::new(), metrics: Arc::clone(&metrics) });
+    let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
+    Ok(tokio::spawn(async move {
+        let mut stopped = stop;
+        let mut stopping = stopped.clone();
+        let owner = tokio::select! {
+            owner = owner(&objects, &settings.cluster_role) => owner,
+            _ = stopping.wait_for(|stop| *stop) => return follower.abort(),
+        };
+        let (leads, leading) = watch::channel(false);
+        let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
+        let keeper = tokio::spawn(keeper.run(leading));
+        let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
+        let until = async move {
+            // Whoever could say stop has gone: that means stop, too.
+            let _ = stopped.wait_for(|stop| *stop).await;
+            keeper.abort();
+            let _ = keeper.await;
+        };
+        lease::run(objects, name, identity, owner, metrics, leads, until).await;
+        follower.abort();
+    }))
+}
+
+/// The reference to the ClusterRole that owns everything. Without one, uninstalling leaves the objects behind.
+async fn owner(objects: &Objects, name: &str) -> Option<Value> {
+    let mut wait = Duration::from_millis(200);
+    let mut told = String::new();
+    let without =
+        |why: &str| tracing::warn!(cluster_role = name, why, "nothing owns Ashore's objects: uninstalling will leave them behind");
+    loop {
+        match objects.get(Kind::ClusterRole, name).await {
+            Ok(Some(role)) => {
+                return Some(json!({"apiVersion": Kind::ClusterRole.api_version(), "kind": Kind::ClusterRole.name(), "name": name,
+                    "uid": role["metadata"]["uid"]}));
+            }
+            Ok(None) => {
+                without("there is no such ClusterRole");
+                return None;
+            }
+            Err(error) if error.is_forbidden() => {
+                without(&error.to_string());
+                return None;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if told != error {
+                    tracing::warn!(error, "the API server does not answer; trying again");
+                    told = error;
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(flags: &[&str]) -> Result<Args, clap::Error> {
+        Line::try_parse_from(std::iter::once(&"serve").chain(flags)).map(|line| line.args)
+    }
+
+    #[test]
+    fn a_bad_flag_is_named_with_what_is_allowed() {
+        for (flag, words) in [
+            ("--certificates=own", &["--certificates", "own", "self", "cert-manager", "secret", "files"][..]),
+            ("--failure-policy=ignore", &["--failure-policy", "ignore", "Ignore, Fail"]),
+            ("--webhook-timeout=31s", &["--webhook-timeout", "31s", "whole seconds from 1s to 30s"]),
+            ("--webhook-timeout=1500ms", &["--webhook-timeout", "whole seconds from 1s to 30s"]),
+            ("--certificate-lifetime=5s", &["--certificate-lifetime", "5s", "at least 10s"]),
+            ("--name=Ashore", &["--name", "Ashore", "lower-case"]),
+            ("--service-port=0", &["--service-port", "0"]),
+        ] {
+            let error = args(&[flag]).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        }
+    }
+
+    #[test]
+    fn flags_that_do_not_go_together_are_named() {
+        let settings = |flags: &[&str], namespace| Settings::of(&args(flags).unwrap(), namespace).map_err(|error| error.to_string());
+        assert!(settings(&[], None).unwrap().is_none());
+        assert!(settings(&["--certificates=self"], None).unwrap_err().starts_with("--namespace:"));
+        let flags = ["--certificates=self", "--certificate-lifetime=1h", "--ca-lifetime=1h"];
+        assert!(settings(&flags, Some("x")).unwrap_err().starts_with("--ca-lifetime:"));
+        let url = settings(&["--certificates=self", "--webhook-url=http://x"], Some("x")).unwrap_err();
+        assert!(url.starts_with("--webhook-url: http://x is not a URL"), "{url}");
+        let good = settings(&["--certificates=secret", "--name=it", "--pod-name=p"], Some("x")).unwrap().unwrap();
+        assert_eq!((good.names.leaf.as_str(), good.names.authority, good.cluster_role.as_str()), ("it-tls", None, "it"));
+        assert_eq!(good.names.hosts[0], "it.x.svc");
+    }
+}

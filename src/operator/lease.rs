@@ -1,0 +1,261 @@
+//! Leader election by a Lease, as client-go does it: a lease has run out when we have not seen it change for its duration, whatever the
+//! clocks of others say.
+
+use crate::metrics::Metrics;
+use crate::objects::{Kind, ObjectError, Objects};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long a lease holds without being renewed, in seconds.
+const DURATION: u32 = 15;
+/// A leader that could not renew for this long steps down: well before anybody else takes over.
+const RENEW_WITHIN: Duration = Duration::from_secs(10);
+/// How often a leader renews, and others look.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// What we know of the lease.
+#[derive(Debug, Default)]
+pub struct Election {
+    identity: String,
+    observed: Option<(String, Instant)>,
+    renewed: Option<Instant>,
+}
+
+/// What to do about the lease now.
+#[derive(Debug, PartialEq)]
+pub enum Move {
+    /// There is none: create this.
+    Create(Value),
+    /// Put this in its place.
+    Replace(Value),
+    /// Somebody else holds it.
+    Follow,
+}
+
+impl Election {
+    /// For a candidate of this name.
+    pub fn new(identity: &str) -> Self {
+        Self { identity: identity.into(), observed: None, renewed: None }
+    }
+
+    /// What to do, seeing this lease at this time. `written` is the time that goes into the lease.
+    pub fn decide(&mut self, lease: Option<&Value>, now: Instant, written: &str) -> Move {
+        let Some(lease) = lease else {
+            let spec = json!({"holderIdentity": self.identity, "leaseDurationSeconds": DURATION, "acquireTime": written,
+                "renewTime": written, "leaseTransitions": 0});
+            return Move::Create(spec);
+        };
+        let spec = &lease["spec"];
+        let record = spec.to_string();
+        let since = match &self.observed {
+            Some((seen, since)) if *seen == record => *since,
+            _ => {
+                self.observed = Some((record, now));
+                now
+            }
+        };
+        let holder = spec["holderIdentity"].as_str().unwrap_or_default();
+        let duration = spec["leaseDurationSeconds"].as_u64().unwrap_or(DURATION.into()).clamp(1, 3600);
+        let ours = holder == self.identity;
+        if !ours && !holder.is_empty() && now < since + Duration::from_secs(duration) {
+            return Move::Follow;
+        }
+        let transitions = spec["leaseTransitions"].as_u64().unwrap_or(0) + u64::from(!ours);
+        let acquired = if ours { spec["acquireTime"].clone() } else { json!(written) };
+        let mut taken = lease.clone();
+        taken["spec"] = json!({"holderIdentity": self.identity, "leaseDurationSeconds": DURATION, "acquireTime": acquired,
+            "renewTime": written, "leaseTransitions": transitions});
+        Move::Replace(taken)
+    }
+
+    /// Says that the lease is ours as of `now`.
+    pub fn renewed(&mut self, now: Instant) {
+        self.renewed = Some(now);
+    }
+
+    /// Says that somebody else has it.
+    pub fn lost(&mut self) {
+        self.renewed = None;
+    }
+
+    /// Whether we lead: we renewed lately enough that nobody else can have taken over.
+    pub fn leads(&self, now: Instant) -> bool {
+        self.renewed.is_some_and(|renewed| now < renewed + RENEW_WITHIN)
+    }
+
+    /// When we cease to lead unless we renew.
+    pub fn until(&self) -> Option<Instant> {
+        self.renewed.map(|renewed| renewed + RENEW_WITHIN)
+    }
+}
+
+/// Takes part in the election until `stop`, then gives the lease back. `leading` says who leads.
+pub async fn run(
+    objects: Objects,
+    name: String,
+    identity: String,
+    owner: Option<Value>,
+    metrics: Arc<Metrics>,
+    leading: watch::Sender<bool>,
+    stop: impl Future<Output = ()>,
+) {
+    let mut election = Election::new(&identity);
+    let mut told = String::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let began = Instant::now();
+        let renewal = step(&objects, &name, owner.as_ref(), &mut election);
+        tokio::select! {
+            done = renewal => match done {
+                Ok(()) => told.clear(),
+                // Somebody was quicker: the next look shows who.
+                Err(error) if error.is_conflict() => election.lost(),
+                Err(error) => {
+                    let error = error.to_string();
+                    if told != error {
+                        tracing::warn!(error, "the lease");
+                        told = error;
+                    }
+                }
+            },
+            () = &mut stop => break,
+        }
+        tell(&election, &identity, &metrics, &leading);
+        // Nobody looks on time when all look at the same time.
+        let next = began + EVERY - EVERY.mul_f64(0.2 * jitter(&identity, began));
+        let wake = election.until().filter(|until| *until > Instant::now()).map_or(next, |until| next.min(until));
+        tokio::select! {
+            () = tokio::time::sleep_until(wake) => {}
+            () = &mut stop => break,
+        }
+        tell(&election, &identity, &metrics, &leading);
+    }
+    let led = election.leads(Instant::now());
+    leading.send_replace(false);
+    metrics.leader.set(0);
+    if led {
+        match release(&objects, &name, &identity).await {
+            Ok(()) => tracing::info!(identity, "gave the lease back"),
+            Err(error) => tracing::warn!(%error, "could not give the lease back"),
+        }
+    }
+}
+
+fn tell(election: &Election, identity: &str, metrics: &Metrics, leading: &watch::Sender<bool>) {
+    let leads = election.leads(Instant::now());
+    metrics.leader.set(i64::from(leads));
+    if leading.send_if_modified(|before| std::mem::replace(before, leads) != leads) {
+        tracing::info!(identity, leads, "leader election");
+    }
+}
+
+/// Something between 0 and 1 that differs from replica to replica and from time to time.
+fn jitter(identity: &str, now: Instant) -> f64 {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((identity, now.elapsed().subsec_nanos()));
+    (hash % 1000) as f64 / 1000.0
+}
+
+async fn step(objects: &Objects, name: &str, owner: Option<&Value>, election: &mut Election) -> Result<(), ObjectError> {
+    let lease = objects.get(Kind::Lease, name).await?;
+    // The renewal counts from before it was asked for: whoever sees it can only see it later.
+    let asked = Instant::now();
+    match election.decide(lease.as_ref(), asked, &now()) {
+        Move::Follow => {
+            election.lost();
+            return Ok(());
+        }
+        Move::Create(spec) => {
+            let owners = owner.map_or_else(|| json!([]), |owner| json!([owner]));
+            let lease = json!({"apiVersion": Kind::Lease.api_version(), "kind": Kind::Lease.name(),
+                "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "ashore"}, "ownerReferences": owners}, "spec": spec});
+            objects.create(Kind::Lease, name, &lease).await?;
+        }
+        Move::Replace(lease) => {
+            objects.replace(Kind::Lease, name, &lease).await?;
+        }
+    }
+    election.renewed(asked);
+    Ok(())
+}
+
+async fn release(objects: &Objects, name: &str, identity: &str) -> Result<(), ObjectError> {
+    let Some(mut lease) = objects.get(Kind::Lease, name).await? else { return Ok(()) };
+    if lease["spec"]["holderIdentity"] != identity {
+        return Ok(());
+    }
+    lease["spec"]["holderIdentity"] = json!("");
+    lease["spec"]["leaseDurationSeconds"] = json!(1);
+    lease["spec"]["renewTime"] = json!(now());
+    objects.replace(Kind::Lease, name, &lease).await.map(drop)
+}
+
+/// Now, as a MicroTime.
+fn now() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held_by(holder: &str, renewed: &str) -> Value {
+        json!({"metadata": {"name": "ashore", "resourceVersion": "7"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "acquireTime": "t0", "renewTime": renewed, "leaseTransitions": 3}})
+    }
+
+    fn after(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn the_first_one_creates_it() {
+        let mut election = Election::new("a");
+        let Move::Create(spec) = election.decide(None, Instant::now(), "now") else { panic!("not created") };
+        assert_eq!((&spec["holderIdentity"], &spec["leaseDurationSeconds"]), (&json!("a"), &json!(15)));
+    }
+
+    #[test]
+    fn anothers_lease_runs_out_by_our_own_clock_since_it_last_changed() {
+        let (mut election, start) = (Election::new("b"), Instant::now());
+        // Years old by its own account: what counts is when we saw it first.
+        let old = held_by("a", "2001-01-01T00:00:00.000000Z");
+        assert_eq!(election.decide(Some(&old), start, "now"), Move::Follow);
+        assert_eq!(election.decide(Some(&old), start + after(14.9), "now"), Move::Follow);
+        let renewed = held_by("a", "2001-01-01T00:00:02.000000Z");
+        assert_eq!(election.decide(Some(&renewed), start + after(14.95), "now"), Move::Follow);
+        assert_eq!(election.decide(Some(&renewed), start + after(29.9), "now"), Move::Follow);
+        let Move::Replace(taken) = election.decide(Some(&renewed), start + after(30.0), "now") else { panic!("not taken") };
+        assert_eq!((&taken["spec"]["holderIdentity"], &taken["spec"]["leaseTransitions"]), (&json!("b"), &json!(4)));
+        assert_eq!((&taken["spec"]["acquireTime"], &taken["metadata"]["resourceVersion"]), (&json!("now"), &json!("7")));
+    }
+
+    #[test]
+    fn our_own_is_renewed_and_one_given_back_is_taken_at_once() {
+        let mut election = Election::new("a");
+        let Move::Replace(renewed) = election.decide(Some(&held_by("a", "t1")), Instant::now(), "t2") else { panic!("not renewed") };
+        assert_eq!((&renewed["spec"]["acquireTime"], &renewed["spec"]["renewTime"]), (&json!("t0"), &json!("t2")));
+        assert_eq!(renewed["spec"]["leaseTransitions"], 3);
+        assert!(matches!(election.decide(Some(&held_by("", "t1")), Instant::now(), "t2"), Move::Replace(_)));
+    }
+
+    #[test]
+    fn a_leader_that_cannot_renew_steps_down_before_anybody_takes_over() {
+        let (mut election, start) = (Election::new("a"), Instant::now());
+        assert!(!election.leads(start));
+        election.renewed(start);
+        assert!(election.leads(start + after(9.9)) && !election.leads(start + after(10.0)));
+        election.lost();
+        assert!(!election.leads(start));
+    }
+
+    #[test]
+    fn times_have_six_digits() {
+        let text = now();
+        assert_eq!((text.len(), &text[19..20], &text[26..]), (27, ".", "Z"), "{text}");
+    }
+}

@@ -1,0 +1,211 @@
+//! The few objects of the API server that Ashore looks after, as JSON: fields that this build has not heard of survive.
+
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Who we are in `managedFields`.
+const FIELD_MANAGER: &str = "ashore";
+/// How long a request may take. A lease of 15 s leaves room for one that is lost.
+const REQUEST: Duration = Duration::from_secs(4);
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A Secret.
+    Secret,
+    /// A Lease.
+    Lease,
+    /// A MutatingWebhookConfiguration.
+    Configuration,
+    /// A ClusterRole.
+    ClusterRole,
+    /// An Event.
+    Event,
+}
+
+impl Kind {
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Secret => ("", "Secret", "secrets"),
+            Self::Lease => ("coordination.k8s.io", "Lease", "leases"),
+            Self::Configuration => ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+            Self::ClusterRole => ("rbac.authorization.k8s.io", "ClusterRole", "clusterroles"),
+            Self::Event => ("", "Event", "events"),
+        }
+    }
+
+    /// `v1`, `coordination.k8s.io/v1` and so on.
+    pub fn api_version(self) -> String {
+        match self.words().0 {
+            "" => "v1".into(),
+            group => format!("{group}/v1"),
+        }
+    }
+
+    /// The kind's name.
+    pub fn name(self) -> &'static str {
+        self.words().1
+    }
+
+    fn namespaced(self) -> bool {
+        !matches!(self, Self::Configuration | Self::ClusterRole)
+    }
+}
+
+/// A request that the API server did not do, or that did not reach it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {what}: {why}")]
+pub struct ObjectError {
+    /// What was to be done, as RBAC calls it.
+    pub verb: &'static str,
+    /// The resource with its group, and the object's name.
+    pub what: String,
+    /// The API server's own words, or the transport's.
+    pub why: String,
+    /// The status, when the API server answered.
+    pub code: Option<u16>,
+}
+
+impl ObjectError {
+    /// Whether RBAC forbids it.
+    pub fn is_forbidden(&self) -> bool {
+        self.code == Some(403)
+    }
+
+    /// Whether somebody else was quicker.
+    pub fn is_conflict(&self) -> bool {
+        self.code == Some(409)
+    }
+}
+
+/// A client of the API server for the objects of one namespace, and for those of the cluster.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    namespace: String,
+}
+
+impl Objects {
+    /// For objects of this namespace.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { client, namespace: namespace.into() }
+    }
+
+    /// The typed client's handle of a kind, for watches.
+    pub fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        let (group, name, plural) = kind.words();
+        let resource = ApiResource {
+            group: group.into(),
+            version: "v1".into(),
+            api_version: kind.api_version(),
+            kind: name.into(),
+            plural: plural.into(),
+        };
+        if kind.namespaced() {
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+        } else {
+            Api::all_with(self.client.clone(), &resource)
+        }
+    }
+
+    /// What an object is called in messages: `secrets ashore-system/ashore-tls`.
+    pub fn what(&self, kind: Kind, name: &str) -> String {
+        let (group, _, plural) = kind.words();
+        let dot = if group.is_empty() { "" } else { "." };
+        let namespace = if kind.namespaced() { format!("{}/", self.namespace) } else { String::new() };
+        format!("{plural}{dot}{group} {namespace}{name}")
+    }
+
+    /// Reads an object; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ObjectError`], as in all of these.
+    pub async fn get(&self, kind: Kind, name: &str) -> Result<Option<Value>, ObjectError> {
+        self.limited("get", kind, name, self.api(kind).get_opt(name)).await?.map(json).transpose()
+    }
+
+    /// Applies `body` on the server's side and takes the fields from whoever has them. Creates the object if there is none.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn apply(&self, kind: Kind, name: &str, body: &Value) -> Result<Value, ObjectError> {
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        json(self.limited("patch", kind, name, self.api(kind).patch(name, &params, &Patch::Apply(body))).await?)
+    }
+
+    /// Creates an object.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn create(&self, kind: Kind, name: &str, body: &Value) -> Result<Value, ObjectError> {
+        let object = parse(body)?;
+        json(self.limited("create", kind, name, self.api(kind).create(&params(), &object)).await?)
+    }
+
+    /// Puts an object in the place of the one with the same resourceVersion.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; a conflict when it has another resourceVersion by now.
+    pub async fn replace(&self, kind: Kind, name: &str, body: &Value) -> Result<Value, ObjectError> {
+        let object = parse(body)?;
+        json(self.limited("update", kind, name, self.api(kind).replace(name, &params(), &object)).await?)
+    }
+
+    async fn limited<T>(
+        &self,
+        verb: &'static str,
+        kind: Kind,
+        name: &str,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, ObjectError> {
+        let failed = |why, code| ObjectError { verb, what: self.what(kind, name), why, code };
+        match tokio::time::timeout(REQUEST, request).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(kube::Error::Api(status))) => Err(failed(status.message.clone(), Some(status.code))),
+            Ok(Err(error)) => Err(failed(chain(&error), None)),
+            Err(_) => Err(failed(format!("no answer within {REQUEST:?}"), None)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objects").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// An error with all that caused it: the transport's own words are at the end.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+fn parse(body: &Value) -> Result<DynamicObject, ObjectError> {
+    serde_json::from_value(body.clone()).map_err(unreadable)
+}
+
+/// An object as JSON.
+///
+/// # Errors
+/// None that can come about: it has been JSON.
+pub fn json(object: DynamicObject) -> Result<Value, ObjectError> {
+    serde_json::to_value(object).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> ObjectError {
+    ObjectError { verb: "read", what: "an object".into(), why: error.to_string(), code: None }
+}

@@ -1,0 +1,266 @@
+//! What every replica does: it takes its certificate from the Secret, but only when the API server would accept it.
+
+use crate::authority::{self, accepts, certificates};
+use crate::certificate::{Certificate, PemPair, Validity};
+use crate::configuration::trusted;
+use crate::metrics::Metrics;
+use crate::objects::{Kind, Objects, chain, json};
+use crate::tls::{EXPIRY_MARGIN, Tls, now};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{Stream, StreamExt};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::watch_object;
+use rustls::pki_types::CertificateDer;
+use serde_json::Value;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// What is seen is considered anew at least this often, since certificates end by themselves.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The keys of the Secret with the serving certificate.
+pub const LEAF_KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
+
+/// What all of a replica's tasks know of each other.
+#[derive(Debug)]
+pub struct Shared {
+    /// The certificate in use.
+    pub tls: Arc<Tls>,
+    /// The authorities that came with the certificate in use.
+    pub issuers: Mutex<Vec<CertificateDer<'static>>>,
+    /// Told when an object has changed, or the certificate in use.
+    pub changed: Notify,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A serving certificate from a Secret.
+pub struct Candidate {
+    certificate: Certificate,
+    bundle: Vec<CertificateDer<'static>>,
+}
+
+/// A value of a Secret, decoded.
+pub fn value(secret: &Value, key: &str) -> Vec<u8> {
+    secret["data"][key].as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default()
+}
+
+impl Candidate {
+    /// Reads the Secret, which is called `what` in errors.
+    ///
+    /// # Errors
+    /// The key that is missing or wrong, and what is expected.
+    pub fn read(secret: &Value, what: &str, names: &Names) -> Result<Self, String> {
+        let [cert, key, ca] = LEAF_KEYS.map(|key| value(secret, key));
+        if let Some(at) = [&cert, &key, &ca].iter().position(|value| value.is_empty()) {
+            return Err(format!("{what}: it has no {}; expected {}", LEAF_KEYS[at], LEAF_KEYS.join(", ")));
+        }
+        let place = |key: &str| format!("{what} {key}");
+        let (cert_place, key_place) = (place(LEAF_KEYS[0]), place(LEAF_KEYS[1]));
+        let provider = rustls::crypto::ring::default_provider();
+        let pair = PemPair::of(cert, key);
+        let certificate =
+            Certificate::parse(&pair, Path::new(&cert_place), Path::new(&key_place), &provider).map_err(|error| error.to_string())?;
+        let bundle = certificates(&ca);
+        if bundle.is_empty() {
+            return Err(format!("{}: there is no certificate in it; expected PEM with BEGIN CERTIFICATE", place(LEAF_KEYS[2])));
+        }
+        let candidate = Self { certificate, bundle };
+        // A name that our own leader does not know yet must not keep a replica from serving under the one that it knows.
+        let name = names.hosts.first().filter(|_| names.authority.is_none());
+        accepts(&candidate.bundle, candidate.chain(), name.map(String::as_str), now())
+            .map_err(|error| format!("{what}: the API server would not accept tls.crt by ca.crt: {error}"))?;
+        Ok(candidate)
+    }
+
+    /// The certificates that are shown to clients.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certificate.key.cert
+    }
+
+    /// The authorities that came with it.
+    pub fn bundle(&self) -> &[CertificateDer<'static>] {
+        &self.bundle
+    }
+
+    /// From when to when it holds.
+    pub fn validity(&self) -> Validity {
+        self.certificate.validity
+    }
+}
+
+/// How long to wait between tries of a watch: from 200 ms to 6.4 s, for ever.
+#[derive(Debug, Default)]
+struct Slower(u32);
+
+impl Iterator for Slower {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0 += 1;
+        Some(Duration::from_millis(100 << self.0.min(6)))
+    }
+}
+
+impl Backoff for Slower {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// The objects that a replica watches, by name.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// The Secret with the serving certificate.
+    pub leaf: String,
+    /// The Secret with the authority, if it is ours.
+    pub authority: Option<String>,
+    /// The webhook's configuration.
+    pub configuration: String,
+    /// What the serving certificate is for.
+    pub hosts: Vec<String>,
+    /// How long a configuration has trusted a certificate before it is used.
+    pub settle: Duration,
+}
+
+/// Watches for ever.
+pub async fn run(objects: Objects, names: Names, shared: Arc<Shared>) {
+    let mut leaf = watch(&objects, Kind::Secret, &names.leaf, &shared);
+    let mut configuration = watch(&objects, Kind::Configuration, &names.configuration, &shared);
+    let mut authority = match &names.authority {
+        Some(name) => watch(&objects, Kind::Secret, name, &shared),
+        None => futures_util::stream::pending().boxed(),
+    };
+    let mut replica = Replica { what: objects.what(Kind::Secret, &names.leaf), names, shared, told: String::new(), accepted_since: None };
+    // `None`: not known yet.
+    let (mut secret, mut live) = (None, None);
+    let mut again = Instant::now() + LOOK_AGAIN;
+    loop {
+        let changed = tokio::select! {
+            Some(found) = leaf.next() => { secret = Some(found); true }
+            Some(found) = configuration.next() => { live = Some(found); true }
+            Some(_) = authority.next() => true,
+            () = tokio::time::sleep_until(again) => false,
+        };
+        let before = replica.shared.tls.shown();
+        again = Instant::now() + replica.look(secret.as_ref(), live.as_ref());
+        if changed || replica.shared.tls.shown() != before {
+            replica.shared.changed.notify_one();
+        }
+    }
+}
+
+/// The object as it changes; `None` when it isn't there. Errors are logged, and tried again ever more slowly.
+fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> std::pin::Pin<Box<dyn Stream<Item = Option<Value>> + Send>> {
+    let what = objects.what(kind, name);
+    let metrics = Arc::clone(&shared.metrics);
+    let mut told = String::new();
+    let stream = watch_object(objects.api(kind), name).backoff(Slower::default()).filter_map(move |seen| {
+        let seen = match seen {
+            Ok(object) => {
+                told.clear();
+                Some(object.and_then(|object| json(object).ok()))
+            }
+            Err(error) => {
+                metrics.cluster_errors.inc();
+                let error = chain(&error);
+                if told != error {
+                    tracing::warn!(object = what, error, "cannot watch");
+                    told = error;
+                }
+                None
+            }
+        };
+        std::future::ready(seen)
+    });
+    stream.boxed()
+}
+
+/// What this replica makes of what it sees.
+struct Replica {
+    what: String,
+    names: Names,
+    shared: Arc<Shared>,
+    told: String,
+    /// Since when the configuration has trusted the certificate that is waiting.
+    accepted_since: Option<(CertificateDer<'static>, Instant)>,
+}
+
+impl Replica {
+    /// Takes the certificate of the Secret if it is time to, and says when to look again.
+    fn look(&mut self, secret: Option<&Option<Value>>, live: Option<&Option<Value>>) -> Duration {
+        let trusted = live.and_then(Option::as_ref).map(trusted);
+        let mut again = LOOK_AGAIN;
+        match secret {
+            None => {}
+            Some(None) => self.complain(format!("{}: it is not there", self.what)),
+            Some(Some(secret)) => match Candidate::read(secret, &self.what, &self.names) {
+                Ok(candidate) => again = self.consider(candidate, trusted.as_deref()),
+                Err(error) => self.complain(error),
+            },
+        }
+        let tls = &self.shared.tls;
+        let accepted = match (&trusted, tls.shown()) {
+            (Some(trusted), Some((chain, _))) => accepts(trusted, &chain, None, now()).is_ok(),
+            _ => true,
+        };
+        tls.doubt((!accepted).then_some("the webhook configuration's caBundle does not hold the serving certificate's authority"));
+        again
+    }
+
+    fn consider(&mut self, candidate: Candidate, trusted: Option<&[CertificateDer<'static>]>) -> Duration {
+        let tls = &self.shared.tls;
+        let shown = tls.shown();
+        if shown.as_ref().is_some_and(|(chain, _)| chain == candidate.chain()) {
+            self.told.clear();
+            return LOOK_AGAIN;
+        }
+        let accepted = |chain: &[CertificateDer<'static>]| trusted.is_none_or(|trusted| accepts(trusted, chain, None, now()).is_ok());
+        // What is in use is given up for it only when nobody can be the worse for it.
+        let in_use = shown.is_some_and(|(chain, _)| tls.valid().is_ok() && accepted(&chain));
+        if in_use && !accepted(candidate.chain()) {
+            self.accepted_since = None;
+            return Duration::from_secs(1);
+        }
+        let leaf = &candidate.chain()[0];
+        if in_use && trusted.is_some() && !self.names.settle.is_zero() {
+            let since = match &self.accepted_since {
+                Some((seen, since)) if seen == leaf => *since,
+                _ => {
+                    self.accepted_since = Some((leaf.clone(), Instant::now()));
+                    Instant::now()
+                }
+            };
+            if let Some(left) = self.names.settle.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+                return left;
+            }
+        }
+        let Validity { not_before, not_after } = candidate.validity();
+        let margin = EXPIRY_MARGIN.min((not_after - not_before - authority::BACKDATE).max(10) / 10);
+        tracing::info!(object = self.what, valid_until = timestamp(not_after), "a new serving certificate is in use");
+        self.told.clear();
+        self.shared.metrics.reloaded(true);
+        *self.shared.issuers.lock().unwrap_or_else(|e| e.into_inner()) = candidate.bundle;
+        tls.put(candidate.certificate, margin);
+        LOOK_AGAIN
+    }
+
+    fn complain(&mut self, error: String) {
+        if self.told != error {
+            let serves_on = self.shared.tls.shown().is_some();
+            self.shared.metrics.reloaded(false);
+            tracing::warn!(error, serves_on, "the serving certificate cannot be taken from its Secret");
+            self.told = error;
+        }
+    }
+}
+
+/// A time as people read it.
+pub fn timestamp(seconds: i64) -> String {
+    k8s_openapi::jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}

@@ -1,0 +1,223 @@
+//! A control plane of its own for a test: etcd and a real API server on free ports of loopback, without a node.
+
+use ashore_tests::harness::eventually;
+use ashore_tests::{Folder, Skip, paths};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Long enough for a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// The administrator's and Ashore's own bearer tokens.
+const ADMIN: &str = "admin-token";
+const ASHORE: &str = "ashore-token";
+/// The namespace that Ashore runs in.
+pub const NAMESPACE: &str = "ashore-system";
+
+pub struct Control {
+    folder: Folder,
+    kube: PathBuf,
+    etcd: Child,
+    server: Child,
+    port: u16,
+    etcd_port: u16,
+    agent: ureq::Agent,
+}
+
+/// An answer of the API server.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Nobody is left behind if the test is killed.
+pub fn die_with_the_test(command: &mut Command) -> &mut Command {
+    // SAFETY: prctl with numbers only, in the child.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        })
+    }
+}
+
+impl Control {
+    /// Starts one, and waits until it serves.
+    pub fn start() -> Result<Self, Skip> {
+        let kube = std::env::var_os("ASHORE_KUBE").map_or_else(|| paths::target().join("node/bin/kube"), PathBuf::from);
+        if !kube.is_file() {
+            return Err(Skip(format!("{}: Kubernetes has not been built", kube.display())));
+        }
+        let folder = Folder::new();
+        let path = |name: &str| folder.path().join(name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(path("sa.key"), key.serialize_pem()).unwrap();
+        std::fs::write(path("sa.pub"), key.public_key_pem()).unwrap();
+        std::fs::write(path("tokens.csv"), format!("{ADMIN},admin,1,system:masters\n{ASHORE},ashore,2\n")).unwrap();
+        let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let mut etcd = Command::new(&kube);
+        etcd.arg("etcd").arg("--data-dir").arg(path("etcd")).args(["--unsafe-no-fsync", "--logger=zap", "--log-level=error"]);
+        etcd.args(["--listen-client-urls", &url(etcd_port), "--advertise-client-urls", &url(etcd_port)]);
+        etcd.args(["--listen-peer-urls", &url(peer_port), "--initial-advertise-peer-urls", &url(peer_port)]);
+        etcd.args(["--initial-cluster", &format!("default={}", url(peer_port))]);
+        let etcd = spawn(etcd, &path("etcd.log"));
+        let server = spawn(server_command(&kube, &folder, etcd_port, port), &path("apiserver.log"));
+        let agent = ureq::Agent::config_builder()
+            .tls_config(
+                ureq::tls::TlsConfig::builder()
+                    .disable_verification(true)
+                    .unversioned_rustls_crypto_provider(std::sync::Arc::new(rustls::crypto::ring::default_provider()))
+                    .build(),
+            )
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(40)))
+            .build()
+            .into();
+        let control = Self { folder, kube, etcd, server, port, etcd_port, agent };
+        control.wait_until_ready();
+        control.namespace(NAMESPACE, &json!({}));
+        Ok(control)
+    }
+
+    fn wait_until_ready(&self) {
+        let ready = || self.try_request("GET", "/readyz", None).is_some_and(|answer| answer.status == 200).then_some(());
+        let log = || std::fs::read_to_string(self.folder.path().join("apiserver.log")).unwrap_or_default();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while ready().is_none() {
+            assert!(std::time::Instant::now() < deadline, "the API server does not get ready:\n{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        eventually("the namespace default", PATIENCE, || (self.get("/api/v1/namespaces/default").status == 200).then_some(()));
+    }
+
+    /// Kills the API server and starts it again, on the same port.
+    pub fn restart(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        self.server = spawn(server_command(&self.kube, &self.folder, self.etcd_port, self.port), &self.folder.path().join("apiserver.log"));
+        self.wait_until_ready();
+    }
+
+    /// A file for KUBECONFIG, with Ashore's own rights.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
+            "users": [{"name": "u", "user": {"token": ASHORE}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        });
+        self.folder.write("kubeconfig", &config.to_string())
+    }
+
+    fn try_request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
+        let url = format!("https://127.0.0.1:{}{path}", self.port);
+        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = ureq::http::Request::builder().method(method).uri(url).header("authorization", format!("Bearer {ADMIN}"));
+        let request = request.header("content-type", content).body(body.map(Value::to_string).unwrap_or_default()).unwrap();
+        let mut answer = self.agent.run(request).ok()?;
+        let text = answer.body_mut().read_to_string().ok()?;
+        Some(Answer { status: answer.status().as_u16(), body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
+    }
+
+    /// A request by the administrator.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.try_request(method, path, body).unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.try_request("GET", path, None).unwrap_or(Answer { status: 0, body: Value::Null })
+    }
+
+    pub fn create(&self, path: &str, body: &Value) -> Value {
+        let answer = self.request("POST", path, Some(body));
+        assert!(matches!(answer.status, 200 | 201), "{path}: {} {}", answer.status, answer.body);
+        answer.body
+    }
+
+    pub fn delete(&self, path: &str) {
+        let answer = self.request("DELETE", path, None);
+        assert!(matches!(answer.status, 200 | 202), "{path}: {} {}", answer.status, answer.body);
+    }
+
+    pub fn patch(&self, path: &str, body: &Value) {
+        let answer = self.request("PATCH", path, Some(body));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    }
+
+    pub fn namespace(&self, name: &str, labels: &Value) {
+        self.create("/api/v1/namespaces", &json!({"metadata": {"name": name, "labels": labels}}));
+    }
+
+    /// Gives Ashore the rights that docs/operator.md names, but for these verbs on the configuration.
+    pub fn grant(&self, configuration_verbs: &[&str]) {
+        let rbac = "/apis/rbac.authorization.k8s.io/v1";
+        let rule = |group: &str, resource: &str, names: &[&str], verbs: &[&str]| {
+            let mut rule = json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
+            if !names.is_empty() {
+                rule["resourceNames"] = json!(names);
+            }
+            rule
+        };
+        let subject = json!([{"kind": "User", "name": "ashore", "apiGroup": "rbac.authorization.k8s.io"}]);
+        let mut rules = vec![rule("rbac.authorization.k8s.io", "clusterroles", &["ashore"], &["get"])];
+        if !configuration_verbs.is_empty() {
+            rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));
+        }
+        self.create(&format!("{rbac}/clusterroles"), &json!({"metadata": {"name": "ashore"}, "rules": rules}));
+        let role = json!({"kind": "ClusterRole", "name": "ashore", "apiGroup": "rbac.authorization.k8s.io"});
+        self.create(&format!("{rbac}/clusterrolebindings"), &json!({"metadata": {"name": "ashore"}, "roleRef": role, "subjects": subject}));
+        let rules = [
+            rule("", "secrets", &["ashore-ca", "ashore-tls"], &["get", "list", "watch", "create", "patch"]),
+            rule("coordination.k8s.io", "leases", &["ashore"], &["get", "update"]),
+            rule("coordination.k8s.io", "leases", &[], &["create"]),
+            rule("", "events", &[], &["create"]),
+        ];
+        let at = format!("{rbac}/namespaces/{NAMESPACE}");
+        self.create(&format!("{at}/roles"), &json!({"metadata": {"name": "ashore"}, "rules": rules}));
+        let role = json!({"kind": "Role", "name": "ashore", "apiGroup": "rbac.authorization.k8s.io"});
+        self.create(&format!("{at}/rolebindings"), &json!({"metadata": {"name": "ashore"}, "roleRef": role, "subjects": subject}));
+    }
+}
+
+/// All verbs on the configuration that are needed.
+pub const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "update"];
+
+fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) -> Command {
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let mut server = Command::new(kube);
+    server.arg("kube-apiserver");
+    server.args([format!("--etcd-servers=http://127.0.0.1:{etcd_port}"), format!("--secure-port={port}")]);
+    server.args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--service-cluster-ip-range=198.18.0.0/24"]);
+    server.args([format!("--cert-dir={}", path("certs")), format!("--token-auth-file={}", path("tokens.csv"))]);
+    server.arg(format!("--service-account-key-file={}", path("sa.pub")));
+    server.arg(format!("--service-account-signing-key-file={}", path("sa.key")));
+    server.args(["--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"]);
+    // There are no controllers to make service accounts; pods are only ever created here.
+    server.args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--watch-cache=true"]);
+    server
+}
+
+fn spawn(mut command: Command, log: &PathBuf) -> Child {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    die_with_the_test(&mut command).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        for child in [&mut self.server, &mut self.etcd] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! One leads, all serve.
+
+use crate::admission::{CONFIGURATION, at_work, with_one_replica};
+use crate::control::{Control, NAMESPACE, PATIENCE};
+use crate::pods::{asking, injected};
+use crate::replica::{Replica, Service};
+use ashore_tests::Outcome;
+use ashore_tests::harness::eventually;
+use std::time::{Duration, Instant};
+
+/// Two replicas, the first of which leads.
+fn two(flags: &[&str]) -> Result<(Control, Service, Replica, Replica), ashore_tests::Skip> {
+    let (control, service, a) = with_one_replica(flags)?;
+    let b = Replica::start(&control, &service, "b", flags);
+    b.wait_until_ready();
+    assert!(a.leads() && !b.leads());
+    Ok((control, service, a, b))
+}
+
+fn holder(control: &Control) -> String {
+    let lease = control.get(&format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/ashore")).body;
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+pub fn the_leader_is_killed() -> Outcome {
+    let (control, _service, a, b) = two(&[])?;
+    a.kill();
+    let killed = Instant::now();
+    // Nobody leads now, but everybody serves.
+    assert!(injected(&control, "default", &asking()));
+    eventually("a new leader", PATIENCE, || b.leads().then_some(()));
+    assert!(killed.elapsed() >= Duration::from_secs(10), "before the lease could have run out: {:?}", killed.elapsed());
+    assert_eq!(holder(&control), "b");
+    control.delete(CONFIGURATION);
+    at_work(&control);
+    Ok(())
+}
+
+pub fn the_leader_stops() -> Outcome {
+    let (control, _service, a, b) = two(&[])?;
+    assert_eq!(a.stop(), Some(0));
+    // Given back, not run out.
+    let given = holder(&control);
+    assert!(given.is_empty() || given == "b", "{given}");
+    let stopped = Instant::now();
+    eventually("a new leader", PATIENCE, || b.leads().then_some(()));
+    assert!(stopped.elapsed() < Duration::from_secs(14), "{:?}", stopped.elapsed());
+    assert!(injected(&control, "default", &asking()));
+    Ok(())
+}
+
+pub fn the_api_server_restarts() -> Outcome {
+    let (mut control, _service, a, b) = two(&[])?;
+    control.restart();
+    // What it has no answer to is no reason not to serve.
+    assert_eq!((a.plain("/readyz").0, b.plain("/readyz").0), (200, 200));
+    at_work(&control);
+    eventually("a leader", PATIENCE, || (a.leads() != b.leads()).then_some(()));
+    control.delete(CONFIGURATION);
+    at_work(&control);
+    Ok(())
+}

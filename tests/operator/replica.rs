@@ -1,0 +1,174 @@
+//! A replica of the real program, and what stands in for the Service in front of all of them.
+
+use crate::control::{Control, NAMESPACE, PATIENCE, die_with_the_test, free_port};
+use ashore_tests::harness::eventually;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+pub struct Replica {
+    child: Child,
+    port: u16,
+    health: u16,
+    log: Arc<(Mutex<Vec<Value>>, Condvar)>,
+    service: Service,
+}
+
+/// Passes connections on to a replica that takes them, as a Service would.
+#[derive(Clone)]
+pub struct Service {
+    pub port: u16,
+    replicas: Arc<Mutex<Vec<u16>>>,
+}
+
+impl Service {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let service = Self { port: listener.local_addr().unwrap().port(), replicas: Arc::default() };
+        let replicas = Arc::clone(&service.replicas);
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let mut ports = replicas.lock().unwrap();
+                let there = ports.iter().position(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
+                let Some(server) = there.and_then(|at| TcpStream::connect(("127.0.0.1", ports[at])).ok()) else { continue };
+                // The next one gets the next connection.
+                ports.rotate_left(1);
+                drop(ports);
+                for (mut from, mut to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(std::net::Shutdown::Write);
+                    });
+                }
+            }
+        });
+        service
+    }
+}
+
+impl Replica {
+    pub fn start(control: &Control, service: &Service, name: &str, flags: &[&str]) -> Self {
+        let (port, health) = (free_port(), free_port());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
+        command.args(["serve", "--log-format=json", "--log-level=debug", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
+        command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));
+        command.arg(format!("--webhook-url=https://127.0.0.1:{}", service.port));
+        if !flags.iter().any(|flag| flag.starts_with("--certificates")) {
+            command.arg("--certificates=self");
+        }
+        command.args(flags).env("KUBECONFIG", control.kubeconfig()).env("POD_NAME", name).stderr(Stdio::piped());
+        let mut child = die_with_the_test(&mut command).spawn().unwrap();
+        let log: Arc<(Mutex<Vec<Value>>, Condvar)> = Arc::default();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let put = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                put.0.lock().unwrap().push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
+                put.1.notify_all();
+            }
+        });
+        let replica = Self { child, port, health, log, service: service.clone() };
+        replica.logged("serving");
+        service.replicas.lock().unwrap().push(port);
+        replica
+    }
+
+    /// The first log line with this message, as soon as there is one.
+    pub fn logged(&self, message: &str) -> Value {
+        self.logged_after(0, message)
+    }
+
+    /// The same, among lines after the first so many.
+    pub fn logged_after(&self, seen: usize, message: &str) -> Value {
+        self.logged_where(seen, message, |_| true)
+    }
+
+    /// The same, for which something else holds, too.
+    pub fn logged_where(&self, seen: usize, message: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let found = |lines: &Vec<Value>| lines.iter().skip(seen).find(|line| line["message"] == message && holds(line)).cloned();
+        let lines = self.log.0.lock().unwrap();
+        let (lines, timeout) = self.log.1.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).unwrap();
+        assert!(!timeout.timed_out(), "never said {message:?}:\n{}", text(&lines));
+        found(&lines).unwrap()
+    }
+
+    /// How many lines there are by now.
+    pub fn lines(&self) -> usize {
+        self.log.0.lock().unwrap().len()
+    }
+
+    /// What was said after the first so many lines.
+    pub fn log_after(&self, seen: usize) -> String {
+        text(&self.log.0.lock().unwrap()[seen..])
+    }
+
+    /// All of the log, for a failure.
+    pub fn log(&self) -> String {
+        text(&self.log.0.lock().unwrap())
+    }
+
+    /// The answer's status and body on the port without TLS.
+    pub fn plain(&self, path: &str) -> (u16, String) {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.health)) else { return (0, String::new()) };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+        let mut answer = String::new();
+        let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes());
+        let _ = stream.read_to_string(&mut answer);
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+    }
+
+    /// The value of a metric's sample; zero if it is not there.
+    pub fn metric(&self, sample: &str) -> f64 {
+        let (_, text) = self.plain("/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub fn wait_until_ready(&self) {
+        let ready = || (self.plain("/readyz").0 == 200).then_some(());
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while ready().is_none() {
+            assert!(std::time::Instant::now() < deadline, "not ready: {:?}\n{}", self.plain("/readyz"), self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn leads(&self) -> bool {
+        self.metric("ashore_leader") == 1.0
+    }
+
+    /// Ends it without a word.
+    pub fn kill(mut self) {
+        self.leave();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Ends it as the kubelet does, and says with which code it ended.
+    pub fn stop(mut self) -> Option<i32> {
+        self.leave();
+        // SAFETY: the child has not been waited for, so its process id is still its own.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        eventually("the replica's end", PATIENCE, || self.child.try_wait().unwrap()).code()
+    }
+
+    fn leave(&self) {
+        self.service.replicas.lock().unwrap().retain(|port| *port != self.port);
+    }
+}
+
+fn text(lines: &[Value]) -> String {
+    let skip = lines.len().saturating_sub(200);
+    lines[skip..].iter().map(|line| format!("{line}\n")).collect()
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
