@@ -31,15 +31,20 @@ macro_rules! tests {
 /// Runs the tests that the command line asks for, as `cargo test` does. All of them are ignored, with the reason, where no
 /// sandbox can be made.
 pub fn run(tests: &[Test]) -> ExitCode {
+    run_if(tests, || Sandbox::available().map_err(|reason| Skip(reason.to_owned())))
+}
+
+/// Runs the tests that the command line asks for, as `cargo test` does. All of them are ignored where they are not possible, with
+/// the reason.
+pub fn run_if(tests: &[Test], possible: fn() -> Outcome) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(THREADS));
-    let trials = tests.iter().map(|&(name, test)| Trial::ignorable_test(name, move || complete(test))).collect();
+    let trials = tests.iter().map(|&(name, test)| Trial::ignorable_test(name, move || complete(possible, test))).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn complete(test: fn() -> Outcome) -> Result<Completion, Failed> {
-    let outcome = Sandbox::available().map_err(|reason| Skip(reason.to_owned())).and_then(|()| test());
-    Ok(match outcome {
+fn complete(possible: fn() -> Outcome, test: fn() -> Outcome) -> Result<Completion, Failed> {
+    Ok(match possible().and_then(|()| test()) {
         Ok(()) => Completion::Completed,
         Err(Skip(reason)) => Completion::ignored_with(reason),
     })
