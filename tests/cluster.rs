@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Longer than anything takes on a node that happens at all, on a machine that is busy with other things.
-pub const SOON: Duration = Duration::from_secs(120);
+pub const SOON: Duration = Duration::from_secs(90);
 
 /// The image that brings the init into pods.
 pub const ASHORE: &str = "docker.io/library/ashore:dev";

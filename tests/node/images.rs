@@ -17,8 +17,8 @@ fn main() -> Result<()> {
         .write(&["registry.test/pause:1"], &folder.join("pause.tar"))?;
     // As the Dockerfile has it; also under the name that is the default for the image that brings the init.
     let names = ["docker.io/library/ashore:dev", concat!("docker.io/library/ashore:", env!("CARGO_PKG_VERSION"))];
-    Image::new(json!({"Entrypoint": ["/ashore"], "User": "65532:65532"}))
-        .program("ashore", &ashore)?
+    Image::new(json!({"Entrypoint": ["/bin/ashore"], "User": "65532:65532"}))
+        .program("bin/ashore", &ashore)?
         .program("ashore-init", &paths::init())?
         .write(&names, &folder.join("ashore.tar"))?;
     // The programs that tests run in pods, and a shell.
