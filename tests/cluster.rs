@@ -97,7 +97,8 @@ impl Node {
             lock.lock().map_err(|error| format!("/run/ashore-node.lock: {error}"))?;
         }
         let state = std::env::var_os("ASHORE_NODE_STATE").map_or_else(|| paths::target().join("node/state"), PathBuf::from);
-        let was_up = Path::new("/run/ashore-node").exists();
+        // One that a killed run has left behind is still marked as a test program's.
+        let was_up = fs::read_to_string("/run/ashore-node").is_ok_and(|there| Path::new(there.trim()) == state);
         script("build")?;
         script("up --reuse")?;
         let node = Self { state, _lock: lock };

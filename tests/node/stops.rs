@@ -29,11 +29,11 @@ pub(crate) fn the_textbook_case_without_and_with_ashore() -> Outcome {
     // The kernel ended the child with PID 1: it never heard of the stop, and the two seconds of work were not done.
     assert_eq!(logs[0].find("child: received SIGTERM").map(|line| line.text), None, "{}", logs[0].text());
     assert_eq!(logs[0].find("child: work finished").map(|line| line.text), None, "{}", logs[0].text());
-    assert!(finished(&without, "app") - told[0] < 2.0, "the child had the time that its work takes: {without:#}");
-
     logs[1].line("child: received SIGTERM");
-    assert!(logs[1].line("child: work finished").at - told[1] >= 2.0, "{}", logs[1].text());
-    assert!(finished(&with, "app") + 1.0 - told[1] >= 2.0, "{with:#}");
+    logs[1].line("child: work finished");
+    // Which takes it two seconds; when a container ended is known to the second.
+    let took = [finished(&without, "app") - told[0], finished(&with, "app") - told[1]];
+    assert!(took[0] < took[1], "seconds from the stop signal to the end, without and with: {took:?}");
     // Which nobody sees from outside: both have ended well.
     for pod in [&without, &with] {
         assert_eq!(ending(pod, "app")["exitCode"], 0, "{pod:#}");
@@ -118,7 +118,7 @@ pub(crate) fn exec_works_during_a_stop() -> Outcome {
 
 pub(crate) fn a_shorter_grace_period_on_deletion() -> Outcome {
     let namespace = Namespace::new();
-    namespace.inject(&pod("p", json!([container("app", "/bin/actor main on=TERM:finish=200 ( child on=TERM:finish=200 )")])));
+    namespace.inject(&pod("p", json!([container("app", "/bin/actor main on=TERM:finish=50 ( child on=TERM:finish=50 )")])));
     namespace.inject(&pod("stubborn", json!([container("app", "/bin/actor main on=TERM:finish=200 ( child ignore=TERM )")])));
     let logs = ["p", "stubborn"].map(|name| {
         let ready = namespace.ready(name);
