@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test bench lint image image-test manifests packages clean
+.PHONY: help build init demo test cluster cluster-down bench lint image image-test manifests packages clean
 
 release := target/release
 version := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -1)
@@ -10,7 +10,7 @@ version := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -1)
 IMAGE ?= ashore:$(version)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: init ## the webhook and command line, kubectl's plugin, and the init: target/release/{ashore,kubectl-ashore,ashore-init}
 	cargo build --locked --release -p ashore
@@ -25,6 +25,14 @@ demo: build ## a pod through the webhook, and how its processes stop without and
 
 test: packages init ## every test; what needs a program or a right that is missing is skipped and said
 	tests/run
+
+cluster: packages init ## a Kubernetes node on this machine, as root, with the image ashore:dev: target/node/kubeconfig
+	tests/node/build
+	tests/node/up --reuse
+	[[ ! -d charts/ashore ]] || target/node/bin/helm --kubeconfig target/node/kubeconfig upgrade --install ashore charts/ashore --namespace ashore-system --create-namespace --wait
+
+cluster-down: ## take that node down, with all that is on it
+	tests/node/down
 
 bench: build ## the figures of docs/PERFORMANCE.md, beside tini, tini-static, dumb-init and catatonit
 	benches/run

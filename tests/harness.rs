@@ -31,23 +31,28 @@ macro_rules! tests {
 /// Runs the tests that the command line asks for, as `cargo test` does. All of them are ignored, with the reason, where no
 /// sandbox can be made.
 pub fn run(tests: &[Test]) -> ExitCode {
-    run_all(tests, THREADS, |test| Sandbox::available().map_err(|reason| Skip(reason.to_owned())).and_then(|()| test()))
+    run_if(tests, || Sandbox::available().map_err(|reason| Skip(reason.to_owned())))
+}
+
+/// The same where they are possible; else all of them are ignored, with the reason.
+pub fn run_if(tests: &[Test], possible: fn() -> Outcome) -> ExitCode {
+    run_some(tests, THREADS, possible)
 }
 
 /// The same for tests that need no sandbox, so many at a time.
 pub fn run_without_sandbox(tests: &[Test], threads: usize) -> ExitCode {
-    run_all(tests, threads, |test| test())
+    run_some(tests, threads, || Ok(()))
 }
 
-fn run_all(tests: &[Test], threads: usize, outcome: fn(fn() -> Outcome) -> Outcome) -> ExitCode {
+fn run_some(tests: &[Test], threads: usize, possible: fn() -> Outcome) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(threads));
-    let trials = tests.iter().map(|&(name, test)| Trial::ignorable_test(name, move || complete(outcome(test)))).collect();
+    let trials = tests.iter().map(|&(name, test)| Trial::ignorable_test(name, move || complete(possible, test))).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn complete(outcome: Outcome) -> Result<Completion, Failed> {
-    Ok(match outcome {
+fn complete(possible: fn() -> Outcome, test: fn() -> Outcome) -> Result<Completion, Failed> {
+    Ok(match possible().and_then(|()| test()) {
         Ok(()) => Completion::Completed,
         Err(Skip(reason)) => Completion::ignored_with(reason),
     })

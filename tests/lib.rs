@@ -3,8 +3,10 @@
 
 pub mod capture;
 mod child;
+pub mod cluster;
 pub mod folder;
 pub mod harness;
+pub mod image;
 mod mounts;
 pub mod paths;
 pub mod process;

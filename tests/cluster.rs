@@ -1,0 +1,179 @@
+//! A real Kubernetes node for tests: brought up by `tests/node` when a test first asks for it, shared by all of them, and taken down
+//! at the end by the test program that brought it up.
+
+mod log;
+mod namespace;
+pub mod pod;
+mod pods;
+
+pub use log::{Log, LogLine};
+pub use namespace::Namespace;
+pub use pods::Pods;
+
+use crate::harness::{self, Outcome, Skip, Test};
+use crate::paths;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Longer than anything takes on a node that happens at all, on a machine that is busy with other things.
+pub const SOON: Duration = Duration::from_secs(90);
+
+/// The image that brings the init into pods.
+pub const ASHORE: &str = "docker.io/library/ashore:dev";
+/// The image with the programs of `tests/programs` and a shell, all in `/bin`; its entrypoint is the actor.
+pub const PROGRAMS: &str = "registry.test/programs:1";
+
+/// Who brought the node up, if that was a test program.
+const OWNER: &str = "owner";
+
+/// The node, when it is up.
+pub struct Node {
+    state: PathBuf,
+    /// Held for as long as this program runs: one test program at a time uses the node.
+    _lock: File,
+}
+
+/// Makes `main` of the tests that are named, which use the node.
+#[macro_export]
+macro_rules! node_tests {
+    ($($test:path),* $(,)?) => {
+        fn main() -> std::process::ExitCode {
+            $crate::cluster::run(&[$((stringify!($test), $test as fn() -> $crate::Outcome)),*])
+        }
+    };
+}
+
+/// Runs the tests that the command line asks for, and takes the node down afterwards unless it was up before.
+pub fn run(tests: &[Test]) -> ExitCode {
+    let code = harness::run_if(tests, available);
+    if let Some(Ok(node)) = NODE.get()
+        && node.state.join(OWNER).exists()
+        && let Err(why) = script("down")
+    {
+        eprintln!("{why}");
+        return ExitCode::FAILURE;
+    }
+    code
+}
+
+/// Whether this machine can have a node.
+///
+/// # Errors
+/// The reason to skip the tests.
+pub fn available() -> Outcome {
+    harness::need_root("a Kubernetes node makes containers, mounts and network namespaces")?;
+    if paths::find("go").is_none() && !Path::new("/usr/local/go/bin/go").is_file() {
+        return Err(Skip("go is not installed: Kubernetes is built with it, see https://go.dev/dl".into()));
+    }
+    let needed = [("runc", "runc"), ("iptables", "iptables"), ("ip", "iproute2"), ("openssl", "openssl"), ("busybox", "busybox-static")];
+    needed.iter().try_for_each(|(program, package)| paths::need(program, package).map(drop))?;
+    if Path::new("/usr/lib/cni/bridge").is_file() {
+        Ok(())
+    } else {
+        Err(Skip("there are no network plugins in /usr/lib/cni: apt-get install containernetworking-plugins".into()))
+    }
+}
+
+static NODE: OnceLock<Result<Node, String>> = OnceLock::new();
+
+/// The node; it is built and brought up if it isn't yet.
+///
+/// # Panics
+/// That cannot be done, with the reason.
+pub fn node() -> &'static Node {
+    NODE.get_or_init(Node::up).as_ref().unwrap_or_else(|why| panic!("{why}"))
+}
+
+impl Node {
+    fn up() -> Result<Self, String> {
+        let lock = File::create("/run/ashore-node.lock").map_err(|error| format!("/run/ashore-node.lock: {error}"))?;
+        if lock.try_lock().is_err() {
+            eprintln!("node: another test program uses it; waiting for that to end");
+            lock.lock().map_err(|error| format!("/run/ashore-node.lock: {error}"))?;
+        }
+        let state = std::env::var_os("ASHORE_NODE_STATE").map_or_else(|| paths::target().join("node/state"), PathBuf::from);
+        // One that a killed run has left behind is still marked as a test program's.
+        let was_up = fs::read_to_string("/run/ashore-node").is_ok_and(|there| Path::new(there.trim()) == state);
+        script("build")?;
+        script("up --reuse")?;
+        let node = Self { state, _lock: lock };
+        if !was_up {
+            fs::write(node.state.join(OWNER), "tests\n").map_err(|error| format!("{}: {error}", node.state.display()))?;
+        }
+        Ok(node)
+    }
+
+    /// kubectl, as the node's administrator.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(self.program("kubectl"));
+        command.arg("--kubeconfig").arg(self.state.join("admin.conf")).arg("--cache-dir").arg(self.state.join("cache"));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// What kubectl prints for these words, which are split at blanks.
+    ///
+    /// # Panics
+    /// It fails, with what it says.
+    pub fn kubectl(&self, words: &str) -> String {
+        let output = self.command().args(words.split_whitespace()).output();
+        output_of(words, output.unwrap_or_else(|error| panic!("kubectl: {error}")))
+    }
+
+    /// What kubectl prints for these words and this input.
+    ///
+    /// # Panics
+    /// It fails, with what it says.
+    pub fn kubectl_with(&self, words: &str, input: &str) -> String {
+        let mut command = self.command();
+        command.args(words.split_whitespace());
+        output_of(words, with_input(command, input))
+    }
+
+    /// The manifest (JSON) as `ashore inject` gives it back, with these words besides.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub fn inject(&self, manifest: &Value, words: &[&str]) -> Value {
+        let mut command = Command::new(self.program("ashore"));
+        command.args(["inject", "-", "--init-image", ASHORE]).args(words);
+        let output = output_of("ashore inject", with_input(command, &manifest.to_string()));
+        serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}:\n{output}"))
+    }
+
+    /// Where its programs are.
+    fn program(&self, name: &str) -> PathBuf {
+        paths::target().join("node/bin").join(name)
+    }
+}
+
+fn with_input(mut command: Command, input: &str) -> Output {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
+    // Who complains early may not have read all of it.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+    child.wait_with_output().unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()))
+}
+
+fn output_of(what: &str, output: Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what}: {}: {said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a script of `tests/node`; what it says is shown as it comes.
+fn script(words: &str) -> Result<(), String> {
+    let mut words = words.split_whitespace();
+    let path = paths::workspace().join("tests/node").join(words.next().unwrap_or_default());
+    let status = Command::new(&path).args(words).stdin(Stdio::null()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{} failed ({status}); it says why above", path.display())),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
