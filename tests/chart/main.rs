@@ -17,6 +17,7 @@ ashore_tests::tests![
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
     two_replicas_and_never_one_less,
+    ashore_takes_every_flag_that_it_is_given,
     the_policy_and_the_images_are_what_ashore_reads,
     the_schema_has_every_field_of_a_policy,
     every_value_is_in_the_schema_and_the_other_way_round,
@@ -158,6 +159,17 @@ fn two_replicas_and_never_one_less() -> Outcome {
     // On the node's network a second pod would wait for the first one's port.
     let host = helm.render("host");
     assert_eq!(deployment(&host)["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": 1, "maxSurge": 0}));
+    Ok(())
+}
+
+fn ashore_takes_every_flag_that_it_is_given() -> Outcome {
+    let helm = Helm::find()?;
+    for installation in INSTALLATIONS {
+        let documents = helm.render(installation);
+        // Flags and values are read in order, so what is wrong is said before the help.
+        let output = Command::new(ashore()?).args(args(&documents)).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{installation}: {}", String::from_utf8_lossy(&output.stderr));
+    }
     Ok(())
 }
 
