@@ -125,6 +125,17 @@ impl Node {
         output_of(words, output.unwrap_or_else(|error| panic!("kubectl: {error}")))
     }
 
+    /// What Helm prints for these words, which are split at blanks.
+    ///
+    /// # Panics
+    /// It fails, with what it says.
+    pub fn helm(&self, words: &str) -> String {
+        let mut command = Command::new(self.program("helm"));
+        command.arg("--kubeconfig").arg(self.state.join("admin.conf")).stdin(Stdio::null());
+        let output = command.args(words.split_whitespace()).output();
+        output_of(words, output.unwrap_or_else(|error| panic!("helm: {error}")))
+    }
+
     /// What kubectl prints for these words and this input.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 
 mod admission;
 mod endings;
+mod install;
 mod kinds;
 mod stops;
 mod workloads;
@@ -10,6 +11,7 @@ mod workloads;
 ashore_tests::node_tests![
     // First, since it waits for the minute to be full.
     workloads::cron_job,
+    install::from_helm_install_to_a_graceful_stop,
     stops::the_textbook_case_without_and_with_ashore,
     stops::several_containers_each_with_its_own_exit_code,
     stops::arguments_of_an_image_entrypoint,
