@@ -45,7 +45,8 @@ lint: ## formatting, clippy, and licences and sources of what we depend on
 	if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo 'cargo-deny is not installed: licences and sources not checked'; fi
 
 image: ## the container image, IMAGE=ashore:VERSION, with whichever of docker, podman and buildah is there
-	tool=$$(command -v docker || command -v podman || command -v buildah) || { echo 'no docker, podman or buildah on the PATH' >&2; exit 1; }; \
+	for tool in docker podman buildah ''; do "$$tool" info >/dev/null 2>&1 && break; done; \
+	[[ $$tool ]] || { echo 'no docker, podman or buildah that works: none on the PATH, or its daemon is not running' >&2; exit 1; }; \
 	"$$tool" build -t $(IMAGE) $${RUST_IMAGE:+--build-arg RUST_IMAGE=$$RUST_IMAGE} --build-arg VERSION=$(version) \
 	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || true)" --build-arg CREATED="$$(git log -1 --format=%cI 2>/dev/null || true)" .
 
