@@ -72,15 +72,18 @@ struct Server {
 impl Server {
     fn start(command: &mut Command) -> Result<Self> {
         let mut child = command.stderr(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(child.stderr.take().ok_or("no standard error")?).lines();
+        let mut log = BufReader::with_capacity(64 * 1024, child.stderr.take().ok_or("no standard error")?);
         let address = loop {
-            let line = lines.next().ok_or("it ended before it served")??;
+            let mut line = String::new();
+            if log.read_line(&mut line)? == 0 {
+                return Err("it ended before it served".into());
+            }
             if let Some(address) = line.split_whitespace().find_map(|word| word.strip_prefix("listen=")) {
                 break address.trim_matches('"').parse()?;
             }
         };
-        // The log is read, as a container runtime would.
-        std::thread::spawn(move || lines.for_each(drop));
+        // The log is read, and not looked at, as a container runtime does.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Ok(Self { child, address })
     }
 
