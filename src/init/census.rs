@@ -119,6 +119,7 @@ impl<'a> Census<'a> {
     }
 
     /// Everybody, to be noted as asked.
+    #[cfg(test)]
     pub fn members_mut(&mut self) -> &mut [Member] {
         &mut self.members[..self.count]
     }
@@ -135,8 +136,12 @@ impl<'a> Census<'a> {
 
     /// The process with this PID, if it was there at the last look.
     pub fn find(&self, pid: i32) -> Option<&Member> {
-        let at = self.members().binary_search_by_key(&pid, |member| member.process.pid).ok()?;
-        Some(&self.members[at])
+        self.place(pid).map(|at| self.at(at))
+    }
+
+    /// Where the process with this PID is, if it was there at the last look.
+    pub fn place(&self, pid: i32) -> Option<usize> {
+        self.members().binary_search_by_key(&pid, |member| member.process.pid).ok()
     }
 
     /// Begins a look.
@@ -183,7 +188,7 @@ impl<'a> Census<'a> {
 
     /// A child was reaped.
     pub fn reaped(&mut self, pid: i32, now: Micros) {
-        if let Ok(at) = self.members().binary_search_by_key(&pid, |member| member.process.pid) {
+        if let Some(at) = self.place(pid) {
             self.count_end(at, now);
             self.members[at].counted = true;
         }

@@ -96,8 +96,7 @@ impl Process {
         // What is sent to a process waits here; the other list is its main thread's alone.
         self.pending.0 = mask(b"ShdPnd:\t");
         // Real, effective, saved, file system: the effective one is what counts.
-        let effective = field(status, b"Uid:\t").skip_while(u8::is_ascii_digit).skip(1).take_while(u8::is_ascii_digit);
-        self.uid = effective.fold(0, |n: u32, b| n.wrapping_mul(10).wrapping_add(u32::from(b - b'0')));
+        self.uid = leading_number(field(status, b"Uid:\t").skip_while(u8::is_ascii_digit).skip(1)) as u32;
     }
 
     /// Its name without the padding.
@@ -132,6 +131,11 @@ pub fn number(text: &[u8]) -> Option<u64> {
         return None;
     }
     text.iter().try_fold(0u64, |n, b| b.is_ascii_digit().then(|| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))))
+}
+
+/// The decimal number that a text begins with; 0 if it begins with none.
+pub fn leading_number(text: impl Iterator<Item = u8>) -> u64 {
+    text.take_while(u8::is_ascii_digit).fold(0, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
 }
 
 /// What follows on the first line that begins so, up to the line's end; nothing if there is no such line.

@@ -1,6 +1,6 @@
 //! What is said of a stop afterwards: a line for people and a line of JSON, at most [`LIMIT`] bytes together.
 
-use crate::process::{field, unpadded};
+use crate::process::{field, leading_number, unpadded};
 use crate::settings::{ReportWhen, Settings};
 use crate::signal::Signal;
 use crate::stop::{Ended, Stop, Victim, Why};
@@ -239,8 +239,7 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
 
 /// The number after `oom_kill` in `memory.events` (cgroup v2) or `memory.oom_control` (cgroup v1); 0 where there is none.
 pub fn oom_kills(events: &[u8]) -> u64 {
-    let digits = field(events, b"oom_kill ").take_while(u8::is_ascii_digit);
-    digits.fold(0, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
+    leading_number(field(events, b"oom_kill "))
 }
 
 #[cfg(test)]

@@ -518,10 +518,10 @@ impl<'a> Stop<'a> {
         self.sees = sees;
         if sees {
             self.census.end(self.place.init, self.place.main, now);
-            if let (Some((signal, at)), main) = (self.main_asked, self.place.main)
-                && let Some(member) = self.census.members_mut().iter_mut().find(|m| m.process.pid == main)
+            if let Some((signal, asked_at)) = self.main_asked
+                && let Some(at) = self.census.place(self.place.main)
             {
-                member.ask(signal, at);
+                self.census.at_mut(at).ask(signal, asked_at);
             }
         }
         match core::mem::replace(&mut self.purpose, Purpose::Roots) {

@@ -4,7 +4,7 @@ use crate::support::{connect, stop};
 use ashore_tests::harness::is_root;
 use ashore_tests::under::{SOON, under_init};
 use ashore_tests::{Folder, Outcome, Sandbox, Skip, Stdin, paths};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -43,18 +43,13 @@ pub(crate) fn postgres_shuts_down_cleanly() -> Outcome {
         run.line("database system is ready to accept connections");
         run
     };
+    let psql_words = |options: &[&str]| -> Vec<OsString> {
+        let folder = folder.path().as_os_str().to_owned();
+        let connection = [bin.join("psql").into_os_string(), "-h".into(), folder, "-U".into(), "me".into()];
+        connection.into_iter().chain(options.iter().map(OsString::from)).chain(["postgres".into()]).collect()
+    };
     let psql = |statement: &str| {
-        let words = [
-            bin.join("psql").as_os_str(),
-            "-h".as_ref(),
-            folder.path().as_os_str(),
-            "-U".as_ref(),
-            "me".as_ref(),
-            "-Atc".as_ref(),
-            statement.as_ref(),
-            "postgres".as_ref(),
-        ]
-        .map(OsStr::to_owned);
+        let words = psql_words(&["-Atc", statement]);
         let run = not_as_root(Sandbox::new(words)).cwd(folder.path()).spawn().unwrap();
         assert_eq!(run.end().code(), Some(0), "{}", run.output());
         run.output()
@@ -62,16 +57,7 @@ pub(crate) fn postgres_shuts_down_cleanly() -> Outcome {
     let first = start();
     psql("create table t as select 42 as answer");
     // A session that stays connected: a shutdown by TERM would wait for it for ever.
-    let words = [
-        bin.join("psql").as_os_str(),
-        "-h".as_ref(),
-        folder.path().as_os_str(),
-        "-U".as_ref(),
-        "me".as_ref(),
-        "-At".as_ref(),
-        "postgres".as_ref(),
-    ]
-    .map(OsStr::to_owned);
+    let words = psql_words(&["-At"]);
     let session = not_as_root(Sandbox::new(words)).cwd(folder.path()).stdin(Stdin::Pipe).spawn().unwrap();
     session.write("begin; insert into t values (1); select 'connected';\n").unwrap();
     session.line("connected");
