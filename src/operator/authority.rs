@@ -1,6 +1,7 @@
 //! The certificate authority of our own, the certificates it signs, and whether a client would accept one.
 
 use crate::certificate::{Validity, validity};
+use crate::serving::timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
@@ -153,7 +154,7 @@ pub fn accepts(
     name: Option<&str>,
     now: i64,
 ) -> Result<(), AuthorityError> {
-    let wrong = |e: webpki::Error| AuthorityError(e.to_string());
+    let wrong = |e: webpki::Error| AuthorityError(words(&e));
     let (leaf, intermediates) = chain.split_first().ok_or_else(|| AuthorityError("there is no certificate".into()))?;
     let leaf = webpki::EndEntityCert::try_from(leaf).map_err(wrong)?;
     // Go checks the root's own time, webpki leaves that to us.
@@ -164,9 +165,25 @@ pub fn accepts(
     leaf.verify_for_usage(algorithms, &anchors, intermediates, time, webpki::KeyUsage::server_auth(), None, None).map_err(wrong)?;
     if let Some(name) = name {
         let parsed = ServerName::try_from(name).map_err(|_| AuthorityError(format!("{name} is neither a DNS name nor an address")))?;
-        leaf.verify_is_valid_for_subject_name(&parsed).map_err(|_| AuthorityError(format!("it is not for {name}")))?;
+        leaf.verify_is_valid_for_subject_name(&parsed)
+            .map_err(|_| AuthorityError(format!("it is not for {name}, the name by which the API server calls")))?;
     }
     Ok(())
+}
+
+/// What is wrong, as people say it, where they meet it.
+fn words(error: &webpki::Error) -> String {
+    let at = |time: &UnixTime| timestamp(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
+    match error {
+        webpki::Error::UnknownIssuer => "none of them that holds now has signed it".into(),
+        webpki::Error::CertExpired { not_after, .. } => format!("it has ended at {}", at(not_after)),
+        webpki::Error::CertNotValidYet { not_before, .. } => format!("it begins at {}", at(not_before)),
+        webpki::Error::RequiredEkuNotFoundContext(_) => "it is not for servers (extended key usage: server auth)".into(),
+        webpki::Error::CaUsedAsEndEntity => {
+            "it is an authority's own certificate, not one that an authority has signed for a server".into()
+        }
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ mod yaml;
 use crate::serve;
 use args::{Cli, Explanation, Files, How, Word, Writing, command};
 use ashore_inject::{Policy, StaticImages};
-use clap::FromArgMatches;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Command, FromArgMatches};
 use documents::Format;
 use output::say;
 use problem::Problem;
@@ -39,11 +40,14 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let mut command = command(args.first());
-    let matches = match command.try_get_matches_from_mut(args) {
+    let matches = match command.try_get_matches_from_mut(&args) {
         Ok(matches) => matches,
         Err(error) => {
             // Help that nobody reads to its end is no failure.
             let _ = error.print();
+            if let Some(variable) = variable(&command, &args, &error) {
+                say(format_args!("note: that is the value of the environment variable {variable}"));
+            }
             return ExitCode::from(if error.use_stderr() { USAGE } else { DONE });
         }
     };
@@ -68,6 +72,19 @@ pub fn main() -> ExitCode {
         Word::Version => print(&format!("ashore {}\n", env!("CARGO_PKG_VERSION"))),
     };
     ExitCode::from(code)
+}
+
+/// The environment variable that a wrong value has come from, if it was none of the arguments.
+fn variable(command: &Command, args: &[OsString], error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(usage)) = error.get(ContextKind::InvalidArg) else { return None };
+    let long = usage.strip_prefix("--")?.split(' ').next()?;
+    let flag = format!("--{long}");
+    if args.iter().any(|arg| arg.to_str().is_some_and(|arg| arg == flag || arg.starts_with(&format!("{flag}=")))) {
+        return None;
+    }
+    let verb = command.get_subcommands().find(|verb| args.get(1).is_some_and(|arg| arg == verb.get_name()))?;
+    let found = verb.get_arguments().find(|arg| arg.get_long() == Some(long))?;
+    found.get_env().map(|name| name.to_string_lossy().into_owned())
 }
 
 fn print(text: &str) -> u8 {

@@ -9,8 +9,9 @@
 //! | namespace | `secrets` | NAME-ca, NAME-tls | get, list, watch, create, patch | own certificates; get, list and watch of NAME-tls alone for `secret` and `cert-manager` |
 //! | namespace | `leases` | NAME | get, update | leader election |
 //! | namespace | `leases` | any | create | a POST has no name to go by |
-//! | namespace | `events` | any | create | to say what right is missing |
+//! | namespace | `events` | any | create | to say on the own pod what is wrong |
 
+use crate::complaint::Complaints;
 use crate::configuration::{FailurePolicy, Target, Wanted};
 use crate::keeper::Keeper;
 use crate::lease;
@@ -205,8 +206,10 @@ pub async fn start(
     let config = kube::Config::infer().await.map_err(|error| ClusterError::NoServer(chain(&error)))?;
     let client = kube::Client::try_from(config).map_err(|error| ClusterError::NoServer(chain(&error)))?;
     let objects = Objects::new(client, &settings.wanted.namespace);
+    let complaints = Complaints::new(objects.clone(), &settings.wanted.namespace, &settings.pod_name, settings.pod_uid.as_deref());
+    let objects = objects.complaining(Arc::clone(&complaints));
     let settings = Arc::new(settings);
-    let shared = Arc::new(Shared { tls, issuers: Mutex::default(), changed: Notify::new(), metrics: Arc::clone(&metrics) });
+    let shared = Arc::new(Shared { tls, issuers: Mutex::default(), changed: Notify::new(), metrics: Arc::clone(&metrics), complaints });
     let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
     Ok(tokio::spawn(async move {
         let mut stopped = stop;

@@ -32,8 +32,6 @@ const KEPT: Duration = Duration::from_secs(600);
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// After how long without an edit the next one is put back at once again.
 const QUIET: Duration = Duration::from_secs(60);
-/// The same complaint becomes an Event again after this long.
-const EVENT_AGAIN: Duration = Duration::from_secs(600);
 
 /// The leader's work.
 pub struct Keeper {
@@ -48,7 +46,6 @@ pub struct Keeper {
     /// Authorities that some replica may still be serving with, in no Secret any more.
     kept: Vec<(CertificateDer<'static>, Instant)>,
     pace: Pace,
-    event: Option<(String, Instant)>,
     told: String,
 }
 
@@ -76,18 +73,7 @@ impl Pace {
 impl Keeper {
     /// For a replica that has not led yet.
     pub fn new(settings: Arc<Settings>, objects: Objects, shared: Arc<Shared>, owner: Option<Value>) -> Self {
-        Self {
-            settings,
-            objects,
-            shared,
-            owner,
-            trusts: None,
-            written: None,
-            kept: Vec::new(),
-            pace: Pace::default(),
-            event: None,
-            told: String::new(),
-        }
+        Self { settings, objects, shared, owner, trusts: None, written: None, kept: Vec::new(), pace: Pace::default(), told: String::new() }
     }
 
     /// Works whenever this replica leads, for ever.
@@ -115,7 +101,7 @@ impl Keeper {
                     }
                 }
                 Err(error) => {
-                    self.complain(&error).await;
+                    self.complain(&error);
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(RETRY.1);
                 }
@@ -373,8 +359,8 @@ impl Keeper {
         Ok(Some(Duration::from_secs(1)))
     }
 
-    /// Logs an error, and makes an Event of a right that is missing.
-    async fn complain(&mut self, error: &ObjectError) {
+    /// Logs an error. A right that is missing is an Event already.
+    fn complain(&mut self, error: &ObjectError) {
         self.shared.metrics.cluster_errors.inc();
         if error.is_conflict() {
             return tracing::debug!(%error, "somebody was quicker; trying again");
@@ -383,26 +369,6 @@ impl Keeper {
         if self.told != text {
             tracing::error!(error = text, "cannot do what the leader has to; serving on, trying again");
             self.told.clone_from(&text);
-        }
-        let known = self.event.as_ref().is_some_and(|(known, at)| *known == text && at.elapsed() < EVENT_AGAIN);
-        if !error.is_forbidden() || known {
-            return;
-        }
-        self.event = Some((text.clone(), Instant::now()));
-        let settings = &self.settings;
-        let at = timestamp(now());
-        let message: String = text.chars().take(1000).collect();
-        let event = json!({
-            "apiVersion": Kind::Event.api_version(), "kind": Kind::Event.name(),
-            "metadata": {"generateName": format!("{}-", settings.pod_name), "namespace": settings.wanted.namespace},
-            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": settings.pod_name, "namespace": settings.wanted.namespace,
-                "uid": settings.pod_uid.clone().unwrap_or_default()},
-            "type": "Warning", "reason": "Forbidden", "message": message, "source": {"component": "ashore"},
-            "reportingComponent": "ashore.dev/ashore", "reportingInstance": settings.pod_name,
-            "firstTimestamp": at, "lastTimestamp": at, "count": 1,
-        });
-        if let Err(error) = self.objects.create(Kind::Event, "", &event).await {
-            tracing::debug!(%error, "no Event");
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod body;
 pub mod certificate;
 pub mod cli;
 pub mod cluster;
+pub mod complaint;
 pub mod configuration;
 pub mod connections;
 mod envelope;

@@ -1,8 +1,10 @@
 //! The few objects of the API server that Ashore looks after, as JSON: fields that this build has not heard of survive.
 
+use crate::complaint::{Complaints, Reason};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who we are in `managedFields`.
@@ -85,12 +87,18 @@ impl ObjectError {
 pub struct Objects {
     client: Client,
     namespace: String,
+    complaints: Option<Arc<Complaints>>,
 }
 
 impl Objects {
     /// For objects of this namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.into() }
+        Self { client, namespace: namespace.into(), complaints: None }
+    }
+
+    /// The same, with an Event of each right that is missing.
+    pub fn complaining(self, complaints: Arc<Complaints>) -> Self {
+        Self { complaints: Some(complaints), ..self }
     }
 
     /// The typed client's handle of a kind, for watches.
@@ -163,7 +171,13 @@ impl Objects {
         let failed = |why, code| ObjectError { verb, what: self.what(kind, name), why, code };
         match tokio::time::timeout(REQUEST, request).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(kube::Error::Api(status))) => Err(failed(status.message.clone(), Some(status.code))),
+            Ok(Err(kube::Error::Api(status))) => {
+                let error = failed(status.message.clone(), Some(status.code));
+                if let Some(complaints) = self.complaints.as_ref().filter(|_| error.is_forbidden()) {
+                    complaints.say(Reason::Forbidden, &error.to_string());
+                }
+                Err(error)
+            }
             Ok(Err(error)) => Err(failed(chain(&error), None)),
             Err(_) => Err(failed(format!("no answer within {REQUEST:?}"), None)),
         }

@@ -36,11 +36,11 @@ const MOST_WORKERS: usize = 2;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address and port to listen on, with TLS: POST /mutate, /livez, /readyz, /metrics
-    #[arg(long, value_name = "ADDRESS:PORT", env = "ASHORE_LISTEN", default_value = "[::]:8443")]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "ASHORE_LISTEN", default_value = "[::]:8443", value_parser = address)]
     pub listen: SocketAddr,
 
     /// Address and port for /livez, /readyz and /metrics alone, without TLS, for scrapers that cannot check the certificate
-    #[arg(long, value_name = "ADDRESS:PORT", env = "ASHORE_HEALTH_LISTEN")]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "ASHORE_HEALTH_LISTEN", value_parser = address)]
     pub health_listen: Option<SocketAddr>,
 
     /// Certificate chain to serve with (--certificates files), PEM, the server's own first; read again when it changes
@@ -88,6 +88,10 @@ pub struct Args {
     pub cluster: cluster::Args,
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "not an IP address and a port, such as [::]:8443 or 127.0.0.1:8443".into())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     ashore_init::duration::parse(text.as_bytes()).ok_or_else(|| format!("not {}", ashore_init::duration::EXPECTED))
 }
@@ -116,8 +120,10 @@ pub enum ServeError {
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// The address.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("--{flag}: cannot listen on {address}: {source}")]
     Listen {
+        /// The flag that says so.
+        flag: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -236,7 +242,7 @@ impl Server {
             (Source::Files, Some(cert), Some(key)) => {
                 let tls = Tls::load(cert.clone(), key.clone(), Arc::clone(&metrics))?;
                 if let Err(why) = tls.holds() {
-                    tracing::error!(file = %cert.display(), why, "not ready");
+                    tracing::error!(file = %cert.display(), %why, "not ready");
                 }
                 tls
             }
@@ -248,9 +254,9 @@ impl Server {
             _ => Tls::empty(Arc::clone(&metrics)),
         };
         let acceptor = TlsAcceptor::from(Arc::new(tls.server_config()?));
-        let listener = listen(args.listen).await?;
+        let listener = listen("listen", args.listen).await?;
         let health = match args.health_listen {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen("health-listen", address).await?),
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
@@ -293,7 +299,7 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
     let bound = match TcpListener::bind(address).await {
         // "Any address" means IPv4 where a node has no IPv6.
         Err(e) if address.ip() == Ipv6Addr::UNSPECIFIED && e.kind() != io::ErrorKind::AddrInUse => {
@@ -301,7 +307,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
         }
         bound => bound,
     };
-    bound.map_err(|source| ServeError::Listen { address, source })
+    bound.map_err(|source| ServeError::Listen { flag, address, source })
 }
 
 fn own_namespace() -> Option<String> {

@@ -2,6 +2,7 @@
 
 use crate::authority::{self, accepts, certificates};
 use crate::certificate::{Certificate, PemPair, Validity};
+use crate::complaint::{Complaints, Reason};
 use crate::configuration::trusted;
 use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain, json};
@@ -9,9 +10,10 @@ use crate::tls::{EXPIRY_MARGIN, Tls, now};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{Stream, StreamExt};
+use kube::core::Status;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::watch_object;
+use kube::runtime::watcher::{self, watch_object};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use std::path::Path;
@@ -22,6 +24,8 @@ use tokio::time::Instant;
 
 /// What is seen is considered anew at least this often, since certificates end by themselves.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// What the leader, or somebody else, is about to put right becomes an Event only if it lasts this long.
+const MAY_PASS: Duration = Duration::from_secs(10);
 
 /// The keys of the Secret with the serving certificate.
 pub const LEAF_KEYS: [&str; 3] = ["tls.crt", "tls.key", "ca.crt"];
@@ -37,6 +41,8 @@ pub struct Shared {
     pub changed: Notify,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// Where a person is told what is wrong.
+    pub complaints: Arc<Complaints>,
 }
 
 /// A serving certificate from a Secret.
@@ -74,7 +80,7 @@ impl Candidate {
         // A name that our own leader does not know yet must not keep a replica from serving under the one that it knows.
         let name = names.hosts.first().filter(|_| names.authority.is_none());
         accepts(&candidate.bundle, candidate.chain(), name.map(String::as_str), now())
-            .map_err(|error| format!("{what}: the API server would not accept tls.crt by ca.crt: {error}"))?;
+            .map_err(|error| format!("{what}: the API server would not accept tls.crt with the authorities in ca.crt: {error}"))?;
         Ok(candidate)
     }
 
@@ -136,15 +142,26 @@ pub async fn run(objects: Objects, names: Names, shared: Arc<Shared>) {
         Some(name) => watch(&objects, Kind::Secret, name, &shared),
         None => futures_util::stream::pending().boxed(),
     };
-    let mut replica = Replica { what: objects.what(Kind::Secret, &names.leaf), names, shared, told: String::new(), accepted_since: None };
+    let mut replica = Replica {
+        what: objects.what(Kind::Secret, &names.leaf),
+        configuration: objects.what(Kind::Configuration, &names.configuration),
+        names,
+        shared,
+        told: None,
+        doubted: None,
+        accepted_since: None,
+    };
     // `None`: not known yet.
     let (mut secret, mut live) = (None, None);
     let mut again = Instant::now() + LOOK_AGAIN;
     loop {
         let changed = tokio::select! {
-            Some(found) = leaf.next() => { secret = Some(found); true }
-            Some(found) = configuration.next() => { live = Some(found); true }
-            Some(_) = authority.next() => true,
+            Some(found) = leaf.next() => match found {
+                Ok(found) => { secret = Some(found); true }
+                Err(error) => { replica.shared.tls.obstacle(Some(error)); false }
+            },
+            Some(found) = configuration.next() => found.map(|found| live = Some(found)).is_ok(),
+            Some(found) = authority.next() => found.is_ok(),
             () = tokio::time::sleep_until(again) => false,
         };
         let before = replica.shared.tls.shown();
@@ -155,38 +172,57 @@ pub async fn run(objects: Objects, names: Names, shared: Arc<Shared>) {
     }
 }
 
-/// The object as it changes; `None` when it isn't there. Errors are logged, and tried again ever more slowly.
-fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> std::pin::Pin<Box<dyn Stream<Item = Option<Value>> + Send>> {
+/// An object as it changes: `None` when it isn't there; or why it cannot be watched.
+type Watch = std::pin::Pin<Box<dyn Stream<Item = Result<Option<Value>, String>> + Send>>;
+
+/// Watches an object. Errors are logged, and tried again ever more slowly; a right that is missing is an Event, too.
+fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> Watch {
     let what = objects.what(kind, name);
-    let metrics = Arc::clone(&shared.metrics);
+    let (metrics, complaints) = (Arc::clone(&shared.metrics), Arc::clone(&shared.complaints));
     let mut told = String::new();
-    let stream = watch_object(objects.api(kind), name).backoff(Slower::default()).filter_map(move |seen| {
-        let seen = match seen {
-            Ok(object) => {
-                told.clear();
-                Some(object.and_then(|object| json(object).ok()))
+    let stream = watch_object(objects.api(kind), name).backoff(Slower::default()).map(move |seen| match seen {
+        Ok(object) => {
+            told.clear();
+            Ok(object.and_then(|object| json(object).ok()))
+        }
+        Err(error) => {
+            metrics.cluster_errors.inc();
+            let text = format!("cannot watch {what}: {}", refusal(&error).map_or_else(|| chain(&error), |status| status.message.clone()));
+            if refusal(&error).is_some() {
+                complaints.say(Reason::Forbidden, &text);
             }
-            Err(error) => {
-                metrics.cluster_errors.inc();
-                let error = chain(&error);
-                if told != error {
-                    tracing::warn!(object = what, error, "cannot watch");
-                    told = error;
-                }
-                None
+            if told != text {
+                tracing::warn!(error = text, "cannot watch; trying again");
+                told.clone_from(&text);
             }
-        };
-        std::future::ready(seen)
+            Err(text)
+        }
     });
     stream.boxed()
+}
+
+/// The API server's answer, if it is that a right is missing.
+fn refusal(error: &watcher::Error) -> Option<&Status> {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        _ => return None,
+    };
+    (status.code == 403).then_some(status)
 }
 
 /// What this replica makes of what it sees.
 struct Replica {
     what: String,
+    configuration: String,
     names: Names,
     shared: Arc<Shared>,
-    told: String,
+    /// What is wrong with the Secret, and since when.
+    told: Option<(String, Instant)>,
+    /// Since when the configuration has not trusted the certificate in use.
+    doubted: Option<Instant>,
     /// Since when the configuration has trusted the certificate that is waiting.
     accepted_since: Option<(CertificateDer<'static>, Instant)>,
 }
@@ -198,10 +234,10 @@ impl Replica {
         let mut again = LOOK_AGAIN;
         match secret {
             None => {}
-            Some(None) => self.complain(format!("{}: it is not there", self.what)),
+            Some(None) => self.complain(format!("{}: it is not there; expected {} in it", self.what, LEAF_KEYS.join(", ")), MAY_PASS),
             Some(Some(secret)) => match Candidate::read(secret, &self.what, &self.names) {
                 Ok(candidate) => again = self.consider(candidate, trusted.as_deref()),
-                Err(error) => self.complain(error),
+                Err(error) => self.complain(error, Duration::ZERO),
             },
         }
         let tls = &self.shared.tls;
@@ -210,14 +246,22 @@ impl Replica {
             _ => true,
         };
         tls.doubt((!accepted).then_some("the webhook configuration's caBundle does not hold the serving certificate's authority"));
+        let since = self.doubted.filter(|_| !accepted).unwrap_or_else(Instant::now);
+        self.doubted = (!accepted).then_some(since);
+        if self.doubted.is_some_and(|since| since.elapsed() >= MAY_PASS) {
+            let text = "no caBundle in it holds the authority of the serving certificate, so the API server does not accept it; expected what \
+                        the leader writes there";
+            self.shared.complaints.say(Reason::BadCertificate, &format!("{}: {text}", self.configuration));
+        }
         again
     }
 
     fn consider(&mut self, candidate: Candidate, trusted: Option<&[CertificateDer<'static>]>) -> Duration {
         let tls = &self.shared.tls;
         let shown = tls.shown();
+        self.told = None;
+        tls.obstacle(None);
         if shown.as_ref().is_some_and(|(chain, _)| chain == candidate.chain()) {
-            self.told.clear();
             return LOOK_AGAIN;
         }
         let accepted = |chain: &[CertificateDer<'static>]| trusted.is_none_or(|trusted| accepts(trusted, chain, None, now()).is_ok());
@@ -243,20 +287,27 @@ impl Replica {
         let Validity { not_before, not_after } = candidate.validity();
         let margin = EXPIRY_MARGIN.min((not_after - not_before - authority::BACKDATE).max(10) / 10);
         tracing::info!(object = self.what, valid_until = timestamp(not_after), "a new serving certificate is in use");
-        self.told.clear();
         self.shared.metrics.reloaded(true);
         *self.shared.issuers.lock().unwrap_or_else(|e| e.into_inner()) = candidate.bundle;
         tls.put(candidate.certificate, margin);
         LOOK_AGAIN
     }
 
-    fn complain(&mut self, error: String) {
-        if self.told != error {
-            let serves_on = self.shared.tls.shown().is_some();
+    /// Says what is wrong with the Secret: in the log at once, for the readiness probe, and, when it has lasted for so long, in an Event.
+    fn complain(&mut self, error: String, lasting: Duration) {
+        let tls = &self.shared.tls;
+        let in_use = tls.shown().filter(|_| tls.valid().is_ok()).map(|(_, validity)| timestamp(validity.not_after));
+        let since = self.told.as_ref().filter(|(told, _)| *told == error).map_or_else(Instant::now, |(_, since)| *since);
+        if self.told.as_ref().is_none_or(|(told, _)| *told != error) {
             self.shared.metrics.reloaded(false);
-            tracing::warn!(error, serves_on, "the serving certificate cannot be taken from its Secret");
-            self.told = error;
+            tracing::warn!(error, serves_on = in_use.is_some(), "the serving certificate cannot be taken from its Secret");
+            self.told = Some((error.clone(), since));
         }
+        if since.elapsed() >= lasting {
+            let until = in_use.map_or_else(|| "not ready until then".into(), |end| format!("the one in use serves on, until {end}"));
+            self.shared.complaints.say(Reason::BadCertificate, &format!("{error}; {until}"));
+        }
+        tls.obstacle(Some(error));
     }
 }
 

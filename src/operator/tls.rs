@@ -7,6 +7,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -36,6 +37,8 @@ struct Current {
     margin: i64,
     /// Why the API server would not accept it, if so.
     doubt: Option<&'static str>,
+    /// Why no other certificate can be taken, if so.
+    obstacle: Option<String>,
 }
 
 /// The files that the next certificate comes from.
@@ -80,6 +83,11 @@ impl Tls {
         self.current.write().unwrap_or_else(|e| e.into_inner()).doubt = why;
     }
 
+    /// Says why no other certificate can be taken, or that one can.
+    pub fn obstacle(&self, why: Option<String>) {
+        self.current.write().unwrap_or_else(|e| e.into_inner()).obstacle = why;
+    }
+
     /// The chain that is served with and how long its leaf holds, if there is one.
     pub fn shown(&self) -> Option<(Vec<CertificateDer<'static>>, Validity)> {
         let current = self.read();
@@ -105,9 +113,14 @@ impl Tls {
     ///
     /// # Errors
     /// A phrase for the readiness probe.
-    pub fn holds(&self) -> Result<(), &'static str> {
-        self.valid()?;
-        self.read().doubt.map_or(Ok(()), Err)
+    pub fn holds(&self) -> Result<(), Cow<'static, str>> {
+        let valid = self.valid();
+        let current = self.read();
+        match (valid, &current.obstacle) {
+            (Err(why), Some(obstacle)) => Err(format!("{why}: {obstacle}").into()),
+            (Err(why), None) => Err(why.into()),
+            (Ok(()), _) => current.doubt.map_or(Ok(()), |why| Err(why.into())),
+        }
     }
 
     /// Whether there is a certificate that holds now, or why not.

@@ -105,7 +105,8 @@ fn a_bad_flag_is_a_usage_error_that_says_what_is_allowed() {
         ("--shutdown-delay=soon", &["--shutdown-delay", "soon", "a duration such as 500ms"][..]),
         ("--log-level=loud", &["--log-level", "loud", "error, warn, info, debug or trace"]),
         ("--log-format=xml", &["--log-format", "xml", "text, json"]),
-        ("--listen=here", &["--listen", "here"]),
+        ("--listen=here", &["--listen", "here", "an IP address and a port, such as [::]:8443"]),
+        ("--health-listen=localhost:1", &["--health-listen", "localhost:1", "an IP address and a port"]),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
         command.arg("serve").arg("--cert").arg(mount.cert()).arg("--key").arg(mount.key()).arg(flag);
@@ -113,7 +114,26 @@ fn a_bad_flag_is_a_usage_error_that_says_what_is_allowed() {
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(2));
+        assert!(words.iter().all(|word| said.contains(word)) && !said.contains("environment"), "{said}");
+    }
+}
+
+#[test]
+fn a_bad_environment_variable_is_named_with_its_flag_and_what_is_allowed() {
+    for (variable, value, words) in [
+        ("ASHORE_LISTEN", "8443", &["--listen", "'8443'", "an IP address and a port"][..]),
+        ("ASHORE_HEALTH_LISTEN", "", &["--health-listen", "''", "an IP address and a port"]),
+        ("ASHORE_DRAIN_TIMEOUT", "1 minute", &["--drain-timeout", "1 minute", "a duration such as 500ms"]),
+        ("ASHORE_CERTIFICATES", "Self", &["--certificates", "Self", "self, cert-manager, secret, files"]),
+        ("ASHORE_FAILURE_POLICY", "ignore", &["--failure-policy", "ignore", "Ignore, Fail"]),
+        ("ASHORE_WEBHOOK_TIMEOUT", "1m", &["--webhook-timeout", "1m", "whole seconds from 1s to 30s"]),
+        ("ASHORE_LOG_FORMAT", "JSON", &["--log-format", "JSON", "text, json"]),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ashore")).arg("serve").env(variable, value).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        assert!(said.ends_with(&format!("note: that is the value of the environment variable {variable}\n")), "{said}");
     }
 }
 
@@ -139,14 +159,21 @@ fn a_bad_file_of_settings_is_an_error_that_names_file_and_field() {
 }
 
 #[test]
-fn an_address_in_use_is_an_error_that_names_it() {
+fn an_address_in_use_is_the_last_word_whatever_the_log_looks_like() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
     let mount = Mount::new(&crate::pki::Ca::new().leaf());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
-    command.arg("serve").env("ASHORE_CERT", mount.cert()).env("ASHORE_KEY", mount.key());
-    command.env("ASHORE_LISTEN", taken.local_addr().unwrap().to_string());
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains(&format!("cannot listen on {}", taken.local_addr().unwrap())), "{said}");
+    for (flag, variable) in [("--listen", "ASHORE_LISTEN"), ("--health-listen", "ASHORE_HEALTH_LISTEN")] {
+        for format in ["text", "json"] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
+            command.args(["serve", "--log-level=trace"]).env("ASHORE_CERT", mount.cert()).env("ASHORE_KEY", mount.key());
+            command.env("ASHORE_LOG_FORMAT", format).env("ASHORE_LISTEN", "127.0.0.1:0").env(variable, address.to_string());
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            // A pod's termination message is the end of its log.
+            let said = String::from_utf8(output.stderr).unwrap();
+            let last = said.lines().last().unwrap();
+            assert_eq!(last, format!("ashore serve: {flag}: cannot listen on {address}: Address already in use (os error 98)"));
+        }
+    }
 }

@@ -1,0 +1,147 @@
+//! Warnings as Events on Ashore's own pod: what is wrong is said where a person looks, besides the log.
+
+use crate::objects::{Kind, Objects};
+use crate::serving::timestamp;
+use crate::tls::now;
+use serde_json::json;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The same complaint becomes an Event again after this long.
+const AGAIN: Duration = Duration::from_secs(600);
+/// One that the API server did not take is tried again after this long.
+const RETRY: Duration = Duration::from_secs(30);
+/// Different complaints within [`AGAIN`], at most.
+const MOST: usize = 16;
+/// Characters of a message: an Event takes 1024 bytes.
+const LONGEST: usize = 1000;
+
+/// An Event's `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A right is missing.
+    Forbidden,
+    /// The serving certificate cannot be used, or the API server would not accept it.
+    BadCertificate,
+}
+
+impl Reason {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Forbidden => "Forbidden",
+            Self::BadCertificate => "BadCertificate",
+        }
+    }
+}
+
+/// Whoever complains, and what was said lately.
+#[derive(Debug)]
+pub struct Complaints {
+    objects: Objects,
+    namespace: String,
+    pod_name: String,
+    pod_uid: String,
+    lately: Mutex<Lately>,
+}
+
+/// What was said lately, so that nothing is said over and over.
+#[derive(Debug, Default)]
+struct Lately {
+    said: Vec<(String, Instant)>,
+    /// What the API server said of the last Event that it did not take.
+    refused: String,
+}
+
+impl Lately {
+    /// Whether to say this now; if so, not again for a while.
+    fn due(&mut self, text: &str, now: Instant) -> bool {
+        self.said.retain(|(_, until)| *until > now);
+        let due = self.said.len() < MOST && self.said.iter().all(|(said, _)| said != text);
+        if due {
+            self.said.push((text.into(), now + AGAIN));
+        }
+        due
+    }
+
+    /// Says that this was not heard. Gives whether that is for another reason than the last time.
+    fn not_heard(&mut self, text: &str, why: String, now: Instant) -> bool {
+        if let Some((_, until)) = self.said.iter_mut().find(|(said, _)| said == text) {
+            *until = now + RETRY;
+        }
+        let new = self.refused != why;
+        self.refused = why;
+        new
+    }
+}
+
+impl Complaints {
+    /// For a pod. `objects` must not complain themselves.
+    pub fn new(objects: Objects, namespace: &str, pod_name: &str, pod_uid: Option<&str>) -> Arc<Self> {
+        let pod_uid = pod_uid.unwrap_or_default().into();
+        Arc::new(Self { objects, namespace: namespace.into(), pod_name: pod_name.into(), pod_uid, lately: Mutex::default() })
+    }
+
+    /// Makes an Event of it, unless the same was said lately. Nobody waits for that.
+    pub fn say(self: &Arc<Self>, reason: Reason, text: &str) {
+        if !self.lately().due(text, Instant::now()) {
+            return;
+        }
+        let (this, text) = (Arc::clone(self), text.to_owned());
+        tokio::spawn(async move {
+            let done = this.write(reason, &text).await.map_err(|error| error.to_string());
+            let mut lately = this.lately();
+            match done {
+                Ok(()) => lately.refused.clear(),
+                Err(error) => {
+                    if lately.not_heard(&text, error.clone(), Instant::now()) {
+                        tracing::warn!(error, "what is wrong is not told in Events, only here");
+                    }
+                }
+            }
+        });
+    }
+
+    async fn write(&self, reason: Reason, text: &str) -> Result<(), crate::objects::ObjectError> {
+        let at = timestamp(now());
+        let message: String = text.chars().take(LONGEST).collect();
+        let event = json!({
+            "apiVersion": Kind::Event.api_version(), "kind": Kind::Event.name(),
+            "metadata": {"generateName": format!("{}-", self.pod_name), "namespace": self.namespace},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": self.pod_name, "namespace": self.namespace, "uid": self.pod_uid},
+            "type": "Warning", "reason": reason.word(), "message": message, "source": {"component": "ashore"},
+            "reportingComponent": "ashore.dev/ashore", "reportingInstance": self.pod_name,
+            "firstTimestamp": at, "lastTimestamp": at, "count": 1,
+        });
+        self.objects.create(Kind::Event, "", &event).await.map(drop)
+    }
+
+    fn lately(&self) -> MutexGuard<'_, Lately> {
+        self.lately.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_said_again_after_ten_minutes_and_other_things_at_once_up_to_a_limit() {
+        let (mut lately, now) = (Lately::default(), Instant::now());
+        assert!(lately.due("a", now) && lately.due("b", now) && !lately.due("a", now));
+        assert!(!lately.due("a", now + AGAIN - Duration::from_secs(1)) && lately.due("a", now + AGAIN));
+        let later = now + AGAIN * 3;
+        assert_eq!((0..100).filter(|n| lately.due(&n.to_string(), later)).count(), MOST);
+        assert!(lately.due("100", later + AGAIN));
+    }
+
+    #[test]
+    fn what_was_not_heard_is_said_again_sooner_and_the_reason_is_told_once() {
+        let (mut lately, now) = (Lately::default(), Instant::now());
+        assert!(lately.due("a", now));
+        assert!(lately.not_heard("a", "no right".into(), now));
+        assert!(!lately.due("a", now + Duration::from_secs(1)) && lately.due("a", now + RETRY));
+        assert!(!lately.not_heard("a", "no right".into(), now));
+    }
+}
