@@ -175,7 +175,8 @@ pub fn accepts(
 fn words(error: &webpki::Error) -> String {
     let at = |time: &UnixTime| timestamp(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));
     match error {
-        webpki::Error::UnknownIssuer => "none of them that holds now has signed it".into(),
+        // The latter: one of the same name has, with another key.
+        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => "none of them that holds now has signed it".into(),
         webpki::Error::CertExpired { not_after, .. } => format!("it has ended at {}", at(not_after)),
         webpki::Error::CertNotValidYet { not_before, .. } => format!("it begins at {}", at(not_before)),
         webpki::Error::RequiredEkuNotFoundContext(_) => "it is not for servers (extended key usage: server auth)".into(),

@@ -62,11 +62,19 @@ pub fn who_is_injected() -> Outcome {
     let dry = control.request("POST", "/api/v1/namespaces/default/pods?dryRun=All", Some(&asking()));
     assert_eq!((dry.status, &dry.body["metadata"]["labels"]["ashore.dev/injected"]), (201, &json!("true")));
     assert_eq!(replica.metric("ashore_admission_reviews_total{outcome=\"injected\"}"), before + 1.0);
-    for annotations in [json!({"ashore.dev/inject": "yes"}), json!({"ashore.dev/inject": "true", "ashore.dev/delay": "soon"})] {
+    // What kubectl prints for a pod made by hand, and a ReplicaSet's or Job's FailedCreate Event for one that it makes.
+    let durations = "a duration such as 500ms, 5s or 1m30s (units h, m, s, ms; a bare number is seconds; at most 366 days)";
+    for (annotation, value, allowed) in [
+        ("ashore.dev/inject", "yes", "is not \"true\" or \"false\""),
+        ("ashore.dev/delay", "soon", &format!("is not {durations}")),
+        ("ashore.dev/spread", "1m30", &format!("is not {durations}")),
+    ] {
+        let mut annotations = yes.clone();
+        annotations[annotation] = json!(value);
         let refused = try_create(&control, "default", &pod(&annotations, &empty));
-        assert!(refused.status >= 400, "{}", refused.body);
         let message = refused.body["message"].as_str().unwrap();
-        assert!(message.contains("ashore.dev/") && (message.contains("yes") || message.contains("soon")), "{message}");
+        let expected = format!("admission webhook \"pods.ashore.dev\" denied the request: annotation {annotation}: \"{value}\" {allowed}");
+        assert_eq!((refused.status, message), (422, expected.as_str()));
     }
     Ok(())
 }

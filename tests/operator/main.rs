@@ -4,6 +4,7 @@
 mod admission;
 mod control;
 mod election;
+mod events;
 mod pods;
 mod repairs;
 mod replica;
@@ -24,8 +25,11 @@ const TESTS: &[Test] = &[
     ("election::the_api_server_restarts", election::the_api_server_restarts),
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
+    ("rights::the_secrets_may_not_be_written", rights::the_secrets_may_not_be_written),
+    ("rights::nothing_at_all", rights::nothing_at_all),
     ("rights::the_owner", rights::the_owner),
     ("secret::somebody_elses", secret::somebody_elses),
+    ("secret::none_that_is_good", secret::none_that_is_good),
 ];
 
 fn main() -> std::process::ExitCode {

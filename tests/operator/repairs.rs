@@ -103,6 +103,8 @@ pub fn the_secrets() -> Outcome {
     control.patch(&at("ashore-tls"), &json!({"data": {"tls.key": "bm90aGluZw=="}}));
     let said = replica.logged("the serving certificate cannot be taken from its Secret");
     assert!(said["error"].as_str().unwrap().contains("ashore-system/ashore-tls"), "{said}");
+    let words = ["secrets ashore-system/ashore-tls tls.key: no private key in it; expected PEM", "the one in use serves on, until 2"];
+    crate::events::warned(&control, "a", "BadCertificate", &words);
     eventually("a key again", PATIENCE, || {
         serves("a bad key");
         (data("ashore-tls")["tls.key"] != "bm90aGluZw==").then_some(())

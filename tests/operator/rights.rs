@@ -1,11 +1,40 @@
 //! With the rights that the documentation names, and without one of them.
 
-use crate::admission::{CONFIGURATION, with_one_replica};
+use crate::admission::{CONFIGURATION, at_work, with_one_replica};
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::events;
+use crate::pods::{asking, injected};
 use crate::replica::{Replica, Service};
 use ashore_tests::Outcome;
 use ashore_tests::harness::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// Says whether Ashore may do this, as soon as the API server has heard of it.
+fn until_it_may(control: &Control, expected: bool, verb: &str, group: &str, resource: &str, name: &str) {
+    let namespace = if group == "admissionregistration.k8s.io" { "" } else { NAMESPACE };
+    let asked = json!({"verb": verb, "group": group, "resource": resource, "name": name, "namespace": namespace});
+    let review = json!({"spec": {"user": "ashore", "resourceAttributes": asked}});
+    eventually("the API server to know of a right", PATIENCE, || {
+        let answer = control.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review);
+        (answer["status"]["allowed"] == expected).then_some(())
+    });
+}
+
+/// Ashore's Role without these verbs on this resource, and as it was.
+fn role_without(control: &Control, resource: &str, verbs: &[&str]) -> (Value, Value) {
+    let whole = control.get(ROLE).body["rules"].take();
+    let mut rules = whole.clone();
+    for rule in rules.as_array_mut().unwrap().iter_mut().filter(|rule| rule["resources"][0] == resource) {
+        rule["verbs"].as_array_mut().unwrap().retain(|verb| !verbs.contains(&verb.as_str().unwrap()));
+        if rule["verbs"] == json!([]) {
+            rule["verbs"] = json!(["deletecollection"]);
+        }
+    }
+    (json!({"rules": rules}), json!({"rules": whole}))
+}
+
+const ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/ashore-system/roles/ashore";
+const CLUSTER_ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
 
 pub fn the_configuration_may_not_be_written() -> Outcome {
     let control = Control::start()?;
@@ -18,21 +47,97 @@ pub fn the_configuration_may_not_be_written() -> Outcome {
         assert!(error.contains(part), "{error}");
     }
     replica.wait_until_ready();
-    let event = eventually("an Event", PATIENCE, || {
-        let events = control.get(&format!("/api/v1/namespaces/{NAMESPACE}/events")).body;
-        events["items"].as_array()?.iter().find(|event| event["reason"] == "Forbidden").cloned()
-    });
-    assert_eq!((&event["involvedObject"]["kind"], &event["involvedObject"]["name"]), (&json!("Pod"), &json!("a")));
-    assert!(event["message"].as_str().unwrap().contains("mutatingwebhookconfigurations"), "{event}");
+    events::warned(&control, "a", "Forbidden", &["cannot patch mutatingwebhookconfigurations.admissionregistration.k8s.io ashore"]);
 
     // The right is given: nothing has to be restarted.
-    let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
+    let before = control.get(CLUSTER_ROLE).body["rules"].take();
     let rules = json!([
         {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "resourceNames": ["ashore"], "verbs": ["get"]},
         {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": ["ashore"], "verbs": ALL},
     ]);
-    control.patch(role, &json!({"rules": rules}));
-    eventually("the configuration", PATIENCE, || (control.get(CONFIGURATION).status == 200).then_some(()));
+    control.patch(CLUSTER_ROLE, &json!({"rules": rules}));
+    at_work(&control);
+
+    // It is taken away again, and somebody takes our authority out of the configuration.
+    control.patch(CLUSTER_ROLE, &json!({"rules": before}));
+    until_it_may(&control, false, "patch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "ashore");
+    let mut webhooks = control.get(CONFIGURATION).body["webhooks"].take();
+    webhooks[0]["clientConfig"]["caBundle"] = json!("");
+    control.patch(CONFIGURATION, &json!({"webhooks": webhooks}));
+    events::warned(
+        &control,
+        "a",
+        "BadCertificate",
+        &["mutatingwebhookconfigurations", "ashore", "caBundle", "the API server does not accept it"],
+    );
+    assert_eq!(replica.plain("/readyz").0, 503);
+    control.patch(CLUSTER_ROLE, &json!({"rules": rules}));
+    at_work(&control);
+    replica.wait_until_ready();
+    assert_eq!(events::repeated(&control), 0);
+    Ok(())
+}
+
+pub fn the_secrets_may_not_be_written() -> Outcome {
+    let (control, _service, replica) = with_one_replica(&["--failure-policy=Fail"])?;
+    let serves = |what: &str| {
+        assert!(injected(&control, "default", &asking()), "{what}");
+        assert_eq!(replica.plain("/readyz").0, 200, "{what}: {:?}", replica.plain("/readyz"));
+    };
+    let (without, whole) = role_without(&control, "secrets", &["create", "patch"]);
+    control.patch(ROLE, &without);
+    until_it_may(&control, false, "patch", "", "secrets", "ashore-tls");
+    let secret = format!("/api/v1/namespaces/{NAMESPACE}/secrets/ashore-tls");
+    control.delete(&secret);
+    let said = replica.logged("cannot do what the leader has to; serving on, trying again");
+    assert!(said["error"].as_str().unwrap().starts_with("cannot patch secrets ashore-system/ashore-tls: "), "{said}");
+    events::warned(&control, "a", "Forbidden", &["cannot patch secrets ashore-system/ashore-tls", "forbidden"]);
+    // What is missing, and what that means, in the words of whoever serves.
+    let words =
+        ["secrets ashore-system/ashore-tls: it is not there; expected tls.crt, tls.key, ca.crt in it", "the one in use serves on, until 2"];
+    events::warned(&control, "a", "BadCertificate", &words);
+    serves("without the Secret");
+    control.patch(ROLE, &whole);
+    eventually("the Secret", PATIENCE, || (control.get(&secret).status == 200).then_some(()));
+    serves("with the Secret");
+
+    let (without, whole) = role_without(&control, "leases", &["create", "update"]);
+    control.patch(ROLE, &without);
+    let said = replica.logged("the lease");
+    assert!(said["error"].as_str().unwrap().starts_with("cannot update leases.coordination.k8s.io ashore-system/ashore: "), "{said}");
+    events::warned(&control, "a", "Forbidden", &["cannot update leases.coordination.k8s.io ashore-system/ashore", "forbidden"]);
+    eventually("nobody leads", PATIENCE, || (!replica.leads()).then_some(()));
+    serves("without the lease");
+    control.patch(ROLE, &whole);
+    eventually("a leader", PATIENCE, || replica.leads().then_some(()));
+    assert_eq!(events::repeated(&control), 0);
+    Ok(())
+}
+
+pub fn nothing_at_all() -> Outcome {
+    let control = Control::start()?;
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", &[]);
+    for (what, words) in [
+        ("nothing owns Ashore's objects: uninstalling will leave them behind", "cannot get clusterroles.rbac.authorization.k8s.io ashore"),
+        ("cannot watch; trying again", "cannot watch secrets ashore-system/ashore-tls"),
+        ("cannot watch; trying again", "cannot watch mutatingwebhookconfigurations.admissionregistration.k8s.io ashore"),
+        ("the lease", "cannot get leases.coordination.k8s.io ashore-system/ashore"),
+        ("what is wrong is not told in Events, only here", "cannot create events"),
+    ] {
+        let says = |line: &Value| {
+            let text = line["error"].as_str().or(line["why"].as_str()).unwrap_or_default();
+            text.contains(words) && text.contains("forbidden")
+        };
+        replica.logged_where(0, what, says);
+    }
+    let (status, why) = replica.plain("/readyz");
+    assert_eq!((status, replica.plain("/livez").0), (503, 200));
+    assert!(why.starts_with("there is no serving certificate yet: cannot watch secrets ashore-system/ashore-tls: "), "{why}");
+    control.grant(ALL);
+    at_work(&control);
+    replica.wait_until_ready();
+    eventually("a leader", PATIENCE, || replica.leads().then_some(()));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use crate::admission::at_work;
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::events;
 use crate::pods::{asking, injected};
 use crate::replica::{Replica, Service};
 use ashore_tests::Outcome;
@@ -13,13 +14,19 @@ use serde_json::{Value, json};
 
 /// The data of a Secret: a certificate for loopback by an authority of its own.
 fn data() -> Value {
+    data_of("127.0.0.1", 2100)
+}
+
+/// The same for this name, until the beginning of this year.
+fn data_of(name: &str, until: i32) -> Value {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let ca = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
     params.use_authority_key_identifier_extension = true;
     let leaf = params.signed_by(&key, &issuer).unwrap().pem();
     let encode = |text: String| STANDARD.encode(text);
@@ -34,7 +41,13 @@ pub fn somebody_elses() -> Outcome {
     let replica = Replica::start(&control, &service, "a", &flags);
     let said = replica.logged("the serving certificate cannot be taken from its Secret");
     assert!(said["error"].as_str().unwrap().contains("secrets ashore-system/ashore-tls: it is not there"), "{said}");
-    assert_eq!(replica.plain("/readyz"), (503, "there is no serving certificate yet\n".into()));
+    let words = "secrets ashore-system/ashore-tls: it is not there; expected tls.crt, tls.key, ca.crt in it";
+    assert_eq!(replica.plain("/readyz"), (503, format!("there is no serving certificate yet: {words}\n")));
+    // Somebody may be about to make it: only when nobody does, it is told.
+    events::warned(&control, "a", "BadCertificate", &[words, "not ready until then"]);
+    let seconds = |time: &Value| time.as_str().unwrap().parse::<k8s_openapi::jiff::Timestamp>().unwrap().as_second();
+    let waited = seconds(&events::all(&control)[0]["firstTimestamp"]) - seconds(&said["timestamp"]);
+    assert!(waited >= 9, "{waited}");
 
     let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
     let first = data();
@@ -46,14 +59,23 @@ pub fn somebody_elses() -> Outcome {
         assert_eq!(replica.plain("/readyz").0, 200, "{what}: {}", replica.plain("/readyz").1);
     };
     for (what, bad, word) in [
-        ("another authority", json!({"ca.crt": data()["ca.crt"]}), "the API server would not accept tls.crt by ca.crt"),
-        ("no authority", json!({"ca.crt": null}), "it has no ca.crt"),
+        (
+            "another authority",
+            json!({"ca.crt": data()["ca.crt"]}),
+            "the API server would not accept tls.crt with the authorities in ca.crt: none of them that holds now has signed it",
+        ),
+        ("one that has ended", data_of("127.0.0.1", 2020), "it has ended at 2020-01-01T00:00:00Z"),
+        ("one for somebody else", data_of("other.example", 2100), "it is not for 127.0.0.1, the name by which the API server calls"),
+        ("no PEM", json!({"tls.crt": "bm90aGluZw=="}), "tls.crt: no certificate in it; expected PEM with BEGIN CERTIFICATE"),
+        ("no authority", json!({"ca.crt": null}), "it has no ca.crt; expected tls.crt, tls.key, ca.crt"),
         ("another key", json!({"tls.key": data()["tls.key"]}), "this key does not belong to the certificate"),
     ] {
         let seen = replica.lines();
         control.patch(&at, &json!({"data": bad}));
         let said = replica.logged_after(seen, "the serving certificate cannot be taken from its Secret");
         assert!(said["error"].as_str().unwrap().contains(word), "{what}: {said}");
+        let place = "secrets ashore-system/ashore-tls";
+        events::warned(&control, "a", "BadCertificate", &[place, word, "the one in use serves on, until 2100-01-01T00:00:00Z"]);
         serves(what);
         control.patch(&at, &json!({"data": first}));
     }
@@ -67,5 +89,25 @@ pub fn somebody_elses() -> Outcome {
     });
     serves("after");
     assert!(control.get(&format!("{secrets}/ashore-ca")).status == 404);
+    assert_eq!(events::repeated(&control), 0);
+    Ok(())
+}
+
+/// cert-manager, with an issuer that fills in no authority.
+pub fn none_that_is_good() -> Outcome {
+    let control = Control::start()?;
+    control.grant(ALL);
+    let service = Service::start();
+    let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
+    let mut whole = data();
+    let authority = whole.as_object_mut().unwrap().remove("ca.crt");
+    control.create(&secrets, &json!({"metadata": {"name": "ashore-tls"}, "type": "kubernetes.io/tls", "data": whole}));
+    let replica = Replica::start(&control, &service, "a", &["--certificates=cert-manager"]);
+    let words = "secrets ashore-system/ashore-tls: it has no ca.crt; expected tls.crt, tls.key, ca.crt";
+    events::warned(&control, "a", "BadCertificate", &[words, "not ready until then"]);
+    assert_eq!(replica.plain("/readyz"), (503, format!("there is no serving certificate yet: {words}\n")));
+    control.patch(&format!("{secrets}/ashore-tls"), &json!({"data": {"ca.crt": authority}}));
+    at_work(&control);
+    replica.wait_until_ready();
     Ok(())
 }
