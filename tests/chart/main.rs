@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
 mod helm;
+mod missing;
+mod wrong;
 
 use ashore_tests::{Outcome, Skip, paths};
-use helm::{Helm, INSTALLATIONS, RELEASE, chart, documents, values_file};
+use helm::{Helm, INSTALLATIONS, KUBERNETES, RELEASE, chart, documents, values_file};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,10 +23,17 @@ ashore_tests::tests![
     the_policy_and_the_images_are_what_ashore_reads,
     the_schema_has_every_field_of_a_policy,
     every_value_is_in_the_schema_and_the_other_way_round,
-    a_wrong_value_is_refused_and_named,
     the_notes_have_commands_with_the_right_names,
     the_plain_manifests_are_current,
+    its_last_words_are_the_termination_message,
+    trust_for_outgoing_tls_is_where_the_variable_says,
+    a_wrong_value_is_refused_and_named,
+    every_value_refuses_another_type_by_its_path,
+    every_signal_is_taken_and_nothing_else,
+    a_value_that_an_older_chart_did_not_have_is_the_default,
 ];
+use missing::a_value_that_an_older_chart_did_not_have_is_the_default;
+use wrong::{a_wrong_value_is_refused_and_named, every_signal_is_taken_and_nothing_else, every_value_refuses_another_type_by_its_path};
 
 fn of_kind<'d>(documents: &'d [Value], kind: &str) -> Vec<&'d Value> {
     documents.iter().filter(|document| document["kind"] == kind).collect()
@@ -45,7 +54,7 @@ fn helm_lint_has_nothing_to_say() -> Outcome {
     let helm = Helm::find()?;
     for installation in INSTALLATIONS {
         let values = values_file(installation);
-        let mut words = vec!["lint", "--strict", chart()];
+        let mut words = vec!["lint", "--strict", chart(), "--kube-version", KUBERNETES];
         words.extend(values.as_deref().map(|file| ["--values", file]).into_iter().flatten());
         let output = helm.run(&words);
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -169,6 +178,41 @@ fn ashore_takes_every_flag_that_it_is_given() -> Outcome {
         // Flags and values are read in order, so what is wrong is said before the help.
         let output = Command::new(ashore()?).args(args(&documents)).arg("--help").output().unwrap();
         assert!(output.status.success(), "{installation}: {}", String::from_utf8_lossy(&output.stderr));
+        // The chart compares with these where a value is left to the program.
+        let help = String::from_utf8(output.stdout).unwrap();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("[env: ASHORE_CERTIFICATE_LIFETIME=] [default: 2160h]"), "{help}");
+        assert!(help.contains("[env: ASHORE_CA_LIFETIME=] [default: 8760h]"), "{help}");
+    }
+    Ok(())
+}
+
+/// A taken port, a wrong file, an unknown flag: `kubectl describe pod` shows why it ended.
+fn its_last_words_are_the_termination_message() -> Outcome {
+    let helm = Helm::find()?;
+    for installation in INSTALLATIONS {
+        let documents = helm.render(installation);
+        let container = &deployment(&documents)["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["terminationMessagePolicy"], "FallbackToLogsOnError", "{installation}");
+    }
+    Ok(())
+}
+
+fn trust_for_outgoing_tls_is_where_the_variable_says() -> Outcome {
+    let helm = Helm::find()?;
+    for (installation, volume, key) in [
+        ("everything", json!({"name": "trust", "configMap": {"name": "company-ca"}}), "bundle.pem"),
+        ("host", json!({"name": "trust", "secret": {"secretName": "company-ca"}}), "ca.crt"),
+    ] {
+        let documents = helm.render(installation);
+        let pod = &deployment(&documents)["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        let named = |list: &Value, name: &str| list.as_array().unwrap().iter().find(|item| item["name"] == name).cloned().unwrap();
+        let mount = named(&container["volumeMounts"], "trust");
+        assert_eq!(mount["readOnly"], true);
+        let file = format!("{}/{key}", mount["mountPath"].as_str().unwrap());
+        assert_eq!(named(&container["env"], "SSL_CERT_FILE")["value"], file.as_str(), "{installation}");
+        assert_eq!(named(&pod["volumes"], "trust"), volume);
     }
     Ok(())
 }
@@ -221,7 +265,7 @@ fn the_schema_has_every_field_of_a_policy() -> Outcome {
     Ok(())
 }
 
-fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     serde_json::from_str(&fs::read_to_string(format!("{}/values.schema.json", chart())).unwrap()).unwrap()
 }
 
@@ -250,38 +294,6 @@ fn compare(at: &str, values: &Value, schema: &Value, differences: &mut Vec<Strin
             None => differences.push(format!("{at}{name} is not in values.yaml")),
         }
     }
-}
-
-fn a_wrong_value_is_refused_and_named() -> Outcome {
-    let helm = Helm::find()?;
-    for (set, named) in [
-        ("replicsa=3", &["replicsa"] as &[_]),
-        ("replicas=0", &["/replicas"]),
-        ("replicas=two", &["/replicas"]),
-        ("image.tga=x", &["/image", "tga"]),
-        ("image.digest=latest", &["/image/digest"]),
-        ("policy.delya=5s", &["/policy", "delya"]),
-        ("policy.delay=soon", &["/policy/delay", "soon"]),
-        ("policy.delay=", &["/policy/delay"]),
-        ("policy.initImage=x", &["/policy", "initImage"]),
-        ("policy.exitMap.143=256", &["/policy/exitMap"]),
-        ("policy.strategy=flat", &["/policy/strategy", "cascade"]),
-        ("webhook.failurePolicy=ignore", &["/webhook/failurePolicy", "Ignore"]),
-        ("webhook.timeout=31s", &["/webhook/timeout"]),
-        ("certificates.mode=own", &["/certificates/mode", "cert-manager"]),
-        ("certificates.mode=cert-manager", &["certificates.issuerRef.name"]),
-        ("log.level=loud", &["/log/level", "debug"]),
-        ("port=0", &["/port"]),
-        ("caBundle.configMap=a,caBundle.secret=b", &["caBundle", "configMap", "secret"]),
-        ("healthPort=8443", &["healthPort", "8443"]),
-        ("networkPolicy.enable=true", &["/networkPolicy", "enable"]),
-    ] {
-        let said = helm.refusal(&[set]);
-        // Helm 3 writes paths with dots.
-        let found = |word: &str| said.contains(word) || said.contains(word.trim_start_matches('/').replace('/', ".").as_str());
-        assert!(named.iter().all(|word| found(word)), "{set}: {said}");
-    }
-    Ok(())
 }
 
 fn the_notes_have_commands_with_the_right_names() -> Outcome {

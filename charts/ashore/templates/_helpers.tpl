@@ -1,3 +1,42 @@
+{{- /*
+What a value is that is missing: as in values.yaml, where nothing is no choice. `helm upgrade --reuse-values` hands over the values of the
+chart that was installed before, without those that are new; and `null` takes a value out.
+*/ -}}
+{{- define "ashore.defaults" -}}
+replicas: 2
+image: {repository: ashore, pullPolicy: IfNotPresent}
+webhook: {failurePolicy: Ignore, timeout: 5s}
+certificates: {mode: self, issuerRef: {kind: Issuer, group: cert-manager.io}}
+shutdown: {delay: 5s, drainTimeout: 20s}
+log: {level: info, format: json}
+port: 8443
+healthPort: 0
+hostNetwork: false
+caBundle: {key: ca.crt}
+priorityQuota: true
+podDisruptionBudget: {enabled: true, maxUnavailable: 1}
+serviceAccount: {create: true}
+service: {port: 443}
+serviceMonitor: {}
+networkPolicy: {}
+test: {}
+{{- end -}}
+
+{{- /* Fills in what is missing. Every template begins with it. */ -}}
+{{- define "ashore.fill" -}}
+{{- include "ashore.fillIn" (dict "from" (include "ashore.defaults" . | fromYaml) "into" .Values) -}}
+{{- end -}}
+{{- define "ashore.fillIn" -}}
+{{- $into := .into -}}
+{{- range $name, $default := .from -}}
+{{- if or (not (hasKey $into $name)) (kindIs "invalid" (get $into $name)) -}}
+{{- $_ := set $into $name $default -}}
+{{- else if kindIs "map" $default -}}
+{{- include "ashore.fillIn" (dict "from" $default "into" (get $into $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* The base of every object's name; a release may have dots in its name, a Service may not. */ -}}
 {{- define "ashore.name" -}}
 {{- if .Values.fullnameOverride -}}
