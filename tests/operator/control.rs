@@ -26,6 +26,8 @@ pub struct Control {
     port: u16,
     etcd_port: u16,
     agent: ureq::Agent,
+    /// Ashore's bearer token.
+    ashore: String,
 }
 
 /// An answer of the API server.
@@ -84,7 +86,7 @@ impl Control {
             .timeout_global(Some(Duration::from_secs(40)))
             .build()
             .into();
-        let control = Self { folder, kube, etcd, server, port, etcd_port, agent };
+        let control = Self { folder, kube, etcd, server, port, etcd_port, agent, ashore: ASHORE.into() };
         control.wait_until_ready();
         control.namespace(NAMESPACE, &json!({}));
         Ok(control)
@@ -111,13 +113,29 @@ impl Control {
 
     /// A file for KUBECONFIG, with Ashore's own rights.
     pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_of("kubeconfig", &self.ashore)
+    }
+
+    /// A file for KUBECONFIG, with all rights.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_of("admin-kubeconfig", ADMIN)
+    }
+
+    /// From now on Ashore is this service account of its namespace.
+    pub fn ashore_is(&mut self, account: &str) {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token");
+        let request = self.create(&path, &json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}));
+        self.ashore = request["status"]["token"].as_str().unwrap().to_owned();
+    }
+
+    fn kubeconfig_of(&self, file: &str, token: &str) -> PathBuf {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
-            "users": [{"name": "u", "user": {"token": ASHORE}}],
+            "users": [{"name": "u", "user": {"token": token}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         });
-        self.folder.write("kubeconfig", &config.to_string())
+        self.folder.write(file, &config.to_string())
     }
 
     fn try_request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {

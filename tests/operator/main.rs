@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod admission;
+mod chart;
 mod control;
 mod election;
 mod events;
@@ -23,6 +24,8 @@ const TESTS: &[Test] = &[
     ("election::the_leader_is_killed", election::the_leader_is_killed),
     ("election::the_leader_stops", election::the_leader_stops),
     ("election::the_api_server_restarts", election::the_api_server_restarts),
+    ("chart::from_install_to_uninstall", chart::from_install_to_uninstall),
+    ("chart::every_installation_is_taken", chart::every_installation_is_taken),
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
     ("rights::the_secrets_may_not_be_written", rights::the_secrets_may_not_be_written),

@@ -1,0 +1,201 @@
+//! The chart on a real API server: what Helm makes of it from the first install to the end, and that its rights are enough.
+
+use crate::admission::{CONFIGURATION, at_work};
+use crate::control::{Control, NAMESPACE};
+use crate::pods::{asking, injected, try_create};
+use crate::replica::{Replica, Service};
+use ashore_tests::{Folder, Outcome, Skip, paths};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const CLUSTER_ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
+/// Values that the chart before this one is said not to have had.
+const NEW: [&str; 5] = ["/webhook/timeout", "/caBundle", "/healthPort", "/priorityQuota", "/test"];
+
+struct Helm<'c> {
+    program: PathBuf,
+    control: &'c Control,
+}
+
+impl Helm<'_> {
+    fn run(&self, words: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(&self.program);
+        command.args(words).env("KUBECONFIG", self.control.admin_kubeconfig());
+        let output = command.output().unwrap();
+        let said = |bytes| String::from_utf8(bytes).unwrap();
+        if output.status.success() { Ok(said(output.stdout)) } else { Err(said(output.stderr)) }
+    }
+
+    /// On the release `ashore` in Ashore's namespace.
+    fn ashore(&self, words: &[&str]) -> Result<String, String> {
+        self.run(&[words, &["--namespace", NAMESPACE]].concat())
+    }
+}
+
+fn helm() -> Result<PathBuf, Skip> {
+    let built = std::env::var_os("HELM").map_or_else(|| paths::target().join("node/bin/helm"), PathBuf::from);
+    if built.is_file() { Ok(built) } else { Err(Skip(format!("{}: Helm has not been built", built.display()))) }
+}
+
+fn chart() -> PathBuf {
+    paths::workspace().join("charts/ashore")
+}
+
+/// The chart as it was before it had some of its values.
+fn older(folder: &Folder) -> PathBuf {
+    let older = folder.path().join("ashore");
+    copy(&chart(), &older);
+    let file = older.join("values.yaml");
+    let mut values: Value = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    for path in NEW {
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        values.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
+    }
+    fs::write(file, values.to_string()).unwrap();
+    older
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &target) } else { fs::copy(entry.path(), target).map(drop).unwrap() }
+    }
+}
+
+fn deployment(control: &Control) -> Value {
+    control.get(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/ashore")).body["spec"].take()
+}
+
+fn has_arg(spec: &Value, arg: &str) -> bool {
+    spec["template"]["spec"]["containers"][0]["args"].as_array().unwrap().iter().any(|a| a == arg)
+}
+
+/// All that a release has in a namespace and in the cluster, by path.
+fn left(control: &Control, namespace: &str, release: &str) -> Vec<String> {
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let mut paths = vec![format!("{rbac}/clusterroles"), format!("{rbac}/clusterrolebindings"), "/api/v1/namespaces".into()];
+    for (group, resources) in [
+        ("/api/v1", &["services", "configmaps", "serviceaccounts", "resourcequotas", "pods", "secrets"][..]),
+        ("/apis/apps/v1", &["deployments"]),
+        ("/apis/policy/v1", &["poddisruptionbudgets"]),
+        ("/apis/networking.k8s.io/v1", &["networkpolicies"]),
+        (rbac, &["roles", "rolebindings"]),
+    ] {
+        paths.extend(resources.iter().map(|resource| format!("{group}/namespaces/{namespace}/{resource}")));
+    }
+    let mut all = Vec::new();
+    for path in paths {
+        let items = control.get(&format!("{path}?labelSelector=app.kubernetes.io%2Finstance%3D{release}")).body;
+        let items = items["items"].as_array().unwrap_or_else(|| panic!("{path}: {items}"));
+        all.extend(items.iter().map(|item| format!("{path}/{}", item["metadata"]["name"].as_str().unwrap())));
+    }
+    all
+}
+
+pub fn from_install_to_uninstall() -> Outcome {
+    let program = helm()?;
+    let mut control = Control::start()?;
+    let folder = Folder::new();
+    let (older, chart) = (older(&folder).display().to_string(), chart().display().to_string());
+    let run = |control: &Control, words: &[&str]| {
+        Helm { program: program.clone(), control }.ashore(words).unwrap_or_else(|said| panic!("{words:?}: {said}"))
+    };
+
+    run(&control, &["install", "ashore", &older, "--set", "replicas=3,log.level=debug"]);
+    // Nothing but what the chart gives it.
+    control.ashore_is("ashore");
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", &["--failure-policy=Fail"]);
+    at_work(&control);
+    replica.wait_until_ready();
+    assert!(!replica.log().contains("forbidden"), "{}", replica.log());
+    let role = control.get(CLUSTER_ROLE).body["metadata"]["uid"].take();
+    let owned = || {
+        let secret = |name: &str| format!("/api/v1/namespaces/{NAMESPACE}/secrets/{name}");
+        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/ashore");
+        for path in [CONFIGURATION.into(), secret("ashore-ca"), secret("ashore-tls"), lease] {
+            assert_eq!(control.get(&path).body["metadata"]["ownerReferences"][0]["uid"], role, "{path}");
+        }
+        assert_eq!(control.get(CLUSTER_ROLE).body["metadata"]["uid"], role);
+        assert!(injected(&control, "default", &asking()));
+    };
+    owned();
+    let pod = try_create(&control, "default", &asking()).body;
+
+    // The values of before, without those that are new: they are what they are by default.
+    run(&control, &["upgrade", "ashore", &chart, "--reuse-values"]);
+    let spec = deployment(&control);
+    assert_eq!(spec["replicas"], 3);
+    for arg in ["--log-level=debug", "--webhook-timeout=5s", "--certificates=self"] {
+        assert!(has_arg(&spec, arg), "{arg}: {spec}");
+    }
+    owned();
+
+    // A wrong value changes nothing.
+    for wrong in ["webhook.timeout=1m", "healthPort=8443", "policy.delay=soon"] {
+        let said =
+            Helm { program: program.clone(), control: &control }.ashore(&["upgrade", "ashore", &chart, "--reuse-values", "--set", wrong]);
+        let said = said.expect_err(wrong);
+        let name = wrong.split('=').next().unwrap();
+        assert!(said.contains(name) || said.contains(&format!("/{}", name.replace('.', "/"))), "{wrong}: {said}");
+        assert_eq!(deployment(&control), spec, "{wrong}");
+    }
+
+    run(&control, &["upgrade", "ashore", &chart, "--reset-then-reuse-values", "--set", "policy.delay=5s,networkPolicy.enabled=true"]);
+    let with_policy = deployment(&control);
+    assert!(has_arg(&with_policy, "--policy=/etc/ashore/policy.yaml") && with_policy["replicas"] == 3, "{with_policy}");
+    owned();
+    run(&control, &["upgrade", "ashore", &chart, "--reset-values"]);
+    assert_eq!(deployment(&control)["replicas"], 2);
+    owned();
+    run(&control, &["rollback", "ashore", "1"]);
+    assert!(deployment(&control)["replicas"] == 3 && has_arg(&deployment(&control), "--log-level=debug"));
+    owned();
+
+    assert!(left(&control, NAMESPACE, "ashore").len() > 8);
+    run(&control, &["uninstall", "ashore"]);
+    // What Ashore has made goes with its owner, which has gone.
+    assert_eq!(left(&control, NAMESPACE, "ashore"), [""; 0]);
+    assert_eq!(control.get(CLUSTER_ROLE).status, 404);
+    let (name, uid) = (pod["metadata"]["name"].as_str().unwrap(), &pod["metadata"]["uid"]);
+    let after = control.get(&format!("/api/v1/namespaces/default/pods/{name}")).body;
+    assert_eq!((&after["metadata"]["uid"], &after["spec"]), (uid, &pod["spec"]));
+    Ok(())
+}
+
+/// Kinds that others bring into a cluster, as far as the chart needs them to be there.
+fn foreign_kind(control: &Control, group: &str, kind: &str, plural: &str) {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]},
+    });
+    control.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition);
+    let there = || (control.get(&format!("/apis/{group}/v1/{plural}")).status == 200).then_some(());
+    ashore_tests::harness::eventually(kind, crate::control::PATIENCE, there);
+}
+
+/// Every kind that the chart renders, with every value, in the API server's own eyes.
+pub fn every_installation_is_taken() -> Outcome {
+    let program = helm()?;
+    let control = Control::start()?;
+    foreign_kind(&control, "monitoring.coreos.com", "ServiceMonitor", "servicemonitors");
+    foreign_kind(&control, "cert-manager.io", "Certificate", "certificates");
+    let helm = Helm { program, control: &control };
+    let chart = chart().display().to_string();
+    for installation in ["everything", "host", "bare"] {
+        let values = paths::workspace().join(format!("tests/chart/values/{installation}.yaml")).display().to_string();
+        let place = ["--namespace", installation];
+        let words = ["install", installation, &chart, "--values", &values, "--create-namespace"];
+        let notes = helm.run(&[&words[..], &place].concat()).unwrap_or_else(|said| panic!("{installation}: {said}"));
+        assert!(notes.contains("helm -n "), "{notes}");
+        assert!(left(&control, installation, installation).len() >= 6);
+        helm.run(&[&["uninstall", installation][..], &place].concat()).unwrap();
+        assert_eq!(left(&control, installation, installation), [""; 0], "{installation}");
+    }
+    Ok(())
+}
