@@ -12,6 +12,10 @@ use tokio::time::Instant;
 const AGAIN: Duration = Duration::from_secs(600);
 /// One that the API server did not take is tried again after this long.
 const RETRY: Duration = Duration::from_secs(30);
+/// What has not been heard of for this long has passed: everything that fails is tried again sooner.
+const PASSED: Duration = Duration::from_secs(60);
+/// An API server that has just been started forbids everything for a moment.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(3);
 /// Different complaints within [`AGAIN`], at most.
 const MOST: usize = 16;
 /// Characters of a message: an Event takes 1024 bytes.
@@ -34,6 +38,14 @@ impl Reason {
             Self::BadCertificate => "BadCertificate",
         }
     }
+
+    /// For how long it has to have been so before it is told.
+    fn lasting(self) -> Duration {
+        match self {
+            Self::Forbidden => FORBIDDEN_FOR,
+            Self::BadCertificate => Duration::ZERO,
+        }
+    }
 }
 
 /// Whoever complains, and what was said lately.
@@ -49,26 +61,50 @@ pub struct Complaints {
 /// What was said lately, so that nothing is said over and over.
 #[derive(Debug, Default)]
 struct Lately {
-    said: Vec<(String, Instant)>,
+    all: Vec<Complaint>,
     /// What the API server said of the last Event that it did not take.
     refused: String,
 }
 
+/// Something that is wrong.
+#[derive(Debug)]
+struct Complaint {
+    text: String,
+    /// From when to when it was known to be so.
+    since: Instant,
+    last: Instant,
+    /// Until when it is not said again, once it has been said.
+    silent: Option<Instant>,
+}
+
 impl Lately {
-    /// Whether to say this now; if so, not again for a while.
-    fn due(&mut self, text: &str, now: Instant) -> bool {
-        self.said.retain(|(_, until)| *until > now);
-        let due = self.said.len() < MOST && self.said.iter().all(|(said, _)| said != text);
+    /// Whether to say this now, if it has been so for long enough; if so, not again for a while.
+    fn due(&mut self, text: &str, lasting: Duration, now: Instant) -> bool {
+        self.all.retain(|one| now < one.last + PASSED || one.silent.is_some_and(|until| now < until));
+        let at = match self.all.iter().position(|one| one.text == text) {
+            Some(at) => at,
+            None if self.all.len() >= MOST => return false,
+            None => {
+                self.all.push(Complaint { text: text.into(), since: now, last: now, silent: None });
+                self.all.len() - 1
+            }
+        };
+        let one = &mut self.all[at];
+        if now >= one.last + PASSED {
+            one.since = now;
+        }
+        one.last = now;
+        let due = now >= one.since + lasting && one.silent.is_none_or(|until| now >= until);
         if due {
-            self.said.push((text.into(), now + AGAIN));
+            one.silent = Some(now + AGAIN);
         }
         due
     }
 
     /// Says that this was not heard. Gives whether that is for another reason than the last time.
     fn not_heard(&mut self, text: &str, why: String, now: Instant) -> bool {
-        if let Some((_, until)) = self.said.iter_mut().find(|(said, _)| said == text) {
-            *until = now + RETRY;
+        if let Some(one) = self.all.iter_mut().find(|one| one.text == text) {
+            one.silent = Some(now + RETRY);
         }
         let new = self.refused != why;
         self.refused = why;
@@ -83,9 +119,9 @@ impl Complaints {
         Arc::new(Self { objects, namespace: namespace.into(), pod_name: pod_name.into(), pod_uid, lately: Mutex::default() })
     }
 
-    /// Makes an Event of it, unless the same was said lately. Nobody waits for that.
+    /// Makes an Event of it when it has lasted, unless the same was said lately. Nobody waits for that.
     pub fn say(self: &Arc<Self>, reason: Reason, text: &str) {
-        if !self.lately().due(text, Instant::now()) {
+        if !self.lately().due(text, reason.lasting(), Instant::now()) {
             return;
         }
         let (this, text) = (Arc::clone(self), text.to_owned());
@@ -126,22 +162,33 @@ impl Complaints {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
     fn the_same_is_said_again_after_ten_minutes_and_other_things_at_once_up_to_a_limit() {
         let (mut lately, now) = (Lately::default(), Instant::now());
-        assert!(lately.due("a", now) && lately.due("b", now) && !lately.due("a", now));
-        assert!(!lately.due("a", now + AGAIN - Duration::from_secs(1)) && lately.due("a", now + AGAIN));
-        let later = now + AGAIN * 3;
-        assert_eq!((0..100).filter(|n| lately.due(&n.to_string(), later)).count(), MOST);
-        assert!(lately.due("100", later + AGAIN));
+        let mut due = |text: &str, after: Duration| lately.due(text, Duration::ZERO, now + after);
+        assert!(due("a", Duration::ZERO) && due("b", Duration::ZERO) && !due("a", Duration::ZERO));
+        assert!(!due("a", AGAIN - SECOND) && due("a", AGAIN));
+        assert_eq!((0..100).filter(|n| due(&n.to_string(), AGAIN * 3)).count(), MOST);
+        assert!(due("100", AGAIN * 4));
+    }
+
+    #[test]
+    fn what_passes_is_not_said() {
+        let (mut lately, now) = (Lately::default(), Instant::now());
+        let mut due = |after: Duration| lately.due("a", SECOND * 3, now + after);
+        assert!(!due(Duration::ZERO) && !due(SECOND * 2));
+        // Long after, it begins anew.
+        assert!(!due(SECOND * 2 + PASSED) && !due(SECOND * 4 + PASSED) && due(SECOND * 5 + PASSED));
     }
 
     #[test]
     fn what_was_not_heard_is_said_again_sooner_and_the_reason_is_told_once() {
         let (mut lately, now) = (Lately::default(), Instant::now());
-        assert!(lately.due("a", now));
+        assert!(lately.due("a", Duration::ZERO, now));
         assert!(lately.not_heard("a", "no right".into(), now));
-        assert!(!lately.due("a", now + Duration::from_secs(1)) && lately.due("a", now + RETRY));
+        assert!(!lately.due("a", Duration::ZERO, now + SECOND) && lately.due("a", Duration::ZERO, now + RETRY));
         assert!(!lately.not_heard("a", "no right".into(), now));
     }
 }
