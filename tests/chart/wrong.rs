@@ -73,6 +73,12 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("hostNetwork=true,port=443", &["port", "443", "hostNetwork", "from 1024 to 65535"]),
         ("hostNetwork=true,healthPort=80", &["healthPort", "80", "hostNetwork", "from 1024 to 65535"]),
         ("test.namespace=ashore", &["test.namespace", "ashore", "one that nobody uses"]),
+        ("labels.app\\.kubernetes\\.io/name=x", &["labels", "app.kubernetes.io/name", "any other"]),
+        ("podLabels.ashore\\.dev/injected=x", &["podLabels", "ashore.dev/injected", "any other"]),
+        ("labels.team=a,podLabels.team=b", &["podLabels", "team", "in one of them"]),
+        ("extraEnv[0].name=POD_NAME", &["extraEnv[0].name", "POD_NAME", "by the chart"]),
+        ("caBundle.secret=s,extraEnv[0].name=A,extraEnv[1].name=SSL_CERT_FILE", &["extraEnv[1].name", "SSL_CERT_FILE", "by the chart"]),
+        ("extraEnv[0].name=A,extraEnv[1].name=A", &["extraEnv[1].name", "A", "in this list"]),
     ] {
         let said = helm.refusal(&[set]);
         // Helm before 3.18 writes paths with dots, and numbers without commas.
