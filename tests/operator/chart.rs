@@ -2,6 +2,7 @@
 
 use crate::admission::{CONFIGURATION, at_work};
 use crate::control::{Control, NAMESPACE};
+use crate::events;
 use crate::pods::{asking, injected, try_create};
 use crate::replica::{Replica, Service};
 use ashore_tests::{Folder, Outcome, Skip, paths};
@@ -111,7 +112,9 @@ pub fn from_install_to_uninstall() -> Outcome {
     let replica = Replica::start(&control, &service, "a", &["--failure-policy=Fail"]);
     at_work(&control);
     replica.wait_until_ready();
+    // No right is missing.
     assert!(!replica.log().contains("forbidden"), "{}", replica.log());
+    assert!(events::all(&control).iter().all(|event| event["reason"] != "Forbidden"), "{:?}", events::all(&control));
     let role = control.get(CLUSTER_ROLE).body["metadata"]["uid"].take();
     let owned = || {
         let secret = |name: &str| format!("/api/v1/namespaces/{NAMESPACE}/secrets/{name}");
