@@ -4,6 +4,7 @@
 mod admission;
 mod control;
 mod election;
+mod missed;
 mod pods;
 mod repairs;
 mod replica;
@@ -25,6 +26,9 @@ const TESTS: &[Test] = &[
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
     ("rights::the_owner", rights::the_owner),
+    ("missed::while_nobody_answered", missed::while_nobody_answered),
+    ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
+    ("missed::without_the_right", missed::without_the_right),
     ("secret::somebody_elses", secret::somebody_elses),
 ];
 
