@@ -18,9 +18,9 @@ const NAMED: usize = 10;
 pub struct Page<'a> {
     #[serde(borrow, default)]
     metadata: PageMetadata<'a>,
-    /// The objects, a PartialObjectMetadata each.
+    /// None of them is `null`.
     #[serde(borrow, default)]
-    pub items: Vec<&'a RawValue>,
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +30,11 @@ struct PageMetadata<'a> {
 }
 
 impl Page<'_> {
+    /// The objects, a PartialObjectMetadata each.
+    pub fn items(&self) -> impl Iterator<Item = &RawValue> {
+        self.items.iter().flatten().copied()
+    }
+
     /// What the API server wants to hear for the next page, if there is one.
     pub fn after(&self) -> Option<&str> {
         Some(self.metadata.after.as_ref()).filter(|after| !after.is_empty())
@@ -369,9 +374,10 @@ mod tests {
     fn a_page_says_what_comes_after_it() {
         let page = r#"{"kind": "PartialObjectMetadataList", "metadata": {"continue": "abc", "remainingItemCount": 7}, "items": [{"metadata": {"name": "x"}}]}"#;
         let page: Page<'_> = serde_json::from_str(page).unwrap();
-        assert_eq!((page.after(), name(page.items[0]).as_deref()), (Some("abc"), Some("x")));
-        for last in [r#"{"metadata": {}, "items": []}"#, r#"{"metadata": {"continue": ""}, "items": []}"#] {
-            assert_eq!(serde_json::from_str::<Page<'_>>(last).unwrap().after(), None);
+        assert_eq!((page.after(), page.items().find_map(name).as_deref()), (Some("abc"), Some("x")));
+        for last in [r#"{"metadata": {}, "items": null}"#, r#"{"metadata": {"continue": ""}, "items": []}"#] {
+            let last: Page<'_> = serde_json::from_str(last).unwrap();
+            assert_eq!((last.after(), last.items().count()), (None, 0));
         }
     }
 }

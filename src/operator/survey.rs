@@ -103,7 +103,7 @@ impl Survey {
         let mut pages = Pages::new(self, "/api/v1/namespaces", "namespaces", labelled);
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
-            asking.extend(page.items.iter().filter_map(|namespace| name(namespace)));
+            asking.extend(page.items().filter_map(name));
         }
         ledger.begin();
         let (mut left, mut behind) = (MOST_PODS, false);
@@ -111,7 +111,7 @@ impl Survey {
         let mut pages = Pages::new(self, "/api/v1/pods", "pods of all namespaces", at_large);
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
-            for pod in page.items.iter().filter_map(|pod| Candidate::read(pod, &asking, &self.admission)) {
+            for pod in page.items().filter_map(|pod| Candidate::read(pod, &asking, &self.admission)) {
                 if !ledger.unsure(&pod) {
                     continue;
                 }

@@ -87,8 +87,7 @@ pub fn while_nobody_answered() -> Outcome {
     assert_eq!(names(&second.logged_after(seen, FOUND)), ["default/does-not-ask"]);
     control.patch("/api/v1/namespaces/wanted", &json!({"metadata": {"labels": {"ashore.dev/inject": null}}}));
     until_missed(&second, Some(2));
-    let told = second.log_after(seen);
-    assert_eq!((told.matches(FOUND).count(), told.matches(REFUSED).count()), (1, 0), "{told}");
+    assert_eq!((second.times(seen, FOUND), second.times(seen, REFUSED)), (1, 0));
 
     // Only who leads says a number.
     let third = Replica::start(&control, &service, "c", FLAGS);
@@ -109,14 +108,11 @@ pub fn more_than_a_pass_can_look_at() -> Outcome {
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", FLAGS);
     until_missed(&replica, Some(620));
-    let mut new = 0;
-    let mut lines = 0;
-    for line in replica.log().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|line| line["message"] == FOUND) {
-        new += line["new"].as_u64().unwrap();
-        lines += 1;
-        assert_eq!((line["new"].as_u64().unwrap() - 10, names(&line).len()), (line["more"].as_u64().unwrap(), 10), "{line}");
+    for (missed, new) in [(200, 200), (400, 200), (600, 200), (620, 20)] {
+        let line = replica.logged_where(0, FOUND, |line| line["missed"] == missed);
+        assert_eq!((&line["new"], &line["more"], names(&line).len()), (&json!(new), &json!(new - 10), 10), "{line}");
     }
-    assert_eq!((new, lines), (620, 4));
+    assert_eq!(replica.times(0, FOUND), 4);
     Ok(())
 }
 
@@ -135,7 +131,7 @@ pub fn without_the_right() -> Outcome {
     assert!(error.contains("cannot list resource \"pods\" in API group \"\" at the cluster scope"), "{error}");
     // It is tried again, and said once; and a number that nobody knows is not said.
     eventually("more tries", PATIENCE, || (replica.metric("ashore_cluster_errors_total") >= 3.0).then_some(()));
-    assert_eq!((replica.log().matches(FORBIDDEN).count(), missed(&replica)), (1, None));
+    assert_eq!((replica.times(0, FORBIDDEN), missed(&replica)), (1, None));
     control.patch(role, &json!({"rules": rules}));
     until_missed(&replica, Some(1));
     control.patch(role, &json!({"rules": some}));

@@ -95,6 +95,11 @@ impl Replica {
         found(&lines).unwrap()
     }
 
+    /// How often it was said, after the first so many lines.
+    pub fn times(&self, seen: usize, message: &str) -> usize {
+        self.log.0.lock().unwrap().iter().skip(seen).filter(|line| line["message"] == message).count()
+    }
+
     /// How many lines there are by now.
     pub fn lines(&self) -> usize {
         self.log.0.lock().unwrap().len()
