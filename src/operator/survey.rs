@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Objects of a page; fewer when they are so large that a page is longer than [`LONGEST`].
 const PAGE: u32 = 500;
@@ -98,6 +98,7 @@ impl Survey {
 
     /// Looks at all pods, and says whether some are left for the next pass.
     async fn pass(&self, ledger: &mut Ledger) -> Result<(Tally, bool), ObjectError> {
+        let began = Instant::now();
         let mut asking = HashSet::new();
         let labelled = ListParams::default().labels(&format!("{INJECT}=true"));
         let mut pages = Pages::new(self, "/api/v1/namespaces", "namespaces", labelled);
@@ -106,11 +107,12 @@ impl Survey {
             asking.extend(page.items().filter_map(name));
         }
         ledger.begin();
-        let (mut left, mut behind) = (MOST_PODS, false);
+        let (mut listed, mut left, mut behind) = (0, MOST_PODS, false);
         let at_large = ListParams::default().labels(&format!("{INJECTED}!=true")).fields("status.phase!=Succeeded,status.phase!=Failed");
         let mut pages = Pages::new(self, "/api/v1/pods", "pods of all namespaces", at_large);
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
+            listed += page.items().count();
             for pod in page.items().filter_map(|pod| Candidate::read(pod, &asking, &self.admission)) {
                 if !ledger.unsure(&pod) {
                     continue;
@@ -125,7 +127,10 @@ impl Survey {
                 }
             }
         }
-        Ok((ledger.end(), behind))
+        let tally = ledger.end();
+        let ms = began.elapsed().as_micros() as f64 / 1000.0;
+        tracing::debug!(listed, read = MOST_PODS - left, missed = tally.missed, behind, ms, "looked for pods that were missed");
+        Ok((tally, behind))
     }
 
     /// What would become of the pod if it were created now; `None` if it has gone.

@@ -28,6 +28,7 @@ const TESTS: &[Test] = &[
     ("rights::the_owner", rights::the_owner),
     ("missed::while_nobody_answered", missed::while_nobody_answered),
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
+    ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
     ("secret::somebody_elses", secret::somebody_elses),
 ];

@@ -4,8 +4,8 @@ use crate::admission::at_work;
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
 use crate::pods::{asking, pod, try_create};
 use crate::replica::{Replica, Service};
-use ashore_tests::Outcome;
 use ashore_tests::harness::eventually;
+use ashore_tests::{Outcome, Skip};
 use serde_json::{Value, json};
 
 const FLAGS: &[&str] = &["--missed-pods-every=1s"];
@@ -136,5 +136,50 @@ pub fn without_the_right() -> Outcome {
     until_missed(&replica, Some(1));
     control.patch(role, &json!({"rules": some}));
     until_missed(&replica, None);
+    Ok(())
+}
+
+/// Prints figures for docs/PERFORMANCE.md, on request: it takes minutes.
+pub fn what_a_look_costs() -> Outcome {
+    const PODS: usize = 5000;
+    const LOOKED: &str = "looked for pods that were missed";
+    if std::env::var_os("ASHORE_MEASURE").is_none() {
+        return Err(Skip("a measurement, made with ASHORE_MEASURE=1".into()));
+    }
+    let control = Control::start()?;
+    control.grant(ALL);
+    control.namespace("many", &json!({}));
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", FLAGS);
+    at_work(&control);
+    until_missed(&replica, Some(0));
+    eprintln!("without pods: resident, most: {:.1?} MiB", replica.resident());
+    std::thread::scope(|threads| {
+        for thread in 0..8 {
+            let control = &control;
+            threads.spawn(move || {
+                for n in (thread..PODS).step_by(8) {
+                    // As much metadata as kubectl and a few controllers leave.
+                    bare(control, "many", &format!("p{n}"), pod(&json!({"example.com/notes": "x".repeat(2000)}), &json!({"app": "many"})));
+                }
+            });
+        }
+    });
+    let looks = |what: &str, holds: &dyn Fn(&Value) -> bool| {
+        let mut times: Vec<f64> = Vec::new();
+        for _ in 0..5 {
+            let seen = replica.lines();
+            times.push(replica.logged_where(seen, LOOKED, |line| line["listed"] == PODS && holds(line))["ms"].as_f64().unwrap());
+        }
+        times.sort_by(f64::total_cmp);
+        eprintln!("{what}: median {:.0} ms, resident, most: {:.1?} MiB", times[2], replica.resident());
+    };
+    looks("a look at 5,000 pods that do not ask", &|line| line["missed"] == 0);
+    let began = std::time::Instant::now();
+    control.patch("/api/v1/namespaces/many", &json!({"metadata": {"labels": {"ashore.dev/inject": "true"}}}));
+    looks("a look at 5,000 pods that ask, 200 of which are read", &|line| line["read"] == 200);
+    until_missed(&replica, Some(PODS));
+    eprintln!("until all are known, at a look a second: {:.0} s", began.elapsed().as_secs_f64());
+    looks("a look at 5,000 pods that are known", &|line| line["read"] == 0);
     Ok(())
 }

@@ -142,6 +142,14 @@ impl Replica {
         }
     }
 
+    /// What it keeps in memory now, and the most that it ever had, in MiB.
+    pub fn resident(&self) -> (f64, f64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kib = |field: &str| status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")).unwrap();
+        let mib = |field| kib(field).trim().parse::<f64>().unwrap() / 1024.0;
+        (mib("VmRSS:"), mib("VmHWM:"))
+    }
+
     pub fn leads(&self) -> bool {
         self.metric("ashore_leader") == 1.0
     }
