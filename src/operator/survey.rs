@@ -19,10 +19,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// Objects of a page; fewer when they are so large that a page is longer than [`LONGEST`].
-const PAGE: u32 = 500;
-/// The longest answer that is read, in bytes: ten times a page of usual pods' metadata, several times the largest pod.
-const LONGEST: usize = 8 * 1024 * 1024;
+/// Objects of a page, fewer when they are so large that a page is longer than [`LONGEST`]: a page is in memory for a moment, and
+/// 500 of them took 12 MiB more.
+const PAGE: u32 = 100;
+/// The longest answer that is read, in bytes: ten times a page of usual pods' metadata, and more than the largest pod that there can be.
+const LONGEST: usize = 4 * 1024 * 1024;
 /// The most pages of a pass.
 const MOST_PAGES: usize = 2000;
 /// The most pods that are read whole in a pass.
