@@ -13,7 +13,7 @@ const AGAIN: Duration = Duration::from_secs(600);
 /// One that the API server did not take is tried again after this long.
 const RETRY: Duration = Duration::from_secs(30);
 /// What has not been heard of for this long has passed: everything that fails is tried again sooner.
-const PASSED: Duration = Duration::from_secs(60);
+const PASSED: Duration = Duration::from_secs(180);
 /// An API server that has just been started forbids everything for a moment.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(3);
 /// Different complaints within [`AGAIN`], at most.

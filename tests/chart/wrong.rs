@@ -15,6 +15,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("image.tga=x", &["/image", "tga"]),
         ("policy.delya=5s", &["/policy", "delya"]),
         ("policy.initImage=x", &["/policy", "initImage"]),
+        ("missedPods.enable=false", &["/missedPods", "enable"]),
         ("networkPolicy.enable=true", &["/networkPolicy", "enable"]),
         ("extraEnv[0].nmae=x", &["/extraEnv/0", "nmae", "name"]),
         ("resources.request.cpu=1", &["/resources", "request"]),
@@ -35,6 +36,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("image.pullPolicy=always", &["/image/pullPolicy", "IfNotPresent", "Always", "Never"]),
         // Durations.
         ("policy.delay=soon", &["/policy/delay", "soon", duration]),
+        ("missedPods.every=soon", &["/missedPods/every", "soon", duration]),
         ("policy.delay=", &["/policy/delay"]),
         ("policy.minGrace=1.5s", &["/policy/minGrace", "1.5s", duration]),
         ("policy.spread=-1", &["/policy/spread", "-1", "0"]),

@@ -189,6 +189,8 @@ impl Control {
         };
         let subject = json!([{"kind": "User", "name": "ashore", "apiGroup": "rbac.authorization.k8s.io"}]);
         let mut rules = vec![rule("rbac.authorization.k8s.io", "clusterroles", &["ashore"], &["get"])];
+        rules.push(rule("", "namespaces", &[], &["list"]));
+        rules.push(rule("", "pods", &[], &["get", "list"]));
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));
         }

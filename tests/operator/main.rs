@@ -6,6 +6,7 @@ mod chart;
 mod control;
 mod election;
 mod events;
+mod missed;
 mod pods;
 mod repairs;
 mod replica;
@@ -31,6 +32,10 @@ const TESTS: &[Test] = &[
     ("rights::the_secrets_may_not_be_written", rights::the_secrets_may_not_be_written),
     ("rights::nothing_at_all", rights::nothing_at_all),
     ("rights::the_owner", rights::the_owner),
+    ("missed::while_nobody_answered", missed::while_nobody_answered),
+    ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
+    ("missed::what_a_look_costs", missed::what_a_look_costs),
+    ("missed::without_the_right", missed::without_the_right),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

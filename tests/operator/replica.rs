@@ -95,6 +95,11 @@ impl Replica {
         found(&lines).unwrap()
     }
 
+    /// How often it was said, after the first so many lines.
+    pub fn times(&self, seen: usize, message: &str) -> usize {
+        self.log.0.lock().unwrap().iter().skip(seen).filter(|line| line["message"] == message).count()
+    }
+
     /// How many lines there are by now.
     pub fn lines(&self) -> usize {
         self.log.0.lock().unwrap().len()
@@ -135,6 +140,14 @@ impl Replica {
             assert!(std::time::Instant::now() < deadline, "not ready: {:?}\n{}", self.plain("/readyz"), self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// What it keeps in memory now, and the most that it ever had, in MiB.
+    pub fn resident(&self) -> (f64, f64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kib = |field: &str| status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")).unwrap();
+        let mib = |field| kib(field).trim().parse::<f64>().unwrap() / 1024.0;
+        (mib("VmRSS:"), mib("VmHWM:"))
     }
 
     pub fn leads(&self) -> bool {

@@ -6,6 +6,7 @@ chart that was installed before, without those that are new; and `null` takes a 
 replicas: 2
 image: {repository: ashore, pullPolicy: IfNotPresent}
 webhook: {failurePolicy: Ignore, timeout: 5s}
+missedPods: {enabled: true, every: 1m}
 certificates: {mode: self, issuerRef: {kind: Issuer, group: cert-manager.io}}
 shutdown: {delay: 5s, drainTimeout: 20s}
 log: {level: info, format: json}
