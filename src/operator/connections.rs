@@ -35,6 +35,8 @@ pub struct Connection {
     epoch: Instant,
     /// Told when it has to end at once.
     pub ended: Notify,
+    /// Told when it has to end after the request that it carries, if it carries one.
+    pub finish: Notify,
     /// Told when its first request has come.
     pub first_request: Notify,
 }
@@ -95,6 +97,13 @@ impl Connections {
         }
     }
 
+    /// Ends those that have served, each after the request that it carries: whoever needs another one is sent where it belongs now.
+    pub fn renew(&self) {
+        for connection in self.lock().values().filter(|connection| connection.has_served()) {
+            connection.finish.notify_one();
+        }
+    }
+
     /// Returns when the last one has gone.
     pub async fn none_left(&self) {
         // Never closed, so this cannot fail.
@@ -129,6 +138,7 @@ impl Room {
             silent_since: AtomicU64::new(millis(all.epoch)),
             epoch: all.epoch,
             ended: Notify::new(),
+            finish: Notify::new(),
             first_request: Notify::new(),
         });
         let id = all.next.fetch_add(1, Relaxed);

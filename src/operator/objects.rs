@@ -2,7 +2,9 @@
 
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use serde_json::Value;
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Who we are in `managedFields`.
@@ -23,6 +25,8 @@ pub enum Kind {
     ClusterRole,
     /// An Event.
     Event,
+    /// A Pod.
+    Pod,
 }
 
 impl Kind {
@@ -33,6 +37,7 @@ impl Kind {
             Self::Configuration => ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
             Self::ClusterRole => ("rbac.authorization.k8s.io", "ClusterRole", "clusterroles"),
             Self::Event => ("", "Event", "events"),
+            Self::Pod => ("", "Pod", "pods"),
         }
     }
 
@@ -78,6 +83,16 @@ impl ObjectError {
     pub fn is_conflict(&self) -> bool {
         self.code == Some(409)
     }
+
+    /// Whether there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        self.code == Some(404)
+    }
+
+    /// Whether nobody answered. [`Objects`] has said so.
+    pub fn is_silence(&self) -> bool {
+        self.code.is_none()
+    }
 }
 
 /// A client of the API server for the objects of one namespace, and for those of the cluster.
@@ -85,12 +100,14 @@ impl ObjectError {
 pub struct Objects {
     client: Client,
     namespace: String,
+    /// Whether the API server was silent when it was asked last.
+    silent: Arc<AtomicBool>,
 }
 
 impl Objects {
     /// For objects of this namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.into() }
+        Self { client, namespace: namespace.into(), silent: Arc::default() }
     }
 
     /// The typed client's handle of a kind, for watches.
@@ -153,6 +170,36 @@ impl Objects {
         json(self.limited("update", kind, name, self.api(kind).replace(name, &params(), &object)).await?)
     }
 
+    /// Sets labels of a pod to `true` or `false`, by way of its status: whoever may do no more than that cannot change what it runs.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn label(&self, pod: &str, labels: &[(&str, bool)]) -> Result<(), ObjectError> {
+        let labels: serde_json::Map<String, Value> =
+            labels.iter().map(|(label, on)| ((*label).to_owned(), value!(on.to_string()))).collect();
+        let body = Patch::Merge(value!({"metadata": {"labels": labels}}));
+        let (params, api) = (PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() }, self.api(Kind::Pod));
+        let named = |mut error: ObjectError| {
+            error.what = error.what.replacen("pods", "pods/status", 1);
+            error
+        };
+        self.limited("patch", Kind::Pod, pod, api.patch_status(pod, &params, &body)).await.map(drop).map_err(named)
+    }
+
+    /// Says that the API server does not answer; once, until it does.
+    pub fn silence(&self, error: &str) {
+        if !self.silent.swap(true, Relaxed) {
+            tracing::warn!(error, "the API server does not answer; trying again");
+        }
+    }
+
+    /// Says that it answers, if it did not before.
+    pub fn answered(&self) {
+        if self.silent.swap(false, Relaxed) {
+            tracing::info!("the API server answers again");
+        }
+    }
+
     async fn limited<T>(
         &self,
         verb: &'static str,
@@ -161,12 +208,17 @@ impl Objects {
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, ObjectError> {
         let failed = |why, code| ObjectError { verb, what: self.what(kind, name), why, code };
-        match tokio::time::timeout(REQUEST, request).await {
+        let done = match tokio::time::timeout(REQUEST, request).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(kube::Error::Api(status))) => Err(failed(status.message.clone(), Some(status.code))),
             Ok(Err(error)) => Err(failed(chain(&error), None)),
             Err(_) => Err(failed(format!("no answer within {REQUEST:?}"), None)),
+        };
+        match &done {
+            Err(error) if error.is_silence() => self.silence(&error.why),
+            _ => self.answered(),
         }
+        done
     }
 }
 

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::{Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::watch_object;
+use kube::runtime::watcher::{Error, watch_object};
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use std::path::Path;
@@ -158,18 +158,23 @@ pub async fn run(objects: Objects, names: Names, shared: Arc<Shared>) {
 /// The object as it changes; `None` when it isn't there. Errors are logged, and tried again ever more slowly.
 fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> std::pin::Pin<Box<dyn Stream<Item = Option<Value>> + Send>> {
     let what = objects.what(kind, name);
-    let metrics = Arc::clone(&shared.metrics);
+    let (metrics, objects) = (Arc::clone(&shared.metrics), objects.clone());
+    let stream = watch_object(objects.api(kind), name);
     let mut told = String::new();
-    let stream = watch_object(objects.api(kind), name).backoff(Slower::default()).filter_map(move |seen| {
+    let stream = stream.backoff(Slower::default()).filter_map(move |seen| {
         let seen = match seen {
             Ok(object) => {
                 told.clear();
+                objects.answered();
                 Some(object.and_then(|object| json(object).ok()))
             }
             Err(error) => {
                 metrics.cluster_errors.inc();
+                let silent = silent(&error);
                 let error = chain(&error);
-                if told != error {
+                if silent {
+                    objects.silence(&error);
+                } else if told != error {
                     tracing::warn!(object = what, error, "cannot watch");
                     told = error;
                 }
@@ -179,6 +184,16 @@ fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> std
         std::future::ready(seen)
     });
     stream.boxed()
+}
+
+/// Whether nobody answered.
+fn silent(error: &Error) -> bool {
+    match error {
+        Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
+            !matches!(error, kube::Error::Api(_))
+        }
+        Error::WatchError(_) | Error::NoResourceVersion => false,
+    }
 }
 
 /// What this replica makes of what it sees.

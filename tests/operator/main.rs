@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod admission;
+mod again;
 mod control;
 mod election;
+mod front;
 mod pods;
 mod repairs;
 mod replica;
@@ -16,11 +18,18 @@ use ashore_tests::harness::{Test, run_without_sandbox};
 const TESTS: &[Test] = &[
     ("admission::who_is_injected", admission::who_is_injected),
     ("admission::nobody_else_is_asked_about", admission::nobody_else_is_asked_about),
+    ("again::a_lost_call_is_asked_again", again::a_lost_call_is_asked_again),
+    ("again::and_what_must_not_be_lost_is_refused", again::and_what_must_not_be_lost_is_refused),
+    ("again::replicas_are_killed_under_load", again::replicas_are_killed_under_load),
+    ("again::the_right_is_missing", again::the_right_is_missing),
+    ("again::the_right_changes_no_spec", again::the_right_changes_no_spec),
+    ("again::a_certificate_without_the_names", again::a_certificate_without_the_names),
     ("repairs::the_configuration", repairs::the_configuration),
     ("repairs::a_fight_is_slow", repairs::a_fight_is_slow),
     ("repairs::the_secrets", repairs::the_secrets),
     ("election::the_leader_is_killed", election::the_leader_is_killed),
     ("election::the_leader_stops", election::the_leader_stops),
+    ("election::the_api_server_is_not_there_yet", election::the_api_server_is_not_there_yet),
     ("election::the_api_server_restarts", election::the_api_server_restarts),
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),

@@ -14,7 +14,7 @@ pub struct Replica {
     port: u16,
     health: u16,
     log: Arc<(Mutex<Vec<Value>>, Condvar)>,
-    service: Service,
+    service: Option<Service>,
 }
 
 /// Passes connections on to a replica that takes them, as a Service would.
@@ -51,11 +51,19 @@ impl Service {
 
 impl Replica {
     pub fn start(control: &Control, service: &Service, name: &str, flags: &[&str]) -> Self {
+        let url = format!("--webhook-url=https://127.0.0.1:{}", service.port);
+        let mut replica = Self::alone(control, name, &[flags, &[url.as_str()]].concat());
+        service.replicas.lock().unwrap().push(replica.port);
+        replica.service = Some(service.clone());
+        replica
+    }
+
+    /// One that nothing leads to.
+    pub fn alone(control: &Control, name: &str, flags: &[&str]) -> Self {
         let (port, health) = (free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
         command.args(["serve", "--log-format=json", "--log-level=debug", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));
-        command.arg(format!("--webhook-url=https://127.0.0.1:{}", service.port));
         if !flags.iter().any(|flag| flag.starts_with("--certificates")) {
             command.arg("--certificates=self");
         }
@@ -70,10 +78,14 @@ impl Replica {
                 put.1.notify_all();
             }
         });
-        let replica = Self { child, port, health, log, service: service.clone() };
+        let replica = Self { child, port, health, log, service: None };
         replica.logged("serving");
-        service.replicas.lock().unwrap().push(port);
         replica
+    }
+
+    /// The port that it serves on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The first log line with this message, as soon as there is one.
@@ -157,7 +169,9 @@ impl Replica {
     }
 
     fn leave(&self) {
-        self.service.replicas.lock().unwrap().retain(|port| *port != self.port);
+        if let Some(service) = &self.service {
+            service.replicas.lock().unwrap().retain(|port| *port != self.port);
+        }
     }
 }
 

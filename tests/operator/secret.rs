@@ -13,13 +13,18 @@ use serde_json::{Value, json};
 
 /// The data of a Secret: a certificate for loopback by an authority of its own.
 fn data() -> Value {
+    data_for(&["127.0.0.1".to_owned()])
+}
+
+/// The same for a server of these names.
+pub fn data_for(names: &[String]) -> Value {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let ca = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(names.to_vec()).unwrap();
     params.use_authority_key_identifier_extension = true;
     let leaf = params.signed_by(&key, &issuer).unwrap().pem();
     let encode = |text: String| STANDARD.encode(text);
