@@ -2,7 +2,7 @@
 
 use crate::metrics::Metrics;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -31,6 +31,8 @@ pub struct Connection {
     /// Requests that have arrived whole and have no answer yet.
     busy: AtomicUsize,
     served: AtomicBool,
+    /// Whether its last admission asked for the first time (1) or again (2).
+    asked: AtomicU8,
     silent_since: AtomicU64,
     epoch: Instant,
     /// Told when it has to end at once.
@@ -97,10 +99,14 @@ impl Connections {
         }
     }
 
-    /// Ends those that have served, each after the request that it carries: whoever needs another one is sent where it belongs now.
-    pub fn renew(&self) {
-        for connection in self.lock().values().filter(|connection| connection.has_served()) {
-            connection.finish.notify_one();
+    /// Ends those whose last admission asked for the first time (`false`) or again (`true`), as `which` says, each after the request that
+    /// it carries: the next connection is made where the Service sends it now. One that is closed as a request comes loses that one.
+    pub fn finish(&self, which: impl Fn(bool) -> bool) {
+        let (first, again) = (which(false), which(true));
+        for connection in self.lock().values() {
+            if matches!(connection.asked.load(Relaxed), 1 if first) || matches!(connection.asked.load(Relaxed), 2 if again) {
+                connection.finish.notify_one();
+            }
         }
     }
 
@@ -135,6 +141,7 @@ impl Room {
         let connection = Arc::new(Connection {
             busy: AtomicUsize::new(0),
             served: AtomicBool::new(false),
+            asked: AtomicU8::new(0),
             silent_since: AtomicU64::new(millis(all.epoch)),
             epoch: all.epoch,
             ended: Notify::new(),
@@ -162,8 +169,9 @@ impl Connection {
         }
     }
 
-    /// Says that a request has come whole and is being worked on.
-    pub fn busy(self: &Arc<Self>) -> Busy {
+    /// Says that an admission that asks for the first time, or `again`, has come whole and is being worked on.
+    pub fn busy(self: &Arc<Self>, again: bool) -> Busy {
+        self.asked.store(1 + u8::from(again), Relaxed);
         self.busy.fetch_add(1, Relaxed);
         Busy(Arc::clone(self))
     }

@@ -130,7 +130,7 @@ where
             return response;
         }
     };
-    let _busy = connection.map(Connection::busy);
+    let _busy = connection.map(|connection| connection.busy(call.again));
     match app.admission.review(body, call, started, deadline).await {
         Ok(answer) => {
             let mut response = ([(header::CONTENT_TYPE, "application/json")], Body::from(answer)).into_response();

@@ -128,7 +128,7 @@ impl Labeller {
         }
         self.objects.label(own, &[(from, false)]).await?;
         if self.said.0.swap(said, Relaxed) != said {
-            self.connections.renew();
+            self.connections.finish(|again| self.said.misplaced(again));
             tracing::info!(leads, asked = if leads { "again" } else { "first" }, "this pod's labels say when the API server is to ask it");
         }
         Ok(())

@@ -54,7 +54,7 @@ pub fn the_api_server_is_not_there_yet() -> Outcome {
     control.grant(ALL);
     control.down();
     let service = Service::start();
-    let a = Replica::start(&control, &service, "a", &[]);
+    let a = Replica::start(&control, &service, "a", &["--log-level=info"]);
     let said = a.logged("the API server does not answer; trying again");
     assert!(said["error"].as_str().unwrap().contains("refused"), "{said}");
     // Time for it to try again, and to say so if it did.

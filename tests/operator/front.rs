@@ -81,6 +81,11 @@ impl Front {
         replica
     }
 
+    /// Has the Services lead to it no more, as they do with a pod that is being deleted.
+    pub fn forget(&self, pod: &str) {
+        self.replicas.lock().unwrap().remove(pod);
+    }
+
     /// A pod's two labels.
     pub fn labels(&self, pod: &str) -> (Value, Value) {
         let labels = self.control.get(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}")).body["metadata"]["labels"].take();

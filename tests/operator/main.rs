@@ -33,6 +33,7 @@ const TESTS: &[Test] = &[
     ("election::the_api_server_restarts", election::the_api_server_restarts),
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
+    ("rights::all_of_them_go_before_it_does", rights::all_of_them_go_before_it_does),
     ("rights::the_owner", rights::the_owner),
     ("secret::somebody_elses", secret::somebody_elses),
 ];

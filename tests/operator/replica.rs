@@ -62,10 +62,13 @@ impl Replica {
     pub fn alone(control: &Control, name: &str, flags: &[&str]) -> Self {
         let (port, health) = (free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
-        command.args(["serve", "--log-format=json", "--log-level=debug", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
+        command.args(["serve", "--log-format=json", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));
         if !flags.iter().any(|flag| flag.starts_with("--certificates")) {
             command.arg("--certificates=self");
+        }
+        if !flags.iter().any(|flag| flag.starts_with("--log-level")) {
+            command.arg("--log-level=debug");
         }
         command.args(flags).env("KUBECONFIG", control.kubeconfig()).env("POD_NAME", name).stderr(Stdio::piped());
         let mut child = die_with_the_test(&mut command).spawn().unwrap();
@@ -105,6 +108,11 @@ impl Replica {
         let (lines, timeout) = self.log.1.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).unwrap();
         assert!(!timeout.timed_out(), "never said {message:?}:\n{}", text(&lines));
         found(&lines).unwrap()
+    }
+
+    /// How often this has been said.
+    pub fn count(&self, message: &str) -> usize {
+        self.log.0.lock().unwrap().iter().filter(|line| line["message"] == message).count()
     }
 
     /// How many lines there are by now.
@@ -161,11 +169,20 @@ impl Replica {
     }
 
     /// Ends it as the kubelet does, and says with which code it ended.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(self) -> Option<i32> {
+        self.stop_saying().0
+    }
+
+    /// The same, and all that it has logged.
+    pub fn stop_saying(mut self) -> (Option<i32>, String) {
         self.leave();
         // SAFETY: the child has not been waited for, so its process id is still its own.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        eventually("the replica's end", PATIENCE, || self.child.try_wait().unwrap()).code()
+        let code = eventually("the replica's end", PATIENCE, || self.child.try_wait().unwrap()).code();
+        // The thread that reads the log is done a moment later.
+        let all = || self.count("drained") > 0 || self.count("gave up what was still open at the drain timeout") > 0;
+        eventually("the end of its log", PATIENCE, || all().then_some(()));
+        (code, self.log())
     }
 
     fn leave(&self) {
