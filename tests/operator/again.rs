@@ -1,7 +1,7 @@
 //! An admission that is lost with one replica is asked about again, and another one answers.
 
 use crate::admission::CONFIGURATION;
-use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::control::{ALL, Answer, Control, NAMESPACE, PATIENCE};
 use crate::front::{Front, Way};
 use crate::pods::{asking, injected, pod, try_create};
 use crate::replica::Replica;
@@ -37,6 +37,10 @@ fn two(flags: &[&str]) -> Result<(Arc<Control>, Front, Replica, Replica), Skip> 
     b.logged("this pod's labels say when the API server is to ask it");
     eventually("an injected pod", PATIENCE, || injected(&control, "default", &asking()).then_some(()));
     Ok((control, front, a, b))
+}
+
+fn was_injected(answer: &Answer) -> bool {
+    answer.status == 201 && answer.body["metadata"]["labels"]["ashore.dev/injected"] == "true"
 }
 
 fn first(replica: &Replica, outcome: &str) -> f64 {
@@ -118,39 +122,44 @@ fn calls_are_lost(policy: &str, both_down: impl Fn(&Control)) -> Outcome {
     Ok(())
 }
 
-pub fn replicas_are_killed_under_load() -> Outcome {
-    let flags = ["--failure-policy=Fail"];
-    let (control, front, a, b) = two(&flags)?;
-    let (over, created, doing) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(String::new()));
-    // The last replica outlives the load.
-    let _a = std::thread::scope(|threads| {
-        // Whatever ends this, the load ends with it.
-        struct End<'a>(&'a AtomicBool);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
+/// Creates pods all the time while `during` is done, which can wait for more of them, and expects each to be injected.
+fn under_load<T>(control: &Control, during: impl FnOnce(&dyn Fn(&str)) -> T) -> T {
+    /// Whatever ends this, the load ends with it.
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
         }
+    }
+    let (over, created, doing) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(String::new()));
+    std::thread::scope(|threads| {
         let _end = End(&over);
         for _ in 0..4 {
             threads.spawn(|| {
                 let _end = End(&over);
                 while !over.load(Ordering::Relaxed) {
-                    let answer = try_create(&control, "default", &asking());
-                    let good = answer.status == 201 && answer.body["metadata"]["labels"]["ashore.dev/injected"] == "true";
-                    assert!(good, "{created:?} {doing:?}: {} {}", answer.status, answer.body);
+                    let answer = try_create(control, "default", &asking());
+                    assert!(was_injected(&answer), "{created:?} {doing:?}: {} {}", answer.status, answer.body);
                     created.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        let more = |what: &str| {
+        during(&|what| {
             what.clone_into(&mut doing.lock().unwrap());
             let enough = created.load(Ordering::Relaxed) + 100;
             eventually(what, PATIENCE, || {
                 assert!(!over.load(Ordering::Relaxed), "{what}: the load ended");
                 (created.load(Ordering::Relaxed) > enough).then_some(())
             });
-        };
+        })
+    })
+}
+
+pub fn replicas_are_killed_under_load() -> Outcome {
+    let flags = ["--failure-policy=Fail"];
+    let (control, front, a, b) = two(&flags)?;
+    // The last replica outlives the load.
+    let _last = under_load(&control, |more| {
         more("before");
         // The Services go on leading to the dead.
         b.kill();
@@ -167,21 +176,55 @@ pub fn replicas_are_killed_under_load() -> Outcome {
         more("another one leads");
         let a = front.replica("a", &flags);
         front.labelled("a", "true", "false");
-        more("two again");
         b.logged("this pod's labels say when the API server is to ask it");
         a.logged("this pod's labels say when the API server is to ask it");
         // Connections from before are not used any more: each gets what is its own.
-        more("settled");
+        more("two again");
         let before = (again(&a, "injected"), first(&b, "injected"));
         more("each gets its own");
         assert_eq!((again(&a, "injected"), first(&b, "injected")), before);
-        // The lease is given back, and all that happens is seen from there on, too.
+        // As when its pod is deleted: the lease is given back.
         front.forget("b");
         assert_eq!(b.stop(), Some(0));
         more("the one that leads stops");
         front.labelled("a", "false", "true");
         more("the last one");
         a
+    });
+    Ok(())
+}
+
+/// As when the chart's `replicas` goes from 1 to 2, and back: what the flags mean changes with the leader.
+pub fn from_one_replica_to_two_and_back() -> Outcome {
+    let control = Arc::new(Control::start()?);
+    control.grant(ALL);
+    let front = Front::start(Arc::clone(&control));
+    // Connections are left before they are closed, as they are by default.
+    let flags = ["--failure-policy=Fail", "--shutdown-delay=2s"];
+    let one = front.only_one("one", &flags);
+    eventually("an injected pod", PATIENCE, || was_injected(&try_create(&control, "default", &asking())).then_some(()));
+    assert_eq!(webhooks(&control), ONCE);
+    let serving =
+        |certificate: &str| control.get(&format!("/api/v1/namespaces/{NAMESPACE}/secrets/ashore-tls")).body["data"][certificate].take();
+    let certificate = serving("tls.crt");
+    let _last = under_load(&control, |more| {
+        more("one");
+        let (a, b) = (front.replica("a", &flags), front.replica("b", &flags));
+        more("three");
+        front.forget("one");
+        assert_eq!(one.stop(), Some(0));
+        // The certificate from before is not for the new names: it is renewed before anybody calls by them.
+        eventually("both calls", PATIENCE, || (webhooks(&control) == TWICE).then_some(()));
+        assert_ne!(serving("tls.crt"), certificate);
+        more("two");
+        let last = front.only_one("last", &flags);
+        for (name, replica) in [("a", a), ("b", b)] {
+            front.forget(name);
+            assert_eq!(replica.stop(), Some(0));
+        }
+        eventually("one call", PATIENCE, || (webhooks(&control) == ONCE).then_some(()));
+        more("one again");
+        last
     });
     Ok(())
 }
@@ -251,9 +294,8 @@ pub fn a_certificate_without_the_names() -> Outcome {
     control.create(&secrets, &json!({"metadata": {"name": "ashore-tls"}, "type": "kubernetes.io/tls", "data": data}));
     let front = Front::start(Arc::clone(&control));
     let a = front.replica("a", &["--certificates=secret", "--failure-policy=Fail"]);
-    eventually("an injected pod", PATIENCE, || {
-        (try_create(&control, "default", &asking()).status == 201 && webhooks(&control) == ONCE).then_some(())
-    });
+    eventually("an injected pod", PATIENCE, || was_injected(&try_create(&control, "default", &asking())).then_some(()));
+    assert_eq!(webhooks(&control), ONCE);
     let said = a.logged("the serving certificate lacks a name");
     assert_eq!(said["missing"], name("ashore-first"), "{said}");
     assert_eq!(control.get(CONFIGURATION).body["webhooks"][0]["failurePolicy"], "Fail");
@@ -268,6 +310,6 @@ pub fn a_certificate_without_the_names() -> Outcome {
     // And back: nobody asks by a name that the certificate is not for.
     control.patch(&format!("{secrets}/ashore-tls"), &json!({"data": secret::data_for(&one)}));
     eventually("one call", PATIENCE, || (webhooks(&control) == ONCE).then_some(()));
-    eventually("an injected pod", PATIENCE, || (try_create(&control, "default", &asking()).status == 201).then_some(()));
+    eventually("an injected pod", PATIENCE, || was_injected(&try_create(&control, "default", &asking())).then_some(()));
     Ok(())
 }

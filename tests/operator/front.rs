@@ -67,6 +67,11 @@ impl Front {
 
     /// Starts the replica of a pod, which is made if it is not there, and has the Services lead to it once it is ready.
     pub fn replica(&self, name: &str, flags: &[&str]) -> Replica {
+        self.only_one(name, &[flags, &["--first-service=ashore-first", "--again-service=ashore-again"]].concat())
+    }
+
+    /// The same for one that is said to have no other beside it.
+    pub fn only_one(&self, name: &str, flags: &[&str]) -> Replica {
         let pod = json!({
             "metadata": {"name": name, "labels": {"app": "ashore", "ashore.dev/first": "true", "ashore.dev/again": "false"}},
             "spec": {"containers": [{"name": "ashore", "image": "ashore"}]},
@@ -74,8 +79,7 @@ impl Front {
         let made = self.control.request("POST", &format!("/api/v1/namespaces/{NAMESPACE}/pods"), Some(&pod));
         assert!(matches!(made.status, 201 | 409), "{}", made.body);
         let port = format!("--service-port={}", self.port);
-        let service = ["--first-service=ashore-first", "--again-service=ashore-again", port.as_str()];
-        let replica = Replica::alone(&self.control, name, &[flags, &service].concat());
+        let replica = Replica::alone(&self.control, name, &[flags, &[port.as_str()]].concat());
         replica.wait_until_ready();
         self.replicas.lock().unwrap().insert(name.to_owned(), replica.port());
         replica

@@ -21,6 +21,7 @@ const TESTS: &[Test] = &[
     ("again::a_lost_call_is_asked_again", again::a_lost_call_is_asked_again),
     ("again::and_what_must_not_be_lost_is_refused", again::and_what_must_not_be_lost_is_refused),
     ("again::replicas_are_killed_under_load", again::replicas_are_killed_under_load),
+    ("again::from_one_replica_to_two_and_back", again::from_one_replica_to_two_and_back),
     ("again::the_right_is_missing", again::the_right_is_missing),
     ("again::the_right_changes_no_spec", again::the_right_changes_no_spec),
     ("again::a_certificate_without_the_names", again::a_certificate_without_the_names),

@@ -62,13 +62,12 @@ impl Replica {
     pub fn alone(control: &Control, name: &str, flags: &[&str]) -> Self {
         let (port, health) = (free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
-        command.args(["serve", "--log-format=json", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
+        command.args(["serve", "--log-format=json"]).arg(format!("--namespace={NAMESPACE}"));
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));
-        if !flags.iter().any(|flag| flag.starts_with("--certificates")) {
-            command.arg("--certificates=self");
-        }
-        if !flags.iter().any(|flag| flag.starts_with("--log-level")) {
-            command.arg("--log-level=debug");
+        for (flag, usual) in [("--certificates", "self"), ("--log-level", "debug"), ("--shutdown-delay", "0s")] {
+            if !flags.iter().any(|given| given.starts_with(flag)) {
+                command.arg(format!("{flag}={usual}"));
+            }
         }
         command.args(flags).env("KUBECONFIG", control.kubeconfig()).env("POD_NAME", name).stderr(Stdio::piped());
         let mut child = die_with_the_test(&mut command).spawn().unwrap();
