@@ -64,6 +64,16 @@ pub enum Hindsight {
     Refused(String),
 }
 
+/// How a review was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    /// Whether a pod that says nothing itself is wanted.
+    pub opt_in: OptIn,
+    /// Whether a first call has left the pod as it was, perhaps since nobody answered it. What that one has counted and logged is not
+    /// counted and logged again.
+    pub again: bool,
+}
+
 /// What the planning of a pod came to.
 struct Planned {
     verdict: Verdict,
@@ -84,33 +94,45 @@ impl Admission {
     ///
     /// # Errors
     /// The body is no AdmissionReview, so there is no uid to answer.
-    pub async fn review(self: &Arc<Self>, body: Held, opt_in: OptIn, started: Instant, deadline: Instant) -> Result<Vec<u8>, Malformed> {
+    pub async fn review(self: &Arc<Self>, body: Held, call: Call, started: Instant, deadline: Instant) -> Result<Vec<u8>, Malformed> {
         let bytes = body.bytes.clone();
         let request = Request::parse(&bytes)?;
         let planned = match (self.not_ours(&request), request.object) {
             (Some(reason), _) => {
-                self.metrics.skipped_pod(reason.code());
+                if !call.again {
+                    self.metrics.skipped_pod(reason.code());
+                }
                 Planned::as_it_is(Outcome::Unchanged, reason.code(), vec![])
             }
             (None, None) => {
                 let warning = format!("ashore: {} was left as it is: the request holds no object", Named::of(&request));
                 Planned::as_it_is(Outcome::Failed, "noObject", vec![warning])
             }
-            (None, Some(object)) => self.plan(&request, bytes.slice_ref(object.as_bytes()), body, opt_in, deadline).await,
+            (None, Some(object)) => self.plan(&request, bytes.slice_ref(object.as_bytes()), body, call, deadline).await,
         };
         let answer = answer(&request.uid, &planned.verdict, &planned.warnings).unwrap_or_default();
         let took = started.elapsed();
-        self.metrics.answered(planned.outcome, took);
-        tracing::info!(
-            namespace = shortened(&request.namespace).as_ref(),
-            name = name(&request),
-            outcome = planned.outcome.word(),
-            wrapped = planned.wrapped,
-            skipped = planned.skipped,
-            dry_run = request.dry_run.unwrap_or(false),
-            ms = took.as_micros() as f64 / 1000.0,
-            "review"
-        );
+        self.metrics.answered(planned.outcome, call.again, took);
+        macro_rules! line {
+            ($log:ident) => {
+                tracing::$log!(
+                    namespace = shortened(&request.namespace).as_ref(),
+                    name = name(&request),
+                    outcome = planned.outcome.word(),
+                    wrapped = planned.wrapped,
+                    skipped = planned.skipped,
+                    dry_run = request.dry_run.unwrap_or(false),
+                    again = call.again.then_some(true),
+                    ms = took.as_micros() as f64 / 1000.0,
+                    "review"
+                )
+            };
+        }
+        if call.again && !matches!(planned.outcome, Outcome::Injected | Outcome::Refused) {
+            line!(debug)
+        } else {
+            line!(info)
+        }
         Ok(answer)
     }
 
@@ -149,16 +171,16 @@ impl Admission {
 
     /// Plans a small pod at once, any other on a thread that may take as long as it likes: the answer does not wait beyond the
     /// deadline.
-    async fn plan(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, opt_in: OptIn, deadline: Instant) -> Planned {
+    async fn plan(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, call: Call, deadline: Instant) -> Planned {
         let planned = if pod.len() > planners::SMALL {
             let this = Arc::clone(self);
             let planned = self.planners.run(move || {
                 let _held_meanwhile = body;
-                this.plan_now(&pod, None, opt_in)
+                this.plan_now(&pod, None, call)
             });
             timeout_at(deadline, planned).await.ok()
         } else {
-            (Instant::now() < deadline).then(|| planners::here(|| self.plan_now(&pod, request.pod.as_ref(), opt_in)))
+            (Instant::now() < deadline).then(|| planners::here(|| self.plan_now(&pod, request.pod.as_ref(), call)))
         };
         let (outcome, what) = match planned {
             Some(Ok(planned)) => return planned,
@@ -172,8 +194,8 @@ impl Admission {
         Planned::as_it_is(outcome, outcome.word(), vec![warning])
     }
 
-    fn plan_now(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn) -> Planned {
-        let plan = match self.ask(pod, read, opt_in) {
+    fn plan_now(&self, pod: &[u8], read: Option<&Pod<'_>>, call: Call) -> Planned {
+        let plan = match self.ask(pod, read, call.opt_in) {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => {
                 return Planned { verdict: Verdict::Denied(refusal.to_string()), ..Planned::as_it_is(Outcome::Refused, "", vec![]) };
@@ -182,15 +204,19 @@ impl Admission {
                 return Planned::as_it_is(Outcome::Failed, "notAPod", vec![format!("ashore: left as it is: {refusal}")]);
             }
         };
-        self.count(plan)
+        self.count(plan, call.again)
     }
 
-    fn count(&self, plan: Plan) -> Planned {
+    fn count(&self, plan: Plan, again: bool) -> Planned {
         let patch = (!plan.patch.0.is_empty()).then(|| plan.patch.to_json());
         let outcome = if patch.is_some() { Outcome::Injected } else { Outcome::Unchanged };
+        // What was left as it is has been counted by the first call.
+        let counts = !again || outcome == Outcome::Injected;
         let mut planned = Planned { verdict: Verdict::Allowed(patch), ..Planned::as_it_is(outcome, "", plan.warnings) };
         if let Some(reason) = &plan.skipped {
-            self.metrics.skipped_pod(reason.code());
+            if counts {
+                self.metrics.skipped_pod(reason.code());
+            }
             planned.skipped.push_str(reason.code());
             return planned;
         }
@@ -202,7 +228,9 @@ impl Admission {
                     append(&mut planned.wrapped, name, "");
                 }
                 ashore_inject::Outcome::Skipped(reason) => {
-                    self.metrics.skipped_container(reason.code());
+                    if counts {
+                        self.metrics.skipped_container(reason.code());
+                    }
                     // Nobody expects an init container to be wrapped: not worth a word in every line.
                     if matches!(kind, ContainerKind::App | ContainerKind::Sidecar) {
                         append(&mut planned.skipped, name, reason.code());

@@ -12,12 +12,15 @@
 //! | namespace | `leases` | NAME | get, update | leader election |
 //! | namespace | `leases` | any | create | a POST has no name to go by |
 //! | namespace | `events` | any | create | to say on the own pod what is wrong |
+//! | namespace | `pods/status` | any | patch | with `--again-service`: to say on its own pod when it is to be asked, and on that of a leader that has died that it is not. Labels can be set by this, a pod's spec and owners cannot |
 
 use crate::admission::Admission;
 use crate::complaint::Complaints;
-use crate::configuration::{FailurePolicy, Target, Wanted};
+use crate::configuration::{FailurePolicy, Pair, Target, Wanted};
+use crate::connections::Connections;
 use crate::keeper::Keeper;
-use crate::lease;
+use crate::label::{Labeller, Said};
+use crate::lease::{self, Standing};
 use crate::objects::{Kind, Objects, chain};
 use crate::rotation::Lifetimes;
 use crate::serving::{self, Names, Shared};
@@ -28,6 +31,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// For how long a right may be missing before it is believed.
+const FORBIDDEN_AT_START: Duration = Duration::from_secs(3);
 
 /// Who looks after the certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -59,7 +66,15 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "ASHORE_SERVICE", value_parser = label)]
     pub service: Option<String>,
 
-    /// Port of the Service
+    /// Service of the replicas that do not lead (label ashore.dev/first), whom the API server asks first when there is a --again-service
+    #[arg(long, value_name = "NAME", env = "ASHORE_FIRST_SERVICE", value_parser = label, requires = "again_service")]
+    pub first_service: Option<String>,
+
+    /// Service of the replica that leads (label ashore.dev/again), whom the API server asks again about a pod that nobody answered for
+    #[arg(long, value_name = "NAME", env = "ASHORE_AGAIN_SERVICE", value_parser = label, requires = "first_service", conflicts_with = "webhook_url")]
+    pub again_service: Option<String>,
+
+    /// Port of the Services
     #[arg(long, value_name = "PORT", env = "ASHORE_SERVICE_PORT", default_value = "443", value_parser = clap::value_parser!(u16).range(1..))]
     pub service_port: u16,
 
@@ -175,10 +190,12 @@ impl Settings {
             Some(url) => Target::Url(url.clone()),
             None => Target::Service(args.service.clone().unwrap_or_else(|| args.name.clone()), args.service_port),
         };
+        let both = args.first_service.clone().zip(args.again_service.clone());
         let wanted = Wanted {
             name: args.name.clone(),
             namespace: namespace.into(),
             target,
+            pair: both.map(|(first, again)| Pair { first, again }),
             failure_policy: args.failure_policy,
             timeout: args.webhook_timeout,
         };
@@ -207,14 +224,26 @@ impl Settings {
     }
 }
 
+/// What of the server the tasks touch.
+#[derive(Debug)]
+pub struct Parts {
+    /// The certificate in use.
+    pub tls: Arc<Tls>,
+    /// What our pod says of us.
+    pub said: Arc<Said>,
+    /// The open connections.
+    pub connections: Arc<Connections>,
+    /// What decides about pods.
+    pub admission: Arc<Admission>,
+}
+
 /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
 ///
 /// # Errors
 /// There is no API server to be found. One that is there but does not answer is tried again and again.
 pub async fn start(
     settings: Settings,
-    tls: Arc<Tls>,
-    admission: Arc<Admission>,
+    Parts { tls, said, connections, admission }: Parts,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ClusterError> {
     // Whoever has installed one already has installed this one.
@@ -236,10 +265,14 @@ pub async fn start(
             owner = owner(&objects, &settings.cluster_role) => owner,
             _ = stopping.wait_for(|stop| *stop) => return follower.abort(),
         };
-        let (leads, leading) = watch::channel(false);
+        let (stands, standing) = watch::channel(Standing::Unknown);
+        let labeller = settings.wanted.pair.is_some().then(|| {
+            let labeller = Labeller { settings: Arc::clone(&settings), objects: objects.clone(), said, connections };
+            tokio::spawn(labeller.run(standing.clone()))
+        });
         let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
-        let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(leading.clone(), every)));
-        let keeper = tokio::spawn(keeper.run(leading));
+        let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(standing.clone(), every)));
+        let keeper = tokio::spawn(keeper.run(standing));
         let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
         let until = async move {
             // Whoever could say stop has gone: that means stop, too.
@@ -249,7 +282,11 @@ pub async fn start(
                 let _ = task.await;
             }
         };
-        lease::run(objects, name, identity, owner, metrics, leads, until).await;
+        lease::run(objects, name, identity, owner, metrics, stands, until).await;
+        if let Some(labeller) = labeller {
+            // It has been told that we do not lead any more.
+            let _ = labeller.await;
+        }
         follower.abort();
     }))
 }
@@ -258,6 +295,7 @@ pub async fn start(
 async fn owner(objects: &Objects, name: &str) -> Option<Value> {
     let mut wait = Duration::from_millis(200);
     let mut told = String::new();
+    let mut forbidden: Option<Instant> = None;
     let without =
         |why: &str| tracing::warn!(cluster_role = name, why, "nothing owns Ashore's objects: uninstalling will leave them behind");
     loop {
@@ -270,14 +308,16 @@ async fn owner(objects: &Objects, name: &str) -> Option<Value> {
                 without("there is no such ClusterRole");
                 return None;
             }
-            Err(error) if error.is_forbidden() => {
+            // An API server that has just been started forbids everything for a moment.
+            Err(error) if error.is_forbidden() && forbidden.get_or_insert_with(Instant::now).elapsed() > FORBIDDEN_AT_START => {
                 without(&error.to_string());
                 return None;
             }
             Err(error) => {
+                let silence = error.is_silence();
                 let error = error.to_string();
-                if told != error {
-                    tracing::warn!(error, "the API server does not answer; trying again");
+                if !silence && told != error {
+                    tracing::warn!(error, "cannot read what owns Ashore's objects; trying again");
                     told = error;
                 }
                 tokio::time::sleep(wait).await;
@@ -331,5 +371,13 @@ mod tests {
         let good = settings(&["--certificates=secret", "--name=it", "--pod-name=p"], Some("x")).unwrap().unwrap();
         assert_eq!((good.names.leaf.as_str(), good.names.authority, good.cluster_role.as_str()), ("it-tls", None, "it"));
         assert_eq!(good.names.hosts[0], "it.x.svc");
+        assert_eq!(good.wanted.pair, None);
+        let both = ["--certificates=self", "--pod-name=p", "--first-service=o", "--again-service=l"];
+        let pair = settings(&both, Some("x")).unwrap().unwrap();
+        assert_eq!(pair.names.hosts, ["ashore.x.svc", "ashore.x.svc.cluster.local", "o.x.svc", "l.x.svc"]);
+        for alone in [&both[..3], &[both[3]], &[both[2], both[3], "--webhook-url=https://x"]] {
+            let error = args(alone).unwrap_err().to_string();
+            assert!(error.contains("--again-service") || error.contains("--first-service"), "{error}");
+        }
     }
 }

@@ -15,6 +15,10 @@ pub const NAMESPACE_LABEL: &str = "ashore.dev/inject";
 pub const PODS: &str = "pods.ashore.dev";
 /// The webhook for pods of namespaces that ask.
 pub const NAMESPACES: &str = "namespaces.ashore.dev";
+/// What comes before the name of a webhook that asks again.
+const AGAIN: &str = "again.";
+/// The label of a pod that has been injected.
+const INJECTED_LABEL: &str = "ashore.dev/injected";
 /// The most differences that are told.
 const TOLD: usize = 8;
 
@@ -37,6 +41,16 @@ pub enum Target {
     Url(String),
 }
 
+/// The Services, on the port of the first one, by which a pod that nobody answered for is asked about again: two that have no replica in
+/// common, so that the death of one cannot lose both calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The replicas that do not lead: they are asked first.
+    pub first: String,
+    /// The one that leads: it is asked again.
+    pub again: String,
+}
+
 /// What the configuration depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -46,6 +60,8 @@ pub struct Wanted {
     pub namespace: String,
     /// Where we are.
     pub target: Target,
+    /// Whether the API server asks again, and whom.
+    pub pair: Option<Pair>,
     /// What happens when we are not.
     pub failure_policy: FailurePolicy,
     /// How long the API server waits, in whole seconds, 1 to 30.
@@ -53,6 +69,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// The same without asking again.
+    pub fn asking_once(&self) -> Self {
+        Self { pair: None, ..self.clone() }
+    }
+
     /// The whole object. Defaults are spelled out, so that it can be compared with what the API server makes of it.
     pub fn object(&self, bundle: &[CertificateDer<'static>], owner: Option<&Value>) -> Value {
         let mut metadata = Map::new();
@@ -72,12 +93,12 @@ impl Wanted {
         let consents = format!(
             "object.metadata.?annotations[?'{key}'].orValue('') != 'false' && object.metadata.?labels[?'{key}'].orValue('') != 'false'"
         );
-        let webhook = |name: &str, path: &str, namespaces: Value, conditions: Value| {
+        let webhook = |name: &str, client: Value, failure_policy: FailurePolicy, namespaces: &Value, conditions: &[Value]| {
             json!({
                 "name": name,
-                "clientConfig": self.client_config(path, bundle),
+                "clientConfig": client,
                 "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}],
-                "failurePolicy": match self.failure_policy { FailurePolicy::Ignore => "Ignore", FailurePolicy::Fail => "Fail" },
+                "failurePolicy": match failure_policy { FailurePolicy::Ignore => "Ignore", FailurePolicy::Fail => "Fail" },
                 "matchPolicy": "Equivalent",
                 "namespaceSelector": namespaces,
                 "objectSelector": {},
@@ -89,31 +110,55 @@ impl Wanted {
                 "matchConditions": conditions,
             })
         };
+        let any = json!({"matchExpressions": [elsewhere]});
+        let opted_in = json!({"matchExpressions": [elsewhere], "matchLabels": {NAMESPACE_LABEL: "true"}});
+        let of_pods = vec![json!({"name": "asks", "expression": asks}), json!({"name": "consents", "expression": consents})];
+        // The other webhook has those that ask themselves.
+        let of_namespaces = vec![json!({"name": "does-not-ask", "expression": format!("!({asks})")})];
+        let mut webhooks = Vec::new();
+        for (name, path, namespaces, mut conditions) in
+            [(PODS, "/mutate", &any, of_pods), (NAMESPACES, "/mutate/opted-in", &opted_in, of_namespaces)]
+        {
+            let Some(Pair { first, again }) = &self.pair else {
+                webhooks.push(webhook(name, self.client_config(None, path, bundle), self.failure_policy, namespaces, &conditions));
+                continue;
+            };
+            // Whatever happens to the first call, the second one decides: they are called in this order, each seeing what the one before
+            // it did to the pod.
+            let client = self.client_config(Some(first), path, bundle);
+            webhooks.push(webhook(name, client, FailurePolicy::Ignore, namespaces, &conditions));
+            let unanswered = format!("object.metadata.?labels[?'{INJECTED_LABEL}'].orValue('') != 'true'");
+            conditions.push(json!({"name": "not-injected", "expression": unanswered}));
+            let client = self.client_config(Some(again), &format!("{path}/again"), bundle);
+            webhooks.push(webhook(&format!("{AGAIN}{name}"), client, self.failure_policy, namespaces, &conditions));
+        }
         json!({
             "apiVersion": Kind::Configuration.api_version(),
             "kind": Kind::Configuration.name(),
             "metadata": metadata,
-            "webhooks": [
-                webhook(PODS, "/mutate", json!({"matchExpressions": [elsewhere]}), json!([
-                    {"name": "asks", "expression": asks},
-                    {"name": "consents", "expression": consents},
-                ])),
-                webhook(NAMESPACES, "/mutate/opted-in", json!({"matchExpressions": [elsewhere], "matchLabels": {NAMESPACE_LABEL: "true"}}), json!([
-                    // The other webhook has those that ask themselves.
-                    {"name": "does-not-ask", "expression": format!("!({asks})")},
-                ])),
-            ],
+            "webhooks": webhooks,
         })
     }
 
-    fn client_config(&self, path: &str, bundle: &[CertificateDer<'static>]) -> Value {
+    /// Where a webhook calls: by this Service in place of the usual one, if one is named.
+    fn client_config(&self, service: Option<&String>, path: &str, bundle: &[CertificateDer<'static>]) -> Value {
         let bundle = STANDARD.encode(authority::pem(bundle));
         match &self.target {
             Target::Url(url) => json!({"url": format!("{}{path}", url.trim_end_matches('/')), "caBundle": bundle}),
             Target::Service(name, port) => {
+                let name = service.unwrap_or(name);
                 json!({"service": {"namespace": self.namespace, "name": name, "path": path, "port": port}, "caBundle": bundle})
             }
         }
+    }
+
+    fn host(&self, service: &str) -> String {
+        format!("{service}.{}.svc", self.namespace)
+    }
+
+    /// The names that the API server checks the serving certificate for when it asks again; none where it does not.
+    pub fn pair_names(&self) -> Vec<String> {
+        self.pair.iter().flat_map(|pair| [&pair.first, &pair.again]).map(|service| self.host(service)).collect()
     }
 
     /// The names that the API server checks the serving certificate for, and those that people use.
@@ -123,8 +168,9 @@ impl Wanted {
     pub fn names(&self) -> Result<Vec<String>, String> {
         match &self.target {
             Target::Service(name, _) => {
-                let name = format!("{name}.{}.svc", self.namespace);
-                Ok(vec![name.clone(), format!("{name}.cluster.local")])
+                let name = self.host(name);
+                let also = format!("{name}.cluster.local");
+                Ok([name, also].into_iter().chain(self.pair_names()).collect())
             }
             Target::Url(url) => {
                 let host = url.parse::<axum::http::Uri>().ok().filter(|uri| uri.scheme_str() == Some("https"));
@@ -174,6 +220,14 @@ fn compare(at: &str, wanted: &Value, live: &Value, all: &mut Vec<String>) {
             }
             let added = live.iter().filter(|l| !wanted.iter().any(|w| w["name"] == l["name"]));
             all.extend(added.map(|l| format!("{at}[{}]: was added", l["name"].as_str().unwrap_or_default())));
+            // They are called in their order.
+            let both = |of: &[Value], others: &[Value]| -> Vec<Value> {
+                let names = of.iter().map(|item| &item["name"]);
+                names.filter(|name| others.iter().any(|other| other["name"] == **name)).cloned().collect()
+            };
+            if both(wanted, live) != both(live, wanted) {
+                all.push(format!("{at}: in another order"));
+            }
         }
         (wanted, live) if wanted == live => {}
         _ if at.ends_with(".caBundle") => all.push(format!("{at}: other certificates")),
@@ -188,6 +242,11 @@ fn shortened(value: &Value) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
     }
+}
+
+/// Whether a configuration has the API server ask again.
+pub fn asks_again(live: &Value) -> bool {
+    live["webhooks"].as_array().is_some_and(|all| all.iter().any(|w| w["name"].as_str().is_some_and(|name| name.starts_with(AGAIN))))
 }
 
 /// The certificates that a configuration trusts: those that every one of its webhooks does.
@@ -210,6 +269,7 @@ mod tests {
             name: "ashore".into(),
             namespace: "ashore-system".into(),
             target: Target::Service("ashore".into(), 443),
+            pair: Some(Pair { first: "ashore-first".into(), again: "ashore-again".into() }),
             failure_policy: FailurePolicy::Ignore,
             timeout: Duration::from_secs(5),
         }
@@ -218,14 +278,34 @@ mod tests {
     #[test]
     fn the_object_is_the_golden_one() {
         let owner = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": "ashore", "uid": "1"});
+        let golden = |text: &str, object: &Value| {
+            let golden: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(*object, golden, "{}", serde_json::to_string_pretty(object).unwrap());
+        };
+        let object = wanted().asking_once().object(&[], Some(&owner));
+        golden(include_str!("../../tests/operator/golden/configuration.json"), &object);
         let object = wanted().object(&[], Some(&owner));
-        let golden: Value = serde_json::from_str(include_str!("../../tests/operator/golden/configuration.json")).unwrap();
-        assert_eq!(object, golden, "{}", serde_json::to_string_pretty(&object).unwrap());
+        golden(include_str!("../../tests/operator/golden/configuration-again.json"), &object);
+    }
+
+    #[test]
+    fn the_first_call_is_never_the_last_word() {
+        let object = Wanted { failure_policy: FailurePolicy::Fail, ..wanted() }.object(&[], None);
+        let policies: Vec<_> = object["webhooks"].as_array().unwrap().iter().map(|w| w["failurePolicy"].as_str().unwrap()).collect();
+        assert_eq!(policies, ["Ignore", "Fail", "Ignore", "Fail"]);
+        assert!(asks_again(&object));
+        let object = Wanted { failure_policy: FailurePolicy::Fail, ..wanted() }.asking_once().object(&[], None);
+        let policies: Vec<_> = object["webhooks"].as_array().unwrap().iter().map(|w| w["failurePolicy"].as_str().unwrap()).collect();
+        assert_eq!(policies, ["Fail", "Fail"]);
+        assert!(!asks_again(&object) && !asks_again(&json!({})));
     }
 
     #[test]
     fn a_difference_says_where_and_what() {
-        let wanted = wanted().object(&[], None);
+        let mut turned = wanted().object(&[], None);
+        turned["webhooks"].as_array_mut().unwrap().swap(0, 1);
+        assert_eq!(differences(&wanted().object(&[], None), &turned), ["webhooks: in another order"]);
+        let wanted = wanted().asking_once().object(&[], None);
         assert_eq!(differences(&wanted, &wanted), [""; 0]);
         let change = |pointer: &str, value: Value| {
             let mut live = wanted.clone();
@@ -270,8 +350,10 @@ mod tests {
 
     #[test]
     fn names_of_a_service_and_of_a_url() {
-        assert_eq!(wanted().names().unwrap(), ["ashore.ashore-system.svc", "ashore.ashore-system.svc.cluster.local"]);
-        let url = |text: &str| Wanted { target: Target::Url(text.into()), ..wanted() }.names();
+        let both = ["ashore.ashore-system.svc", "ashore.ashore-system.svc.cluster.local"];
+        assert_eq!(wanted().asking_once().names().unwrap(), both);
+        assert_eq!(wanted().names().unwrap(), [both[0], both[1], "ashore-first.ashore-system.svc", "ashore-again.ashore-system.svc"]);
+        let url = |text: &str| Wanted { target: Target::Url(text.into()), ..wanted().asking_once() }.names();
         assert_eq!(url("https://127.0.0.1:8443").unwrap(), ["127.0.0.1"]);
         assert_eq!(url("https://[::1]:8443/").unwrap(), ["::1"]);
         assert!(url("http://host").is_err() && url("host:80").is_err());

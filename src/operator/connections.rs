@@ -2,7 +2,7 @@
 
 use crate::metrics::Metrics;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -31,10 +31,14 @@ pub struct Connection {
     /// Requests that have arrived whole and have no answer yet.
     busy: AtomicUsize,
     served: AtomicBool,
+    /// Whether its last admission asked for the first time (1) or again (2).
+    asked: AtomicU8,
     silent_since: AtomicU64,
     epoch: Instant,
     /// Told when it has to end at once.
     pub ended: Notify,
+    /// Told when it has to end after the request that it carries, if it carries one.
+    pub finish: Notify,
     /// Told when its first request has come.
     pub first_request: Notify,
 }
@@ -95,6 +99,17 @@ impl Connections {
         }
     }
 
+    /// Ends those whose last admission asked for the first time (`false`) or again (`true`), as `which` says, each after the request that
+    /// it carries: the next connection is made where the Service sends it now. One that is closed as a request comes loses that one.
+    pub fn finish(&self, which: impl Fn(bool) -> bool) {
+        let (first, again) = (which(false), which(true));
+        for connection in self.lock().values() {
+            if matches!(connection.asked.load(Relaxed), 1 if first) || matches!(connection.asked.load(Relaxed), 2 if again) {
+                connection.finish.notify_one();
+            }
+        }
+    }
+
     /// Returns when the last one has gone.
     pub async fn none_left(&self) {
         // Never closed, so this cannot fail.
@@ -126,9 +141,11 @@ impl Room {
         let connection = Arc::new(Connection {
             busy: AtomicUsize::new(0),
             served: AtomicBool::new(false),
+            asked: AtomicU8::new(0),
             silent_since: AtomicU64::new(millis(all.epoch)),
             epoch: all.epoch,
             ended: Notify::new(),
+            finish: Notify::new(),
             first_request: Notify::new(),
         });
         let id = all.next.fetch_add(1, Relaxed);
@@ -152,8 +169,9 @@ impl Connection {
         }
     }
 
-    /// Says that a request has come whole and is being worked on.
-    pub fn busy(self: &Arc<Self>) -> Busy {
+    /// Says that an admission that asks for the first time, or `again`, has come whole and is being worked on.
+    pub fn busy(self: &Arc<Self>, again: bool) -> Busy {
+        self.asked.store(1 + u8::from(again), Relaxed);
         self.busy.fetch_add(1, Relaxed);
         Busy(Arc::clone(self))
     }

@@ -1,8 +1,9 @@
 //! What is answered under which path.
 
-use crate::admission::{Admission, OptIn};
+use crate::admission::{Admission, Call, OptIn};
 use crate::body::{BodyError, BodyMemory};
 use crate::connections::Connection;
+use crate::label::Said;
 use crate::metrics::{Metrics, Outcome};
 use crate::tls::Tls;
 use axum::body::{Body, HttpBody};
@@ -34,6 +35,8 @@ pub struct App {
     pub admission: Arc<Admission>,
     /// What readiness depends on.
     pub tls: Arc<Tls>,
+    /// What our pod says of us.
+    pub said: Arc<Said>,
     /// The memory for bodies.
     pub memory: BodyMemory,
 }
@@ -51,6 +54,8 @@ impl Routes {
     /// `POST /mutate` touches only pods that ask for it themselves. `POST /mutate/opted-in` is for a webhook configuration whose
     /// selectors have chosen already, such as by a namespace's label: it touches pods unless they say no. Two paths, not a setting of
     /// the server: so a configuration that matches too much by mistake injects nothing, and both kinds can be configured side by side.
+    /// `/mutate/again` and `/mutate/opted-in/again` answer the same, and count apart: there the API server asks about pods that a first
+    /// call has left as they were, perhaps since nobody answered it.
     pub fn all(app: App) -> Self {
         Self { mutate: Some(app.clone()), ..Self::probes(app) }
     }
@@ -67,13 +72,16 @@ impl Routes {
         B: HttpBody<Data = Bytes, Error: Into<BoxError> + Display> + Send + Unpin + 'static,
     {
         // Nearly every request is one of these: they do without a router's search and boxes.
-        let opt_in = match (&self.mutate, request.uri().path()) {
-            (Some(app), "/mutate") => Some((app, OptIn::Pod)),
-            (Some(app), "/mutate/opted-in") => Some((app, OptIn::Caller)),
+        let call = |opt_in, again| self.mutate.as_ref().map(|app| (app, Call { opt_in, again }));
+        let called = match request.uri().path() {
+            "/mutate" => call(OptIn::Pod, false),
+            "/mutate/opted-in" => call(OptIn::Caller, false),
+            "/mutate/again" => call(OptIn::Pod, true),
+            "/mutate/opted-in/again" => call(OptIn::Caller, true),
             _ => None,
         };
-        match opt_in {
-            Some((app, opt_in)) if request.method() == Method::POST => mutate(app, opt_in, request, connection).await,
+        match called {
+            Some((app, call)) if request.method() == Method::POST => mutate(app, call, request, connection).await,
             Some(_) => (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response(),
             None => self.rest.clone().oneshot(request.map(Body::new)).await.into_response(),
         }
@@ -94,7 +102,7 @@ async fn metrics(State(app): State<App>) -> Response {
     }
 }
 
-async fn mutate<B>(app: &App, opt_in: OptIn, request: Request<B>, connection: Option<&Arc<Connection>>) -> Response
+async fn mutate<B>(app: &App, call: Call, request: Request<B>, connection: Option<&Arc<Connection>>) -> Response
 where
     B: HttpBody<Data = Bytes, Error: Display> + Unpin,
 {
@@ -112,7 +120,7 @@ where
                 BodyError::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Overloaded),
                 BodyError::Broken(_) => (StatusCode::BAD_REQUEST, Outcome::Malformed),
             };
-            metrics.answered(outcome, started.elapsed());
+            metrics.answered(outcome, call.again, started.elapsed());
             tracing::warn!(%error, "a request was not read");
             let mut response = (status, format!("{error}\n")).into_response();
             if head.version < axum::http::Version::HTTP_2 {
@@ -122,11 +130,18 @@ where
             return response;
         }
     };
-    let _busy = connection.map(Connection::busy);
-    match app.admission.review(body, opt_in, started, deadline).await {
-        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], Body::from(answer)).into_response(),
+    let _busy = connection.map(|connection| connection.busy(call.again));
+    match app.admission.review(body, call, started, deadline).await {
+        Ok(answer) => {
+            let mut response = ([(header::CONTENT_TYPE, "application/json")], Body::from(answer)).into_response();
+            if head.version < axum::http::Version::HTTP_2 && app.said.misplaced(call.again) {
+                // The next call goes where the Service says.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
         Err(error) => {
-            metrics.answered(Outcome::Malformed, started.elapsed());
+            metrics.answered(Outcome::Malformed, call.again, started.elapsed());
             tracing::warn!(%error, "a request was not understood");
             (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
         }

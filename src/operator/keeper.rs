@@ -3,7 +3,8 @@
 use crate::authority::{Authority, accepts, certificates, pem};
 use crate::certificate::validity;
 use crate::cluster::Settings;
-use crate::configuration::{differences, trusted};
+use crate::configuration::{Wanted, asks_again, differences, trusted};
+use crate::lease::Standing;
 use crate::objects::{Kind, ObjectError, Objects};
 use crate::rotation::{Facts, Leaf, Step, Trust, next};
 use crate::serving::{Candidate, LEAF_KEYS, Shared, timestamp, value};
@@ -45,8 +46,11 @@ pub struct Keeper {
     written: Option<Value>,
     /// Authorities that some replica may still be serving with, in no Secret any more.
     kept: Vec<(CertificateDer<'static>, Instant)>,
+    /// Since when the certificate in use has been for the Services by which the API server asks again.
+    named: Option<Instant>,
     pace: Pace,
     told: String,
+    missing: String,
 }
 
 /// Keeps two that want different things from fighting at full speed: the first repair is at once, each further one waits twice as long.
@@ -73,18 +77,31 @@ impl Pace {
 impl Keeper {
     /// For a replica that has not led yet.
     pub fn new(settings: Arc<Settings>, objects: Objects, shared: Arc<Shared>, owner: Option<Value>) -> Self {
-        Self { settings, objects, shared, owner, trusts: None, written: None, kept: Vec::new(), pace: Pace::default(), told: String::new() }
+        Self {
+            settings,
+            objects,
+            shared,
+            owner,
+            trusts: None,
+            written: None,
+            kept: Vec::new(),
+            named: None,
+            pace: Pace::default(),
+            told: String::new(),
+            missing: String::new(),
+        }
     }
 
     /// Works whenever this replica leads, for ever.
-    pub async fn run(mut self, mut leading: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut standing: watch::Receiver<Standing>) {
         let mut retry = RETRY.0;
         loop {
-            if !*leading.borrow_and_update() {
+            if !standing.borrow_and_update().leads() {
                 // Others may write in the meantime: what we knew is old then.
                 self.written = None;
                 self.trusts = None;
-                if leading.changed().await.is_err() {
+                self.named = None;
+                if standing.changed().await.is_err() {
                     return;
                 }
                 continue;
@@ -97,7 +114,7 @@ impl Keeper {
                     tokio::select! {
                         () = tokio::time::sleep(wait.min(LOOK_AGAIN)) => {}
                         () = shared.changed.notified() => {}
-                        _ = leading.changed() => {}
+                        _ = standing.changed() => {}
                     }
                 }
                 Err(error) => {
@@ -130,8 +147,40 @@ impl Keeper {
             tracing::debug!(%error, "the certificate in use has no authority in the bundle yet");
             return Ok(wait.min(Duration::from_secs(1)));
         }
-        let paced = self.configuration(live, &bundle).await?;
-        Ok(paced.map_or(wait, |paced| wait.min(paced)))
+        let (wanted, settling) = self.wanted(live.as_ref(), &bundle, &chain);
+        let paced = self.configuration(live, &wanted, &bundle).await?;
+        Ok([settling, paced].into_iter().flatten().fold(wait, Duration::min))
+    }
+
+    /// What the configuration is to be now: it has the API server ask again only when all replicas can be expected to serve with a
+    /// certificate for the Services that this goes by. Also says when to look again for that.
+    fn wanted(
+        &mut self,
+        live: Option<&Value>,
+        bundle: &[CertificateDer<'static>],
+        chain: &[CertificateDer<'static>],
+    ) -> (Wanted, Option<Duration>) {
+        let wanted = &self.settings.wanted;
+        let at = now();
+        let missing = wanted.pair_names().into_iter().find(|name| accepts(bundle, chain, Some(name), at).is_err());
+        if let Some(missing) = missing {
+            self.named = None;
+            let theirs = self.settings.names.authority.is_none();
+            if theirs && self.missing != missing {
+                let object = self.objects.what(Kind::Secret, &self.settings.names.leaf);
+                let why = "an admission that is lost with a replica is not asked about again";
+                tracing::warn!(object, missing, why, "the serving certificate lacks a name");
+                self.missing = missing;
+            }
+            return (wanted.asking_once(), None);
+        }
+        self.missing.clear();
+        let settle = Duration::from_secs(self.settings.lifetimes.settle().unsigned_abs());
+        let since = *self.named.get_or_insert_with(Instant::now);
+        match settle.checked_sub(since.elapsed()).filter(|left| !left.is_zero() && live.is_some_and(|live| !asks_again(live))) {
+            Some(left) if wanted.pair.is_some() => (wanted.asking_once(), Some(left)),
+            _ => (wanted.clone(), None),
+        }
     }
 
     /// The serving certificate in its Secret, if it can be used, and the Secret.
@@ -310,8 +359,13 @@ impl Keeper {
     }
 
     /// Makes the configuration what it has to be. Says when to look again if that has to wait.
-    async fn configuration(&mut self, live: Option<Value>, bundle: &[CertificateDer<'static>]) -> Result<Option<Duration>, ObjectError> {
-        let wanted = self.settings.wanted.object(bundle, self.owner.as_ref());
+    async fn configuration(
+        &mut self,
+        live: Option<Value>,
+        wanted: &Wanted,
+        bundle: &[CertificateDer<'static>],
+    ) -> Result<Option<Duration>, ObjectError> {
+        let wanted = wanted.object(bundle, self.owner.as_ref());
         let name = &self.settings.wanted.name;
         let object = self.objects.what(Kind::Configuration, name);
         let different = live.as_ref().map(|live| differences(&wanted, live));
@@ -364,6 +418,9 @@ impl Keeper {
         self.shared.metrics.cluster_errors.inc();
         if error.is_conflict() {
             return tracing::debug!(%error, "somebody was quicker; trying again");
+        }
+        if error.is_silence() {
+            return tracing::debug!(%error, "trying again");
         }
         let text = error.to_string();
         if self.told != text {

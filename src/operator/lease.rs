@@ -23,6 +23,29 @@ pub struct Election {
     identity: String,
     observed: Option<(String, Instant)>,
     renewed: Option<Instant>,
+    /// Whose lease ran out before it was ours.
+    after: Option<String>,
+}
+
+/// Where a replica stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not seen the lease yet.
+    Unknown,
+    /// It does not lead.
+    Follows,
+    /// It leads, perhaps after somebody who did not give the lease back.
+    Leads {
+        /// Who that was.
+        after: Option<String>,
+    },
+}
+
+impl Standing {
+    /// Whether it leads.
+    pub fn leads(&self) -> bool {
+        matches!(self, Self::Leads { .. })
+    }
 }
 
 /// What to do about the lease now.
@@ -39,7 +62,7 @@ pub enum Move {
 impl Election {
     /// For a candidate of this name.
     pub fn new(identity: &str) -> Self {
-        Self { identity: identity.into(), observed: None, renewed: None }
+        Self { identity: identity.into(), observed: None, renewed: None, after: None }
     }
 
     /// What to do, seeing this lease at this time. `written` is the time that goes into the lease.
@@ -64,6 +87,9 @@ impl Election {
         if !ours && !holder.is_empty() && now < since + Duration::from_secs(duration) {
             return Move::Follow;
         }
+        if !ours {
+            self.after = Some(holder.to_owned()).filter(|holder| !holder.is_empty());
+        }
         let transitions = spec["leaseTransitions"].as_u64().unwrap_or(0) + u64::from(!ours);
         let acquired = if ours { spec["acquireTime"].clone() } else { json!(written) };
         let mut taken = lease.clone();
@@ -80,11 +106,21 @@ impl Election {
     /// Says that somebody else has it.
     pub fn lost(&mut self) {
         self.renewed = None;
+        self.after = None;
     }
 
     /// Whether we lead: we renewed lately enough that nobody else can have taken over.
     pub fn leads(&self, now: Instant) -> bool {
         self.renewed.is_some_and(|renewed| now < renewed + RENEW_WITHIN)
+    }
+
+    /// Where we stand at this time.
+    pub fn standing(&self, now: Instant) -> Standing {
+        match self.observed {
+            _ if self.leads(now) => Standing::Leads { after: self.after.clone() },
+            Some(_) => Standing::Follows,
+            None => Standing::Unknown,
+        }
     }
 
     /// When we cease to lead unless we renew.
@@ -93,14 +129,14 @@ impl Election {
     }
 }
 
-/// Takes part in the election until `stop`, then gives the lease back. `leading` says who leads.
+/// Takes part in the election until `stop`, then gives the lease back. `standing` says whether we lead.
 pub async fn run(
     objects: Objects,
     name: String,
     identity: String,
     owner: Option<Value>,
     metrics: Arc<Metrics>,
-    leading: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
     stop: impl Future<Output = ()>,
 ) {
     let mut election = Election::new(&identity);
@@ -114,6 +150,7 @@ pub async fn run(
                 Ok(()) => told.clear(),
                 // Somebody was quicker: the next look shows who.
                 Err(error) if error.is_conflict() => election.lost(),
+                Err(error) if error.is_silence() => tracing::debug!(%error, "the lease"),
                 Err(error) => {
                     let error = error.to_string();
                     if told != error {
@@ -124,7 +161,7 @@ pub async fn run(
             },
             () = &mut stop => break,
         }
-        tell(&election, &identity, &metrics, &leading);
+        tell(&election, &identity, &metrics, &standing);
         // Nobody looks on time when all look at the same time.
         let next = began + EVERY - EVERY.mul_f64(0.2 * jitter(&identity, began));
         let wake = election.until().filter(|until| *until > Instant::now()).map_or(next, |until| next.min(until));
@@ -132,23 +169,32 @@ pub async fn run(
             () = tokio::time::sleep_until(wake) => {}
             () = &mut stop => break,
         }
-        tell(&election, &identity, &metrics, &leading);
+        tell(&election, &identity, &metrics, &standing);
     }
     let led = election.leads(Instant::now());
-    leading.send_replace(false);
+    standing.send_replace(Standing::Follows);
     metrics.leader.set(0);
     if led {
         match release(&objects, &name, &identity).await {
             Ok(()) => tracing::info!(identity, "gave the lease back"),
+            Err(error) if error.is_forbidden() || error.is_not_found() => {
+                tracing::info!(identity, "the lease, or the right to give it back, is gone already, as when Ashore is uninstalled");
+            }
             Err(error) => tracing::warn!(%error, "could not give the lease back"),
         }
     }
 }
 
-fn tell(election: &Election, identity: &str, metrics: &Metrics, leading: &watch::Sender<bool>) {
-    let leads = election.leads(Instant::now());
+fn tell(election: &Election, identity: &str, metrics: &Metrics, standing: &watch::Sender<Standing>) {
+    let now = election.standing(Instant::now());
+    let leads = now.leads();
     metrics.leader.set(i64::from(leads));
-    if leading.send_if_modified(|before| std::mem::replace(before, leads) != leads) {
+    let mut before = now.clone();
+    standing.send_if_modified(|standing| {
+        std::mem::swap(standing, &mut before);
+        before != now
+    });
+    if before.leads() != leads {
         tracing::info!(identity, leads, "leader election");
     }
 }
@@ -241,6 +287,25 @@ mod tests {
         assert_eq!((&renewed["spec"]["acquireTime"], &renewed["spec"]["renewTime"]), (&json!("t0"), &json!("t2")));
         assert_eq!(renewed["spec"]["leaseTransitions"], 3);
         assert!(matches!(election.decide(Some(&held_by("", "t1")), Instant::now(), "t2"), Move::Replace(_)));
+    }
+
+    #[test]
+    fn who_led_before_is_remembered_if_the_lease_ran_out() {
+        let (mut election, start) = (Election::new("b"), Instant::now());
+        assert_eq!(election.standing(start), Standing::Unknown);
+        election.decide(Some(&held_by("a", "t1")), start, "now");
+        assert_eq!(election.standing(start), Standing::Follows);
+        let late = start + after(15.0);
+        election.decide(Some(&held_by("a", "t1")), late, "now");
+        election.renewed(late);
+        assert_eq!(election.standing(late), Standing::Leads { after: Some("a".into()) });
+        // A renewal does not forget it; a lease that was given back has nobody to remember.
+        election.decide(Some(&held_by("b", "t2")), late, "now");
+        assert_eq!(election.standing(late), Standing::Leads { after: Some("a".into()) });
+        election.lost();
+        election.decide(Some(&held_by("", "t3")), late, "now");
+        election.renewed(late);
+        assert_eq!(election.standing(late), Standing::Leads { after: None });
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod connections;
 mod envelope;
 pub mod http;
 pub mod keeper;
+pub mod label;
 pub mod lease;
 pub mod listener;
 pub mod logging;

@@ -133,7 +133,7 @@ where
     }
 }
 
-/// Drives a connection to its end, and asks it to end when the server drains.
+/// Drives a connection to its end, and asks it to end when the server drains or it has to finish.
 async fn until_drained<C: Future>(
     mut served: std::pin::Pin<&mut C>,
     graceful_shutdown: impl Fn(std::pin::Pin<&mut C>),
@@ -144,6 +144,7 @@ async fn until_drained<C: Future>(
         biased;
         _ = served.as_mut() => return,
         () = connection.ended.notified() => return,
+        () = connection.finish.notified() => {}
         _ = phase.wait_for(|p| *p == Phase::Draining) => {}
     }
     if !connection.has_served() {

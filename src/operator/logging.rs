@@ -7,7 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// What waits to be written, at most, in bytes; lines beyond it are dropped, and counted.
 const MOST_WAITING: usize = 256 * 1024;
@@ -54,9 +56,12 @@ impl Log {
         let thread = std::thread::Builder::new().name("log".into()).stack_size(128 * 1024).spawn(move || written.write())?;
         let writer = Writer { lines: Arc::clone(&lines), dropped: metrics.dropped_log_lines.clone() };
         let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(writer);
+        // What the libraries have to say (the client logs each try of a request that fails as an error), we say ourselves, once.
+        let theirs = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
+        let whose = Targets::new().with_target(env!("CARGO_PKG_NAME"), level).with_default(theirs);
         let _ = match format {
-            Format::Text => tracing::subscriber::set_global_default(log.with_ansi(io::stderr().is_terminal()).finish()),
-            Format::Json => tracing::subscriber::set_global_default(log.json().flatten_event(true).finish()),
+            Format::Text => tracing::subscriber::set_global_default(log.with_ansi(io::stderr().is_terminal()).finish().with(whose)),
+            Format::Json => tracing::subscriber::set_global_default(log.json().flatten_event(true).finish().with(whose)),
         };
         Ok(Self { lines, thread: Some(thread) })
     }

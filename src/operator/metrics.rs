@@ -76,6 +76,7 @@ struct ByWhat {
 pub struct Metrics {
     registry: Registry,
     reviews: Family<ByOutcome, Counter>,
+    retries: Family<ByOutcome, Counter>,
     seconds: Histogram,
     injected_containers: Counter,
     skipped_containers: Family<ByReason, Counter>,
@@ -108,6 +109,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("ashore"),
             reviews: Family::default(),
+            retries: Family::default(),
             seconds: Histogram::new(seconds),
             injected_containers: Counter::default(),
             skipped_containers: Family::default(),
@@ -125,6 +127,11 @@ impl Metrics {
         };
         let r = &mut metrics.registry;
         r.register("admission_reviews", "Requests to /mutate, by what became of them", metrics.reviews.clone());
+        r.register(
+            "admission_retries",
+            "Requests about pods that a first one left as they were, by what became of them: `injected` were saved",
+            metrics.retries.clone(),
+        );
         r.register("admission_duration_seconds", "From a request's head to its answer", metrics.seconds.clone());
         r.register("admission_in_flight", "Requests to /mutate that have no answer yet", metrics.in_flight.clone());
         r.register("injected_containers", "Containers put under the init", metrics.injected_containers.clone());
@@ -154,7 +161,9 @@ impl Metrics {
         r.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         // A counter that first appears with the value 1 hides its first increase from rate().
         for outcome in [Outcome::Injected, Outcome::Unchanged, Outcome::Refused, Outcome::Failed, Outcome::Panicked, Outcome::TimedOut] {
-            let _ = metrics.reviews.get_or_create(&ByOutcome { outcome: outcome.word() });
+            for family in [&metrics.reviews, &metrics.retries] {
+                let _ = family.get_or_create(&ByOutcome { outcome: outcome.word() });
+            }
         }
         for result in ["ok", "failed"] {
             let _ = metrics.reloads.get_or_create(&ByResult { result });
@@ -178,9 +187,10 @@ impl Metrics {
         }
     }
 
-    /// Counts an answered request.
-    pub fn answered(&self, outcome: Outcome, took: std::time::Duration) {
-        self.reviews.get_or_create(&ByOutcome { outcome: outcome.word() }).inc();
+    /// Counts an answered request, by which the API server asked for the first time or `again`.
+    pub fn answered(&self, outcome: Outcome, again: bool, took: std::time::Duration) {
+        let family = if again { &self.retries } else { &self.reviews };
+        family.get_or_create(&ByOutcome { outcome: outcome.word() }).inc();
         self.seconds.observe(took.as_secs_f64());
     }
 

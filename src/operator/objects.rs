@@ -3,8 +3,9 @@
 use crate::complaint::{Complaints, Reason};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use serde_json::Value;
+use serde_json::{Value, json as value};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Who we are in `managedFields`.
@@ -25,6 +26,8 @@ pub enum Kind {
     ClusterRole,
     /// An Event.
     Event,
+    /// A Pod.
+    Pod,
 }
 
 impl Kind {
@@ -35,6 +38,7 @@ impl Kind {
             Self::Configuration => ("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
             Self::ClusterRole => ("rbac.authorization.k8s.io", "ClusterRole", "clusterroles"),
             Self::Event => ("", "Event", "events"),
+            Self::Pod => ("", "Pod", "pods"),
         }
     }
 
@@ -80,6 +84,16 @@ impl ObjectError {
     pub fn is_conflict(&self) -> bool {
         self.code == Some(409)
     }
+
+    /// Whether there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        self.code == Some(404)
+    }
+
+    /// Whether nobody answered. [`Objects`] has said so.
+    pub fn is_silence(&self) -> bool {
+        self.code.is_none()
+    }
 }
 
 /// A client of the API server for the objects of one namespace, and for those of the cluster.
@@ -88,12 +102,14 @@ pub struct Objects {
     client: Client,
     namespace: String,
     complaints: Option<Arc<Complaints>>,
+    /// Whether the API server was silent when it was asked last.
+    silent: Arc<AtomicBool>,
 }
 
 impl Objects {
     /// For objects of this namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.into(), complaints: None }
+        Self { client, namespace: namespace.into(), complaints: None, silent: Arc::default() }
     }
 
     /// The same, with an Event of each right that is missing.
@@ -161,6 +177,33 @@ impl Objects {
         json(self.limited("update", kind, name, self.api(kind).replace(name, &params(), &object)).await?)
     }
 
+    /// Sets labels of a pod to `true` or `false`, by way of its status: whoever may do no more than that cannot change what it runs.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn label(&self, pod: &str, labels: &[(&str, bool)]) -> Result<(), ObjectError> {
+        let labels: serde_json::Map<String, Value> =
+            labels.iter().map(|(label, on)| ((*label).to_owned(), value!(on.to_string()))).collect();
+        let body = Patch::Merge(value!({"metadata": {"labels": labels}}));
+        let (params, api) = (PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() }, self.api(Kind::Pod));
+        let what = self.what(Kind::Pod, pod).replacen("pods", "pods/status", 1);
+        self.request("patch", what, api.patch_status(pod, &params, &body)).await.map(drop)
+    }
+
+    /// Says that the API server does not answer; once, until it does.
+    pub fn silence(&self, error: &str) {
+        if !self.silent.swap(true, Relaxed) {
+            tracing::warn!(error, "the API server does not answer; trying again");
+        }
+    }
+
+    /// Says that it answers, if it did not before.
+    pub fn answered(&self) {
+        if self.silent.swap(false, Relaxed) {
+            tracing::info!("the API server answers again");
+        }
+    }
+
     async fn limited<T>(
         &self,
         verb: &'static str,
@@ -168,8 +211,12 @@ impl Objects {
         name: &str,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, ObjectError> {
-        let failed = |why, code| ObjectError { verb, what: self.what(kind, name), why, code };
-        match tokio::time::timeout(REQUEST, request).await {
+        self.request(verb, self.what(kind, name), request).await
+    }
+
+    async fn request<T>(&self, verb: &'static str, what: String, request: impl Future<Output = kube::Result<T>>) -> Result<T, ObjectError> {
+        let failed = |why, code| ObjectError { verb, what: what.clone(), why, code };
+        let done = match tokio::time::timeout(REQUEST, request).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(kube::Error::Api(status))) => {
                 let error = failed(status.message.clone(), Some(status.code));
@@ -180,7 +227,12 @@ impl Objects {
             }
             Ok(Err(error)) => Err(failed(chain(&error), None)),
             Err(_) => Err(failed(format!("no answer within {REQUEST:?}"), None)),
+        };
+        match &done {
+            Err(error) if error.is_silence() => self.silence(&error.why),
+            _ => self.answered(),
         }
+        done
     }
 }
 

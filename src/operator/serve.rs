@@ -4,7 +4,7 @@ use crate::admission::{Admission, Planner, plan};
 use crate::body::BodyMemory;
 use crate::certificate::CertificateError;
 use crate::cli::settings;
-use crate::cluster::{self, ClusterError, Source};
+use crate::cluster::{self, ClusterError, Parts, Source};
 use crate::connections::Connections;
 use crate::http::{App, Routes};
 use crate::listener::{Phase, accept};
@@ -175,7 +175,7 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
         let connections = Arc::clone(&server.connections);
         let (end_of_office, in_office) = watch::channel(false);
         let office = match cluster {
-            Some(settings) => Some(cluster::start(settings, server.tls(), server.admission(), in_office).await?),
+            Some(settings) => Some(cluster::start(settings, server.parts(), in_office).await?),
             None => None,
         };
         let serving = tokio::spawn(server.serve(phases));
@@ -261,7 +261,8 @@ impl Server {
         };
         let connections = Connections::new(Arc::clone(&metrics));
         let admission = Arc::new(Admission { planner, policy, images, own_namespace, planners: Planners::default(), metrics });
-        let server = Self { app: App { admission, tls, memory: BodyMemory::new() }, listener, health, acceptor, connections };
+        let server =
+            Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());
         let health = server.health.as_ref().map(address);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = address(&server.listener), health, "serving");
@@ -276,13 +277,14 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// The certificate it serves with.
-    pub fn tls(&self) -> Arc<Tls> {
-        Arc::clone(&self.app.tls)
-    }
-
-    fn admission(&self) -> Arc<Admission> {
-        Arc::clone(&self.app.admission)
+    /// What its own affairs in a cluster touch of it.
+    pub fn parts(&self) -> Parts {
+        Parts {
+            tls: Arc::clone(&self.app.tls),
+            said: Arc::clone(&self.app.said),
+            connections: Arc::clone(&self.connections),
+            admission: Arc::clone(&self.app.admission),
+        }
     }
 
     /// Serves until it is told to drain and the last connection has gone.

@@ -179,10 +179,12 @@ type Watch = std::pin::Pin<Box<dyn Stream<Item = Result<Option<Value>, String>> 
 fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> Watch {
     let what = objects.what(kind, name);
     let (metrics, complaints) = (Arc::clone(&shared.metrics), Arc::clone(&shared.complaints));
+    let (stream, objects) = (watch_object(objects.api(kind), name), objects.clone());
     let mut told = String::new();
-    let stream = watch_object(objects.api(kind), name).backoff(Slower::default()).map(move |seen| match seen {
+    let stream = stream.backoff(Slower::default()).map(move |seen| match seen {
         Ok(object) => {
             told.clear();
+            objects.answered();
             Ok(object.and_then(|object| json(object).ok()))
         }
         Err(error) => {
@@ -191,7 +193,9 @@ fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> Wat
             if refusal(&error).is_some() {
                 complaints.say(Reason::Forbidden, &text);
             }
-            if told != text {
+            if silent(&error) {
+                objects.silence(&chain(&error));
+            } else if told != text {
                 tracing::warn!(error = text, "cannot watch; trying again");
                 told.clone_from(&text);
             }
@@ -211,6 +215,16 @@ fn refusal(error: &watcher::Error) -> Option<&Status> {
         _ => return None,
     };
     (status.code == 403).then_some(status)
+}
+
+/// Whether nobody answered.
+fn silent(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            !matches!(error, kube::Error::Api(_))
+        }
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
+    }
 }
 
 /// What this replica makes of what it sees.

@@ -3,6 +3,7 @@
 
 use crate::admission::{Admission, Hindsight};
 use crate::complaint::{Complaints, Reason};
+use crate::lease::Standing;
 use crate::metrics::Metrics;
 use crate::missed::{Candidate, Ledger, News, Page, Tally, name};
 use crate::objects::{ObjectError, chain};
@@ -60,11 +61,11 @@ impl Survey {
     }
 
     /// Looks whenever this replica leads, at once and then so often, for ever.
-    pub async fn run(self, mut leading: watch::Receiver<bool>, every: Duration) {
-        while leading.wait_for(|leads| *leads).await.is_ok() {
+    pub async fn run(self, mut standing: watch::Receiver<Standing>, every: Duration) {
+        while standing.wait_for(Standing::leads).await.is_ok() {
             tokio::select! {
                 () = self.lead(every) => {}
-                ended = leading.wait_for(|leads| !*leads) => if ended.is_err() { return },
+                ended = standing.wait_for(|standing| !standing.leads()) => if ended.is_err() { return },
             }
         }
     }

@@ -19,6 +19,7 @@ ashore_tests::tests![
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
     two_replicas_and_never_one_less,
+    an_admission_is_asked_about_again_where_there_is_a_second_replica,
     ashore_takes_every_flag_that_it_is_given,
     the_policy_and_the_images_are_what_ashore_reads,
     the_schema_has_every_field_of_a_policy,
@@ -103,11 +104,13 @@ fn rights_are_named_one_by_one() -> Outcome {
             for rule in role["rules"].as_array().unwrap() {
                 assert!(!rule.to_string().contains('*'), "{installation}: {rule}");
                 let verbs: BTreeSet<_> = rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
-                // Any pod may be one that was missed, in any namespace. Else only a POST has no name to go by.
                 let looks = [("namespaces", &["list"][..]), ("pods", &["get", "list"])].map(|(what, may)| (json!([what]), json!(may)));
                 let looks = looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
                 assert!(!looks || role["kind"] == "ClusterRole", "{installation}: {rule}");
-                let nameless = looks || verbs == BTreeSet::from(["create"]);
+                // A POST has no name to go by, nor has a pod; its status is all of it that may be written.
+                let pods = rule["resources"] == json!(["pods/status"]) && verbs == BTreeSet::from(["patch"]);
+                // Any pod may be one that was missed, in any namespace.
+                let nameless = looks || verbs == BTreeSet::from(["create"]) || pods;
                 assert_eq!(rule.get("resourceNames").is_none(), nameless, "{installation}: {rule}");
                 // Only its own certificates are its to write.
                 let writes = !verbs.is_disjoint(&BTreeSet::from(["create", "patch", "update", "delete"]));
@@ -173,16 +176,52 @@ fn two_replicas_and_never_one_less() -> Outcome {
     assert_eq!(spec["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": 1}));
     let budget = &of_kind(&documents, "PodDisruptionBudget")[0]["spec"];
     assert_eq!(budget["maxUnavailable"], 1);
-    // The Service, the budget and the spread mean the Deployment's pods.
+    // The Services, the budget and the spread mean the Deployment's pods.
     let labels = spec["template"]["metadata"]["labels"].as_object().unwrap();
     let spread = &spec["template"]["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"];
     for selector in [&budget["selector"]["matchLabels"], &of_kind(&documents, "Service")[0]["spec"]["selector"], spread] {
         let selector = selector.as_object().unwrap();
         assert!(!selector.is_empty() && selector.iter().all(|(name, value)| labels.get(name) == Some(value)), "{selector:?}");
     }
+    // Nobody scrapes a replica twice.
+    let everything = helm.render("everything");
+    let scraped = &of_kind(&everything, "ServiceMonitor")[0]["spec"]["selector"];
+    assert_eq!(scraped["matchExpressions"], json!([{"key": "ashore.dev/asked", "operator": "DoesNotExist"}]));
+    let asked: Vec<_> =
+        of_kind(&everything, "Service").iter().map(|service| service["metadata"]["labels"]["ashore.dev/asked"].clone()).collect();
+    assert_eq!(asked, [Value::Null, json!("first"), json!("again")]);
     // On the node's network a second pod would wait for the first one's port.
     let host = helm.render("host");
     assert_eq!(deployment(&host)["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": 1, "maxSurge": 0}));
+    Ok(())
+}
+
+fn an_admission_is_asked_about_again_where_there_is_a_second_replica() -> Outcome {
+    let helm = Helm::find()?;
+    for installation in INSTALLATIONS {
+        let documents = helm.render(installation);
+        let several = deployment(&documents)["spec"]["replicas"].as_u64().unwrap() > 1;
+        let flag = |name: &str| args(&documents).iter().find_map(|arg| arg.strip_prefix(name)).map(str::to_owned);
+        let services = of_kind(&documents, "Service");
+        let names: Vec<_> = services.iter().map(|service| service["metadata"]["name"].as_str().unwrap()).collect();
+        // They are there with one replica, too: the API server may still go by them when the second one has gone.
+        assert_eq!(names.len(), 3, "{installation}: {names:?}");
+        let labels = &deployment(&documents)["spec"]["template"]["metadata"]["labels"];
+        for (call, starts_as, service) in [("first", "true", &services[1]), ("again", "false", &services[2])] {
+            let named = flag(&format!("--{call}-service="));
+            assert_eq!(named.as_deref(), several.then_some(service["metadata"]["name"].as_str().unwrap()), "{installation}");
+            let label = format!("ashore.dev/{call}");
+            assert_eq!((&labels[&label], &service["spec"]["selector"][&label]), (&json!(starts_as), &json!("true")), "{installation}");
+            assert_eq!(service["spec"]["ports"][0]["port"], services[0]["spec"]["ports"][0]["port"], "{installation}");
+        }
+        let rights = of_kind(&documents, "Role")[0]["rules"].as_array().unwrap();
+        assert_eq!(rights.iter().any(|rule| rule["resources"] == json!(["pods/status"])), several, "{installation}");
+        // cert-manager is asked for what the API server checks.
+        for certificate in of_kind(&documents, "Certificate") {
+            let hosts: Vec<_> = names.iter().map(|name| json!(format!("{name}.{RELEASE}.svc"))).collect();
+            assert_eq!(certificate["spec"]["dnsNames"], json!(hosts), "{installation}");
+        }
+    }
     Ok(())
 }
 

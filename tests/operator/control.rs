@@ -15,6 +15,8 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The administrator's and Ashore's own bearer tokens.
 const ADMIN: &str = "admin-token";
 const ASHORE: &str = "ashore-token";
+/// The first three numbers of the Services' addresses: of loopback, so that a test can listen on them.
+pub const SERVICES: &str = "127.77.0";
 /// The namespace that Ashore runs in.
 pub const NAMESPACE: &str = "ashore-system";
 
@@ -103,12 +105,22 @@ impl Control {
         eventually("the namespace default", PATIENCE, || (self.get("/api/v1/namespaces/default").status == 200).then_some(()));
     }
 
-    /// Kills the API server and starts it again, on the same port.
-    pub fn restart(&mut self) {
+    /// Kills the API server.
+    pub fn down(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
+    }
+
+    /// Kills the API server and starts it again, on the same port.
+    pub fn restart(&mut self) {
+        self.down();
         self.server = spawn(server_command(&self.kube, &self.folder, self.etcd_port, self.port), &self.folder.path().join("apiserver.log"));
         self.wait_until_ready();
+    }
+
+    /// A request by Ashore itself.
+    pub fn as_ashore(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.ask(ASHORE, method, path, Some(body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))
     }
 
     /// A file for KUBECONFIG, with Ashore's own rights.
@@ -139,9 +151,13 @@ impl Control {
     }
 
     fn try_request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
+        self.ask(ADMIN, method, path, body)
+    }
+
+    fn ask(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
         let url = format!("https://127.0.0.1:{}{path}", self.port);
         let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let request = ureq::http::Request::builder().method(method).uri(url).header("authorization", format!("Bearer {ADMIN}"));
+        let request = ureq::http::Request::builder().method(method).uri(url).header("authorization", format!("Bearer {token}"));
         let request = request.header("content-type", content).body(body.map(Value::to_string).unwrap_or_default()).unwrap();
         let mut answer = self.agent.run(request).ok()?;
         let text = answer.body_mut().read_to_string().ok()?;
@@ -202,6 +218,7 @@ impl Control {
             rule("coordination.k8s.io", "leases", &["ashore"], &["get", "update"]),
             rule("coordination.k8s.io", "leases", &[], &["create"]),
             rule("", "events", &[], &["create"]),
+            rule("", "pods/status", &[], &["patch"]),
         ];
         let at = format!("{rbac}/namespaces/{NAMESPACE}");
         self.create(&format!("{at}/roles"), &json!({"metadata": {"name": "ashore"}, "rules": rules}));
@@ -218,7 +235,7 @@ fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) ->
     let mut server = Command::new(kube);
     server.arg("kube-apiserver");
     server.args([format!("--etcd-servers=http://127.0.0.1:{etcd_port}"), format!("--secure-port={port}")]);
-    server.args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--service-cluster-ip-range=198.18.0.0/24"]);
+    server.args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", &format!("--service-cluster-ip-range={SERVICES}.0/24")]);
     server.args([format!("--cert-dir={}", path("certs")), format!("--token-auth-file={}", path("tokens.csv"))]);
     server.arg(format!("--service-account-key-file={}", path("sa.pub")));
     server.arg(format!("--service-account-signing-key-file={}", path("sa.key")));

@@ -1,7 +1,7 @@
 //! One leads, all serve.
 
 use crate::admission::{CONFIGURATION, at_work, with_one_replica};
-use crate::control::{Control, NAMESPACE, PATIENCE};
+use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
 use crate::pods::{asking, injected};
 use crate::replica::{Replica, Service};
 use ashore_tests::Outcome;
@@ -46,6 +46,30 @@ pub fn the_leader_stops() -> Outcome {
     eventually("a new leader", PATIENCE, || b.leads().then_some(()));
     assert!(stopped.elapsed() < Duration::from_secs(14), "{:?}", stopped.elapsed());
     assert!(injected(&control, "default", &asking()));
+    Ok(())
+}
+
+pub fn the_api_server_is_not_there_yet() -> Outcome {
+    let mut control = Control::start()?;
+    control.grant(ALL);
+    control.down();
+    let service = Service::start();
+    let a = Replica::start(&control, &service, "a", &["--log-level=info"]);
+    let said = a.logged("the API server does not answer; trying again");
+    assert!(said["error"].as_str().unwrap().contains("refused"), "{said}");
+    // Time for it to try again, and to say so if it did.
+    std::thread::sleep(Duration::from_secs(3));
+    let warnings = |log: &str| log.lines().filter(|line| line.contains("\"WARN\"") || line.contains("\"ERROR\"")).count();
+    assert_eq!(warnings(&a.log()), 1, "{}", a.log());
+    assert_eq!(a.plain("/readyz"), (503, "there is no serving certificate yet\n".into()));
+    control.restart();
+    at_work(&control);
+    a.wait_until_ready();
+    a.logged("the API server answers again");
+    eventually("a leader", PATIENCE, || a.leads().then_some(()));
+    // It is the owner's, though it could not be asked for it at first.
+    let owners = control.get(CONFIGURATION).body["metadata"]["ownerReferences"].take();
+    assert_eq!(owners[0]["kind"], "ClusterRole");
     Ok(())
 }
 

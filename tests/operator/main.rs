@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod admission;
+mod again;
 mod chart;
 mod control;
 mod election;
 mod events;
+mod front;
 mod missed;
 mod pods;
 mod repairs;
@@ -19,11 +21,19 @@ use ashore_tests::harness::{Test, run_without_sandbox};
 const TESTS: &[Test] = &[
     ("admission::who_is_injected", admission::who_is_injected),
     ("admission::nobody_else_is_asked_about", admission::nobody_else_is_asked_about),
+    ("again::a_lost_call_is_asked_again", again::a_lost_call_is_asked_again),
+    ("again::and_what_must_not_be_lost_is_refused", again::and_what_must_not_be_lost_is_refused),
+    ("again::replicas_are_killed_under_load", again::replicas_are_killed_under_load),
+    ("again::from_one_replica_to_two_and_back", again::from_one_replica_to_two_and_back),
+    ("again::the_right_is_missing", again::the_right_is_missing),
+    ("again::the_right_changes_no_spec", again::the_right_changes_no_spec),
+    ("again::a_certificate_without_the_names", again::a_certificate_without_the_names),
     ("repairs::the_configuration", repairs::the_configuration),
     ("repairs::a_fight_is_slow", repairs::a_fight_is_slow),
     ("repairs::the_secrets", repairs::the_secrets),
     ("election::the_leader_is_killed", election::the_leader_is_killed),
     ("election::the_leader_stops", election::the_leader_stops),
+    ("election::the_api_server_is_not_there_yet", election::the_api_server_is_not_there_yet),
     ("election::the_api_server_restarts", election::the_api_server_restarts),
     ("chart::from_install_to_uninstall", chart::from_install_to_uninstall),
     ("chart::every_installation_is_taken", chart::every_installation_is_taken),
@@ -31,6 +41,7 @@ const TESTS: &[Test] = &[
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
     ("rights::the_secrets_may_not_be_written", rights::the_secrets_may_not_be_written),
     ("rights::nothing_at_all", rights::nothing_at_all),
+    ("rights::all_of_them_go_before_it_does", rights::all_of_them_go_before_it_does),
     ("rights::the_owner", rights::the_owner),
     ("missed::while_nobody_answered", missed::while_nobody_answered),
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),

@@ -14,7 +14,7 @@ pub struct Replica {
     port: u16,
     health: u16,
     log: Arc<(Mutex<Vec<Value>>, Condvar)>,
-    service: Service,
+    service: Option<Service>,
 }
 
 /// Passes connections on to a replica that takes them, as a Service would.
@@ -51,13 +51,23 @@ impl Service {
 
 impl Replica {
     pub fn start(control: &Control, service: &Service, name: &str, flags: &[&str]) -> Self {
+        let url = format!("--webhook-url=https://127.0.0.1:{}", service.port);
+        let mut replica = Self::alone(control, name, &[flags, &[url.as_str()]].concat());
+        service.replicas.lock().unwrap().push(replica.port);
+        replica.service = Some(service.clone());
+        replica
+    }
+
+    /// One that nothing leads to.
+    pub fn alone(control: &Control, name: &str, flags: &[&str]) -> Self {
         let (port, health) = (free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
-        command.args(["serve", "--log-format=json", "--log-level=debug", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
+        command.args(["serve", "--log-format=json"]).arg(format!("--namespace={NAMESPACE}"));
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));
-        command.arg(format!("--webhook-url=https://127.0.0.1:{}", service.port));
-        if !flags.iter().any(|flag| flag.starts_with("--certificates")) {
-            command.arg("--certificates=self");
+        for (flag, usual) in [("--certificates", "self"), ("--log-level", "debug"), ("--shutdown-delay", "0s")] {
+            if !flags.iter().any(|given| given.starts_with(flag)) {
+                command.arg(format!("{flag}={usual}"));
+            }
         }
         command.args(flags).env("KUBECONFIG", control.kubeconfig()).env("POD_NAME", name).stderr(Stdio::piped());
         let mut child = die_with_the_test(&mut command).spawn().unwrap();
@@ -70,10 +80,14 @@ impl Replica {
                 put.1.notify_all();
             }
         });
-        let replica = Self { child, port, health, log, service: service.clone() };
+        let replica = Self { child, port, health, log, service: None };
         replica.logged("serving");
-        service.replicas.lock().unwrap().push(port);
         replica
+    }
+
+    /// The port that it serves on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The first log line with this message, as soon as there is one.
@@ -98,6 +112,11 @@ impl Replica {
     /// How often it was said, after the first so many lines.
     pub fn times(&self, seen: usize, message: &str) -> usize {
         self.log.0.lock().unwrap().iter().skip(seen).filter(|line| line["message"] == message).count()
+    }
+
+    /// How often this has been said.
+    pub fn count(&self, message: &str) -> usize {
+        self.log.0.lock().unwrap().iter().filter(|line| line["message"] == message).count()
     }
 
     /// How many lines there are by now.
@@ -162,15 +181,26 @@ impl Replica {
     }
 
     /// Ends it as the kubelet does, and says with which code it ended.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(self) -> Option<i32> {
+        self.stop_saying().0
+    }
+
+    /// The same, and all that it has logged.
+    pub fn stop_saying(mut self) -> (Option<i32>, String) {
         self.leave();
         // SAFETY: the child has not been waited for, so its process id is still its own.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        eventually("the replica's end", PATIENCE, || self.child.try_wait().unwrap()).code()
+        let code = eventually("the replica's end", PATIENCE, || self.child.try_wait().unwrap()).code();
+        // The thread that reads the log is done a moment later.
+        let all = || self.count("drained") > 0 || self.count("gave up what was still open at the drain timeout") > 0;
+        eventually("the end of its log", PATIENCE, || all().then_some(()));
+        (code, self.log())
     }
 
     fn leave(&self) {
-        self.service.replicas.lock().unwrap().retain(|port| *port != self.port);
+        if let Some(service) = &self.service {
+            service.replicas.lock().unwrap().retain(|port| *port != self.port);
+        }
     }
 }
 

@@ -141,6 +141,21 @@ pub fn nothing_at_all() -> Outcome {
     Ok(())
 }
 
+/// As when the chart is uninstalled: what it gives back is gone, and so is the right to.
+pub fn all_of_them_go_before_it_does() -> Outcome {
+    let (control, _service, replica) = with_one_replica(&[])?;
+    eventually("a leader", PATIENCE, || replica.leads().then_some(()));
+    control.delete(&format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}/roles/ashore"));
+    let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/ashore");
+    eventually("the right is gone", PATIENCE, || (control.as_ashore("GET", &lease, &json!({})).status == 403).then_some(()));
+    let before = replica.lines();
+    let (code, log) = replica.stop_saying();
+    assert_eq!(code, Some(0));
+    let said = log.lines().find(|line| line.contains("the lease, or the right to give it back, is gone already"));
+    assert!(said.is_some_and(|line| line.contains("\"INFO\"")), "after {before}: {log}");
+    Ok(())
+}
+
 pub fn the_owner() -> Outcome {
     let (control, _service, _replica) = with_one_replica(&[])?;
     let role = control.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore").body;

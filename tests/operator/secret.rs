@@ -14,19 +14,24 @@ use serde_json::{Value, json};
 
 /// The data of a Secret: a certificate for loopback by an authority of its own.
 fn data() -> Value {
-    data_of("127.0.0.1", 2100)
+    data_for(&["127.0.0.1".to_owned()])
 }
 
-/// The same for this name, until the beginning of this year.
-fn data_of(name: &str, until: i32) -> Value {
+/// The same for a server of these names.
+pub fn data_for(names: &[String]) -> Value {
+    data_until(names, 2100)
+}
+
+/// The same until the beginning of this year.
+fn data_until(names: &[String], year: i32) -> Value {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let ca = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let mut params = CertificateParams::new(names.to_vec()).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
     params.use_authority_key_identifier_extension = true;
     let leaf = params.signed_by(&key, &issuer).unwrap().pem();
     let encode = |text: String| STANDARD.encode(text);
@@ -64,8 +69,12 @@ pub fn somebody_elses() -> Outcome {
             json!({"ca.crt": data()["ca.crt"]}),
             "the API server would not accept tls.crt with the authorities in ca.crt: none of them that holds now has signed it",
         ),
-        ("one that has ended", data_of("127.0.0.1", 2020), "it has ended at 2020-01-01T00:00:00Z"),
-        ("one for somebody else", data_of("other.example", 2100), "it is not for 127.0.0.1, the name by which the API server calls"),
+        ("one that has ended", data_until(&["127.0.0.1".to_owned()], 2020), "it has ended at 2020-01-01T00:00:00Z"),
+        (
+            "one for somebody else",
+            data_for(&["other.example".to_owned()]),
+            "it is not for 127.0.0.1, the name by which the API server calls",
+        ),
         ("no PEM", json!({"tls.crt": "bm90aGluZw=="}), "tls.crt: no certificate in it; expected PEM with BEGIN CERTIFICATE"),
         ("no authority", json!({"ca.crt": null}), "it has no ca.crt; expected tls.crt, tls.key, ca.crt"),
         ("another key", json!({"tls.key": data()["tls.key"]}), "this key does not belong to the certificate"),

@@ -36,7 +36,7 @@ impl Server {
             planners: Planners::default(),
             metrics,
         });
-        Self { app: App { admission, tls, memory: BodyMemory::new() }, _mount: mount }
+        Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, _mount: mount }
     }
 
     async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> (StatusCode, String) {
