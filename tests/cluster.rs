@@ -63,7 +63,8 @@ pub fn run(tests: &[Test], alone: &[Test], put_back: fn(&Node)) -> ExitCode {
     if let Some(Ok(node)) = NODE.get() {
         if !node.state.join(OWNER).exists() {
             put_back(node);
-        } else if let Err(why) = script("down") {
+        }
+        if let Err(why) = node.end() {
             eprintln!("{why}");
             return ExitCode::FAILURE;
         }
@@ -117,6 +118,14 @@ impl Node {
             fs::write(node.state.join(OWNER), "tests\n").map_err(|error| format!("{}: {error}", node.state.display()))?;
         }
         Ok(node)
+    }
+
+    /// Takes it down, unless it was up before.
+    ///
+    /// # Errors
+    /// It cannot be taken down, with the reason.
+    pub fn end(&self) -> Result<(), String> {
+        if self.state.join(OWNER).exists() { script("down") } else { Ok(()) }
     }
 
     /// kubectl, as the node's administrator.
