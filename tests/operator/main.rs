@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod admission;
+mod cert_manager;
 mod control;
 mod election;
 mod pods;
@@ -26,6 +27,7 @@ const TESTS: &[Test] = &[
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
     ("rights::the_owner", rights::the_owner),
     ("secret::somebody_elses", secret::somebody_elses),
+    ("cert_manager::renewed_and_moved_to_another_authority", cert_manager::renewed_and_moved_to_another_authority),
 ];
 
 fn main() -> std::process::ExitCode {
