@@ -8,6 +8,8 @@ use ashore_tests::harness::eventually;
 use ashore_tests::{Outcome, Skip, paths};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Child, Command};
@@ -71,26 +73,23 @@ impl<'c> CertManager<'c> {
         format!("/apis/cert-manager.io/v1/namespaces/{NAMESPACE}/certificates/{name}")
     }
 
-    /// When the last certificate ends that was issued.
-    fn ends(&self, name: &str) -> Option<String> {
-        self.control.get(&Self::path(name)).body["status"]["notAfter"].as_str().map(str::to_owned)
+    /// How many certificates have been issued.
+    fn issued(&self, name: &str) -> u64 {
+        self.control.get(&Self::path(name)).body["status"]["revision"].as_u64().unwrap_or(0)
     }
 
-    /// Waits until there is another one than that.
-    fn issued_after(&self, name: &str, before: Option<&str>) -> String {
+    /// Waits until more than that have been.
+    fn issued_after(&self, name: &str, before: u64) {
         let deadline = std::time::Instant::now() + PATIENCE;
-        loop {
-            if let Some(ends) = self.ends(name).filter(|ends| Some(ends.as_str()) != before) {
-                return ends;
-            }
+        while self.issued(name) <= before {
             assert!(std::time::Instant::now() < deadline, "no new certificate {name}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Asks for a new certificate as `cmctl renew` does, and waits for it.
-    fn renew(&self, name: &str) -> String {
-        let before = self.ends(name);
+    fn renew(&self, name: &str) {
+        let before = self.issued(name);
         eventually("a renewal", PATIENCE, || {
             let certificate = self.control.get(&Self::path(name)).body;
             let mut conditions = certificate["status"]["conditions"].as_array()?.clone();
@@ -102,7 +101,7 @@ impl<'c> CertManager<'c> {
             let status = json!({"metadata": {"resourceVersion": version}, "status": {"conditions": conditions}});
             (self.control.request("PATCH", &format!("{}/status", Self::path(name)), Some(&status)).status == 200).then_some(())
         });
-        self.issued_after(name, before.as_deref())
+        self.issued_after(name, before);
     }
 }
 
@@ -172,13 +171,16 @@ pub fn renewed_and_moved_to_another_authority() -> Outcome {
     // As the chart is installed: the Certificate is there before anybody has signed it, even before its issuer.
     control.apply(&rendered(&["certificate"])?);
     control.apply(AUTHORITY);
-    let taken = |ends: &str| {
-        for replica in &replicas {
-            replica.logged_where(0, "a new serving certificate is in use", |line| line["valid_until"] == ends);
-            assert_eq!(replica.plain("/readyz").0, 200, "{}\n{}", replica.plain("/readyz").1, replica.log());
-        }
+    let taken = || {
+        eventually("the replicas show the Secret's certificate", PATIENCE, || {
+            let certificate = secret(&control, "ashore-tls", "tls.crt");
+            let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).ok()?;
+            let authority = secret(&control, "ashore-tls", "ca.crt");
+            replicas.iter().all(|replica| replica.shows(&authority, NAME).is_ok_and(|shown| shown == certificate)).then_some(())
+        });
     };
-    taken(&cert_manager.issued_after("ashore", None));
+    cert_manager.issued_after("ashore", 0);
+    taken();
     at_work(&control);
     let first = secret(&control, "root", "tls.crt");
     assert!(has(&trusted(&control), &first), "{}", trusted(&control));
@@ -208,8 +210,9 @@ pub fn renewed_and_moved_to_another_authority() -> Outcome {
             while !over.load(Ordering::Relaxed) {
                 let bundle = trusted(&control);
                 for replica in &replicas {
-                    let accepted = replica.accepted_by(&bundle, NAME);
-                    assert!(accepted.is_ok(), "{accepted:?}\n{}", logs());
+                    let shown = replica.shows(&bundle, NAME);
+                    let ready = replica.plain("/readyz");
+                    assert!(shown.is_ok() && ready.0 == 200, "{shown:?} {ready:?}\n{}", logs());
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -217,11 +220,13 @@ pub fn renewed_and_moved_to_another_authority() -> Outcome {
         let end = End(&over);
 
         // By hand, by the same authority.
-        taken(&cert_manager.renew("ashore"));
+        cert_manager.renew("ashore");
+        taken();
         // The Secret is lost.
-        let before = cert_manager.ends("ashore");
+        let before = cert_manager.issued("ashore");
         control.delete(&format!("/api/v1/namespaces/{NAMESPACE}/secrets/ashore-tls"));
-        taken(&cert_manager.issued_after("ashore", before.as_deref()));
+        cert_manager.issued_after("ashore", before);
+        taken();
         assert!(has(&trusted(&control), &first));
 
         // A new authority signs nothing by itself; with what it signs it becomes trusted, and the old one still is.
@@ -229,17 +234,16 @@ pub fn renewed_and_moved_to_another_authority() -> Outcome {
         let second = secret(&control, "root", "tls.crt");
         assert!(!has(&second, &first));
         eventually("a certificate by the new authority", PATIENCE, || {
-            let ends = cert_manager.renew("ashore");
-            has(&secret(&control, "ashore-tls", "ca.crt"), &second).then(|| taken(&ends))
+            cert_manager.renew("ashore");
+            has(&secret(&control, "ashore-tls", "ca.crt"), &second).then_some(())
         });
+        taken();
         let bundle = trusted(&control);
         assert!(has(&bundle, &first) && has(&bundle, &second), "{bundle}");
-        for replica in &replicas {
-            replica.accepted_by(&second, NAME).unwrap();
-        }
 
         // By itself, when the time has come.
-        taken(&cert_manager.issued_after("ashore", cert_manager.ends("ashore").as_deref()));
+        cert_manager.issued_after("ashore", cert_manager.issued("ashore"));
+        taken();
         drop(end);
         pods.join().unwrap();
         connections.join().unwrap();

@@ -125,8 +125,9 @@ impl Replica {
         (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
     }
 
-    /// Whether a client that trusts this bundle, and nobody else, accepts it under this name.
-    pub fn accepted_by(&self, bundle: &str, name: &'static str) -> Result<(), String> {
+    /// The certificate that it shows to a client that trusts this bundle and nobody else, and calls it by this name; or why that one
+    /// does not accept it.
+    pub fn shows(&self, bundle: &str, name: &'static str) -> Result<CertificateDer<'static>, String> {
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
             roots.add(certificate.unwrap()).unwrap();
@@ -141,7 +142,7 @@ impl Replica {
         while client.is_handshaking() {
             client.complete_io(&mut stream).map_err(|error| error.to_string())?;
         }
-        Ok(())
+        Ok(client.peer_certificates().unwrap()[0].clone().into_owned())
     }
 
     /// The value of a metric's sample; zero if it is not there.
