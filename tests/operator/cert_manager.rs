@@ -20,7 +20,7 @@ use std::time::Duration;
 const NAME: &str = "ashore.ashore-system.svc";
 /// Renewed by itself after two thirds of it.
 const LIFETIME: &str = "1m";
-/// The guide to a CA of one's own, <https://cert-manager.io/docs/configuration/selfsigned/#bootstrapping-ca-issuers>.
+/// A CA of one's own (<https://cert-manager.io/docs/configuration/selfsigned/#bootstrapping-ca-issuers>), with one below it that signs.
 const AUTHORITY: &str = r"
 apiVersion: cert-manager.io/v1
 kind: ClusterIssuer
@@ -39,8 +39,23 @@ spec:
 ---
 apiVersion: cert-manager.io/v1
 kind: Issuer
-metadata: {name: company, namespace: ashore-system}
+metadata: {name: root, namespace: ashore-system}
 spec: {ca: {secretName: root}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: company, namespace: ashore-system}
+spec:
+  isCA: true
+  commonName: company
+  secretName: company
+  privateKey: {algorithm: ECDSA, size: 256}
+  issuerRef: {name: root, kind: Issuer, group: cert-manager.io}
+---
+apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: {name: company, namespace: ashore-system}
+spec: {ca: {secretName: company}}
 ";
 
 /// cert-manager at work in a control plane.
@@ -233,10 +248,12 @@ pub fn renewed_and_moved_to_another_authority() -> Outcome {
         cert_manager.renew("root");
         let second = secret(&control, "root", "tls.crt");
         assert!(!has(&second, &first));
-        eventually("a certificate by the new authority", PATIENCE, || {
-            cert_manager.renew("ashore");
-            has(&secret(&control, "ashore-tls", "ca.crt"), &second).then_some(())
-        });
+        for (name, kept_in) in [("company", "company"), ("ashore", "ashore-tls")] {
+            eventually("a certificate by the new authority", PATIENCE, || {
+                cert_manager.renew(name);
+                has(&secret(&control, kept_in, "ca.crt"), &second).then_some(())
+            });
+        }
         taken();
         let bundle = trusted(&control);
         assert!(has(&bundle, &first) && has(&bundle, &second), "{bundle}");
