@@ -266,5 +266,16 @@ pub fn renewed_and_moved_to_another_authority() -> Outcome {
         connections.join().unwrap();
     });
     assert!(created.load(Ordering::Relaxed) > 100, "{created:?}");
+
+    // Another leader does not forget whom the last one trusted: some replica may be slower than all that it sees.
+    let (leaders, others): (Vec<_>, Vec<_>) = replicas.into_iter().partition(Replica::leads);
+    assert_eq!(leaders.into_iter().map(Replica::stop).collect::<Vec<_>>(), [Some(0)]);
+    eventually("another leader", PATIENCE, || others[0].leads().then_some(()));
+    let webhooks = || control.get(CONFIGURATION).body["webhooks"].take();
+    let mut edited = webhooks();
+    edited[0]["timeoutSeconds"] = json!(7);
+    control.patch(CONFIGURATION, &json!({"webhooks": edited}));
+    eventually("it is put right", PATIENCE, || (webhooks()[0]["timeoutSeconds"] == 5).then_some(()));
+    assert!(has(&trusted(&control), &first), "{}", others[0].log());
     Ok(())
 }
