@@ -23,11 +23,11 @@ const TESTS: &[Test] = &[
     ("election::the_leader_is_killed", election::the_leader_is_killed),
     ("election::the_leader_stops", election::the_leader_stops),
     ("election::the_api_server_restarts", election::the_api_server_restarts),
+    ("cert_manager::renewed_and_moved_to_another_authority", cert_manager::renewed_and_moved_to_another_authority),
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
     ("rights::the_owner", rights::the_owner),
     ("secret::somebody_elses", secret::somebody_elses),
-    ("cert_manager::renewed_and_moved_to_another_authority", cert_manager::renewed_and_moved_to_another_authority),
 ];
 
 fn main() -> std::process::ExitCode {
