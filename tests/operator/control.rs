@@ -4,6 +4,7 @@ use ashore_tests::harness::eventually;
 use ashore_tests::{Folder, Skip, paths};
 use serde_json::{Value, json};
 use std::fs::File;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -63,7 +64,11 @@ impl Control {
         let key = rcgen::KeyPair::generate().unwrap();
         std::fs::write(path("sa.key"), key.serialize_pem()).unwrap();
         std::fs::write(path("sa.pub"), key.public_key_pem()).unwrap();
-        std::fs::write(path("tokens.csv"), format!("{ADMIN},admin,1,system:masters\n{ASHORE},ashore,2\n")).unwrap();
+        std::fs::write(
+            path("tokens.csv"),
+            format!("{ADMIN},admin,1,system:masters\n{ASHORE},system:serviceaccount:{NAMESPACE}:ashore,2\n"),
+        )
+        .unwrap();
         let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let mut etcd = Command::new(&kube);
@@ -109,15 +114,38 @@ impl Control {
         self.wait_until_ready();
     }
 
-    /// A file for KUBECONFIG, with Ashore's own rights.
+    /// A file for KUBECONFIG, with Ashore's own rights: those of the service account that the chart makes for it.
     pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_of(ASHORE)
+    }
+
+    /// The administrator's.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.kubeconfig_of(ADMIN)
+    }
+
+    fn kubeconfig_of(&self, token: &str) -> PathBuf {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
-            "users": [{"name": "u", "user": {"token": ASHORE}}],
+            "users": [{"name": "u", "user": {"token": token}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         });
-        self.folder.write("kubeconfig", &config.to_string())
+        self.folder.write(&format!("{token}.kubeconfig"), &config.to_string())
+    }
+
+    /// A file in the folder that goes with it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Applies manifests as the administrator, as `kubectl apply -f` does.
+    pub fn apply(&self, manifests: &str) {
+        let mut kubectl = Command::new(&self.kube);
+        kubectl.args(["kubectl", "apply", "--server-side", "-f", "-"]).arg("--cache-dir").arg(self.file("kubectl"));
+        let mut kubectl = kubectl.env("KUBECONFIG", self.admin_kubeconfig()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        kubectl.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
+        assert!(kubectl.wait().unwrap().success(), "kubectl apply said no to:\n{manifests}");
     }
 
     fn try_request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
@@ -169,7 +197,7 @@ impl Control {
             }
             rule
         };
-        let subject = json!([{"kind": "User", "name": "ashore", "apiGroup": "rbac.authorization.k8s.io"}]);
+        let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
         let mut rules = vec![rule("rbac.authorization.k8s.io", "clusterroles", &["ashore"], &["get"])];
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));
@@ -208,7 +236,8 @@ fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) ->
     server
 }
 
-fn spawn(mut command: Command, log: &PathBuf) -> Child {
+/// Starts a program that writes to a log.
+pub fn spawn(mut command: Command, log: &PathBuf) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
     die_with_the_test(&mut command).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }

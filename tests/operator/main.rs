@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod admission;
+mod cert_manager;
 mod control;
 mod election;
 mod pods;
@@ -22,6 +23,7 @@ const TESTS: &[Test] = &[
     ("election::the_leader_is_killed", election::the_leader_is_killed),
     ("election::the_leader_stops", election::the_leader_stops),
     ("election::the_api_server_restarts", election::the_api_server_restarts),
+    ("cert_manager::renewed_and_moved_to_another_authority", cert_manager::renewed_and_moved_to_another_authority),
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
     ("rights::the_owner", rights::the_owner),
