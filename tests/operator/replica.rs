@@ -53,11 +53,14 @@ impl Replica {
     pub fn start(control: &Control, service: &Service, name: &str, flags: &[&str]) -> Self {
         let (port, health) = (free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
-        command.args(["serve", "--log-format=json", "--log-level=debug", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
+        command.args(["serve", "--log-format=json", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));
         command.arg(format!("--webhook-url=https://127.0.0.1:{}", service.port));
         if !flags.iter().any(|flag| flag.starts_with("--certificates")) {
             command.arg("--certificates=self");
+        }
+        if !flags.iter().any(|flag| flag.starts_with("--log-level")) {
+            command.arg("--log-level=debug");
         }
         command.args(flags).env("KUBECONFIG", control.kubeconfig()).env("POD_NAME", name).stderr(Stdio::piped());
         let mut child = die_with_the_test(&mut command).spawn().unwrap();
