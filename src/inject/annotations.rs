@@ -1,12 +1,13 @@
 //! The annotations of a pod: whether it is wanted, and what it says in place of the policy.
 
-use crate::field::{Scalar, Text};
-use crate::pod::{self, PREFIX, Pod};
+use crate::field::{Field, Scalar, Text};
+use crate::pod::{self, Metadata, PREFIX, Pod};
 use crate::policy::{self, Policy};
 use crate::suggest;
 use crate::{Reason, Refusal};
 use ashore_init::duration;
 use ashore_init::settings::{ExitMap, ReportWhen, Rewrite, STOP_SIGNALS_EXPECTED, Strategy};
+use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -108,10 +109,11 @@ fn boolean(key: &str, value: &str) -> Result<bool, Refusal> {
 }
 
 /// Why the pod is not to be injected, if so. Nearest word wins, and a `"false"` always does.
-pub(crate) fn opting(pod: &Pod<'_>, opted_in: bool) -> Result<Option<Reason>, Refusal> {
+pub(crate) fn opting(metadata: Option<&Metadata<'_>>, opted_in: bool) -> Result<Option<Reason>, Refusal> {
     let mut wanted = opted_in;
     let mut no = None;
-    for (notes, what, label) in [(pod.annotations(), "annotation", false), (pod.labels(), "label", true)] {
+    let [annotations, labels] = [metadata.map_or(&[][..], Metadata::annotations), metadata.map_or(&[][..], Metadata::labels)];
+    for (notes, what, label) in [(annotations, "annotation", false), (labels, "label", true)] {
         for (key, value) in notes.iter().filter(|(key, _)| &**key == INJECT) {
             let shown_key = if label { "ashore.dev/inject (the label)" } else { key };
             match boolean(shown_key, text(shown_key, value)?)? {
@@ -121,6 +123,20 @@ pub(crate) fn opting(pod: &Pod<'_>, opted_in: bool) -> Result<Option<Reason>, Re
         }
     }
     Ok(no.or((!wanted).then_some(Reason::NotOptedIn)))
+}
+
+/// The same for an object whose metadata alone is known, such as a PartialObjectMetadata, as JSON: why it does not ask, if so.
+///
+/// # Errors
+/// [`Refusal`], as [`crate::plan`] would say.
+pub fn unwanted(object: &[u8], opted_in: bool) -> Result<Option<Reason>, Refusal> {
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow, default)]
+        metadata: Field<Metadata<'a>>,
+    }
+    let object: Object<'_> = serde_json::from_slice(object).map_err(|error| Refusal::NotAPod(error.to_string()))?;
+    opting(object.metadata.given(), opted_in)
 }
 
 /// The marker that an earlier injection left, as text.

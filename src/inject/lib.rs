@@ -22,7 +22,7 @@ mod suggest;
 mod undo;
 pub mod walk;
 
-pub use annotations::{UnknownAnnotation, unknown_annotations};
+pub use annotations::{UnknownAnnotation, unknown_annotations, unwanted};
 pub use images::{ImageConfig, Images, StaticImages};
 pub use json::Json;
 pub use patch::{Op, Patch};

@@ -28,7 +28,7 @@ pub fn plan_read(request: &Request<'_>, pod: &Pod<'_>) -> Result<Plan, Refusal> 
     // One more for the container that an earlier injection put in.
     check_names(pod, MOST_CONTAINERS + usize::from(status.is_some()))?;
     // A marker says that somebody has asked already.
-    if let Some(reason) = annotations::opting(pod, request.opted_in || status.is_some())? {
+    if let Some(reason) = annotations::opting(pod.metadata.given(), request.opted_in || status.is_some())? {
         return Ok(untouched(pod, reason));
     }
     let marker = match status.map(|text| (text, Marker::parse(text))) {

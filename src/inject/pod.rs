@@ -251,6 +251,16 @@ macro_rules! objects {
 
 objects!(Pod Metadata Spec Container);
 
+impl<'a> Metadata<'a> {
+    pub(crate) fn annotations(&self) -> &[(Text<'a>, Scalar<'a>)] {
+        self.annotations.given().map_or(&[], |notes| &notes.ours)
+    }
+
+    pub(crate) fn labels(&self) -> &[(Text<'a>, Scalar<'a>)] {
+        self.labels.given().map_or(&[], |notes| &notes.ours)
+    }
+}
+
 impl<'a> Pod<'a> {
     /// Reads a pod or pod template.
     ///
@@ -287,11 +297,11 @@ impl<'a> Pod<'a> {
     }
 
     pub(crate) fn annotations(&self) -> &[(Text<'a>, Scalar<'a>)] {
-        self.metadata.given().and_then(|m| m.annotations.given()).map_or(&[], |notes| &notes.ours)
+        self.metadata.given().map_or(&[], Metadata::annotations)
     }
 
     pub(crate) fn labels(&self) -> &[(Text<'a>, Scalar<'a>)] {
-        self.metadata.given().and_then(|m| m.labels.given()).map_or(&[], |notes| &notes.ours)
+        self.metadata.given().map_or(&[], Metadata::labels)
     }
 
     /// Whether it is the API object of a static pod: whatever is changed in it, the kubelet runs what its file says.

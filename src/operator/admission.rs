@@ -53,6 +53,17 @@ pub enum OptIn {
     Caller,
 }
 
+/// What would become of a pod that is there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hindsight {
+    /// At least one of its containers would be wrapped that is not.
+    Injected,
+    /// Nothing: it declines, or there is a reason to leave it as it is.
+    LeftAlone,
+    /// Its author would have to correct this first.
+    Refused(String),
+}
+
 /// What the planning of a pod came to.
 struct Planned {
     verdict: Verdict,
@@ -103,6 +114,25 @@ impl Admission {
         Ok(answer)
     }
 
+    /// Whether nothing in this namespace is ever touched.
+    pub fn protects(&self, namespace: &str) -> bool {
+        PROTECTED.contains(&namespace) || self.own_namespace.as_deref() == Some(namespace)
+    }
+
+    /// What would become of a pod like this one if it were created now. Nothing is counted.
+    pub fn hindsight(&self, pod: &[u8], opt_in: OptIn) -> Hindsight {
+        match self.ask(pod, None, opt_in) {
+            Ok(plan) if plan.containers.iter().any(|c| matches!(c.outcome, ashore_inject::Outcome::Wrapped(_))) => Hindsight::Injected,
+            Ok(_) | Err(Refusal::NotAPod(_)) => Hindsight::LeftAlone,
+            Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => Hindsight::Refused(refusal.to_string()),
+        }
+    }
+
+    fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn) -> Result<Plan, Refusal> {
+        let opted_in = opt_in == OptIn::Caller;
+        (self.planner)(&ashore_inject::Request { pod, policy: &self.policy, images: &self.images, opted_in, claims: &[] }, read)
+    }
+
     /// Why the request is not about a pod that could be touched, if so. The API server's own filters should have kept it away.
     fn not_ours(&self, request: &Request<'_>) -> Option<Reason> {
         let kind = &request.kind;
@@ -110,7 +140,7 @@ impl Admission {
         let namespace = request.namespace.as_ref();
         if !pod || request.operation != "CREATE" {
             Some(Reason::NotAPodCreation)
-        } else if PROTECTED.contains(&namespace) || self.own_namespace.as_deref() == Some(namespace) {
+        } else if self.protects(namespace) {
             Some(Reason::ProtectedNamespace(namespace.to_owned()))
         } else {
             None
@@ -143,9 +173,7 @@ impl Admission {
     }
 
     fn plan_now(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn) -> Planned {
-        let opted_in = opt_in == OptIn::Caller;
-        let request = ashore_inject::Request { pod, policy: &self.policy, images: &self.images, opted_in, claims: &[] };
-        let plan = match (self.planner)(&request, read) {
+        let plan = match self.ask(pod, read, opt_in) {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => {
                 return Planned { verdict: Verdict::Denied(refusal.to_string()), ..Planned::as_it_is(Outcome::Refused, "", vec![]) };

@@ -6,18 +6,21 @@
 //! |---|---|---|---|---|
 //! | cluster | `mutatingwebhookconfigurations` | NAME | get, list, watch, create, patch, update | to keep the webhook's configuration (server-side apply creates by name) |
 //! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
+//! | cluster | `namespaces` | any | list | which ask for injection by their label; unless `--missed-pods-every 0`, as the next |
+//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone |
 //! | namespace | `secrets` | NAME-ca, NAME-tls | get, list, watch, create, patch | own certificates; get, list and watch of NAME-tls alone for `secret` and `cert-manager` |
 //! | namespace | `leases` | NAME | get, update | leader election |
 //! | namespace | `leases` | any | create | a POST has no name to go by |
 //! | namespace | `events` | any | create | to say what right is missing |
 
+use crate::admission::Admission;
 use crate::configuration::{FailurePolicy, Target, Wanted};
 use crate::keeper::Keeper;
 use crate::lease;
-use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain};
 use crate::rotation::Lifetimes;
 use crate::serving::{self, Names, Shared};
+use crate::survey::Survey;
 use crate::tls::Tls;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -83,6 +86,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", env = "ASHORE_CA_LIFETIME", default_value = "8760h", value_parser = lifetime)]
     pub ca_lifetime: Duration,
 
+    /// How often to look for pods that ask and were not injected, since Ashore did not answer; 0: never
+    #[arg(long, value_name = "DURATION", env = "ASHORE_MISSED_PODS_EVERY", default_value = "1m", value_parser = period)]
+    pub missed_pods_every: Duration,
+
     /// Name of this pod, which it leads under [default: the host's name]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub pod_name: Option<String>,
@@ -113,6 +120,12 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     (lifetime >= Duration::from_secs(10)).then_some(lifetime).ok_or_else(|| "not a duration of at least 10s".into())
 }
 
+fn period(text: &str) -> Result<Duration, String> {
+    let period = duration(text)?;
+    let fine = period.is_zero() || period >= Duration::from_secs(1);
+    fine.then_some(period).ok_or_else(|| "not a duration of at least 1s, or 0".into())
+}
+
 /// Why the cluster's part cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -135,6 +148,8 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// The ClusterRole that owns everything.
     pub cluster_role: String,
+    /// How often to look for pods that were missed, if at all.
+    pub missed_pods_every: Option<Duration>,
     /// This replica.
     pub pod_name: String,
     /// This replica's uid.
@@ -185,6 +200,7 @@ impl Settings {
             names,
             lifetimes,
             cluster_role: args.cluster_role.clone().unwrap_or_else(|| args.name.clone()),
+            missed_pods_every: Some(args.missed_pods_every).filter(|every| !every.is_zero()),
             pod_name: pod_name.ok_or_else(|| flag("--pod-name: needed, since this host has no name"))?,
             pod_uid: args.pod_uid.clone(),
         }))
@@ -198,13 +214,15 @@ impl Settings {
 pub async fn start(
     settings: Settings,
     tls: Arc<Tls>,
-    metrics: Arc<Metrics>,
+    admission: Arc<Admission>,
     stop: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, ClusterError> {
     // Whoever has installed one already has installed this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = kube::Config::infer().await.map_err(|error| ClusterError::NoServer(chain(&error)))?;
     let client = kube::Client::try_from(config).map_err(|error| ClusterError::NoServer(chain(&error)))?;
+    let metrics = Arc::clone(&admission.metrics);
+    let survey = settings.missed_pods_every.map(|every| (Survey::new(client.clone(), admission), every));
     let objects = Objects::new(client, &settings.wanted.namespace);
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared { tls, issuers: Mutex::default(), changed: Notify::new(), metrics: Arc::clone(&metrics) });
@@ -218,13 +236,16 @@ pub async fn start(
         };
         let (leads, leading) = watch::channel(false);
         let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
+        let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(leading.clone(), every)));
         let keeper = tokio::spawn(keeper.run(leading));
         let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
         let until = async move {
             // Whoever could say stop has gone: that means stop, too.
             let _ = stopped.wait_for(|stop| *stop).await;
-            keeper.abort();
-            let _ = keeper.await;
+            for task in std::iter::once(keeper).chain(survey) {
+                task.abort();
+                let _ = task.await;
+            }
         };
         lease::run(objects, name, identity, owner, metrics, leads, until).await;
         follower.abort();
@@ -287,6 +308,7 @@ mod tests {
             ("--webhook-timeout=31s", &["--webhook-timeout", "31s", "whole seconds from 1s to 30s"]),
             ("--webhook-timeout=1500ms", &["--webhook-timeout", "whole seconds from 1s to 30s"]),
             ("--certificate-lifetime=5s", &["--certificate-lifetime", "5s", "at least 10s"]),
+            ("--missed-pods-every=10ms", &["--missed-pods-every", "10ms", "at least 1s, or 0"]),
             ("--name=Ashore", &["--name", "Ashore", "lower-case"]),
             ("--service-port=0", &["--service-port", "0"]),
         ] {

@@ -16,12 +16,14 @@ pub mod lease;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+pub mod missed;
 pub mod objects;
 pub mod planners;
 pub mod review;
 pub mod rotation;
 pub mod serve;
 pub mod serving;
+pub mod survey;
 pub mod tls;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.

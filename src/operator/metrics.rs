@@ -82,6 +82,8 @@ pub struct Metrics {
     skipped_pods: Family<ByReason, Counter>,
     reloads: Family<ByResult, Counter>,
     repairs: Family<ByWhat, Counter>,
+    /// Of one sample without labels, or of none while nobody knows.
+    pods_missed: Family<[(&'static str, &'static str); 0], Gauge>,
     /// Requests to `/mutate` that have no answer yet.
     pub in_flight: Gauge,
     /// Open connections.
@@ -112,6 +114,7 @@ impl Metrics {
             skipped_pods: Family::default(),
             reloads: Family::default(),
             repairs: Family::default(),
+            pods_missed: Family::default(),
             ca_expiry: Gauge::default(),
             leader: Gauge::default(),
             cluster_errors: Counter::default(),
@@ -140,6 +143,11 @@ impl Metrics {
             metrics.ca_expiry.clone(),
         );
         r.register("configuration_repairs", "What others did to the webhook configuration and was put right", metrics.repairs.clone());
+        r.register(
+            "pods_missed",
+            "Pods that run as they are and would be injected if they were created now; on the leader alone",
+            metrics.pods_missed.clone(),
+        );
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
@@ -160,6 +168,14 @@ impl Metrics {
     /// Counts a configuration put right that somebody had `edited` or `deleted`.
     pub fn repaired(&self, what: &'static str) {
         self.repairs.get_or_create(&ByWhat { what }).inc();
+    }
+
+    /// How many pods were missed; `None` when this replica does not know.
+    pub fn missed(&self, pods: Option<usize>) {
+        match pods {
+            Some(pods) => drop(self.pods_missed.get_or_create(&[]).set(i64::try_from(pods).unwrap_or(i64::MAX))),
+            None => self.pods_missed.clear(),
+        }
     }
 
     /// Counts an answered request.

@@ -169,7 +169,7 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
         let connections = Arc::clone(&server.connections);
         let (end_of_office, in_office) = watch::channel(false);
         let office = match cluster {
-            Some(settings) => Some(cluster::start(settings, server.tls(), server.metrics(), in_office).await?),
+            Some(settings) => Some(cluster::start(settings, server.tls(), server.admission(), in_office).await?),
             None => None,
         };
         let serving = tokio::spawn(server.serve(phases));
@@ -275,8 +275,8 @@ impl Server {
         Arc::clone(&self.app.tls)
     }
 
-    fn metrics(&self) -> Arc<Metrics> {
-        Arc::clone(&self.app.admission.metrics)
+    fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.app.admission)
     }
 
     /// Serves until it is told to drain and the last connection has gone.

@@ -94,8 +94,11 @@ fn rights_are_named_one_by_one() -> Outcome {
             for rule in role["rules"].as_array().unwrap() {
                 assert!(!rule.to_string().contains('*'), "{installation}: {rule}");
                 let verbs: BTreeSet<_> = rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
-                // A POST has no name to go by.
-                let nameless = verbs == BTreeSet::from(["create"]);
+                // Any pod may be one that was missed, in any namespace. Else only a POST has no name to go by.
+                let looks = [("namespaces", &["list"][..]), ("pods", &["get", "list"])].map(|(what, may)| (json!([what]), json!(may)));
+                let looks = looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
+                assert!(!looks || role["kind"] == "ClusterRole", "{installation}: {rule}");
+                let nameless = looks || verbs == BTreeSet::from(["create"]);
                 assert_eq!(rule.get("resourceNames").is_none(), nameless, "{installation}: {rule}");
                 // Only its own certificates are its to write.
                 let writes = !verbs.is_disjoint(&BTreeSet::from(["create", "patch", "update", "delete"]));
@@ -103,6 +106,18 @@ fn rights_are_named_one_by_one() -> Outcome {
                 assert!(rule["resources"] != json!(["secrets"]) || !writes || own, "{installation}: {rule}");
             }
         }
+        let looks = |what: &str| {
+            let roles = of_kind(&documents, "ClusterRole");
+            roles.iter().flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| rule["resources"] == json!([what]))
+        };
+        let wanted = installation != "bare";
+        assert_eq!((looks("pods"), looks("namespaces")), (wanted, wanted), "{installation}");
+        let every = match installation {
+            "bare" => "0",
+            "everything" => "5m",
+            _ => "1m",
+        };
+        assert!(args(&documents).contains(&format!("--missed-pods-every={every}").as_str()), "{installation}");
         let account = &deployment(&documents)["spec"]["template"]["spec"]["serviceAccountName"];
         for binding in of_kind(&documents, "ClusterRoleBinding").into_iter().chain(of_kind(&documents, "RoleBinding")) {
             assert_eq!(&binding["subjects"][0]["name"], account, "{installation}");
@@ -268,6 +283,8 @@ fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("policy.strategy=flat", &["/policy/strategy", "cascade"]),
         ("webhook.failurePolicy=ignore", &["/webhook/failurePolicy", "Ignore"]),
         ("webhook.timeout=31s", &["/webhook/timeout"]),
+        ("missedPods.every=soon", &["/missedPods/every", "soon"]),
+        ("missedPods.enable=false", &["/missedPods", "enable"]),
         ("certificates.mode=own", &["/certificates/mode", "cert-manager"]),
         ("certificates.mode=cert-manager", &["certificates.issuerRef.name"]),
         ("log.level=loud", &["/log/level", "debug"]),

@@ -5,6 +5,7 @@ mod admission;
 mod cert_manager;
 mod control;
 mod election;
+mod missed;
 mod pods;
 mod repairs;
 mod replica;
@@ -27,6 +28,10 @@ const TESTS: &[Test] = &[
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
     ("rights::the_owner", rights::the_owner),
+    ("missed::while_nobody_answered", missed::while_nobody_answered),
+    ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
+    ("missed::what_a_look_costs", missed::what_a_look_costs),
+    ("missed::without_the_right", missed::without_the_right),
     ("secret::somebody_elses", secret::somebody_elses),
 ];
 

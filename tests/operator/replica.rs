@@ -55,13 +55,16 @@ impl Replica {
     pub fn start(control: &Control, service: &Service, name: &str, flags: &[&str]) -> Self {
         let (port, health) = (free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
-        command.args(["serve", "--log-format=json", "--log-level=debug", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
+        command.args(["serve", "--log-format=json", "--shutdown-delay=0s"]).arg(format!("--namespace={NAMESPACE}"));
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));
         if !flags.iter().any(|flag| flag.starts_with("--service=")) {
             command.arg(format!("--webhook-url=https://127.0.0.1:{}", service.port));
         }
         if !flags.iter().any(|flag| flag.starts_with("--certificates")) {
             command.arg("--certificates=self");
+        }
+        if !flags.iter().any(|flag| flag.starts_with("--log-level")) {
+            command.arg("--log-level=debug");
         }
         command.args(flags).env("KUBECONFIG", control.kubeconfig()).env("POD_NAME", name).stderr(Stdio::piped());
         let mut child = die_with_the_test(&mut command).spawn().unwrap();
@@ -97,6 +100,11 @@ impl Replica {
         let (lines, timeout) = self.log.1.wait_timeout_while(lines, PATIENCE, |lines| found(lines).is_none()).unwrap();
         assert!(!timeout.timed_out(), "never said {message:?}:\n{}", text(&lines));
         found(&lines).unwrap()
+    }
+
+    /// How often it was said, after the first so many lines.
+    pub fn times(&self, seen: usize, message: &str) -> usize {
+        self.log.0.lock().unwrap().iter().skip(seen).filter(|line| line["message"] == message).count()
     }
 
     /// How many lines there are by now.
@@ -159,6 +167,14 @@ impl Replica {
             assert!(std::time::Instant::now() < deadline, "not ready: {:?}\n{}", self.plain("/readyz"), self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// What it keeps in memory now, and the most that it ever had, in MiB.
+    pub fn resident(&self) -> (f64, f64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kib = |field: &str| status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")).unwrap();
+        let mib = |field| kib(field).trim().parse::<f64>().unwrap() / 1024.0;
+        (mib("VmRSS:"), mib("VmHWM:"))
     }
 
     pub fn leads(&self) -> bool {
