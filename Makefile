@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test cluster cluster-down bench lint image image-test manifests packages clean
+.PHONY: help build init demo test cluster cluster-down bench bench-cluster lint image image-test manifests packages clean
 
 release := target/release
 version := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -1)
@@ -10,7 +10,7 @@ version := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -1)
 IMAGE ?= ashore:$(version)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: init ## the webhook and command line, kubectl's plugin, and the init: target/release/{ashore,kubectl-ashore,ashore-init}
 	cargo build --locked --release -p ashore
@@ -36,6 +36,9 @@ cluster-down: ## take that node down, with all that is on it
 
 bench: build ## the figures of docs/PERFORMANCE.md, beside tini, tini-static, dumb-init and catatonit
 	benches/run
+
+bench-cluster: packages init ## the figures of a cluster, on a Kubernetes node on this machine, as root
+	benches/cluster/run
 
 lint: ## formatting, clippy, and licences and sources of what we depend on
 	cargo fmt --all --check

@@ -1,11 +1,15 @@
 //! A real Kubernetes node for tests: brought up by `tests/node` when a test first asks for it, shared by all of them, and taken down
 //! at the end by the test program that brought it up.
 
+mod admissions;
+mod api;
 mod log;
 mod namespace;
 pub mod pod;
 mod pods;
 
+pub use admissions::{Admissions, Tally};
+pub use api::{Answer, Api};
 pub use log::{Log, LogLine};
 pub use namespace::Namespace;
 pub use pods::Pods;
@@ -38,25 +42,32 @@ pub struct Node {
     _lock: File,
 }
 
-/// Makes `main` of the tests that are named, which use the node.
+/// Makes `main` of the tests that are named, which use the node: several at a time, then those after `alone` one after the other. The
+/// function in front puts back what they change of a node that was up before.
 #[macro_export]
 macro_rules! node_tests {
-    ($($test:path),* $(,)?) => {
+    ($put_back:path; $($test:path),*; alone: $($alone:path),* $(,)?) => {
         fn main() -> std::process::ExitCode {
-            $crate::cluster::run(&[$((stringify!($test), $test as fn() -> $crate::Outcome)),*])
+            let tests = [$((stringify!($test), $test as fn() -> $crate::Outcome)),*];
+            let alone = [$((stringify!($alone), $alone as fn() -> $crate::Outcome)),*];
+            $crate::cluster::run(&tests, &alone, $put_back)
         }
     };
 }
 
-/// Runs the tests that the command line asks for, and takes the node down afterwards unless it was up before.
-pub fn run(tests: &[Test]) -> ExitCode {
+/// Runs the tests that the command line asks for, the second ones each by itself. Afterwards it takes the node down, or if that was up
+/// before, puts back what they changed.
+pub fn run(tests: &[Test], alone: &[Test], put_back: fn(&Node)) -> ExitCode {
     let code = harness::run_if(tests, available);
-    if let Some(Ok(node)) = NODE.get()
-        && node.state.join(OWNER).exists()
-        && let Err(why) = script("down")
-    {
-        eprintln!("{why}");
-        return ExitCode::FAILURE;
+    let code = if code == ExitCode::SUCCESS { harness::run_one_by_one(alone, available) } else { code };
+    if let Some(Ok(node)) = NODE.get() {
+        if !node.state.join(OWNER).exists() {
+            put_back(node);
+        }
+        if let Err(why) = node.end() {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
     }
     code
 }
@@ -98,7 +109,8 @@ impl Node {
         }
         let state = std::env::var_os("ASHORE_NODE_STATE").map_or_else(|| paths::target().join("node/state"), PathBuf::from);
         // One that a killed run has left behind is still marked as a test program's.
-        let was_up = fs::read_to_string("/run/ashore-node").is_ok_and(|there| Path::new(there.trim()) == state);
+        let there = fs::read_to_string("/run/ashore-node").and_then(|there| fs::canonicalize(there.trim()));
+        let was_up = there.is_ok_and(|there| fs::canonicalize(&state).is_ok_and(|ours| ours == there));
         script("build")?;
         script("up --reuse")?;
         let node = Self { state, _lock: lock };
@@ -106,6 +118,14 @@ impl Node {
             fs::write(node.state.join(OWNER), "tests\n").map_err(|error| format!("{}: {error}", node.state.display()))?;
         }
         Ok(node)
+    }
+
+    /// Takes it down, unless it was up before.
+    ///
+    /// # Errors
+    /// It cannot be taken down, with the reason.
+    pub fn end(&self) -> Result<(), String> {
+        if self.state.join(OWNER).exists() { script("down") } else { Ok(()) }
     }
 
     /// kubectl, as the node's administrator.
@@ -155,6 +175,28 @@ impl Node {
         command.args(["inject", "-", "--init-image", ASHORE]).args(words);
         let output = output_of("ashore inject", with_input(command, &manifest.to_string()));
         serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}:\n{output}"))
+    }
+
+    /// Kills one of its programs, such as kube-apiserver, and starts it again.
+    ///
+    /// # Panics
+    /// That cannot be done, with the reason.
+    pub fn restart(&self, name: &str) {
+        script(&format!("restart {name}")).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// The process that a container of a pod runs as PID 1, by its number outside.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn process(&self, pod: &Value, container: &str) -> u32 {
+        let id = pod::status(pod, container)["containerID"].as_str().unwrap_or_default().trim_start_matches("containerd://").to_owned();
+        let mut command = Command::new(self.program("ctr"));
+        command.arg("--address").arg(self.state.join("containerd.sock")).args(["--namespace", "k8s.io", "tasks", "list"]);
+        let tasks = output_of("ctr", command.output().unwrap_or_else(|error| panic!("ctr: {error}")));
+        let found = tasks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|words| !id.is_empty() && words[0] == id);
+        let found = found.and_then(|words| words.get(1).and_then(|pid| pid.parse().ok()));
+        found.unwrap_or_else(|| panic!("container {container} of {} does not run:\n{tasks}", pod::name(pod)))
     }
 
     /// Where its programs are.

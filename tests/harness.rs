@@ -39,6 +39,11 @@ pub fn run_if(tests: &[Test], possible: fn() -> Outcome) -> ExitCode {
     run_some(tests, THREADS, possible)
 }
 
+/// The same for tests that cannot bear each other.
+pub fn run_one_by_one(tests: &[Test], possible: fn() -> Outcome) -> ExitCode {
+    run_some(tests, 1, possible)
+}
+
 /// The same for tests that need no sandbox, so many at a time.
 pub fn run_without_sandbox(tests: &[Test], threads: usize) -> ExitCode {
     run_some(tests, threads, || Ok(()))

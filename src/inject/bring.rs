@@ -35,11 +35,12 @@ pub(crate) fn init_container(json: &mut Json, pod: &Pod<'_>, name: &str, image: 
     json.push("}");
 }
 
-/// The volume. The init takes 32 KiB; the limit leaves room for blocks and pages of any size.
+/// The volume. The init takes 32 KiB; the limit leaves room for blocks and pages of any size. In memory, since Cluster Autoscaler
+/// takes a pod with an emptyDir on disk for one whose data would be lost, and lets its node be.
 pub(crate) fn volume(json: &mut Json, name: &str) {
     json.push(r#"{"name":"#);
     json.push_string(name);
-    json.push(r#","emptyDir":{"sizeLimit":"1Mi"}}"#);
+    json.push(r#","emptyDir":{"medium":"Memory","sizeLimit":"1Mi"}}"#);
 }
 
 /// The mount of the volume in a wrapped container.

@@ -183,7 +183,9 @@ impl Settings {
         }
         let flag = |text: &str| ClusterError::Flag(text.into());
         let namespace = namespace.ok_or_else(|| flag("--namespace: needed with --certificates self, cert-manager or secret"))?;
-        if args.ca_lifetime <= args.certificate_lifetime {
+        let own = args.certificates == Source::Own;
+        // Whose authority is not ours, its life is none of our affairs.
+        if own && args.ca_lifetime <= args.certificate_lifetime {
             return Err(flag("--ca-lifetime: has to be longer than --certificate-lifetime"));
         }
         let target = match &args.webhook_url {
@@ -200,7 +202,6 @@ impl Settings {
             timeout: args.webhook_timeout,
         };
         let hosts = wanted.names().map_err(|error| flag(&format!("--webhook-url: {error}")))?;
-        let own = args.certificates == Source::Own;
         let lifetimes = Lifetimes { authority: args.ca_lifetime, leaf: args.certificate_lifetime };
         let names = Names {
             leaf: format!("{}-tls", args.name),
@@ -366,6 +367,7 @@ mod tests {
         assert!(settings(&["--certificates=self"], None).unwrap_err().starts_with("--namespace:"));
         let flags = ["--certificates=self", "--certificate-lifetime=1h", "--ca-lifetime=1h"];
         assert!(settings(&flags, Some("x")).unwrap_err().starts_with("--ca-lifetime:"));
+        assert!(settings(&["--certificates=cert-manager", "--certificate-lifetime=8760h", "--pod-name=p"], Some("x")).is_ok());
         let url = settings(&["--certificates=self", "--webhook-url=http://x"], Some("x")).unwrap_err();
         assert!(url.starts_with("--webhook-url: http://x is not a URL"), "{url}");
         let good = settings(&["--certificates=secret", "--name=it", "--pod-name=p"], Some("x")).unwrap().unwrap();

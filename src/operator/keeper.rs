@@ -142,6 +142,10 @@ impl Keeper {
         let Some((chain, _)) = self.shared.tls.shown().filter(|_| self.shared.tls.valid().is_ok()) else {
             return Ok(wait.min(Duration::from_secs(1)));
         };
+        if self.written.is_none() && self.settings.names.authority.is_none() {
+            // What the leader before us kept: a replica that is slower than us may still be serving with it.
+            self.keep(live.as_ref().map(trusted).unwrap_or_default());
+        }
         self.keep_what_is_in_use(&mut bundle, &chain);
         if let Err(error) = accepts(&bundle, &chain, None, now()) {
             tracing::debug!(%error, "the certificate in use has no authority in the bundle yet");
@@ -340,14 +344,19 @@ impl Keeper {
         self.objects.apply(Kind::Secret, name, &body).await.map(drop)
     }
 
+    /// Keeps these authorities in the configuration for a while, from now on.
+    fn keep(&mut self, authorities: Vec<CertificateDer<'static>>) {
+        for der in authorities {
+            self.kept.retain(|(kept, _)| *kept != der);
+            self.kept.push((der, Instant::now() + KEPT));
+        }
+    }
+
     /// Adds the authorities that the certificate in use needs, and those that it needed a little while ago.
     fn keep_what_is_in_use(&mut self, bundle: &mut Vec<CertificateDer<'static>>, chain: &[CertificateDer<'static>]) {
         if accepts(bundle, chain, None, now()).is_err() {
             let issuers = self.shared.issuers.lock().unwrap_or_else(|e| e.into_inner()).clone();
-            for der in issuers {
-                self.kept.retain(|(kept, _)| *kept != der);
-                self.kept.push((der, Instant::now() + KEPT));
-            }
+            self.keep(issuers);
         }
         let at = now();
         self.kept.retain(|(der, until)| *until > Instant::now() && validity(der).is_some_and(|v| v.not_after >= at));

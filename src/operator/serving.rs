@@ -1,7 +1,7 @@
 //! What every replica does: it takes its certificate from the Secret, but only when the API server would accept it.
 
-use crate::authority::{self, accepts, certificates};
-use crate::certificate::{Certificate, PemPair, Validity};
+use crate::authority::{BACKDATE, accepts, certificates};
+use crate::certificate::{Certificate, PemPair, Validity, validity};
 use crate::complaint::{Complaints, Reason};
 use crate::configuration::trusted;
 use crate::metrics::Metrics;
@@ -70,11 +70,16 @@ impl Candidate {
         let (cert_place, key_place) = (place(LEAF_KEYS[0]), place(LEAF_KEYS[1]));
         let provider = rustls::crypto::ring::default_provider();
         let pair = PemPair::of(cert, key);
-        let certificate =
+        let mut certificate =
             Certificate::parse(&pair, Path::new(&cert_place), Path::new(&key_place), &provider).map_err(|error| error.to_string())?;
         let bundle = certificates(&ca);
         if bundle.is_empty() {
             return Err(format!("{}: there is no certificate in it; expected PEM with BEGIN CERTIFICATE", place(LEAF_KEYS[2])));
+        }
+        // Others sign what outlives their own authority, and the API server refuses it from then on.
+        let signers = bundle.iter().filter(|der| accepts(std::slice::from_ref(der), &certificate.key.cert, None, now()).is_ok());
+        if let Some(ends) = signers.filter_map(|der| validity(der)).map(|signer| signer.not_after).max() {
+            certificate.validity.not_after = certificate.validity.not_after.min(ends);
         }
         let candidate = Self { certificate, bundle };
         // A name that our own leader does not know yet must not keep a replica from serving under the one that it knows.
@@ -94,9 +99,15 @@ impl Candidate {
         &self.bundle
     }
 
-    /// From when to when it holds.
+    /// From when to when it holds: until its authority ends, if that is sooner.
     pub fn validity(&self) -> Validity {
         self.certificate.validity
+    }
+
+    /// How long before its end readiness ends, in seconds; `backdated` is by how many it seems to be older than it is.
+    fn margin(&self, backdated: i64) -> i64 {
+        let Validity { not_before, not_after } = self.validity();
+        EXPIRY_MARGIN.min((not_after - not_before - backdated).max(10) / 10)
     }
 }
 
@@ -275,7 +286,7 @@ impl Replica {
         let shown = tls.shown();
         self.told = None;
         tls.obstacle(None);
-        if shown.as_ref().is_some_and(|(chain, _)| chain == candidate.chain()) {
+        if shown.as_ref().is_some_and(|(chain, validity)| chain == candidate.chain() && *validity == candidate.validity()) {
             return LOOK_AGAIN;
         }
         let accepted = |chain: &[CertificateDer<'static>]| trusted.is_none_or(|trusted| accepts(trusted, chain, None, now()).is_ok());
@@ -298,9 +309,19 @@ impl Replica {
                 return left;
             }
         }
-        let Validity { not_before, not_after } = candidate.validity();
-        let margin = EXPIRY_MARGIN.min((not_after - not_before - authority::BACKDATE).max(10) / 10);
+        let not_after = candidate.validity().not_after;
+        // Only our own leader backdates.
+        let margin = candidate.margin(if self.names.authority.is_some() { BACKDATE } else { 0 });
         tracing::info!(object = self.what, valid_until = timestamp(not_after), "a new serving certificate is in use");
+        if let Some(own) = validity(leaf).filter(|own| own.not_after > not_after) {
+            let (ends, holds) = (timestamp(not_after), timestamp(own.not_after));
+            tracing::warn!(
+                object = self.what,
+                authority_ends = ends,
+                certificate_ends = holds,
+                "the serving certificate outlives its authority: it has to be renewed before that one ends"
+            );
+        }
         self.shared.metrics.reloaded(true);
         *self.shared.issuers.lock().unwrap_or_else(|e| e.into_inner()) = candidate.bundle;
         tls.put(candidate.certificate, margin);
@@ -328,4 +349,47 @@ impl Replica {
 /// A time as people read it.
 pub fn timestamp(seconds: i64) -> String {
     k8s_openapi::jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    /// A Secret as others fill it: an authority and a certificate that begin now and hold for so many seconds.
+    fn secret(authority: i64, leaf: i64) -> Candidate {
+        let from = |names: &[&str], lifetime: i64| {
+            let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+            let at = |seconds: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.unsigned_abs());
+            (params.not_before, params.not_after) = (at(now()), at(now() + lifetime));
+            params
+        };
+        let mut params = from(&[], authority);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let ca = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = from(&["x"], leaf).signed_by(&key, &issuer).unwrap().pem();
+        let values = [leaf, key.serialize_pem(), ca].map(|value| STANDARD.encode(value));
+        let data: serde_json::Map<_, _> = LEAF_KEYS.iter().map(ToString::to_string).zip(values.map(Value::String)).collect();
+        let names =
+            Names { leaf: "x-tls".into(), authority: None, configuration: "x".into(), hosts: vec!["x".into()], settle: Duration::ZERO };
+        Candidate::read(&serde_json::json!({ "data": data }), "secrets y/x-tls", &names).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn it_holds_until_its_authority_ends() {
+        for (authority, leaf, holds) in [(600, 3600, 600), (3600, 600, 600)] {
+            let Validity { not_before, not_after } = secret(authority, leaf).validity();
+            assert!((holds - 1..=holds + 1).contains(&(not_after - not_before)), "{authority} {leaf}");
+        }
+    }
+
+    #[test]
+    fn readiness_ends_before_it_does() {
+        let hour = secret(7200, 3600);
+        assert_eq!((hour.margin(0), hour.margin(BACKDATE)), (EXPIRY_MARGIN, 1));
+        assert_eq!(secret(7200, 61).margin(0), 6);
+    }
 }

@@ -399,7 +399,7 @@ fn names_that_are_taken_are_not_used() {
         Request { pod: json.as_bytes(), policy: &Policy::default(), images: &StaticImages::default(), opted_in: true, claims: &claims };
     let after = applied(&before, &plan(&request).expect("planned"));
     assert_eq!(after["spec"]["initContainers"][0]["name"], "ashore-init-1");
-    assert_eq!(after["spec"]["volumes"][1], json!({"name": "ashore-3", "emptyDir": {"sizeLimit": "1Mi"}}));
+    assert_eq!(after["spec"]["volumes"][1], json!({"name": "ashore-3", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}));
     assert_eq!(after["spec"]["containers"][0]["volumeMounts"][1], json!({"name": "ashore-3", "mountPath": "/ashore", "readOnly": true}));
 }
 

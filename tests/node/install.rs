@@ -1,35 +1,16 @@
-//! The whole way: the chart is installed, the API server calls the webhook for a pod, and the kubelet stops it.
+//! The whole way: the chart is installed, the API server calls the webhook for a pod, and the kubelet stops it; and what becomes of
+//! the chart afterwards does nothing to pods that run.
 
+use crate::ashore::{Ashore, WHERE, asking, is_injected};
 use ashore_tests::Outcome;
-use ashore_tests::cluster::pod::{container, ending, pod};
+use ashore_tests::cluster::pod::{container, ending, is_ready, pod};
 use ashore_tests::cluster::{Namespace, SOON, node};
 use ashore_tests::harness::eventually;
-use ashore_tests::paths;
 use serde_json::{Value, json};
 
-const WHERE: &str = "--namespace ashore-system";
-
-fn asking(name: &str, word: &str) -> Value {
-    let mut pod = pod(name, json!([container("app", "/bin/parent")]));
-    pod["metadata"]["annotations"] = json!({"ashore.dev/inject": word});
-    pod
-}
-
-fn is_injected(pod: &Value) -> bool {
-    pod["metadata"]["labels"]["ashore.dev/injected"] == "true"
-}
-
 pub(crate) fn from_helm_install_to_a_graceful_stop() -> Outcome {
-    let chart = paths::workspace().join("charts/ashore");
-    let was_there = node().kubectl(&format!("{WHERE} get deployments --output name")).contains("deployment.apps/ashore");
-    node().helm(&format!("upgrade --install ashore {} {WHERE} --create-namespace --wait --timeout 3m", chart.display()));
+    let _ashore = Ashore::with(&[]);
     let plain = Namespace::new();
-    // The API server hears of the configuration, and kube-proxy of the Service's endpoints, a moment after they are there.
-    eventually("a pod is injected", SOON, || {
-        let words = format!("--namespace {} create --dry-run=server --output json -f -", plain.name);
-        let tried: Value = serde_json::from_str(&node().kubectl_with(&words, &asking("try", "true").to_string())).unwrap();
-        is_injected(&tried).then_some(())
-    });
     plain.apply(&asking("asks", "true"));
     plain.apply(&pod("says-nothing", json!([container("app", "/bin/parent")])));
     let labelled = Namespace::labelled(json!({"ashore.dev/inject": "true"}));
@@ -47,13 +28,79 @@ pub(crate) fn from_helm_install_to_a_graceful_stop() -> Outcome {
     let gone = plain.gone("asks");
     assert_eq!(ending(&gone, "app")["exitCode"], 0, "{gone:#}");
     log.line("child: work finished");
+    Ok(())
+}
 
-    if !was_there {
-        let before = labelled.ready("says-nothing");
-        node().helm(&format!("uninstall ashore {WHERE} --wait --timeout 3m"));
-        node().kubectl("wait --for=delete --timeout=60s mutatingwebhookconfiguration/ashore");
-        let after = labelled.ready("says-nothing");
-        assert_eq!(before["status"]["containerStatuses"], after["status"]["containerStatuses"], "injected pods run on");
+pub(crate) fn upgrades_rollback_and_uninstall_break_no_running_pod() -> Outcome {
+    let mut ashore = Ashore::with(&[]);
+    let namespace = Namespace::new();
+    namespace.apply(&asking("runs", "true"));
+    let before = namespace.ready("runs");
+    assert!(is_injected(&before), "{before:#}");
+    let log = namespace.log(&before, "app", 0);
+    log.wait("child: up");
+    let runs_on = |what: &str| {
+        let now: Value = serde_json::from_str(&namespace.kubectl("get pod/runs --output json")).unwrap();
+        assert!(is_ready(&now), "{what}: {now:#}");
+        assert_eq!(now["status"]["containerStatuses"], before["status"]["containerStatuses"], "{what}");
+    };
+    let chart = ashore_tests::paths::workspace().join("charts/ashore");
+    let upgrade = format!("upgrade ashore {} {WHERE} --wait --timeout 3m", chart.display());
+    let configured = || node().kubectl("get mutatingwebhookconfiguration ashore --output jsonpath={.webhooks[*].timeoutSeconds}");
+
+    ashore.helm(&format!("{upgrade} --set webhook.timeout=7s --set log.level=debug"));
+    ashore.at_work();
+    runs_on("upgraded");
+    assert!(configured().starts_with('7'), "{}", configured());
+    ashore.helm(&format!("{upgrade} --reuse-values --set podLabels.team=a"));
+    ashore.at_work();
+    runs_on("upgraded with --reuse-values");
+    assert!(configured().starts_with('7'), "{}", configured());
+    ashore.helm(&format!("rollback ashore 1 {WHERE} --wait --timeout 3m"));
+    ashore.at_work();
+    runs_on("rolled back");
+    assert!(configured().starts_with('5'), "{}", configured());
+
+    ashore.helm(&format!("uninstall ashore {WHERE} --wait --timeout 3m"));
+    for what in ["mutatingwebhookconfiguration/ashore", "secret/ashore-ca", "secret/ashore-tls", "lease/ashore"] {
+        node().kubectl(&format!("{WHERE} wait --for=delete --timeout=60s {what}"));
+    }
+    node().kubectl(&format!("{WHERE} wait --for=delete --timeout=90s pod --all"));
+    let kinds = "all,secrets,configmaps,leases,serviceaccounts,roles,rolebindings,poddisruptionbudgets,resourcequotas,endpointslices,networkpolicies";
+    let left = node().kubectl(&format!("{WHERE} get {kinds} --ignore-not-found --output name"));
+    // What every namespace has by itself.
+    let left: Vec<_> = left.lines().filter(|name| !matches!(*name, "serviceaccount/default" | "configmap/kube-root-ca.crt")).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+    let cluster = node().kubectl("get clusterroles,clusterrolebindings,mutatingwebhookconfigurations --output name");
+    let left: Vec<_> = cluster.lines().filter(|name| name.contains("ashore")).collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+    runs_on("uninstalled");
+    // And it still stops as it was promised when it started.
+    namespace.delete("pod/runs");
+    let gone = namespace.gone("runs");
+    assert_eq!(ending(&gone, "app")["exitCode"], 0, "{gone:#}");
+    log.line("child: work finished");
+    Ok(())
+}
+
+pub(crate) fn a_refusal_is_told_where_the_controller_is_asked_about() -> Outcome {
+    let _ashore = Ashore::with(&[]);
+    let namespace = Namespace::new();
+    let template = json!({
+        "metadata": {"labels": {"app": "w"}, "annotations": {"ashore.dev/inject": "true", "ashore.dev/delay": "soon"}},
+        "spec": {"containers": [container("app", "/bin/parent")]},
+    });
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "w"}}, "template": template});
+    namespace.apply(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": spec}));
+    // In the Deployment's condition, and in an Event on its ReplicaSet: where `kubectl describe` shows it.
+    namespace.kubectl("wait --for=condition=ReplicaFailure --timeout=90s deployment/w");
+    let condition = namespace.kubectl("get deployment/w --output jsonpath={.status.conditions[?(@.type=='ReplicaFailure')].message}");
+    let event = eventually("an Event", SOON, || {
+        let events = namespace.kubectl("get events --field-selector=reason=FailedCreate --output jsonpath={.items[*].message}");
+        (!events.is_empty()).then_some(events)
+    });
+    for (told, word) in [&condition, &event].into_iter().flat_map(|told| ["ashore.dev/delay", "soon", "500ms"].map(|word| (told, word))) {
+        assert!(told.contains(word), "{word} is not told: {told}");
     }
     Ok(())
 }

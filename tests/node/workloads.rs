@@ -1,8 +1,8 @@
 //! Pods that controllers make from templates.
 
 use ashore_tests::Outcome;
-use ashore_tests::cluster::Namespace;
 use ashore_tests::cluster::pod::{container, ending, name};
+use ashore_tests::cluster::{Namespace, node};
 use serde_json::{Value, json};
 
 /// A template of pods whose main and child both finish when asked.
@@ -45,6 +45,22 @@ pub(crate) fn deployment() -> Outcome {
     let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "w"}}, "template": template(FAMILY, "Always")});
     let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": spec});
     stops(&namespace, &manifest, 2, || drop(namespace.kubectl("scale deployment/w --replicas=0")));
+    Ok(())
+}
+
+pub(crate) fn drained() -> Outcome {
+    let namespace = Namespace::new();
+    let mut spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "w"}}, "template": template(FAMILY, "Always")});
+    // The other tests' pods stay.
+    spec["template"]["metadata"]["labels"]["drained-by"] = json!(namespace.name);
+    let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": spec});
+    let drain =
+        format!("drain node1 --delete-emptydir-data --ignore-daemonsets --timeout=90s --pod-selector=drained-by={}", namespace.name);
+    stops(&namespace, &manifest, 2, || {
+        let drained = node().command().args(drain.split_whitespace()).output().unwrap();
+        node().kubectl("uncordon node1");
+        assert!(drained.status.success(), "{}", String::from_utf8_lossy(&drained.stderr));
+    });
     Ok(())
 }
 

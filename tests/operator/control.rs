@@ -4,6 +4,7 @@ use ashore_tests::harness::eventually;
 use ashore_tests::{Folder, Skip, paths};
 use serde_json::{Value, json};
 use std::fs::File;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -28,8 +29,6 @@ pub struct Control {
     port: u16,
     etcd_port: u16,
     agent: ureq::Agent,
-    /// Ashore's bearer token.
-    ashore: String,
 }
 
 /// An answer of the API server.
@@ -67,7 +66,11 @@ impl Control {
         let key = rcgen::KeyPair::generate().unwrap();
         std::fs::write(path("sa.key"), key.serialize_pem()).unwrap();
         std::fs::write(path("sa.pub"), key.public_key_pem()).unwrap();
-        std::fs::write(path("tokens.csv"), format!("{ADMIN},admin,1,system:masters\n{ASHORE},ashore,2\n")).unwrap();
+        std::fs::write(
+            path("tokens.csv"),
+            format!("{ADMIN},admin,1,system:masters\n{ASHORE},system:serviceaccount:{NAMESPACE}:ashore,2\n"),
+        )
+        .unwrap();
         let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let mut etcd = Command::new(&kube);
@@ -88,7 +91,7 @@ impl Control {
             .timeout_global(Some(Duration::from_secs(40)))
             .build()
             .into();
-        let control = Self { folder, kube, etcd, server, port, etcd_port, agent, ashore: ASHORE.into() };
+        let control = Self { folder, kube, etcd, server, port, etcd_port, agent };
         control.wait_until_ready();
         control.namespace(NAMESPACE, &json!({}));
         Ok(control)
@@ -123,21 +126,14 @@ impl Control {
         self.ask(ASHORE, method, path, Some(body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))
     }
 
-    /// A file for KUBECONFIG, with Ashore's own rights.
+    /// A file for KUBECONFIG, with Ashore's own rights: those of the service account that the chart makes for it.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.kubeconfig_of("kubeconfig", &self.ashore)
+        self.kubeconfig_of("ashore.kubeconfig", ASHORE)
     }
 
     /// A file for KUBECONFIG, with all rights.
     pub fn admin_kubeconfig(&self) -> PathBuf {
-        self.kubeconfig_of("admin-kubeconfig", ADMIN)
-    }
-
-    /// From now on Ashore is this service account of its namespace.
-    pub fn ashore_is(&mut self, account: &str) {
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token");
-        let request = self.create(&path, &json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}));
-        self.ashore = request["status"]["token"].as_str().unwrap().to_owned();
+        self.kubeconfig_of("admin.kubeconfig", ADMIN)
     }
 
     fn kubeconfig_of(&self, file: &str, token: &str) -> PathBuf {
@@ -148,6 +144,20 @@ impl Control {
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         });
         self.folder.write(file, &config.to_string())
+    }
+
+    /// A file in the folder that goes with it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Applies manifests as the administrator, as `kubectl apply -f` does.
+    pub fn apply(&self, manifests: &str) {
+        let mut kubectl = Command::new(&self.kube);
+        kubectl.args(["kubectl", "apply", "--server-side", "-f", "-"]).arg("--cache-dir").arg(self.file("kubectl"));
+        let mut kubectl = kubectl.env("KUBECONFIG", self.admin_kubeconfig()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        kubectl.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
+        assert!(kubectl.wait().unwrap().success(), "kubectl apply said no to:\n{manifests}");
     }
 
     fn try_request(&self, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
@@ -203,7 +213,7 @@ impl Control {
             }
             rule
         };
-        let subject = json!([{"kind": "User", "name": "ashore", "apiGroup": "rbac.authorization.k8s.io"}]);
+        let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
         let mut rules = vec![rule("rbac.authorization.k8s.io", "clusterroles", &["ashore"], &["get"])];
         rules.push(rule("", "namespaces", &[], &["list"]));
         rules.push(rule("", "pods", &[], &["get", "list"]));
@@ -245,7 +255,8 @@ fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) ->
     server
 }
 
-fn spawn(mut command: Command, log: &PathBuf) -> Child {
+/// Starts a program that writes to a log.
+pub fn spawn(mut command: Command, log: &PathBuf) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
     die_with_the_test(&mut command).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }

@@ -181,5 +181,12 @@ pub fn what_a_look_costs() -> Outcome {
     until_missed(&replica, Some(PODS));
     eprintln!("until all are known, at a look a second: {:.0} s", began.elapsed().as_secs_f64());
     looks("a look at 5,000 pods that are known", &|line| line["read"] == 0);
+    replica.stop();
+    // Without the lines for debugging, as it runs in earnest.
+    let replica = Replica::start(&control, &service, "b", &["--missed-pods-every=1s", "--log-level=info"]);
+    replica.wait_until_ready();
+    eprintln!("another one, ready: resident, most: {:.1?} MiB", replica.resident());
+    until_missed(&replica, Some(PODS));
+    eprintln!("when it knows all: resident, most: {:.1?} MiB", replica.resident());
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 use crate::control::{Control, NAMESPACE, PATIENCE, die_with_the_test, free_port};
 use ashore_tests::harness::eventually;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -52,7 +54,8 @@ impl Service {
 impl Replica {
     pub fn start(control: &Control, service: &Service, name: &str, flags: &[&str]) -> Self {
         let url = format!("--webhook-url=https://127.0.0.1:{}", service.port);
-        let mut replica = Self::alone(control, name, &[flags, &[url.as_str()]].concat());
+        let url = (!flags.iter().any(|flag| flag.starts_with("--service="))).then_some(url.as_str());
+        let mut replica = Self::alone(control, name, &[flags, url.as_slice()].concat());
         service.replicas.lock().unwrap().push(replica.port);
         replica.service = Some(service.clone());
         replica
@@ -143,6 +146,26 @@ impl Replica {
         let _ = stream.read_to_string(&mut answer);
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+    }
+
+    /// The certificate that it shows to a client that trusts this bundle and nobody else, and calls it by this name; or why that one
+    /// does not accept it.
+    pub fn shows(&self, bundle: &str, name: &'static str) -> Result<CertificateDer<'static>, String> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(bundle.as_bytes()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name.try_into().unwrap()).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(|error| error.to_string())?;
+        while client.is_handshaking() {
+            client.complete_io(&mut stream).map_err(|error| error.to_string())?;
+        }
+        Ok(client.peer_certificates().unwrap()[0].clone().into_owned())
     }
 
     /// The value of a metric's sample; zero if it is not there.

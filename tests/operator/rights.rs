@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 fn until_it_may(control: &Control, expected: bool, verb: &str, group: &str, resource: &str, name: &str) {
     let namespace = if group == "admissionregistration.k8s.io" { "" } else { NAMESPACE };
     let asked = json!({"verb": verb, "group": group, "resource": resource, "name": name, "namespace": namespace});
-    let review = json!({"spec": {"user": "ashore", "resourceAttributes": asked}});
+    let user = format!("system:serviceaccount:{NAMESPACE}:ashore");
+    let review = json!({"spec": {"user": user, "resourceAttributes": asked}});
     eventually("the API server to know of a right", PATIENCE, || {
         let answer = control.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review);
         (answer["status"]["allowed"] == expected).then_some(())

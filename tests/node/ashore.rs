@@ -1,0 +1,160 @@
+//! Ashore on the node, installed by its chart: one at a time, with the values that a test asks for.
+
+use ashore_tests::cluster::pod::{container, is_ready, name, pod};
+use ashore_tests::cluster::{Admissions, Namespace, Node, SOON, node};
+use ashore_tests::harness::eventually;
+use ashore_tests::paths;
+use serde_json::{Value, json};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub(crate) const WHERE: &str = "--namespace ashore-system";
+
+/// Ashore, for as long as a test has it to itself.
+pub(crate) struct Ashore {
+    state: MutexGuard<'static, State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The values that it has been installed with by us.
+    values: Option<String>,
+    /// The release's values in the beginning, if it was there.
+    before: Option<Value>,
+    known: bool,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { values: None, before: None, known: false });
+
+/// A pod that asks, or says something else, by its annotation.
+pub(crate) fn asking(name: &str, word: &str) -> Value {
+    let mut pod = pod(name, json!([container("app", "/bin/parent")]));
+    pod["metadata"]["annotations"] = json!({"ashore.dev/inject": word});
+    pod
+}
+
+pub(crate) fn is_injected(pod: &Value) -> bool {
+    pod["metadata"]["labels"]["ashore.dev/injected"] == "true"
+}
+
+fn chart() -> String {
+    paths::workspace().join("charts/ashore").display().to_string()
+}
+
+/// Puts back what was there before the tests, on a node that goes on.
+pub(crate) fn put_back(node: &Node) {
+    let state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    match &state.before {
+        _ if !state.known => {}
+        None => drop(node.helm(&format!("uninstall ashore {WHERE} --ignore-not-found --wait --timeout 3m"))),
+        Some(values) => {
+            let folder = ashore_tests::Folder::new();
+            let file = folder.write("values.json", &values.to_string());
+            let words = format!("upgrade --install ashore {} {WHERE} --reset-values --values {} --wait", chart(), file.display());
+            node.helm(&words);
+        }
+    }
+}
+
+impl Ashore {
+    /// Has it to itself, in whatever state it is.
+    pub(crate) fn alone() -> Self {
+        let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.known {
+            state.known = true;
+            let there = node().helm(&format!("list {WHERE} --output json"));
+            let there: Value = serde_json::from_str(&there).unwrap();
+            if there.as_array().is_some_and(|all| all.iter().any(|release| release["name"] == "ashore")) {
+                state.before = Some(serde_json::from_str(&node().helm(&format!("get values ashore {WHERE} --output json"))).unwrap());
+            }
+        }
+        Self { state }
+    }
+
+    /// Installs it with these values (`key=value`), or changes them, and waits until it injects.
+    pub(crate) fn with(values: &[&str]) -> Self {
+        let mut this = Self::alone();
+        let values = values.iter().map(|value| format!(" --set {value}")).collect::<String>();
+        if this.state.values.as_ref() != Some(&values) {
+            this.state.values = None;
+            this.helm(&format!(
+                "upgrade --install ashore {} {WHERE} --create-namespace --reset-values --wait --timeout 3m{values}",
+                chart()
+            ));
+            this.state.values = Some(values);
+        }
+        this.at_work();
+        this
+    }
+
+    /// Helm, where what it does to the release is not what the next test counts on.
+    pub(crate) fn helm(&mut self, words: &str) {
+        self.state.values = None;
+        node().helm(words);
+    }
+
+    /// Waits until all replicas are ready and a pod that asks is injected. The API server hears of the configuration, and kube-proxy
+    /// of the Service's endpoints, a moment after they are there.
+    pub(crate) fn at_work(&self) {
+        node().kubectl(&format!("{WHERE} rollout status deployment/ashore --timeout=180s"));
+        eventually("a pod is injected", SOON, || self.injects().then_some(()));
+    }
+
+    /// Whether a pod that asks is injected now.
+    pub(crate) fn injects(&self) -> bool {
+        let words = "--namespace default create --dry-run=server --output json -f -";
+        is_injected(&serde_json::from_str(&node().kubectl_with(words, &asking("try", "true").to_string())).unwrap())
+    }
+
+    /// A load of pods that ask, in this namespace: two at a time, about two hundred a second.
+    pub(crate) fn load(&self, namespace: &Namespace) -> Admissions {
+        let load = Admissions::start(node(), &namespace.name, &asking("load", "true"), 2, Duration::from_millis(10));
+        self.goes_on(&load, 50);
+        load
+    }
+
+    /// Waits until so many more pods have been created.
+    pub(crate) fn goes_on(&self, load: &Admissions, more: usize) {
+        let enough = load.asked() + more;
+        eventually("the load", SOON * 4, || (load.asked() >= enough).then_some(()));
+    }
+
+    /// Its pods that are not on their way out.
+    pub(crate) fn replicas(&self) -> Vec<Value> {
+        let pods = node().kubectl(&format!("{WHERE} get pods --selector app.kubernetes.io/name=ashore --output json"));
+        let mut pods: Value = serde_json::from_str(&pods).unwrap();
+        let pods = pods["items"].as_array_mut().unwrap();
+        pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
+    }
+
+    /// The name of the pod that leads.
+    pub(crate) fn leader(&self) -> String {
+        eventually("a leader", SOON, || {
+            let holder = node().kubectl(&format!("{WHERE} get lease ashore --output jsonpath={{.spec.holderIdentity}}"));
+            self.replicas().iter().any(|pod| name(pod) == holder && is_ready(pod)).then_some(holder)
+        })
+    }
+
+    /// What a replica's metrics say for this sample, if it has it.
+    pub(crate) fn metric(&self, replica: &str, sample: &str) -> Option<f64> {
+        let path = format!("/api/v1/namespaces/ashore-system/pods/https:{replica}:8443/proxy/metrics");
+        let text = node().kubectl(&format!("get --raw {path}"));
+        text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Kills a replica's process without a word.
+    pub(crate) fn kill(&self, replica: &str) {
+        let pod = self.replicas().into_iter().find(|pod| name(pod) == replica).unwrap();
+        // SAFETY: kill has no memory to get wrong; the process is the container's first one.
+        let killed = unsafe { libc::kill(node().process(&pod, "ashore") as libc::pid_t, libc::SIGKILL) };
+        assert_eq!(killed, 0, "{replica}");
+    }
+
+    /// Waits until a replica that was killed so often in all is back.
+    pub(crate) fn back(&self, replica: &str, killed: u64) {
+        eventually("the replica is back", SOON, || {
+            let pod = self.replicas().into_iter().find(|pod| name(pod) == replica)?;
+            (pod["status"]["containerStatuses"][0]["restartCount"] == killed && is_ready(&pod)).then_some(())
+        });
+    }
+}
