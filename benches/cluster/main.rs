@@ -28,9 +28,12 @@ struct Rounds {
     starts: usize,
 }
 
+/// A figure's name, and how it is measured and printed.
+type Figure = (&'static str, fn(Rounds));
+
 fn main() -> ExitCode {
     let mut rounds = Rounds { installs: 7, admissions: 3000, starts: 40 };
-    let figures: [(&str, fn(Rounds)); 4] =
+    let figures: [Figure; 4] =
         [("install", install::measure), ("admission", admission::measure), ("start", start::measure), ("memory", memory::measure)];
     let mut wanted = Vec::new();
     for word in std::env::args().skip(1) {

@@ -5,6 +5,8 @@ use ashore_tests::cluster::{Admissions, Namespace, Node, SOON, node};
 use ashore_tests::harness::eventually;
 use ashore_tests::paths;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -98,6 +100,24 @@ impl Ashore {
     pub(crate) fn at_work(&self) {
         node().kubectl(&format!("{WHERE} rollout status deployment/ashore --timeout=180s"));
         eventually("a pod is injected", SOON, || self.injects().then_some(()));
+    }
+
+    /// Waits until the replicas that do not lead are asked first, and the leader again, and kube-proxy knows.
+    pub(crate) fn shared_out(&self) {
+        let leader = self.leader();
+        let address = |pod: &Value| pod["status"]["podIP"].as_str().unwrap_or_default().to_owned();
+        let (again, first): (Vec<_>, Vec<_>) = self.replicas().into_iter().partition(|pod| name(pod) == leader);
+        eventually("the two Services lead to different replicas", SOON, || {
+            let rules = Command::new("iptables-save").args(["-t", "nat"]).output().unwrap();
+            let rules = String::from_utf8(rules.stdout).unwrap();
+            let leads_to = |service: &str, pods: &[Value]| {
+                let comment = format!("\"ashore-system/{service}:webhook -> ");
+                let all: BTreeSet<_> =
+                    rules.lines().filter_map(|rule| rule.split_once(&comment)?.1.split_once(':')).map(|(ip, _)| ip.to_owned()).collect();
+                all == pods.iter().map(address).collect()
+            };
+            (leads_to("ashore-first", &first) && leads_to("ashore-again", &again)).then_some(())
+        });
     }
 
     /// Whether a pod that asks is injected now.

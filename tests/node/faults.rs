@@ -44,6 +44,7 @@ pub(crate) fn a_replica_is_killed_under_load() -> Outcome {
     let leader = ashore.leader();
     let other = ashore.replicas().iter().map(name).find(|name| *name != leader).unwrap().to_owned();
     for (who, replica) in [("the replica that does not lead", &other), ("the one that leads", &leader)] {
+        ashore.shared_out();
         let load = ashore.load(&namespace);
         ashore.kill(replica);
         ashore.goes_on(&load, 300);
