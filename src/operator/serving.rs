@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 /// What is seen is considered anew at least this often, since certificates end by themselves.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// What the leader, or somebody else, is about to put right becomes an Event only if it lasts this long.
+/// What the leader, or somebody else, is about to put right becomes a warning and an Event only if it lasts this long.
 const MAY_PASS: Duration = Duration::from_secs(10);
 
 /// The keys of the Secret with the serving certificate.
@@ -245,7 +245,7 @@ struct Replica {
     names: Names,
     shared: Arc<Shared>,
     /// What is wrong with the Secret, and since when.
-    told: Option<(String, Instant)>,
+    told: Option<Told>,
     /// Since when the configuration has not trusted the certificate in use.
     doubted: Option<Instant>,
     /// Since when the configuration has trusted the certificate that is waiting.
@@ -332,18 +332,32 @@ impl Replica {
     fn complain(&mut self, error: String, lasting: Duration) {
         let tls = &self.shared.tls;
         let in_use = tls.shown().filter(|_| tls.valid().is_ok()).map(|(_, validity)| timestamp(validity.not_after));
-        let since = self.told.as_ref().filter(|(told, _)| *told == error).map_or_else(Instant::now, |(_, since)| *since);
-        if self.told.as_ref().is_none_or(|(told, _)| *told != error) {
-            self.shared.metrics.reloaded(false);
-            tracing::warn!(error, serves_on = in_use.is_some(), "the serving certificate cannot be taken from its Secret");
-            self.told = Some((error.clone(), since));
-        }
-        if since.elapsed() >= lasting {
+        let known = self.told.take().filter(|told| told.error == error);
+        let new = known.is_none();
+        let mut told = known.unwrap_or_else(|| Told { error: error.clone(), since: Instant::now(), warned: false });
+        if told.since.elapsed() >= lasting {
+            if !told.warned {
+                self.shared.metrics.reloaded(false);
+                tracing::warn!(error, serves_on = in_use.is_some(), "the serving certificate cannot be taken from its Secret");
+                told.warned = true;
+            }
             let until = in_use.map_or_else(|| "not ready until then".into(), |end| format!("the one in use serves on, until {end}"));
             self.shared.complaints.say(Reason::BadCertificate, &format!("{error}; {until}"));
+        } else if new {
+            // As on every first start.
+            tracing::info!(object = self.what, "waiting for the serving certificate");
         }
+        self.told = Some(told);
         tls.obstacle(Some(error));
     }
+}
+
+/// What is wrong with the Secret.
+struct Told {
+    error: String,
+    since: Instant,
+    /// Whether the log has it.
+    warned: bool,
 }
 
 /// A time as people read it.

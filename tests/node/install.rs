@@ -28,6 +28,9 @@ pub(crate) fn from_helm_install_to_a_graceful_stop() -> Outcome {
     let gone = plain.gone("asks");
     assert_eq!(ending(&gone, "app")["exitCode"], 0, "{gone:#}");
     log.line("child: work finished");
+
+    // What the chart itself offers to see that.
+    node().helm(&format!("test ashore {WHERE} --timeout 3m"));
     Ok(())
 }
 

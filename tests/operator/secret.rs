@@ -44,11 +44,13 @@ pub fn somebody_elses() -> Outcome {
     let service = Service::start();
     let flags = ["--certificates=secret", "--failure-policy=Fail"];
     let replica = Replica::start(&control, &service, "a", &flags);
-    let said = replica.logged("the serving certificate cannot be taken from its Secret");
-    assert!(said["error"].as_str().unwrap().contains("secrets ashore-system/ashore-tls: it is not there"), "{said}");
+    let said = replica.logged("waiting for the serving certificate");
+    assert_eq!((&said["level"], &said["object"]), (&json!("INFO"), &json!("secrets ashore-system/ashore-tls")));
     let words = "secrets ashore-system/ashore-tls: it is not there; expected tls.crt, tls.key, ca.crt in it";
     assert_eq!(replica.plain("/readyz"), (503, format!("there is no serving certificate yet: {words}\n")));
-    // Somebody may be about to make it: only when nobody does, it is told.
+    // Somebody may be about to make it: only when nobody does, it is a warning.
+    let warned = replica.logged("the serving certificate cannot be taken from its Secret");
+    assert!(warned["error"].as_str().unwrap().contains(words), "{warned}");
     events::warned(&control, "a", "BadCertificate", &[words, "not ready until then"]);
     let seconds = |time: &Value| time.as_str().unwrap().parse::<k8s_openapi::jiff::Timestamp>().unwrap().as_second();
     let waited = seconds(&events::all(&control)[0]["firstTimestamp"]) - seconds(&said["timestamp"]);
