@@ -257,7 +257,14 @@ pub async fn start(
     let objects = objects.complaining(Arc::clone(&complaints));
     let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
     let settings = Arc::new(settings);
-    let shared = Arc::new(Shared { tls, issuers: Mutex::default(), changed: Notify::new(), metrics: Arc::clone(&metrics), complaints });
+    let shared = Arc::new(Shared {
+        tls,
+        issuers: Mutex::default(),
+        changed: Notify::new(),
+        metrics: Arc::clone(&metrics),
+        said: Arc::clone(&said),
+        complaints,
+    });
     let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
     Ok(tokio::spawn(async move {
         let mut stopped = stop;

@@ -99,12 +99,14 @@ impl Connections {
         }
     }
 
-    /// Ends those whose last admission asked for the first time (`false`) or again (`true`), as `which` says, each after the request that
-    /// it carries: the next connection is made where the Service sends it now. One that is closed as a request comes loses that one.
-    pub fn finish(&self, which: impl Fn(bool) -> bool) {
-        let (first, again) = (which(false), which(true));
+    /// Ends those whose last admission asked for the first time (`false`) or again (`true`), as `which` says, and that have been silent
+    /// for so long: the next connection is made where the Service sends it now. One that is closed as a request comes loses that one,
+    /// so it is not for those that are in use.
+    pub fn finish(&self, silent_for: Duration, which: impl Fn(bool) -> bool) {
+        let (first, again, now) = (which(false), which(true), millis(self.epoch));
         for connection in self.lock().values() {
-            if matches!(connection.asked.load(Relaxed), 1 if first) || matches!(connection.asked.load(Relaxed), 2 if again) {
+            let wanted = matches!(connection.asked.load(Relaxed), 1 if first) || matches!(connection.asked.load(Relaxed), 2 if again);
+            if wanted && connection.silence(now).is_some_and(|silence| silence >= silent_for) {
                 connection.finish.notify_one();
             }
         }

@@ -6,9 +6,9 @@ use crate::connections::Connections;
 use crate::lease::Standing;
 use crate::objects::{ObjectError, Objects};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The label of those that are asked first, `true` or `false`.
 pub const FIRST: &str = "ashore.dev/first";
@@ -17,6 +17,8 @@ pub const AGAIN: &str = "ashore.dev/again";
 /// How long a pod stays in the Service that it leaves when it has come into the other one: every node hears of a change within seconds,
 /// and of the two Services not at the same time.
 const BOTH: Duration = Duration::from_secs(5);
+/// How long a connection that was made by other labels may be silent. One that is in use is closed by the answer to its next request.
+const SILENT: Duration = Duration::from_secs(2);
 /// How long to wait after an error, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// The labels are said anew this often, whoever may have changed them.
@@ -24,7 +26,13 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Which of the two calls our pod's labels bring to us alone.
 #[derive(Debug, Default)]
-pub struct Said(AtomicU8);
+pub struct Said {
+    which: AtomicU8,
+    /// Whether the webhook's configuration has the API server ask twice. When it does not, every call may come to everybody.
+    twice: AtomicBool,
+    /// Told when it begins to.
+    begins: Notify,
+}
 
 impl Said {
     const BOTH: u8 = 0;
@@ -34,10 +42,18 @@ impl Said {
     /// Whether a call that asks for the first time, or `again`, should have come to another replica: a connection outlives the Service's
     /// choice that it was made by, and the two calls for a pod must not depend on the same replica.
     pub fn misplaced(&self, again: bool) -> bool {
-        match self.0.load(Relaxed) {
+        match self.which.load(Relaxed) {
+            _ if !self.twice.load(Relaxed) => false,
             Self::FIRST => again,
             Self::AGAIN => !again,
             _ => false,
+        }
+    }
+
+    /// Notes whether the API server asks twice now.
+    pub fn asked_twice(&self, twice: bool) {
+        if !self.twice.swap(twice, Relaxed) && twice {
+            self.begins.notify_one();
         }
     }
 }
@@ -88,6 +104,7 @@ impl Labeller {
             };
             tokio::select! {
                 changed = standing.changed() => over |= changed.is_err(),
+                () = self.said.begins.notified() => self.finish().await,
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -112,8 +129,8 @@ impl Labeller {
         let (own, leads) = (&self.settings.pod_name, now.leads());
         let (to, from, said) = if leads { (AGAIN, FIRST, Said::AGAIN) } else { (FIRST, AGAIN, Said::FIRST) };
         self.objects.label(own, &[(to, true)]).await?;
-        if self.said.0.load(Relaxed) != said {
-            self.said.0.store(Said::BOTH, Relaxed);
+        if self.said.which.load(Relaxed) != said {
+            self.said.which.store(Said::BOTH, Relaxed);
             tokio::select! {
                 changed = standing.changed() => match changed {
                     Ok(()) => {
@@ -126,11 +143,19 @@ impl Labeller {
             }
         }
         self.objects.label(own, &[(from, false)]).await?;
-        if self.said.0.swap(said, Relaxed) != said {
-            self.connections.finish(|again| self.said.misplaced(again));
+        if self.said.which.swap(said, Relaxed) != said {
+            if !*over {
+                self.finish().await;
+            }
             tracing::info!(leads, asked = if leads { "again" } else { "first" }, "this pod's labels say when the API server is to ask it");
         }
         Ok(())
+    }
+
+    /// Ends the connections that were made by other labels and are not used.
+    async fn finish(&self) {
+        tokio::time::sleep(SILENT).await;
+        self.connections.finish(SILENT, |again| self.said.misplaced(again));
     }
 
     /// Logs an error. A right that is missing is an Event already.
@@ -152,10 +177,14 @@ mod tests {
     #[test]
     fn a_call_is_misplaced_only_where_the_labels_send_it_elsewhere() {
         let said = Said::default();
+        said.asked_twice(true);
         assert!(!said.misplaced(false) && !said.misplaced(true));
-        said.0.store(Said::FIRST, Relaxed);
+        said.which.store(Said::FIRST, Relaxed);
         assert!(!said.misplaced(false) && said.misplaced(true));
-        said.0.store(Said::AGAIN, Relaxed);
+        said.which.store(Said::AGAIN, Relaxed);
         assert!(said.misplaced(false) && !said.misplaced(true));
+        // A call that is not repeated comes to whoever is there.
+        said.asked_twice(false);
+        assert!(!said.misplaced(false) && !said.misplaced(true));
     }
 }

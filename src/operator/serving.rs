@@ -3,7 +3,8 @@
 use crate::authority::{BACKDATE, accepts, certificates};
 use crate::certificate::{Certificate, PemPair, Validity, validity};
 use crate::complaint::{Complaints, Reason};
-use crate::configuration::trusted;
+use crate::configuration::{asks_again, trusted};
+use crate::label::Said;
 use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain, json};
 use crate::tls::{EXPIRY_MARGIN, Tls, now};
@@ -41,6 +42,8 @@ pub struct Shared {
     pub changed: Notify,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// Which calls come to us alone.
+    pub said: Arc<Said>,
     /// Where a person is told what is wrong.
     pub complaints: Arc<Complaints>,
 }
@@ -171,7 +174,10 @@ pub async fn run(objects: Objects, names: Names, shared: Arc<Shared>) {
                 Ok(found) => { secret = Some(found); true }
                 Err(error) => { replica.shared.tls.obstacle(Some(error)); false }
             },
-            Some(found) = configuration.next() => found.map(|found| live = Some(found)).is_ok(),
+            Some(found) = configuration.next() => found.map(|found| {
+                replica.shared.said.asked_twice(found.as_ref().is_some_and(asks_again));
+                live = Some(found);
+            }).is_ok(),
             Some(found) = authority.next() => found.is_ok(),
             () = tokio::time::sleep_until(again) => false,
         };
