@@ -26,8 +26,9 @@ pub fn the_leader_is_killed() -> Outcome {
     let (control, _service, a, b) = two(&[])?;
     a.kill();
     let killed = Instant::now();
-    // Nobody leads now, but everybody serves.
-    assert!(injected(&control, "default", &asking()));
+    // Nobody leads now, but the other one serves, as soon as the API server has noticed that its connection to the first is gone.
+    eventually("an injected pod", PATIENCE, || injected(&control, "default", &asking()).then_some(()));
+    assert!(!b.leads());
     eventually("a new leader", PATIENCE, || b.leads().then_some(()));
     assert!(killed.elapsed() >= Duration::from_secs(10), "before the lease could have run out: {:?}", killed.elapsed());
     assert_eq!(holder(&control), "b");
