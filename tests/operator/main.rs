@@ -55,5 +55,5 @@ const TESTS: &[Test] = &[
 
 fn main() -> std::process::ExitCode {
     // Each has a control plane of its own, of several hundred MB.
-    run_without_sandbox(TESTS, 3)
+    run_without_sandbox(TESTS, 2)
 }
