@@ -49,20 +49,26 @@ pub(crate) fn upgrades_rollback_and_uninstall_break_no_running_pod() -> Outcome 
     };
     let chart = ashore_tests::paths::workspace().join("charts/ashore");
     let upgrade = format!("upgrade ashore {} {WHERE} --wait --timeout 3m", chart.display());
-    let configured = || node().kubectl("get mutatingwebhookconfiguration ashore --output jsonpath={.webhooks[*].timeoutSeconds}");
+    // Whoever leads by then writes it a moment later.
+    let configured = |seconds: char| {
+        eventually(&format!("the webhook's timeout is {seconds} s"), SOON, || {
+            let all = node().kubectl("get mutatingwebhookconfiguration ashore --output jsonpath={.webhooks[*].timeoutSeconds}");
+            all.starts_with(seconds).then_some(())
+        });
+    };
 
     ashore.helm(&format!("{upgrade} --set webhook.timeout=7s --set log.level=debug"));
     ashore.at_work();
     runs_on("upgraded");
-    assert!(configured().starts_with('7'), "{}", configured());
+    configured('7');
     ashore.helm(&format!("{upgrade} --reuse-values --set podLabels.team=a"));
     ashore.at_work();
     runs_on("upgraded with --reuse-values");
-    assert!(configured().starts_with('7'), "{}", configured());
+    configured('7');
     ashore.helm(&format!("rollback ashore 1 {WHERE} --wait --timeout 3m"));
     ashore.at_work();
     runs_on("rolled back");
-    assert!(configured().starts_with('5'), "{}", configured());
+    configured('5');
 
     ashore.helm(&format!("uninstall ashore {WHERE} --wait --timeout 3m"));
     for what in ["mutatingwebhookconfiguration/ashore", "secret/ashore-ca", "secret/ashore-tls", "lease/ashore"] {
