@@ -3,6 +3,7 @@
 use crate::Sandbox;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Why a test cannot be run on this machine.
@@ -75,6 +76,15 @@ pub fn is_root() -> bool {
 /// The reason to skip it.
 pub fn need_root(why: &str) -> Outcome {
     if is_root() { Ok(()) } else { Err(Skip(format!("needs root: {why}"))) }
+}
+
+/// Says that a load is over when it is dropped: whatever ends the test, or one part of the load, ends all of it.
+pub struct End<'a>(pub &'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Asks until there is an answer, for things that nobody tells us of.

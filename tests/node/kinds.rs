@@ -2,8 +2,8 @@
 
 use ashore_tests::Outcome;
 use ashore_tests::cluster::pod::{container, ending, pod, status};
-use ashore_tests::cluster::{ASHORE, Namespace};
-use serde_json::json;
+use ashore_tests::cluster::{ASHORE, Log, Namespace};
+use serde_json::{Value, json};
 
 /// A main and a child which both finish when asked.
 const FAMILY: &str = "/bin/actor main on=TERM:finish=200 ( child on=TERM:finish=300 )";
@@ -55,19 +55,24 @@ pub(crate) fn an_init_container_that_runs_for_long() -> Outcome {
     Ok(())
 }
 
+/// Injects the pod `p` of that family, deletes it once both are ready, and expects exit code 0; the log is the container's.
+fn stops(namespace: &Namespace, manifest: &Value) -> Log {
+    namespace.inject(manifest);
+    let log = namespace.log(&namespace.ready("p"), "app", 0);
+    log.wait("main ready");
+    log.wait("child ready");
+    namespace.delete("pod/p");
+    assert_eq!(ending(&namespace.gone("p"), "app")["exitCode"], 0);
+    log
+}
+
 pub(crate) fn pod_security_restricted() -> Outcome {
     let namespace = Namespace::labelled(json!({"pod-security.kubernetes.io/enforce": "restricted"}));
     let mut app = container("app", FAMILY);
     app["securityContext"] = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
     let mut manifest = pod("p", json!([app]));
     manifest["spec"]["securityContext"] = json!({"runAsNonRoot": true, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}});
-    namespace.inject(&manifest);
-    let log = namespace.log(&namespace.ready("p"), "app", 0);
-    log.wait("main ready");
-    log.wait("child ready");
-    namespace.delete("pod/p");
-    assert_eq!(ending(&namespace.gone("p"), "app")["exitCode"], 0);
-    log.line("child done");
+    stops(&namespace, &manifest).line("child done");
     Ok(())
 }
 
@@ -75,12 +80,7 @@ pub(crate) fn host_pid() -> Outcome {
     let namespace = Namespace::new();
     let mut manifest = pod("p", json!([container("app", FAMILY)]));
     manifest["spec"]["hostPID"] = true.into();
-    namespace.inject(&manifest);
-    let log = namespace.log(&namespace.ready("p"), "app", 0);
-    log.wait("main ready");
-    log.wait("child ready");
-    namespace.delete("pod/p");
-    assert_eq!(ending(&namespace.gone("p"), "app")["exitCode"], 0);
+    let log = stops(&namespace, &manifest);
     log.line("main done");
     log.line("child done");
     Ok(())

@@ -4,7 +4,7 @@ use crate::ashore::{Ashore, is_injected};
 use ashore_tests::Outcome;
 use ashore_tests::cluster::pod::name;
 use ashore_tests::cluster::{Namespace, PROGRAMS, SOON};
-use ashore_tests::harness::eventually;
+use ashore_tests::harness::{End, eventually};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -57,12 +57,6 @@ fn under_requests(address: &str, during: impl FnOnce()) -> (usize, Vec<String>) 
     eventually("the server answers", SOON, || ask(address).is_ok_and(|answer| answer.ends_with("all of it\n")).then_some(()));
     let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|threads| {
-        struct End<'a>(&'a AtomicBool);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let client = || {
             let mut lost = Vec::new();
             while !over.load(Ordering::Relaxed) {

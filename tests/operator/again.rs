@@ -6,7 +6,7 @@ use crate::front::{Front, Way};
 use crate::pods::{asking, injected, pod, try_create};
 use crate::replica::Replica;
 use crate::secret;
-use ashore_tests::harness::eventually;
+use ashore_tests::harness::{End, eventually};
 use ashore_tests::{Outcome, Skip};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -124,13 +124,6 @@ fn calls_are_lost(policy: &str, both_down: impl Fn(&Control)) -> Outcome {
 
 /// Creates pods all the time while `during` is done, which can wait for more of them, and expects each to be injected.
 fn under_load<T>(control: &Control, during: impl FnOnce(&dyn Fn(&str)) -> T) -> T {
-    /// Whatever ends this, the load ends with it.
-    struct End<'a>(&'a AtomicBool);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let (over, created, doing) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(String::new()));
     std::thread::scope(|threads| {
         let _end = End(&over);

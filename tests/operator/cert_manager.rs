@@ -4,7 +4,7 @@ use crate::admission::{CONFIGURATION, at_work};
 use crate::control::{Control, NAMESPACE, PATIENCE, spawn};
 use crate::pods::asking;
 use crate::replica::{Replica, Service};
-use ashore_tests::harness::eventually;
+use ashore_tests::harness::{End, eventually};
 use ashore_tests::{Outcome, Skip, paths};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -203,13 +203,6 @@ pub fn renewed_and_moved_to_another_authority() -> Outcome {
     let (over, created) = (AtomicBool::new(false), AtomicUsize::new(0));
     let logs = || replicas.each_ref().map(Replica::log).join("\n");
     std::thread::scope(|threads| {
-        // Whatever ends this, the load ends with it.
-        struct End<'a>(&'a AtomicBool);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let pods = threads.spawn(|| {
             let _end = End(&over);
             while !over.load(Ordering::Relaxed) {

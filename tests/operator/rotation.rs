@@ -5,7 +5,7 @@ use crate::control::{NAMESPACE, PATIENCE};
 use crate::pods::{asking, try_create};
 use crate::replica::Replica;
 use ashore_tests::Outcome;
-use ashore_tests::harness::eventually;
+use ashore_tests::harness::{End, eventually};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -19,13 +19,6 @@ pub fn under_load() -> Outcome {
     b.wait_until_ready();
     let (over, created) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|threads| {
-        // Whatever ends this, the load ends with it.
-        struct End<'a>(&'a AtomicBool);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
         let load = threads.spawn(|| {
             let _end = End(&over);
             while !over.load(Ordering::Relaxed) {
