@@ -26,6 +26,23 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
 );
 
+/// A type of Secrets that the kubelet pulls with.
+#[derive(Debug, Clone, Copy)]
+pub struct SecretType {
+    /// Its name in the Secret's `type`.
+    pub name: &'static str,
+    /// The key of the document.
+    pub key: &'static str,
+    /// What reads the document.
+    pub read: fn(&[u8]) -> Result<Keyring, KeyringError>,
+}
+
+/// Both of them (<https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets>).
+pub const SECRET_TYPES: [SecretType; 2] = [
+    SecretType { name: "kubernetes.io/dockerconfigjson", key: ".dockerconfigjson", read: Keyring::from_docker_config_json },
+    SecretType { name: "kubernetes.io/dockercfg", key: ".dockercfg", read: Keyring::from_dockercfg },
+];
+
 /// Why a document cannot be read. Nothing of what is in it is in the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {

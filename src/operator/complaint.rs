@@ -1,6 +1,6 @@
 //! Warnings as Events on Ashore's own pod: what is wrong is said where a person looks, besides the log.
 
-use crate::objects::{Kind, Objects};
+use crate::objects::{Kind, ObjectError, Objects};
 use crate::serving::timestamp;
 use crate::tls::now;
 use serde_json::json;
@@ -139,7 +139,14 @@ impl Complaints {
         });
     }
 
-    async fn write(&self, reason: Reason, text: &str) -> Result<(), crate::objects::ObjectError> {
+    /// Says it if it is that a right is missing.
+    pub fn forbidden(self: &Arc<Self>, error: &ObjectError) {
+        if error.is_forbidden() {
+            self.say(Reason::Forbidden, &error.to_string());
+        }
+    }
+
+    async fn write(&self, reason: Reason, text: &str) -> Result<(), ObjectError> {
         let at = timestamp(now());
         let message: String = text.chars().take(LONGEST).collect();
         let event = json!({

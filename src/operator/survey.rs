@@ -2,16 +2,14 @@
 //! to be sure.
 
 use crate::admission::{Admission, Hindsight};
-use crate::complaint::{Complaints, Reason};
+use crate::complaint::Complaints;
 use crate::lease::Standing;
 use crate::metrics::Metrics;
 use crate::missed::{Candidate, Ledger, News, Page, Tally, name};
-use crate::objects::{ObjectError, chain};
+use crate::objects::{ObjectError, fetch, too_long};
 use crate::planners::NoResult;
 use ashore_inject::annotations::{INJECT, INJECTED};
-use axum::http::Request;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::request;
@@ -87,8 +85,8 @@ impl Survey {
                     if error.is_forbidden() {
                         // What was known gets old unseen.
                         says.0.missed(None);
-                        self.complaints.say(Reason::Forbidden, &error.to_string());
                     }
+                    self.complaints.forbidden(&error);
                     let error = error.to_string();
                     if told != error {
                         tracing::warn!(error, "cannot look for pods that were missed; trying again");
@@ -143,9 +141,9 @@ impl Survey {
         let Candidate { namespace, name, .. } = pod;
         let what = format!("pods {namespace}/{name}");
         let request = request::Request::new(format!("/api/v1/namespaces/{namespace}/pods")).get(name, &Default::default());
-        let whole = match self.fetch("get", &what, request).await {
+        let whole = match fetch(&self.client, "get", &what, request, LONGEST, REQUEST).await {
             Ok(Some(whole)) => whole,
-            Ok(None) => return Err(too_long("get", &what)),
+            Ok(None) => return Err(too_long("get", &what, LONGEST)),
             Err(error) if error.code == Some(404) => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -162,33 +160,6 @@ impl Survey {
         };
         tracing::error!(namespace, name, why, "it is not known whether a pod was missed");
         Ok(Some(Hindsight::LeftAlone))
-    }
-
-    /// The body of the answer; `None` if it is too long.
-    async fn fetch(
-        &self,
-        verb: &'static str,
-        what: &str,
-        request: Result<Request<Vec<u8>>, request::Error>,
-    ) -> Result<Option<Bytes>, ObjectError> {
-        let failed = |why, code| ObjectError { verb, what: what.to_owned(), why, code };
-        let request = request.map_err(|error| failed(chain(&error), None))?;
-        let answer = async {
-            let answer = self.client.send(request.map(Into::into)).await.map_err(|error| failed(chain(&error), None))?;
-            let status = answer.status();
-            let body = match Limited::new(answer.into_body(), LONGEST).collect().await {
-                Ok(body) => body.to_bytes(),
-                Err(error) if error.is::<http_body_util::LengthLimitError>() => return Ok(None),
-                Err(error) => return Err(failed(chain(&*error), None)),
-            };
-            if status.is_success() {
-                return Ok(Some(body));
-            }
-            let said = serde_json::from_slice::<serde_json::Value>(&body).ok();
-            let why = said.as_ref().and_then(|said| said["message"].as_str()).map_or_else(|| status.to_string(), str::to_owned);
-            Err(failed(why, Some(status.as_u16())))
-        };
-        timeout(REQUEST, answer).await.unwrap_or_else(|_| Err(failed(format!("no answer within {REQUEST:?}"), None)))
     }
 }
 
@@ -216,12 +187,12 @@ impl<'s> Pages<'s> {
                 return Err(self.failed(format!("more than {MOST_PAGES} pages")));
             }
             let request = request::Request::new(self.path).list_metadata(list);
-            if let Some(body) = self.survey.fetch("list", self.what, request).await? {
+            if let Some(body) = fetch(&self.survey.client, "list", self.what, request, LONGEST, REQUEST).await? {
                 return Ok(Some(body));
             }
             match list.limit {
                 Some(limit) if limit > 1 => list.limit = Some((limit / 8).max(1)),
-                _ => return Err(too_long("list", self.what)),
+                _ => return Err(too_long("list", self.what, LONGEST)),
             }
         }
     }
@@ -239,10 +210,6 @@ impl<'s> Pages<'s> {
     fn failed(&self, why: String) -> ObjectError {
         ObjectError { verb: "list", what: self.what.to_owned(), why, code: None }
     }
-}
-
-fn too_long(verb: &'static str, what: &str) -> ObjectError {
-    ObjectError { verb, what: what.to_owned(), why: format!("an answer of more than {LONGEST} bytes"), code: None }
 }
 
 /// Tells of each pod once.
