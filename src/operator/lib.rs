@@ -16,11 +16,13 @@ pub mod files;
 pub mod http;
 pub mod keeper;
 pub mod label;
+pub mod lately;
 pub mod lease;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod missed;
+pub mod nodes;
 pub mod objects;
 pub mod planners;
 pub mod pull_secrets;
@@ -28,8 +30,10 @@ pub mod review;
 pub mod rotation;
 pub mod serve;
 pub mod serving;
+pub mod skipped;
 pub mod survey;
 pub mod tls;
+pub mod trouble;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.
 #[global_allocator]

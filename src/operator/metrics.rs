@@ -97,6 +97,8 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Requests of our own that the API server did not do.
     pub cluster_errors: Counter,
+    /// Events on the owners of skipped pods that were not made, since there were too many of them or the API server did not take them.
+    pub dropped_events: Counter,
     /// Log lines that were dropped, since whoever reads them is too slow.
     pub dropped_log_lines: Counter,
 }
@@ -120,6 +122,7 @@ impl Metrics {
             ca_expiry: Gauge::default(),
             leader: Gauge::default(),
             cluster_errors: Counter::default(),
+            dropped_events: Counter::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             certificate_expiry: Gauge::default(),
@@ -157,6 +160,11 @@ impl Metrics {
         );
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
+        r.register(
+            "dropped_events",
+            "Events on the owners of skipped pods that were not made: too many at once, or not taken by the API server",
+            metrics.dropped_events.clone(),
+        );
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
         r.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         // A counter that first appears with the value 1 hides its first increase from rate().

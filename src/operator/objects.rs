@@ -121,6 +121,11 @@ impl Objects {
         Self { complaints: Some(complaints), ..self }
     }
 
+    /// The same for another namespace.
+    pub fn within(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.into(), ..self.clone() }
+    }
+
     /// The typed client's handle of a kind, for watches.
     pub fn api(&self, kind: Kind) -> Api<DynamicObject> {
         let (group, name, plural) = kind.words();
