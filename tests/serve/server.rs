@@ -8,7 +8,7 @@ use ashore::metrics::Metrics;
 use ashore::serve::{Args, Server};
 use ashore_init::settings::{ReportWhen, Strategy};
 use ashore_inject::policy::OnUnresolved;
-use ashore_inject::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Policy, Reason, StaticImages};
+use ashore_inject::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Policy, Reason, StaticImages, Unknown};
 use clap::Parser;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ pub fn some_plan() -> Plan {
         stop_signal: ashore_init::signal::Signal::TERM,
         grace: Duration::from_secs(30),
     };
-    let unknown = Reason::ImageUnknown { image: "x".into(), why: "why".into() };
+    let unknown = Reason::ImageUnknown { image: "x".into(), unknown: Unknown { code: "notFound", why: "why".into() } };
     Plan {
         skipped: None,
         containers: vec![container("cart", Outcome::Wrapped(wrapped)), container("proxy", Outcome::Skipped(unknown))],
