@@ -7,6 +7,7 @@ use super::sources::{self, Source};
 use super::workload::Origin;
 use ashore_inject::policy::PolicyError;
 use ashore_inject::{ImageConfig, Policy, StaticImages};
+use ashore_lookup::Hosts;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -38,6 +39,16 @@ pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
         }
     }
     if problems.is_empty() { Ok(images.into()) } else { Err(problems) }
+}
+
+/// Reads a file about registries.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn registries(name: &str) -> Result<Hosts, Vec<Problem>> {
+    let (source, document, value) = only_document(name, "a document about registries")?;
+    let origin = Origin::new(&source, &document);
+    Hosts::from_value(&value).map_err(|errors| errors.iter().map(|error| origin.field_problem(error.field(), error.to_string())).collect())
 }
 
 const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];
