@@ -12,6 +12,7 @@ pub mod paths;
 pub mod pki;
 pub mod process;
 pub mod programs;
+pub mod registry;
 pub mod running;
 pub mod sandbox;
 pub mod server;

@@ -40,6 +40,11 @@ impl Ca {
         &self.pem
     }
 
+    /// The same, DER.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
     /// A certificate for `localhost`.
     pub fn leaf(&self) -> Leaf {
         self.leaf_until(2100)
