@@ -37,7 +37,7 @@ pub struct Index {
 #[derive(Clone, Debug)]
 pub struct Blob {
     /// Their media type.
-    pub media_type: &'static str,
+    pub media_type: String,
     /// The bytes.
     pub content: Vec<u8>,
 }
@@ -164,12 +164,13 @@ impl Image {
     pub fn pack(self) -> io::Result<Packed> {
         let types = if self.docker { [DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER] } else { [OCI_MANIFEST, OCI_CONFIG, OCI_LAYER] };
         // Not compressed: it is read once at the most, on the machine that it was made on.
-        let layer = Blob { media_type: types[2], content: self.layer.into_inner()? };
+        let layer = Blob { media_type: types[2].to_owned(), content: self.layer.into_inner()? };
         let mut config = self.platform.clone();
         config.insert("config".to_owned(), self.config.into());
         config.insert("rootfs".to_owned(), json!({"type": "layers", "diff_ids": [layer.digest()]}));
         config.insert("history".to_owned(), [json!({"created_by": "COPY / /"})].into_iter().chain(self.history).collect());
-        let config = Blob { media_type: types[1], content: self.broken.unwrap_or_else(|| Value::from(config).to_string().into_bytes()) };
+        let config =
+            Blob { media_type: types[1].to_owned(), content: self.broken.unwrap_or_else(|| Value::from(config).to_string().into_bytes()) };
         Ok(Packed::image(types[0], [config, layer], self.platform.into()))
     }
 
@@ -238,7 +239,7 @@ impl Index {
         let media_type = if self.docker { DOCKER_LIST } else { OCI_INDEX };
         let manifests: Vec<_> = self.images.iter().map(|image| &image.descriptor).collect();
         let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
-        let manifest = Blob { media_type, content: index.to_string().into_bytes() };
+        let manifest = Blob { media_type: media_type.to_owned(), content: index.to_string().into_bytes() };
         Packed { descriptor: manifest.descriptor(), manifest, blobs: Vec::new(), images: self.images }
     }
 }
@@ -249,12 +250,12 @@ fn attestation(of: &Packed) -> Packed {
         "_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://slsa.dev/provenance/v0.2", "predicate": {},
         "subject": [{"name": "image", "digest": {"sha256": of.manifest.hex()}}],
     });
-    let layer = Blob { media_type: "application/vnd.in-toto+json", content: statement.to_string().into_bytes() };
+    let layer = Blob { media_type: "application/vnd.in-toto+json".to_owned(), content: statement.to_string().into_bytes() };
     let platform = json!({"architecture": "unknown", "os": "unknown"});
     let mut config = platform.clone();
     config["config"] = json!({});
     config["rootfs"] = json!({"type": "layers", "diff_ids": [layer.digest()]});
-    let config = Blob { media_type: OCI_CONFIG, content: config.to_string().into_bytes() };
+    let config = Blob { media_type: OCI_CONFIG.to_owned(), content: config.to_string().into_bytes() };
     let mut packed = Packed::image(OCI_MANIFEST, [config, layer], platform);
     packed.descriptor["annotations"] =
         json!({"vnd.docker.reference.digest": of.manifest.digest(), "vnd.docker.reference.type": "attestation-manifest"});
@@ -262,10 +263,14 @@ fn attestation(of: &Packed) -> Packed {
 }
 
 impl Packed {
-    fn image(media_type: &'static str, blobs: [Blob; 2], platform: Value) -> Self {
+    fn image(media_type: &str, blobs: [Blob; 2], platform: Value) -> Self {
         let [config, layer] = &blobs;
         let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config.descriptor(), "layers": [layer.descriptor()]});
-        let manifest = Blob { media_type, content: manifest.to_string().into_bytes() };
+        let manifest = Blob { media_type: media_type.to_owned(), content: manifest.to_string().into_bytes() };
+        Self::image_of(manifest, blobs, platform)
+    }
+
+    pub(crate) fn image_of(manifest: Blob, blobs: [Blob; 2], platform: Value) -> Self {
         let mut descriptor = manifest.descriptor();
         descriptor["platform"] = platform;
         Self { manifest, blobs: blobs.into(), images: Vec::new(), descriptor }

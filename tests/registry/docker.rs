@@ -6,6 +6,9 @@ use crate::harness::eventually;
 use crate::pki::Ca;
 use crate::server::{LOOPBACK, free_port, spawn};
 use crate::{Folder, Skip, paths};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -48,7 +51,7 @@ pub enum Auth<'a> {
 pub struct Upstream<'a> {
     /// That registry; if it has TLS, its authority is trusted.
     pub registry: &'a Registry,
-    /// The user and password that open it.
+    /// The user and password that open it, if it goes by tokens: this version knows no other way.
     pub credential: Option<(&'a str, &'a str)>,
 }
 
@@ -199,15 +202,27 @@ impl Registry {
         }
     }
 
-    /// Halts it: connections are still accepted, by the kernel, and nothing is answered until it is halted no more.
+    /// Halts it: connections are still accepted, by the kernel, and nothing is answered until [`Registry::resume`].
     ///
     /// # Panics
     /// It does not run.
-    pub fn halt(&self, halted: bool) {
-        let child = self.child.lock().unwrap();
-        let pid = nix::unistd::Pid::from_raw(child.as_ref().unwrap().id().cast_signed());
-        let signal = if halted { nix::sys::signal::SIGSTOP } else { nix::sys::signal::SIGCONT };
-        nix::sys::signal::kill(pid, signal).unwrap();
+    pub fn halt(&self) {
+        kill(self.pid(), Signal::SIGSTOP).unwrap();
+        // Its last thread may run on for a moment.
+        let halted = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert!(matches!(halted, WaitStatus::Stopped(..)), "{halted:?}:\n{}", self.log());
+    }
+
+    /// Lets it run on.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn resume(&self) {
+        kill(self.pid(), Signal::SIGCONT).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.lock().unwrap().as_ref().unwrap().id().cast_signed())
     }
 
     /// Its address and port, as they stand in the names of images.

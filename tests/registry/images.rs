@@ -5,6 +5,7 @@ use super::basic;
 use super::docker::{PUSHER, Pusher, Registry};
 use crate::image::{Blob, Image, Index, Packed};
 use crate::{Folder, Skip, paths};
+use serde_json::Value;
 use std::fs;
 use std::process::Command;
 use ureq::http::Request;
@@ -22,7 +23,7 @@ impl Registry {
     fn send(&self, method: &str, url: &str, authorization: Option<&str>, blob: Option<&Blob>) -> ureq::http::Response<ureq::Body> {
         let request = Request::builder().method(method).uri(url);
         let request = authorization.into_iter().fold(request, |request, value| request.header("authorization", value));
-        let request = blob.into_iter().fold(request, |request, blob| request.header("content-type", blob.media_type));
+        let request = blob.into_iter().fold(request, |request, blob| request.header("content-type", &blob.media_type));
         let mut answer = self.agent().run(request.body(blob.map_or(&[][..], |blob| &blob.content)).unwrap()).unwrap();
         let status = answer.status().as_u16();
         assert!(matches!(status, 201 | 202), "{method} {url}: {status}: {}", answer.body_mut().read_to_string().unwrap());
@@ -39,40 +40,54 @@ impl Packed {
     /// # Panics
     /// skopeo says no.
     pub fn push(&self, registry: &Registry, name: &str) -> Result<String, Skip> {
-        self.copy(registry, name, &["--preserve-digests"])
+        let mut words = match registry.ca() {
+            Some(_) => vec!["--dest-cert-dir".to_owned(), registry.certs().display().to_string()],
+            None => vec!["--dest-tls-verify=false".to_owned()],
+        };
+        words.push(match registry.pusher {
+            Pusher::Nobody => "--dest-no-creds".to_owned(),
+            Pusher::Password | Pusher::Token(_) => format!("--dest-creds={}:{}", PUSHER.0, PUSHER.1),
+        });
+        words.push("--preserve-digests".to_owned());
+        self.copy(&words, &format!("docker://{}", registry.image(name)))
     }
 
-    /// The same with its layers compressed, by `gzip` or `zstd`, for which its manifest changes.
+    /// The same image with its layer compressed, by `gzip` or `zstd`.
     ///
     /// # Errors
     /// The reason to skip the test: skopeo is not installed.
     ///
     /// # Panics
-    /// skopeo says no.
-    pub fn push_compressed(&self, registry: &Registry, name: &str, format: &str) -> Result<String, Skip> {
-        self.copy(registry, name, &["--dest-compress-format", format])
+    /// skopeo says no; it is an index.
+    pub fn compressed(&self, format: &str) -> Result<Self, Skip> {
+        let folder = Folder::new();
+        self.copy(
+            &["--dest-compress".to_owned(), format!("--dest-compress-format={format}")],
+            &format!("dir:{}", folder.path().display()),
+        )?;
+        let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+        let content = read("manifest.json");
+        let parsed: Value = serde_json::from_slice(&content).unwrap();
+        let blob = |descriptor: &Value| {
+            let (digest, media_type) = (descriptor["digest"].as_str().unwrap(), descriptor["mediaType"].as_str().unwrap());
+            Blob { media_type: media_type.to_owned(), content: read(digest.trim_start_matches("sha256:")) }
+        };
+        let blobs = [blob(&parsed["config"]), blob(&parsed["layers"][0])];
+        let manifest = Blob { media_type: self.manifest.media_type.clone(), content };
+        Ok(Self::image_of(manifest, blobs, self.descriptor["platform"].clone()))
     }
 
-    fn copy(&self, registry: &Registry, name: &str, how: &[&str]) -> Result<String, Skip> {
+    /// Copies it by skopeo, and returns the digest of what arrives.
+    fn copy(&self, words: &[String], to: &str) -> Result<String, Skip> {
         let mut skopeo = Command::new(paths::need("skopeo", "skopeo")?);
         let folder = Folder::new();
-        folder.write("version", "Directory Transport Version: 1.1\n");
-        folder.write("policy.json", r#"{"default": [{"type": "insecureAcceptAnything"}]}"#);
-        self.write(&folder, "manifest.json");
+        let policy = folder.write("policy.json", r#"{"default": [{"type": "insecureAcceptAnything"}]}"#);
         let digest = folder.path().join("digest");
-        skopeo.arg("--policy").arg(folder.path().join("policy.json")).args(["copy", "--quiet", "--all"]).args(how);
-        skopeo.arg("--digestfile").arg(&digest);
-        match registry.ca() {
-            Some(_) => skopeo.arg("--dest-cert-dir").arg(registry.certs()),
-            None => skopeo.arg("--dest-tls-verify=false"),
-        };
-        match registry.pusher {
-            Pusher::Nobody => skopeo.arg("--dest-no-creds"),
-            Pusher::Password | Pusher::Token(_) => skopeo.args(["--dest-creds", &format!("{}:{}", PUSHER.0, PUSHER.1)]),
-        };
-        skopeo.arg(format!("dir:{}", folder.path().display())).arg(format!("docker://{}", registry.image(name)));
-        let output = skopeo.env("NO_PROXY", "*").output().unwrap();
-        assert!(output.status.success(), "skopeo: {}\n{}", String::from_utf8_lossy(&output.stderr), registry.log());
+        folder.write("version", "Directory Transport Version: 1.1\n");
+        self.write(&folder, "manifest.json");
+        skopeo.arg("--policy").arg(policy).args(["copy", "--quiet", "--all"]).args(words).arg("--digestfile").arg(&digest);
+        let output = skopeo.arg(format!("dir:{}", folder.path().display())).arg(to).env("NO_PROXY", "*").output().unwrap();
+        assert!(output.status.success(), "skopeo copy to {to}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(fs::read_to_string(digest).unwrap().trim().to_owned())
     }
 
@@ -108,7 +123,7 @@ impl Packed {
             let session = send("POST", &registry.url(&format!("/v2/{repository}/blobs/uploads/")), None);
             let location = session.headers()["location"].to_str().unwrap();
             let separator = if location.contains('?') { '&' } else { '?' };
-            let bytes = Blob { media_type: "application/octet-stream", content: blob.content.clone() };
+            let bytes = Blob { media_type: "application/octet-stream".to_owned(), content: blob.content.clone() };
             send("PUT", &format!("{location}{separator}digest={}", blob.digest()), Some(&bytes));
         }
         send("PUT", &registry.url(&format!("/v2/{repository}/manifests/{reference}")), Some(&self.manifest));
