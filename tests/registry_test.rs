@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
 use ashore_tests::image::{Image, Index, Packed};
-use ashore_tests::pki::Ca;
+use ashore_tests::pki::{Ca, Leaf};
 use ashore_tests::registry::token::User;
 use ashore_tests::registry::{Auth, Options, Registry, TokenServer, Upstream, agent, basic};
 use ashore_tests::{Outcome, harness};
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             ("what_a_config_says", what_a_config_says),
             ("configs_that_are_wrong", configs_that_are_wrong),
             ("users_with_passwords", users_with_passwords),
+            ("clients_with_certificates", clients_with_certificates),
             ("users_with_tokens", users_with_tokens),
             ("behind_another_one", behind_another_one),
             ("down_and_up_again", down_and_up_again),
@@ -190,7 +191,21 @@ fn users_with_passwords() -> Outcome {
     let refused = ["GET /v2/team/app/manifests/1 401"; 3].map(str::to_owned);
     assert_eq!(registry.requests(), [read(1), read(2), refused].concat());
     // Nobody else's authority will do.
-    assert!(agent(Some(&Ca::new())).get(registry.url("/v2/")).call().is_err());
+    assert!(agent(Some(&Ca::new()), None).get(registry.url("/v2/")).call().is_err());
+    Ok(())
+}
+
+fn clients_with_certificates() -> Outcome {
+    let (ca, clients) = (Ca::new(), Ca::new());
+    let registry = Registry::new(&Options { tls: Some(&ca), clients: Some(&clients), ..Options::default() })?;
+    let image = Image::new().entrypoint(["/app"]).pack().unwrap();
+    image.push(&registry, "app:1")?;
+    has(&registry, "app", "1", &image, "");
+    let ask =
+        |client: Option<Leaf>| agent(Some(&ca), client.as_ref()).get(registry.url("/v2/")).call().map(|answer| answer.status().as_u16());
+    assert_eq!(ask(Some(clients.leaf())).unwrap(), 200);
+    assert!(ask(None).is_err());
+    assert!(ask(Some(ca.leaf())).is_err());
     Ok(())
 }
 

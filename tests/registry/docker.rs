@@ -31,6 +31,8 @@ pub struct Options<'a> {
     pub tls: Option<&'a Ca>,
     /// Further names in its certificate.
     pub names: &'a [&'a str],
+    /// Whose clients it talks to, if TLS clients have to show a certificate.
+    pub clients: Option<&'a Ca>,
     /// Whom it lets in.
     pub auth: Auth<'a>,
     /// What it is a pull-through cache of; nobody can push to it then.
@@ -57,7 +59,7 @@ pub struct Upstream<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { address: LOOPBACK, tls: None, names: &[], auth: Auth::None, proxy: None }
+        Self { address: LOOPBACK, tls: None, names: &[], clients: None, auth: Auth::None, proxy: None }
     }
 }
 
@@ -108,14 +110,19 @@ impl Registry {
             let leaf = ca.leaf_for(&[&["localhost", address.as_str()], options.names].concat());
             let (cert, key) = (folder.write("tls.crt", &leaf.cert), folder.write("tls.key", &leaf.key));
             config["http"]["tls"] = json!({"certificate": cert, "key": key});
-            // As skopeo and container runtimes take it: a folder whose files that end in .crt are trusted.
             fs::create_dir(folder.path().join("certs")).unwrap();
             folder.write("certs/ca.crt", ca.pem());
+        }
+        let client = options.clients.map(|ca| ca.leaf_for(&["client.test"]));
+        if let (Some(ca), Some(client)) = (options.clients, &client) {
+            config["http"]["tls"]["clientcas"] = json!([folder.write("clients.crt", ca.pem())]);
+            folder.write("certs/client.cert", &client.cert);
+            folder.write("certs/client.key", &client.key);
         }
         let pusher = match options.auth {
             Auth::None => Pusher::Nobody,
             Auth::Users(users) => {
-                let lines: Vec<_> = users.iter().chain([&PUSHER]).map(|user| htpasswd(user)).collect::<Result<_, _>>()?;
+                let lines: Vec<_> = users.iter().chain([&PUSHER]).map(htpasswd).collect::<Result<_, _>>()?;
                 config["auth"] = json!({"htpasswd": {"realm": "registry", "path": folder.write("htpasswd", &lines.concat())}});
                 Pusher::Password
             }
@@ -140,7 +147,7 @@ impl Registry {
             ca: options.tls.map(|ca| ca.pem().to_owned()),
             pusher,
             trusts,
-            agent: agent(options.tls),
+            agent: agent(options.tls, client.as_ref()),
             child: Mutex::default(),
             marks: AtomicUsize::new(0),
             forgotten: AtomicUsize::new(0),
@@ -250,12 +257,12 @@ impl Registry {
         self.ca.as_deref()
     }
 
-    /// A client for it, that trusts who signed for it.
+    /// A client for it, that trusts who signed for it and has a certificate if it has to.
     pub fn agent(&self) -> &ureq::Agent {
         &self.agent
     }
 
-    /// A folder with who signed its certificate, as skopeo and containerd take it.
+    /// A folder with who signed its certificate, and a client's if it asks for one, as skopeo takes it (containers-certs.d(5)).
     pub(crate) fn certs(&self) -> PathBuf {
         self.folder.path().join("certs")
     }
