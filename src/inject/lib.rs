@@ -18,7 +18,7 @@ mod pod;
 pub mod policy;
 pub mod reason;
 mod record;
-mod suggest;
+pub mod suggest;
 mod undo;
 pub mod walk;
 
