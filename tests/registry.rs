@@ -1,6 +1,7 @@
 //! Registries for tests: a real one with what it may ask for, the token server that it trusts, and images to put there.
 
 pub mod docker;
+pub mod hostile;
 mod images;
 pub mod token;
 
