@@ -13,7 +13,7 @@ use std::process::Command;
 
 const CLUSTER_ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
 /// Values that the chart before this one is said not to have had.
-const NEW: [&str; 5] = ["/webhook/timeout", "/caBundle", "/healthPort", "/priorityQuota", "/test"];
+const NEW: [&str; 7] = ["/webhook/timeout", "/caBundle", "/healthPort", "/priorityQuota", "/test", "/lookup", "/imagesConfigMap"];
 
 struct Helm<'c> {
     program: PathBuf,
@@ -131,7 +131,7 @@ pub fn from_install_to_uninstall() -> Outcome {
     run(&control, &["upgrade", "ashore", &chart, "--reuse-values"]);
     let spec = deployment(&control);
     assert_eq!(spec["replicas"], 3);
-    for arg in ["--log-level=debug", "--webhook-timeout=5s", "--certificates=self"] {
+    for arg in ["--log-level=debug", "--webhook-timeout=5s", "--certificates=self", "--lookup", "--pull-secrets", "--image-cache=16Mi"] {
         assert!(has_arg(&spec, arg), "{arg}: {spec}");
     }
     owned();
@@ -148,7 +148,7 @@ pub fn from_install_to_uninstall() -> Outcome {
 
     run(&control, &["upgrade", "ashore", &chart, "--reset-then-reuse-values", "--set", "policy.delay=5s,networkPolicy.enabled=true"]);
     let with_policy = deployment(&control);
-    assert!(has_arg(&with_policy, "--policy=/etc/ashore/policy.yaml") && with_policy["replicas"] == 3, "{with_policy}");
+    assert!(has_arg(&with_policy, "--policy=/etc/ashore/config/policy.yaml") && with_policy["replicas"] == 3, "{with_policy}");
     owned();
     run(&control, &["upgrade", "ashore", &chart, "--reset-values"]);
     assert_eq!(deployment(&control)["replicas"], 2);
@@ -196,8 +196,12 @@ pub fn every_installation_is_taken() -> Outcome {
         let notes = helm.run(&[&words[..], &place].concat()).unwrap_or_else(|said| panic!("{installation}: {said}"));
         assert!(notes.contains("helm -n "), "{notes}");
         assert!(left(&control, installation, installation).len() >= 6);
+        // `everything` reads pull secrets in two namespaces that are not its own.
+        let elsewhere = || ["default", "kube-public"].map(|namespace| left(&control, namespace, installation)).concat();
+        let roles = elsewhere().iter().filter(|path| path.ends_with("-pull-secrets")).count();
+        assert_eq!(roles, if installation == "everything" { 4 } else { 0 }, "{installation}");
         helm.run(&[&["uninstall", installation][..], &place].concat()).unwrap();
-        assert_eq!(left(&control, installation, installation), [""; 0], "{installation}");
+        assert_eq!([left(&control, installation, installation), elsewhere()].concat(), [""; 0], "{installation}");
     }
     Ok(())
 }
