@@ -4,7 +4,7 @@ use crate::ashore::{Ashore, is_injected};
 use ashore_tests::cluster::pod::{ending, is_ready, name, pod};
 use ashore_tests::cluster::{Namespace, Node, SOON, node};
 use ashore_tests::harness::eventually;
-use ashore_tests::image::Image;
+use ashore_tests::image::{Image, Index};
 use ashore_tests::pki::Ca;
 use ashore_tests::registry::{Auth, Options, Registry};
 use ashore_tests::{Outcome, Skip, programs};
@@ -21,8 +21,10 @@ const USERS: [(&str, &str); 2] = [("alice", "sesame"), ("bob", "open")];
 
 /// A registry that containerd trusts, and the values by which Ashore does.
 fn registry(ca: &Ca, auth: Auth<'_>, more: Value) -> Result<(Registry, Value), Skip> {
+    // The address is the node's.
+    let node = node();
     let registry = Registry::new(&Options { address: HERE, tls: Some(ca), auth, ..Options::default() })?;
-    node().trust(&registry.host(), ca.pem());
+    node.trust(&registry.host(), ca.pem());
     let mut lookup = json!({"registries": {registry.host(): {"ca": ca.pem()}}});
     lookup.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     Ok((registry, json!({"lookup": lookup})))
@@ -47,6 +49,11 @@ fn secret(name: &str, registry: &Registry, user: &str, password: &str) -> Value 
     let config = json!({"auths": {registry.host(): {"username": user, "password": password}}}).to_string();
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "kubernetes.io/dockerconfigjson",
         "data": {".dockerconfigjson": STANDARD.encode(config)}})
+}
+
+/// What we run on, as images call it.
+fn go_architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
 /// Creates an object, and gives what kubectl warns of.
@@ -94,6 +101,12 @@ pub(crate) fn private_images_of_several_tenants() -> Outcome {
         assert_eq!(ending(&tenant.gone("p"), "app")["exitCode"], 0);
         log.line("child done");
     }
+
+    // Of an image for several platforms, the one that counts is for what the cluster's nodes are.
+    let elsewhere = Image::new().platform("linux", "s390x", None).entrypoint(["/elsewhere"]);
+    Index::of([actor("main on=TERM:finish=100").platform("linux", go_architecture(), None), elsewhere]).push(&registry, "team/both:1")?;
+    two.apply(&only("both", &registry.image("team/both:1")));
+    assert!(is_injected(&two.ready("both")));
 
     // A third has a Secret that does not open it: it learns nothing of what the others' opened.
     let three = Namespace::new();

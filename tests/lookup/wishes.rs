@@ -1,0 +1,44 @@
+//! What becomes of questions when a registry asks for fewer.
+
+use ashore_inject::{Architectures, Reference};
+use ashore_lookup::{Client, Credential, Digest, Hosts, Keyring, Lookup, Question, Settings};
+use ashore_tests::registry::hostile::{Answer, Hostile};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const CONFIG: &str = r#"{"config": {"Entrypoint": ["/app"]}}"#;
+
+fn manifest() -> String {
+    let kind = "application/vnd.oci.image.config.v1+json";
+    let config = json!({"mediaType": kind, "digest": Digest::of(CONFIG.as_bytes()).to_string(), "size": CONFIG.len()});
+    json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": []}).to_string()
+}
+
+#[tokio::test]
+async fn a_registry_that_has_had_enough_is_left_alone_by_those_who_asked() {
+    // Whoever says who they are may ask on.
+    let server = Hostile::start(|request| match request.header("authorization") {
+        None if request.path().contains("/open/") => Answer::status(429).header("Retry-After", "90"),
+        None => Answer::status(401).header("WWW-Authenticate", "Basic realm=\"here\""),
+        Some(_) if request.path().contains("/manifests/") => Answer::ok(manifest()),
+        Some(_) => Answer::ok(CONFIG),
+    });
+    let hosts = json!({"allowAddresses": ["127.0.0.1"], "registries": {server.host(): {"plainHttp": true}}});
+    let client = Client::new(Hosts::from_value(&hosts).unwrap(), None).unwrap();
+    let lookup = Lookup::new(client, Settings::default(), Box::new(|_| ()));
+    let ask = async |name: &str, known: bool| {
+        let credential = Credential::Password { user: "alice".into(), password: "sesame".into() };
+        let keyrings = known.then(|| Arc::new(Keyring::with(&server.host(), credential))).into_iter().collect();
+        let reference = Reference::parse(&format!("{}/{name}", server.host())).unwrap();
+        let question = Question { reference, architectures: Architectures::ALL, always_pulled: false, keyrings };
+        lookup.resolve(question, Instant::now() + Duration::from_secs(60)).await
+    };
+    assert_eq!(ask("open/one", false).await.unwrap_err().code, "rateLimited");
+    let asked = server.requests().len();
+    let unknown = ask("open/two", false).await.unwrap_err();
+    assert!(unknown.code == "leftAlone" && unknown.why.contains("fewer requests"), "{unknown}");
+    assert_eq!(server.requests().len(), asked);
+    assert_eq!(ask("private/app", true).await.unwrap().entrypoint, Some(vec!["/app".to_owned()]));
+}
