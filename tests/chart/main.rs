@@ -19,6 +19,7 @@ ashore_tests::tests![
     rights_are_named_one_by_one,
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
+    a_long_time_in_seconds_is_that_time,
     two_replicas_and_never_one_less,
     an_admission_is_asked_about_again_where_there_is_a_second_replica,
     ashore_takes_every_flag_that_it_is_given,
@@ -174,6 +175,24 @@ fn its_own_stop_fits_into_the_grace_period() -> Outcome {
         let documents = helm.render(installation);
         assert_eq!(deployment(&documents)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], grace);
     }
+    Ok(())
+}
+
+/// Helm takes a large number for a fraction, and writes 7.776e+06.
+fn a_long_time_in_seconds_is_that_time() -> Outcome {
+    let helm = Helm::find()?;
+    let long = 7_776_000;
+    let documents = helm.render_values(&json!({
+        "certificates": {"lifetime": long, "caLifetime": 2 * long}, "shutdown": {"delay": long, "drainTimeout": long},
+        "missedPods": {"every": long}, "lookup": {"tagLifetime": long, "alwaysLifetime": long, "failureLifetime": long},
+    }));
+    let args = args(&documents);
+    let lookup = ["tag-lifetime", "always-lifetime", "failure-lifetime"];
+    for flag in ["certificate-lifetime", "missed-pods-every", "shutdown-delay", "drain-timeout"].into_iter().chain(lookup) {
+        assert!(args.contains(&format!("--{flag}={long}").as_str()), "{flag}: {args:?}");
+    }
+    assert!(args.contains(&format!("--ca-lifetime={}", 2 * long).as_str()), "{args:?}");
+    assert_eq!(deployment(&documents)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 2 * long + 5);
     Ok(())
 }
 
@@ -496,6 +515,7 @@ fn the_notes_have_commands_with_the_right_names() -> Outcome {
         "kubectl -n platform rollout status deployment/stops-ashore",
         "helm -n platform test stops",
         "kubectl label namespace NAMESPACE ashore.dev/inject=true",
+        "kubectl get events -A --field-selector reason=ImageNotResolved",
     ] {
         assert!(notes.lines().any(|line| line.trim() == command), "{command}: {notes}");
     }

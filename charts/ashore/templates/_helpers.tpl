@@ -89,9 +89,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{- /* A duration as a flag takes it: YAML's large numbers would be 1e+06 otherwise. */ -}}
+{{- define "ashore.duration" -}}
+{{- if kindIs "float64" . -}}
+{{- int64 . -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* The whole seconds, rounded up, of a duration such as 1m30s or 500ms; a bare number is seconds. */ -}}
 {{- define "ashore.seconds" -}}
-{{- $text := toString . -}}
+{{- $text := include "ashore.duration" . -}}
 {{- if regexMatch "^[0-9]+$" $text -}}
 {{- $text -}}
 {{- else -}}
