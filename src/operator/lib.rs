@@ -20,6 +20,7 @@ pub mod logging;
 pub mod metrics;
 pub mod missed;
 pub mod objects;
+pub mod pages;
 pub mod planners;
 pub mod review;
 pub mod rotation;
