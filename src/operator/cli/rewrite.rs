@@ -1,5 +1,6 @@
 //! `ashore inject` and `ashore uninject`: documents in, the same documents with their pods changed out.
 
+use super::asking::Asking;
 use super::documents::{self, Format};
 use super::edit;
 use super::json::{self, Layout};
@@ -9,13 +10,13 @@ use super::sources::Source;
 use super::workload::{self, Content, Origin, title};
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{Outcome, Patch, Policy, Reason, Request, StaticImages, plan, undo};
+use ashore_inject::{Images, Outcome, Patch, Policy, Reason, Request, plan, undo};
 use serde_json::Value;
 
 /// What to do to each pod.
 pub(crate) enum Verb {
     /// Put its containers under the init.
-    Inject(Box<Policy>, StaticImages),
+    Inject(Box<Policy>, Asking),
     /// Take them out again.
     Uninject,
 }
@@ -181,7 +182,7 @@ fn inject(
     value: &Value,
     pod: &PodRef<'_>,
     policy: &Policy,
-    images: &StaticImages,
+    images: &dyn Images,
     findings: &mut Findings,
 ) -> (Patch, Vec<Problem>) {
     let mut problems = workload::unknown(origin, pod);

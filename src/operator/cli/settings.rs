@@ -1,4 +1,4 @@
-//! The files that say how: a policy (`--policy`) and image configs (`--images`).
+//! The files that say how: a policy (`--policy`), image configs (`--images`), and how registries are asked (`--registries`).
 
 use super::documents::{self, Document, Format};
 use super::problem::Problem;

@@ -1,6 +1,6 @@
 //! The pods in a document, and what is wrong with them before anything is decided.
 
-use super::documents::Document;
+use super::documents::{self, Document, Format};
 use super::problem::Problem;
 use super::sources::Source;
 use super::tree::Lines;
@@ -62,6 +62,48 @@ pub(crate) fn content<'a>(origin: &Origin<'_>, value: &'a Value) -> Result<Conte
             Ok(Content::Other)
         }
         Err(error) => Err(origin.field_problem(&error.field, error.to_string())),
+    }
+}
+
+/// Hands on the pods of one file; one that has none is a problem, unless it was only found in a folder.
+pub(crate) fn each(
+    source: &Source,
+    format: Format,
+    problems: &mut Vec<Problem>,
+    mut each: impl FnMut(&Origin<'_>, &Value, &PodRef<'_>) -> Result<(), Vec<Problem>>,
+) {
+    let (mut any, mut kinds) = (false, Vec::new());
+    documents::read(source, format, |mut document| {
+        let value = match std::mem::replace(&mut document.content, Ok(None)) {
+            Ok(Some(value)) => value,
+            Ok(None) => return,
+            Err(problem) => {
+                any = true;
+                return problems.push(problem);
+            }
+        };
+        let origin = Origin::new(source, &document);
+        match content(&origin, &value) {
+            Ok(Content::Workload(pods)) => {
+                any |= !pods.is_empty();
+                for pod in &pods {
+                    if let Err(more) = each(&origin, &value, pod) {
+                        problems.extend(more);
+                    }
+                }
+            }
+            Ok(Content::Other) => kinds.extend(value.get("kind").and_then(Value::as_str).map(str::to_owned)),
+            Err(problem) => {
+                any = true;
+                problems.push(problem);
+            }
+        }
+    });
+    if !any && !source.found {
+        kinds.sort();
+        kinds.dedup();
+        let what = if kinds.is_empty() { String::new() } else { format!(", only {}", kinds.join(", ")) };
+        problems.push(Problem::with_file(&source.name, format!("there is no pod or workload in it{what}")));
     }
 }
 

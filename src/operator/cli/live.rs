@@ -1,0 +1,175 @@
+//! The pods and workloads of a live cluster, and the Secrets that they pull with.
+
+use super::args::Cluster;
+use super::problem::Problem;
+use super::progress::Progress;
+use crate::cluster::ClusterError;
+use crate::objects::{ObjectError, chain};
+use crate::pages::{self, Pages};
+use ashore_inject::walk::{PodRef, pods};
+use ashore_lookup::Keyring;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{StreamExt, stream};
+use kube::Client;
+use kube::api::ListParams;
+use kube::config::{Config, KubeConfigOptions};
+use kube::core::request::Request;
+use serde_json::Value;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// How many Secrets are read at once.
+const AT_ONCE: usize = 8;
+
+/// A Secret that pods pull with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Secret {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What has pods or templates: group, version, kind, resource, and whether those that a controller made are passed over, since that has
+/// the template.
+const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
+    ("", "v1", "Pod", "pods", false),
+    ("apps", "v1", "Deployment", "deployments", false),
+    ("apps", "v1", "StatefulSet", "statefulsets", false),
+    ("apps", "v1", "DaemonSet", "daemonsets", false),
+    ("apps", "v1", "ReplicaSet", "replicasets", true),
+    ("batch", "v1", "Job", "jobs", true),
+    ("batch", "v1", "CronJob", "cronjobs", false),
+];
+
+/// A client of the cluster that the person means.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn client(context: Option<&str>) -> Result<Client, Problem> {
+    let failed = |error: &dyn std::error::Error| Problem::with_file("--cluster", ClusterError::NoServer(chain(error)).to_string());
+    // Whoever has installed one already has installed this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = match context {
+        Some(context) => {
+            let options = KubeConfigOptions { context: Some(context.into()), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.map_err(|error| failed(&error))?
+        }
+        None => Config::infer().await.map_err(|error| failed(&error))?,
+    };
+    Client::try_from(config).map_err(|error| failed(&error))
+}
+
+/// Hands on all pods and templates; what may not be listed is a problem, and the rest is listed all the same.
+///
+/// # Errors
+/// An API server that does not answer.
+pub(crate) async fn each(
+    client: &Client,
+    cluster: &Cluster,
+    progress: &mut Progress,
+    problems: &mut Vec<Problem>,
+    mut each: impl FnMut(&PodRef<'_>),
+) -> Result<(), Problem> {
+    for (at, (group, version, kind, plural, templated)) in RESOURCES.into_iter().enumerate() {
+        progress.step("listing", at, RESOURCES.len(), plural);
+        let (root, api_version, dot) = match group {
+            "" => ("/api/".to_owned() + version, version.to_owned(), ""),
+            _ => (format!("/apis/{group}/{version}"), format!("{group}/{version}"), "."),
+        };
+        let (path, whose) = match &cluster.namespace {
+            Some(namespace) => (format!("{root}/namespaces/{namespace}/{plural}"), format!("of namespace {namespace}")),
+            None => (format!("{root}/{plural}"), "of all namespaces".into()),
+        };
+        let list = match kind {
+            "Pod" => ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed"),
+            _ => ListParams::default(),
+        };
+        let mut pages = Pages::objects(client, path, format!("{plural}{dot}{group} {whose}"), list);
+        let listed = async {
+            while let Some(body) = pages.next().await? {
+                for item in pages.read(&body)?.items() {
+                    // They are all of the list's kind, and need not say so themselves.
+                    let Ok(Value::Object(mut object)) = serde_json::from_str(item.get()) else { continue };
+                    object.insert("apiVersion".into(), api_version.clone().into());
+                    object.insert("kind".into(), kind.into());
+                    let object = Value::Object(object);
+                    if !(templated && has_controller(&object)) {
+                        pods(&object).into_iter().flatten().for_each(|pod| each(&pod));
+                    }
+                }
+            }
+            Ok::<(), ObjectError>(())
+        };
+        if let Err(error) = listed.await {
+            let problem = Problem::with_file("--cluster", error.to_string());
+            if error.is_silence() {
+                return Err(problem);
+            }
+            problems.push(problem);
+        }
+    }
+    Ok(())
+}
+
+fn has_controller(object: &Value) -> bool {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.into_iter().flatten().any(|owner| owner["controller"] == true)
+}
+
+/// What the Secrets open, as far as the person may read them and there is something in them. Those that hold the same are one.
+pub(crate) async fn keyrings(
+    client: &Client,
+    secrets: BTreeSet<&Secret>,
+    progress: &mut Progress,
+) -> HashMap<Secret, Arc<Keyring>> {
+    let many = secrets.len();
+    let mut reading = stream::iter(secrets)
+        .map(async |secret| (secret, read(client, secret).await))
+        .buffer_unordered(AT_ONCE);
+    let (mut keyrings, mut same, mut forbidden, mut done) = (HashMap::new(), HashMap::new(), 0, 0);
+    while let Some((secret, read)) = reading.next().await {
+        progress.step("reading pull secrets", done, many, &secret.name);
+        done += 1;
+        match read {
+            Ok(Some(config)) => {
+                let keyring = same.entry(config).or_insert_with_key(|config| config.keyring().map(Arc::new));
+                keyrings.extend(keyring.clone().map(|keyring| (secret.clone(), keyring)));
+            }
+            Err(error) if error.is_forbidden() => forbidden += 1,
+            // One that is gone, or never was: the kubelet passes over it, too.
+            Ok(None) | Err(_) => {}
+        }
+    }
+    if forbidden > 0 {
+        progress.warn(format_args!("{forbidden} of {many} pull secrets may not be read; your own Docker configuration is used for their images"));
+    }
+    keyrings
+}
+
+/// What is in a Secret for pulling.
+#[derive(PartialEq, Eq, Hash)]
+enum PullConfig {
+    /// `kubernetes.io/dockerconfigjson`.
+    Json(Vec<u8>),
+    /// `kubernetes.io/dockercfg`.
+    Cfg(Vec<u8>),
+}
+
+impl PullConfig {
+    fn keyring(&self) -> Option<Keyring> {
+        match self {
+            Self::Json(bytes) => Keyring::from_docker_config_json(bytes).ok(),
+            Self::Cfg(bytes) => Keyring::from_dockercfg(bytes).ok(),
+        }
+    }
+}
+
+async fn read(client: &Client, Secret { namespace, name }: &Secret) -> Result<Option<PullConfig>, ObjectError> {
+    let request = Request::new(format!("/api/v1/namespaces/{namespace}/secrets")).get(name, &Default::default());
+    let body = pages::get(client, &format!("secrets {namespace}/{name}"), request).await?;
+    let Ok(secret) = serde_json::from_slice::<Value>(&body) else { return Ok(None) };
+    let data = |key: &str| STANDARD.decode(secret["data"][key].as_str()?).ok();
+    Ok(data(".dockerconfigjson").map(PullConfig::Json).or_else(|| data(".dockercfg").map(PullConfig::Cfg)))
+}
