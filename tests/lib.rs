@@ -11,6 +11,7 @@ mod mounts;
 pub mod paths;
 pub mod process;
 pub mod programs;
+pub mod registry;
 pub mod running;
 pub mod sandbox;
 mod sys;

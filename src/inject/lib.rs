@@ -20,7 +20,7 @@ pub mod policy;
 pub mod reason;
 mod record;
 pub mod reference;
-mod suggest;
+pub mod suggest;
 mod undo;
 pub mod walk;
 

@@ -1,0 +1,3 @@
+//! Registries to ask.
+
+pub mod hostile;
