@@ -98,7 +98,7 @@ pub(crate) struct Cluster {
     #[arg(long, conflicts_with_all = ["names", "filename", "recursive"])]
     pub cluster: bool,
     /// Only this namespace's
-    #[arg(short, long, value_name = "NAMESPACE", requires = "cluster")]
+    #[arg(short, long, value_name = "NAMESPACE", requires = "cluster", value_parser = namespace)]
     pub namespace: Option<String>,
     /// The context of the kubeconfig [default: the current one]
     #[arg(long, value_name = "NAME", requires = "cluster")]
@@ -118,6 +118,12 @@ pub(crate) enum MapFormat {
     Yaml,
     /// The same, for programs
     Json,
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let good = !text.is_empty() && text.len() <= 63 && text.bytes().all(fine);
+    good.then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits and -, at most 63 bytes".into())
 }
 
 /// The architecture in a platform, by Go's name as nodes have it.
@@ -235,7 +241,8 @@ Examples:
 
 {codes}";
 
-const RESOLVE_HELP: &str = "Registries are asked with your own Docker or Podman configuration (DOCKER_CONFIG, REGISTRY_AUTH_FILE) and its credential
+const RESOLVE_HELP: &str =
+    "Registries are asked with your own Docker or Podman configuration (DOCKER_CONFIG, REGISTRY_AUTH_FILE) and its credential
 helpers; with --cluster, first with the pods' imagePullSecrets where you may read them. Registries on this machine (localhost:5000)
 are asked without TLS. An image that differs between the platforms that its pods allow is not resolved: --platform chooses.
 

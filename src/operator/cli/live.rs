@@ -3,6 +3,9 @@
 use super::args::Cluster;
 use super::problem::Problem;
 use super::progress::Progress;
+use super::registries::runtime;
+use super::resolve::Found;
+use super::workload::title;
 use crate::cluster::ClusterError;
 use crate::objects::{ObjectError, chain};
 use crate::pages::{self, Pages};
@@ -47,7 +50,7 @@ const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) async fn client(context: Option<&str>) -> Result<Client, Problem> {
+async fn client(context: Option<&str>) -> Result<Client, Problem> {
     let failed = |error: &dyn std::error::Error| Problem::with_file("--cluster", ClusterError::NoServer(chain(error)).to_string());
     // Whoever has installed one already has installed this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -61,11 +64,36 @@ pub(crate) async fn client(context: Option<&str>) -> Result<Client, Problem> {
     Client::try_from(config).map_err(|error| failed(&error))
 }
 
+/// Finds the images of the cluster's pods and templates, and gives what their Secrets open. What may not be listed is a problem, and the
+/// rest is listed all the same.
+///
+/// # Errors
+/// A cluster that cannot be found, or does not answer.
+pub(crate) fn find(
+    cluster: &Cluster,
+    found: &mut Found,
+    progress: &mut Progress,
+    problems: &mut Vec<Problem>,
+) -> Result<HashMap<Secret, Arc<Keyring>>, Vec<Problem>> {
+    runtime()?.block_on(async {
+        let client = client(cluster.context.as_deref()).await.map_err(|problem| vec![problem])?;
+        let mut refused = Vec::new();
+        let each_pod = |pod: &PodRef<'_>| {
+            if let Err(refusal) = found.add(pod) {
+                refused.push(Problem::with_file("--cluster", format!("{}: {refusal}", title(pod))));
+            }
+        };
+        each(&client, cluster, progress, problems, each_pod).await.map_err(|problem| vec![problem])?;
+        problems.extend(refused);
+        Ok(keyrings(&client, found.secrets(), progress).await)
+    })
+}
+
 /// Hands on all pods and templates; what may not be listed is a problem, and the rest is listed all the same.
 ///
 /// # Errors
 /// An API server that does not answer.
-pub(crate) async fn each(
+async fn each(
     client: &Client,
     cluster: &Cluster,
     progress: &mut Progress,
@@ -119,15 +147,9 @@ fn has_controller(object: &Value) -> bool {
 }
 
 /// What the Secrets open, as far as the person may read them and there is something in them. Those that hold the same are one.
-pub(crate) async fn keyrings(
-    client: &Client,
-    secrets: BTreeSet<&Secret>,
-    progress: &mut Progress,
-) -> HashMap<Secret, Arc<Keyring>> {
+async fn keyrings(client: &Client, secrets: BTreeSet<&Secret>, progress: &mut Progress) -> HashMap<Secret, Arc<Keyring>> {
     let many = secrets.len();
-    let mut reading = stream::iter(secrets)
-        .map(async |secret| (secret, read(client, secret).await))
-        .buffer_unordered(AT_ONCE);
+    let mut reading = stream::iter(secrets).map(async |secret| (secret, read(client, secret).await)).buffer_unordered(AT_ONCE);
     let (mut keyrings, mut same, mut forbidden, mut done) = (HashMap::new(), HashMap::new(), 0, 0);
     while let Some((secret, read)) = reading.next().await {
         progress.step("reading pull secrets", done, many, &secret.name);
@@ -143,7 +165,9 @@ pub(crate) async fn keyrings(
         }
     }
     if forbidden > 0 {
-        progress.warn(format_args!("{forbidden} of {many} pull secrets may not be read; your own Docker configuration is used for their images"));
+        progress.warn(format_args!(
+            "{forbidden} of {many} pull secrets may not be read; your own Docker configuration is used for their images"
+        ));
     }
     keyrings
 }

@@ -80,7 +80,7 @@ impl Registries {
     }
 
     async fn ask_all(&self, client: Client, wanted: Vec<Wanted>, progress: &mut Progress) -> Vec<Result<Arc<ImageConfig>, Unknown>> {
-        let lookup = Lookup::new(client, Settings::default());
+        let lookup = Lookup::new(client, Settings::default(), Box::new(|_| {}));
         let many = wanted.len();
         let mut waiting: Vec<Option<String>> = wanted.iter().map(|wanted| Some(wanted.image.clone())).collect();
         let mut answers: Vec<_> = std::iter::repeat_with(|| None).take(many).collect();
@@ -117,6 +117,7 @@ impl Registries {
     /// What is configured of registries, with those of this machine.
     fn hosts(&self, wanted: &[Wanted]) -> Result<Hosts, Vec<Problem>> {
         let mut document = self.document.clone();
+        document.retain(|_, value| !value.is_null());
         let list = document.entry("allowAddresses").or_insert_with(|| json!([]));
         if let Some(list) = list.as_array_mut() {
             list.extend(LOOPBACK.map(Value::from));

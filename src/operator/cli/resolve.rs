@@ -6,9 +6,7 @@ use super::live::Secret;
 use super::registries::Wanted;
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{
-    Answer, Architectures, Asked, ImageConfig, Images, Policy, Reference, Refusal, Request, Unknown, plan, undo,
-};
+use ashore_inject::{Answer, Architectures, Asked, ImageConfig, Images, Policy, Reference, Refusal, Request, Unknown, plan, undo};
 use ashore_lookup::Keyring;
 use std::cell::RefCell;
 use std::collections::btree_map::Entry;
@@ -116,7 +114,7 @@ pub(crate) fn agreed(
             Entry::Occupied(mut entry) => {
                 if entry.get().is_ok() && *entry.get() != answer {
                     let why = "it differs from platform to platform, and pods need more than one; --platform chooses".into();
-                    entry.insert(answer.and(Err(Unknown { code: "platformsDiffer", why })));
+                    *entry.get_mut() = answer.and(Err(Unknown { code: "platformsDiffer", why }));
                 }
             }
         }

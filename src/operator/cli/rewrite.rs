@@ -6,6 +6,7 @@ use super::edit;
 use super::json::{self, Layout};
 use super::output::Rendered;
 use super::problem::Problem;
+use super::progress::Progress;
 use super::sources::Source;
 use super::workload::{self, Content, Origin, title};
 use super::yaml::{self, Style};
@@ -64,7 +65,8 @@ impl Summary {
     }
 }
 
-fn count(n: usize, what: &str) -> String {
+/// `1 image`, `2 images`.
+pub(crate) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
@@ -80,6 +82,17 @@ pub(crate) struct Findings {
 }
 
 impl Verb {
+    /// Asks about images that were missed; whether there were any, and the files have to be gone through again.
+    ///
+    /// # Errors
+    /// Why nobody can be asked at all.
+    pub(crate) fn ask(&self, progress: &mut Progress) -> Result<bool, Vec<Problem>> {
+        match self {
+            Self::Inject(_, images) => images.ask(progress),
+            Self::Uninject => Ok(false),
+        }
+    }
+
     /// Changes the documents of one file. `output`: what to write, if not what they are written in.
     pub(crate) fn file(&self, source: &Source, format: Format, output: Option<Output>, findings: &mut Findings) -> Rendered {
         let (mut out, mut any, mut changed) = (String::with_capacity(source.text.len()), false, false);

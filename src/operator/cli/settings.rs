@@ -7,7 +7,8 @@ use super::sources::{self, Source};
 use super::workload::Origin;
 use ashore_inject::policy::PolicyError;
 use ashore_inject::{ImageConfig, Policy, StaticImages};
-use serde_json::Value;
+use ashore_lookup::{Hosts, HostsError};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Reads a policy file.
@@ -38,6 +39,25 @@ pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
         }
     }
     if problems.is_empty() { Ok(images.into()) } else { Err(problems) }
+}
+
+/// Reads the file of how registries are asked, as [`Hosts::from_value`] takes it.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(crate) fn registries(name: &str) -> Result<Map<String, Value>, Vec<Problem>> {
+    let (source, document, value) = only_document(name, "how registries are asked")?;
+    let origin = Origin::new(&source, &document);
+    let problem = |error: HostsError| {
+        let (HostsError::UnknownField { field, .. }
+        | HostsError::BadValue { field, .. }
+        | HostsError::CredentialInUrl { field }
+        | HostsError::HalfAnIdentity { field }
+        | HostsError::TooMany { field, .. }) = &error;
+        origin.field_problem(field, error.to_string())
+    };
+    Hosts::from_value(&value).map_err(|errors| errors.into_iter().map(problem).collect::<Vec<_>>())?;
+    Ok(value.as_object().cloned().unwrap_or_default())
 }
 
 const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];

@@ -34,11 +34,27 @@ impl<'a> Origin<'a> {
         self.document.problem(self.source, line, what)
     }
 
-    /// A problem with the field of this path: `spec.rewrite.TERM`, `items[3].spec`.
+    /// A problem with the field of this path: `spec.rewrite.TERM`, `items[3].spec`, `registries["docker.io"].ca`.
     pub(crate) fn field_problem(&self, field: &str, what: impl Into<String>) -> Problem {
-        let pointer: String = field.split(['.', '[']).map(|step| format!("/{}", step.trim_end_matches(']'))).collect();
-        self.problem(&pointer, what)
+        self.problem(&pointer(field), what)
     }
+}
+
+/// The JSON Pointer of the field of this path.
+fn pointer(field: &str) -> String {
+    let (mut pointer, mut rest) = (String::new(), field);
+    while !rest.is_empty() {
+        let (step, after) = if let Some(quoted) = rest.strip_prefix("[\"") {
+            quoted.split_once("\"]").unwrap_or((quoted, ""))
+        } else if let Some(index) = rest.strip_prefix('[') {
+            index.split_once(']').unwrap_or((index, ""))
+        } else {
+            rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len()))
+        };
+        pointer.extend(["/", &step.replace('~', "~0").replace('/', "~1")]);
+        rest = after.strip_prefix('.').unwrap_or(after);
+    }
+    pointer
 }
 
 /// What a document is to us.
@@ -160,4 +176,23 @@ fn container_at(pod: &PodRef<'_>, name: &str) -> Option<String> {
         let at = containers.iter().position(|c| c.get("name").is_some_and(|n| n == name))?;
         Some(format!("{}/spec/{list}/{at}", pod.pointer))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pointer;
+
+    #[test]
+    fn a_fields_path_is_a_pointer() {
+        for (field, expected) in [
+            ("spec.rewrite.TERM", "/spec/rewrite/TERM"),
+            ("items[3].spec", "/items/3/spec"),
+            ("registries[\"docker.io\"].mirrors[0].url", "/registries/docker.io/mirrors/0/url"),
+            ("registries[\"a.example/x\"", "/registries/a.example~1x\""),
+            ("the document", "/the document"),
+            ("", ""),
+        ] {
+            assert_eq!(pointer(field), expected);
+        }
+    }
 }
