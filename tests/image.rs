@@ -159,19 +159,19 @@ impl Image {
 
     /// Makes it what a registry keeps.
     ///
-    /// # Errors
-    /// None that a layer in memory could have.
-    pub fn pack(self) -> io::Result<Packed> {
+    /// # Panics
+    /// A layer in memory cannot be finished.
+    pub fn pack(self) -> Packed {
         let types = if self.docker { [DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER] } else { [OCI_MANIFEST, OCI_CONFIG, OCI_LAYER] };
         // Not compressed: it is read once at the most, on the machine that it was made on.
-        let layer = Blob { media_type: types[2].to_owned(), content: self.layer.into_inner()? };
+        let layer = Blob { media_type: types[2].to_owned(), content: self.layer.into_inner().unwrap_or_else(|error| panic!("{error}")) };
         let mut config = self.platform.clone();
         config.insert("config".to_owned(), self.config.into());
         config.insert("rootfs".to_owned(), json!({"type": "layers", "diff_ids": [layer.digest()]}));
         config.insert("history".to_owned(), [json!({"created_by": "COPY / /"})].into_iter().chain(self.history).collect());
         let config =
             Blob { media_type: types[1].to_owned(), content: self.broken.unwrap_or_else(|| Value::from(config).to_string().into_bytes()) };
-        Ok(Packed::image(types[0], [config, layer], self.platform.into()))
+        Packed::image(types[0], [config, layer], self.platform.into())
     }
 
     /// Writes it as an archive, under names such as `docker.io/library/ashore:dev`.
@@ -179,7 +179,7 @@ impl Image {
     /// # Errors
     /// The archive cannot be written.
     pub fn write(self, names: &[&str], archive: &Path) -> io::Result<()> {
-        let image = self.pack()?;
+        let image = self.pack();
         let named = names.iter().map(|name| {
             let mut described = image.manifest.descriptor();
             described["annotations"] = json!({"io.containerd.image.name": name});
@@ -213,11 +213,8 @@ impl Default for Image {
 
 impl Index {
     /// One of these images, each under its own platform.
-    ///
-    /// # Errors
-    /// None that layers in memory could have.
-    pub fn of<const N: usize>(images: [Image; N]) -> io::Result<Self> {
-        Ok(Self { images: images.into_iter().map(Image::pack).collect::<io::Result<_>>()?, docker: false })
+    pub fn of<const N: usize>(images: [Image; N]) -> Self {
+        Self { images: images.into_iter().map(Image::pack).collect(), docker: false }
     }
 
     /// Docker's media type instead of OCI's (manifest list).

@@ -45,8 +45,12 @@ impl Answer {
 }
 
 fn get(registry: &Registry, path: &str, authorization: &str) -> Answer {
+    ask("GET", registry, path, authorization)
+}
+
+fn ask(method: &str, registry: &Registry, path: &str, authorization: &str) -> Answer {
     let types = ["oci.image.index.v1", "oci.image.manifest.v1", "docker.distribution.manifest.v2", "docker.distribution.manifest.list.v2"];
-    let mut request = Request::get(registry.url(path));
+    let mut request = Request::builder().method(method).uri(registry.url(path));
     for kind in types {
         request = request.header("accept", format!("application/vnd.{kind}+json"));
     }
@@ -69,6 +73,8 @@ fn blob(registry: &Registry, repository: &str, digest: &str, authorization: &str
 
 /// Bit by bit what was pushed, all the way down.
 fn has(registry: &Registry, repository: &str, tag: &str, pushed: &Packed, authorization: &str) {
+    let head = ask("HEAD", registry, &format!("/v2/{repository}/manifests/{tag}"), authorization);
+    assert_eq!((head.status, &*head.digest, head.body.len()), (200, &*pushed.manifest.digest(), 0), "{tag}");
     let got = manifest(registry, repository, tag, authorization);
     assert_eq!((got.status, &*got.media_type, &*got.digest), (200, &*pushed.manifest.media_type, &*pushed.manifest.digest()), "{tag}");
     assert!(got.body == pushed.manifest.content, "{tag}: {}", String::from_utf8_lossy(&got.body));
@@ -90,13 +96,13 @@ fn every_kind_of_image() -> Outcome {
     let app = |architecture| on(architecture, None).entrypoint(["/app"]);
     let arms = [on("arm", Some("v6")), on("arm", Some("v7")), on("arm64", Some("v8"))];
     let images = [
-        ("single", app("amd64").pack().unwrap()),
-        ("agree", Index::of([app("amd64"), app("arm64")]).unwrap().pack()),
-        ("differ", Index::of([app("amd64"), on("arm64", None).entrypoint(["/other"])]).unwrap().pack()),
-        ("variants", Index::of(arms.map(|image| image.entrypoint(["/app"]))).unwrap().pack()),
-        ("attested", Index::of([app("amd64"), app("arm64")]).unwrap().attested().pack()),
-        ("schema2", app("amd64").docker().pack().unwrap()),
-        ("list", Index::of([app("amd64").docker(), app("arm64").docker()]).unwrap().docker().pack()),
+        ("single", app("amd64").pack()),
+        ("agree", Index::of([app("amd64"), app("arm64")]).pack()),
+        ("differ", Index::of([app("amd64"), on("arm64", None).entrypoint(["/other"])]).pack()),
+        ("variants", Index::of(arms.map(|image| image.entrypoint(["/app"]))).pack()),
+        ("attested", Index::of([app("amd64"), app("arm64")]).attested().pack()),
+        ("schema2", app("amd64").docker().pack()),
+        ("list", Index::of([app("amd64").docker(), app("arm64").docker()]).docker().pack()),
     ];
     for (tag, image) in &images {
         assert_eq!(image.push(&registry, &format!("team/app:{tag}"))?, image.manifest.digest(), "{tag}");
@@ -126,7 +132,7 @@ fn every_kind_of_image() -> Outcome {
 fn what_a_config_says() -> Outcome {
     let registry = Registry::new(&Options::default())?;
     let image = on("arm64", Some("v8")).entrypoint(["/bin/sh", "-c", "exec app $(HOME) $$"]).cmd(["--flag", ""]).stop_signal("SIGQUIT");
-    let image = image.working_dir("/srv").user("65532:65532").env(["PATH=/bin", "HOME=/srv"]).pack().unwrap();
+    let image = image.working_dir("/srv").user("65532:65532").env(["PATH=/bin", "HOME=/srv"]).pack();
     image.push(&registry, "app:1")?;
     let config = blob(&registry, "app", &image.config().digest(), "").json();
     assert_eq!((&config["os"], &config["architecture"], &config["variant"]), (&json!("linux"), &json!("arm64"), &json!("v8")));
@@ -149,16 +155,16 @@ fn what_a_config_says() -> Outcome {
 fn configs_that_are_wrong() -> Outcome {
     const LARGE: usize = 5 << 20;
     let registry = Registry::new(&Options::default())?;
-    let large = Image::new().entrypoint(["/app"]).large(LARGE).pack().unwrap();
+    let large = Image::new().entrypoint(["/app"]).large(LARGE).pack();
     assert!((LARGE..LARGE * 11 / 10).contains(&large.config().content.len()), "{}", large.config().content.len());
     large.put(&registry, "app:large");
     has(&registry, "app", "large", &large, "");
 
-    let broken = Image::new().broken(b"{\"config\": ").pack().unwrap();
+    let broken = Image::new().broken(b"{\"config\": ").pack();
     broken.put(&registry, "app:broken");
     has(&registry, "app", "broken", &broken, "");
 
-    let lost = Image::new().entrypoint(["/lost"]).pack().unwrap();
+    let lost = Image::new().entrypoint(["/lost"]).pack();
     lost.push(&registry, "app:lost")?;
     registry.lose(&lost.config().digest());
     assert_eq!(manifest(&registry, "app", "lost", "").status, 200);
@@ -170,7 +176,7 @@ fn users_with_passwords() -> Outcome {
     let ca = Ca::new();
     let auth = Auth::Users(&[("alice", "sesame"), ("bob", "other: one")]);
     let registry = Registry::new(&Options { tls: Some(&ca), auth, ..Options::default() })?;
-    let image = Image::new().entrypoint(["/app"]).pack().unwrap();
+    let image = Image::new().entrypoint(["/app"]).pack();
     image.push(&registry, "team/app:1")?;
     image.put(&registry, "team/app:2");
     registry.forget_requests();
@@ -183,13 +189,14 @@ fn users_with_passwords() -> Outcome {
     let (config, layer) = (image.blobs[0].digest(), image.blobs[1].digest());
     let read = |tag: u8| {
         [
+            format!("HEAD /v2/team/app/manifests/{tag} 200"),
             format!("GET /v2/team/app/manifests/{tag} 200"),
             format!("GET /v2/team/app/blobs/{config} 200"),
             format!("GET /v2/team/app/blobs/{layer} 200"),
         ]
     };
     let refused = ["GET /v2/team/app/manifests/1 401"; 3].map(str::to_owned);
-    assert_eq!(registry.requests(), [read(1), read(2), refused].concat());
+    assert_eq!(registry.requests(), [&read(1)[..], &read(2), &refused].concat());
     // Nobody else's authority will do.
     assert!(agent(Some(&Ca::new()), None).get(registry.url("/v2/")).call().is_err());
     Ok(())
@@ -198,7 +205,7 @@ fn users_with_passwords() -> Outcome {
 fn clients_with_certificates() -> Outcome {
     let (ca, clients) = (Ca::new(), Ca::new());
     let registry = Registry::new(&Options { tls: Some(&ca), clients: Some(&clients), ..Options::default() })?;
-    let image = Image::new().entrypoint(["/app"]).pack().unwrap();
+    let image = Image::new().entrypoint(["/app"]).pack();
     image.push(&registry, "app:1")?;
     has(&registry, "app", "1", &image, "");
     let ask =
@@ -220,7 +227,7 @@ fn users_with_tokens() -> Outcome {
     for tls in [None, Some(&ca)] {
         let tokens = TokenServer::start(tls, &users, Duration::from_secs(300));
         let registry = Registry::new(&Options { tls, auth: Auth::Tokens(&tokens), ..Options::default() })?;
-        let image = Image::new().entrypoint(["/app"]).pack().unwrap();
+        let image = Image::new().entrypoint(["/app"]).pack();
         image.push(&registry, "team/app:1")?;
         image.put(&registry, "public:1");
 
@@ -283,7 +290,7 @@ fn behind_another_one() -> Outcome {
     let tokens = TokenServer::start(Some(&ca), &users, Duration::from_secs(300));
     for (auth, credential) in [(Auth::None, None), (Auth::Tokens(&tokens), Some(("alice", "sesame")))] {
         let upstream = Registry::new(&Options { tls: Some(&ca), auth, ..Options::default() })?;
-        let image = Index::of([on("amd64", None), on("arm64", None)]).unwrap().pack();
+        let image = Index::of([on("amd64", None), on("arm64", None)]).pack();
         image.push(&upstream, "team/app:1")?;
         let proxy = Some(Upstream { registry: &upstream, credential });
         let proxy = Registry::new(&Options { proxy, ..Options::default() })?;
@@ -300,7 +307,7 @@ fn behind_another_one() -> Outcome {
 
 fn down_and_up_again() -> Outcome {
     let registry = Registry::new(&Options::default())?;
-    let image = Image::new().entrypoint(["/app"]).pack().unwrap();
+    let image = Image::new().entrypoint(["/app"]).pack();
     image.push(&registry, "app:1")?;
     registry.forget_requests();
     registry.stop();
@@ -308,7 +315,7 @@ fn down_and_up_again() -> Outcome {
     assert_eq!(connected.unwrap_err().kind(), ErrorKind::ConnectionRefused);
     registry.start();
     has(&registry, "app", "1", &image, "");
-    assert_eq!(registry.requests().len(), 3, "{:?}", registry.requests());
+    assert_eq!(registry.requests().len(), 4, "{:?}", registry.requests());
 
     registry.halt();
     let (tell, told) = mpsc::channel();

@@ -80,6 +80,13 @@ pub struct ContainerPlan {
     pub outcome: Outcome,
 }
 
+impl ContainerPlan {
+    /// Why it is left as it is, if it is.
+    pub fn skipped(&self) -> Option<&Reason> {
+        if let Outcome::Skipped(reason) = &self.outcome { Some(reason) } else { None }
+    }
+}
+
 /// What a container is to its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContainerKind {

@@ -110,6 +110,7 @@ impl Reason {
         matches!(
             self,
             Self::ImageUnknown { .. }
+                | Self::NotLookedUp
                 | Self::MustBePid1(_)
                 | Self::Windows
                 | Self::MirrorPod

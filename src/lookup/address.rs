@@ -72,14 +72,19 @@ impl Addresses {
         [None, url.port_or_known_default()].into_iter().any(|port| self.allowed_hosts.contains(&(host.to_owned(), port)))
     }
 
-    /// The address that a URL holds instead of a name, if it is refused.
+    /// The address that a URL holds, or that its name always means, if it is refused.
     pub(crate) fn refused_literal(&self, url: &Url) -> Option<IpAddr> {
-        let address = match url.host()? {
-            Host::Ipv4(address) => address.into(),
-            Host::Ipv6(address) => address.into(),
+        let meant: &[IpAddr] = match url.host()? {
+            Host::Ipv4(address) => &[address.into()],
+            Host::Ipv6(address) => &[address.into()],
+            // Loopback, whoever resolves it (RFC 6761, section 6.3).
+            Host::Domain(name) if name.trim_end_matches('.').rsplit('.').next() == Some("localhost") => {
+                &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+            }
             Host::Domain(_) => return None,
         };
-        (!self.lists(url) && !self.permits(address)).then_some(address)
+        let refused = !self.lists(url) && !meant.iter().any(|address| self.permits(*address));
+        meant.first().copied().filter(|_| refused)
     }
 
     /// Whether an address may be connected to.

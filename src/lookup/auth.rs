@@ -241,15 +241,19 @@ impl TokenServer<'_> {
 
     /// By OAuth 2's refresh token grant (distribution's OAuth 2 specification).
     async fn refresh(&self, token: &str) -> Result<Reply, Failure> {
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token).append_pair("client_id", CLIENT_ID);
-        form.extend_pairs(self.service.map(|service| ("service", service))).append_pair("scope", self.scope);
-        let reply = self.ask(Method::POST, self.realm.clone(), None, Some(form.finish())).await?;
+        let reply = self.ask(Method::POST, self.realm.clone(), None, Some(self.form(token))).await?;
         match reply.status {
             // As containerd does: some servers know no POST, and some of them say so in odd ways.
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNAUTHORIZED => self.get(secret(&basic("", token))).await,
             _ => Ok(reply),
         }
+    }
+
+    fn form(&self, token: &str) -> String {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token).append_pair("client_id", CLIENT_ID);
+        form.extend_pairs(self.service.map(|service| ("service", service))).append_pair("scope", self.scope);
+        form.finish()
     }
 
     async fn ask(&self, method: Method, url: Url, authorization: Option<HeaderValue>, form: Option<String>) -> Result<Reply, Failure> {

@@ -473,7 +473,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_all_at_once() {
         let found = errors(json!({
-            "registry": {},
+            "registres": {},
             "registries": {
                 "a/b": {},
                 "c.example": {
@@ -488,7 +488,7 @@ mod tests {
             "refuseAddresses": ["a.example", {}],
         }));
         let expected = [
-            "unknown field registry (did you mean registries?); there are registries, allowAddresses, refuseAddresses",
+            "unknown field registres (did you mean registries?); there are registries, allowAddresses, refuseAddresses",
             "registries: \"a/b\" is not a registry's HOST or HOST:PORT, as images name it",
             "unknown field registries[\"c.example\"].mirors (did you mean mirrors?); there are mirrors, plainHttp, ca, clientCertificate, clientKey",
             "registries[\"c.example\"].mirrors[0]: \"ftp://d.example\" is not a URL such as",

@@ -238,23 +238,42 @@ pub struct Parts {
     pub admission: Arc<Admission>,
 }
 
-/// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
-///
-/// # Errors
-/// There is no API server to be found. One that is there but does not answer is tried again and again.
-pub async fn start(
+/// The cluster, and what it is to be told.
+pub struct Cluster {
+    /// A client of its API server.
+    pub client: kube::Client,
+    /// Where it is said what is wrong.
+    pub complaints: Arc<Complaints>,
+    objects: Objects,
     settings: Settings,
-    Parts { tls, said, connections, admission }: Parts,
-    stop: watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, ClusterError> {
-    // Whoever has installed one already has installed this one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = kube::Config::infer().await.map_err(|error| ClusterError::NoServer(chain(&error)))?;
-    let client = kube::Client::try_from(config).map_err(|error| ClusterError::NoServer(chain(&error)))?;
+}
+
+impl Cluster {
+    /// Finds the API server. One that is there but does not answer is tried again and again.
+    ///
+    /// # Errors
+    /// There is none to be found.
+    pub async fn find(settings: Settings) -> Result<Self, ClusterError> {
+        // Whoever has installed one already has installed this one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = kube::Config::infer().await.map_err(|error| ClusterError::NoServer(chain(&error)))?;
+        let client = kube::Client::try_from(config).map_err(|error| ClusterError::NoServer(chain(&error)))?;
+        let objects = Objects::new(client.clone(), &settings.wanted.namespace);
+        let complaints = Complaints::new(objects.clone(), &settings.wanted.namespace, &settings.pod_name, settings.pod_uid.as_deref());
+        let objects = objects.complaining(Arc::clone(&complaints));
+        Ok(Self { client, complaints, objects, settings })
+    }
+
+    /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
+    pub fn start(self, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+        start(self, parts, stop)
+    }
+}
+
+fn start(cluster: Cluster, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    let Cluster { client, complaints, objects, settings } = cluster;
+    let Parts { tls, said, connections, admission } = parts;
     let metrics = Arc::clone(&admission.metrics);
-    let objects = Objects::new(client.clone(), &settings.wanted.namespace);
-    let complaints = Complaints::new(objects.clone(), &settings.wanted.namespace, &settings.pod_name, settings.pod_uid.as_deref());
-    let objects = objects.complaining(Arc::clone(&complaints));
     let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared {
@@ -266,7 +285,7 @@ pub async fn start(
         complaints,
     });
     let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
-    Ok(tokio::spawn(async move {
+    tokio::spawn(async move {
         let mut stopped = stop;
         let mut stopping = stopped.clone();
         let owner = tokio::select! {
@@ -296,7 +315,7 @@ pub async fn start(
             let _ = labeller.await;
         }
         follower.abort();
-    }))
+    })
 }
 
 /// The reference to the ClusterRole that owns everything. Without one, uninstalling leaves the objects behind.

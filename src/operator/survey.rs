@@ -8,7 +8,6 @@ use crate::metrics::Metrics;
 use crate::missed::{Candidate, Ledger, News, Tally, name};
 use crate::objects::ObjectError;
 use crate::pages::{self, Pages};
-use crate::planners::NoResult;
 use ashore_inject::annotations::{INJECT, INJECTED};
 use kube::Client;
 use kube::api::ListParams;
@@ -140,13 +139,10 @@ impl Survey {
         if !pod.is(&whole) {
             return Ok(None);
         }
-        let (admission, opt_in) = (Arc::clone(&self.admission), pod.opt_in);
-        let hindsight = self.admission.planners.run(move || admission.hindsight(&whole, opt_in));
-        let why = match timeout(DECIDE, hindsight).await {
-            Ok(Ok(hindsight)) => return Ok(Some(hindsight)),
-            Ok(Err(NoResult::Panicked)) => "planning failed; this is a bug in ashore",
-            Ok(Err(NoResult::NoThread)) => "no thread could be started to plan it",
-            Err(_) => "planning it takes too long",
+        let hindsight = self.admission.hindsight(whole, namespace, pod.opt_in, Instant::now() + DECIDE).await;
+        let why = match hindsight {
+            Ok(hindsight) => return Ok(Some(hindsight)),
+            Err(why) => why.to_string(),
         };
         tracing::error!(namespace, name, why, "it is not known whether a pod was missed");
         Ok(Some(Hindsight::LeftAlone))

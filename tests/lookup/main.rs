@@ -1,1 +1,4 @@
-//! .
+//! The lookup of images against registries.
+
+mod authorities;
+mod hostile;

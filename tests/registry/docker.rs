@@ -153,16 +153,16 @@ impl Registry {
             forgotten: AtomicUsize::new(0),
             folder,
         };
-        new.started_first(config)
+        Ok(new.started_first(config))
     }
 
     /// Somebody else may take a port that was free a moment ago: then it has another one.
-    fn started_first(mut self, mut config: Value) -> Result<Self, Skip> {
+    fn started_first(mut self, mut config: Value) -> Self {
         loop {
             self.address.set_port(free_port(self.address.ip()));
             config["http"]["addr"] = self.address.to_string().into();
             self.folder.write("config.yml", &config.to_string());
-            let Err(log) = self.try_start() else { return Ok(self) };
+            let Err(log) = self.try_start() else { return self };
             assert!(log.contains("address already in use"), "docker-registry has ended:\n{log}");
             fs::remove_file(self.folder.path().join("log")).unwrap();
         }

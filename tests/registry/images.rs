@@ -139,7 +139,7 @@ impl Image {
     /// # Panics
     /// skopeo says no.
     pub fn push(self, registry: &Registry, name: &str) -> Result<String, Skip> {
-        self.pack().unwrap().push(registry, name)
+        self.pack().push(registry, name)
     }
 }
 

@@ -253,7 +253,7 @@ impl Mint {
             granted.iter().map(|(repository, actions)| json!({"type": "repository", "name": repository, "actions": actions})).collect();
         let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [STANDARD.encode(certificate.der())]});
         let claims = json!({
-            "iss": ISSUER, "sub": subject, "aud": SERVICE, "iat": now, "nbf": now, "exp": now + expires_in.as_secs(), "jti": "", "access": access,
+            "iss": ISSUER, "sub": subject, "aud": SERVICE, "iat": now, "nbf": now, "exp": now + expires_in.as_secs(), "access": access,
         });
         let text = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
         let signature = key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();

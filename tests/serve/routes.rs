@@ -9,7 +9,7 @@ use ashore::http::{App, Routes};
 use ashore::metrics::Metrics;
 use ashore::planners::Planners;
 use ashore::tls::Tls;
-use ashore_inject::{Reason, Refusal, StaticImages, Unknown};
+use ashore_inject::{Reason, Refusal, Unknown};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use base64::Engine;
@@ -31,7 +31,7 @@ impl Server {
         let admission = Arc::new(Admission {
             planner,
             policy: policy(),
-            images: StaticImages::default(),
+            images: Arc::default(),
             own_namespace,
             planners: Planners::default(),
             metrics,

@@ -4,6 +4,7 @@ use super::credentials::Credentials;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::settings;
+use crate::registries::TRUST;
 use ashore_inject::{Architectures, ImageConfig, Reference, Unknown};
 use ashore_lookup::{Client, Hosts, Keyring, Lookup, Question, Settings};
 use futures_util::StreamExt;
@@ -11,7 +12,7 @@ use futures_util::stream;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -25,8 +26,8 @@ const AT_ONCE: usize = 8;
 const TICK: Duration = Duration::from_millis(100);
 /// What a person's own machine has registries on.
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
-/// Where distributions keep the authorities that this machine trusts, beside where the environment says (OpenSSL's SSL_CERT_FILE).
-const TRUST: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+/// Where distributions keep the authorities that this machine trusts, unless [`TRUST`] says it.
+const SYSTEM_TRUST: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// What is to be asked about an image.
 pub(crate) struct Wanted {
@@ -54,7 +55,7 @@ impl Registries {
     /// All that is wrong with either.
     pub(crate) fn read(file: Option<&str>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let document = file.map_or_else(|| Ok(Map::new()), settings::registries).map_err(|more| problems.extend(more));
+        let document = file.map_or_else(|| Ok(Map::new()), settings::registries_document).map_err(|more| problems.extend(more));
         let credentials = Credentials::read().map_err(|problem| problems.push(problem));
         match (document, credentials) {
             (Ok(document), Ok(credentials)) => Ok(Self { document, credentials }),
@@ -68,8 +69,8 @@ impl Registries {
     /// Why nobody can be asked at all.
     pub(crate) fn ask(&self, wanted: Vec<Wanted>, progress: &mut Progress) -> Result<Vec<Result<Arc<ImageConfig>, Unknown>>, Vec<Problem>> {
         let hosts = self.hosts(&wanted)?;
-        let trust = std::env::var_os("SSL_CERT_FILE").map(Into::into);
-        let trust = trust.or_else(|| TRUST.iter().map(Path::new).find(|path| path.is_file()).map(Path::to_path_buf));
+        let trust = std::env::var_os(TRUST).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+        let trust = trust.or_else(|| SYSTEM_TRUST.iter().map(Path::new).find(|path| path.is_file()).map(Path::to_path_buf));
         let client = Client::new(hosts, trust.as_deref()).map_err(|error| vec![Problem::with_file("--lookup", error.to_string())])?;
         let runtime = runtime()?;
         let answers = runtime.block_on(self.ask_all(client, wanted, progress));

@@ -7,7 +7,7 @@ use super::sources::{self, Source};
 use super::workload::Origin;
 use ashore_inject::policy::PolicyError;
 use ashore_inject::{ImageConfig, Policy, StaticImages};
-use ashore_lookup::{Hosts, HostsError};
+use ashore_lookup::Hosts;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -41,23 +41,29 @@ pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
     if problems.is_empty() { Ok(images.into()) } else { Err(problems) }
 }
 
-/// Reads the file of how registries are asked, as [`Hosts::from_value`] takes it.
+/// Reads a file about registries.
 ///
 /// # Errors
 /// All that is wrong with it.
-pub(crate) fn registries(name: &str) -> Result<Map<String, Value>, Vec<Problem>> {
-    let (source, document, value) = only_document(name, "how registries are asked")?;
+pub(crate) fn registries(name: &str) -> Result<Hosts, Vec<Problem>> {
+    read_registries(name).map(|(_, hosts)| hosts)
+}
+
+/// The same as a document, for somebody who has something to add.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(super) fn registries_document(name: &str) -> Result<Map<String, Value>, Vec<Problem>> {
+    read_registries(name).map(|(document, _)| document.as_object().cloned().unwrap_or_default())
+}
+
+fn read_registries(name: &str) -> Result<(Value, Hosts), Vec<Problem>> {
+    let (source, document, value) = only_document(name, "a document about registries")?;
     let origin = Origin::new(&source, &document);
-    let problem = |error: HostsError| {
-        let (HostsError::UnknownField { field, .. }
-        | HostsError::BadValue { field, .. }
-        | HostsError::CredentialInUrl { field }
-        | HostsError::HalfAnIdentity { field }
-        | HostsError::TooMany { field, .. }) = &error;
-        origin.field_problem(field, error.to_string())
-    };
-    Hosts::from_value(&value).map_err(|errors| errors.into_iter().map(problem).collect::<Vec<_>>())?;
-    Ok(value.as_object().cloned().unwrap_or_default())
+    match Hosts::from_value(&value) {
+        Ok(hosts) => Ok((value, hosts)),
+        Err(errors) => Err(errors.iter().map(|error| origin.field_problem(error.field(), error.to_string())).collect()),
+    }
 }
 
 const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];
