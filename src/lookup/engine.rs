@@ -6,17 +6,18 @@ use crate::cache::{self, Cache, Entry, Key};
 use crate::client::Client;
 use crate::credential::{Credential, CredentialId};
 use crate::digest::Digest;
+use crate::document::Document;
 use crate::failure::Failure;
 use crate::hosts::Endpoint;
 use crate::image::{self, Manifest};
 use crate::keyring::Keyring;
 use ashore_inject::{Architectures, ImageConfig, Reference, Unknown};
+use futures_util::future::try_join_all;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 /// How long asking may take in all: longer than anybody waits, so that a slow registry's answer is there for the next who wants it.
@@ -122,9 +123,9 @@ impl From<Unknown> for Trouble {
 impl Question {
     /// The credentials for an endpoint, in order; then none.
     fn credentials(&self, endpoint: &Endpoint) -> Vec<Option<&Credential>> {
-        let (host, repository) = endpoint.names(&self.reference);
+        let (registry, repository) = endpoint.names(&self.reference);
         let mut found: Vec<Option<&Credential>> = Vec::new();
-        for credential in self.keyrings.iter().flat_map(|keyring| keyring.matching(&host, &repository)) {
+        for credential in self.keyrings.iter().flat_map(|keyring| keyring.matching(registry, &repository)) {
             if !found.contains(&Some(credential)) {
                 found.push(Some(credential));
             }
@@ -167,7 +168,7 @@ impl Lookup {
 
     /// The answer, if it is known without asking.
     pub fn known(&self, question: &Question) -> Option<Answer> {
-        let endpoints = self.client.endpoints(question.reference.registry());
+        let endpoints = self.client.endpoints(question.reference.registry()).ok()?;
         self.remembered(question, &question.ids(&endpoints))
     }
 
@@ -176,7 +177,7 @@ impl Lookup {
     /// # Errors
     /// Why there is none, or none yet.
     pub async fn resolve(self: &Arc<Self>, question: Question, deadline: Instant) -> Answer {
-        let endpoints = self.client.endpoints(question.reference.registry());
+        let endpoints = self.client.endpoints(question.reference.registry()).map_err(|failure| Trouble::from(failure).into_unknown(0))?;
         let ids = question.ids(&endpoints);
         if let Some(answer) = self.remembered(&question, &ids) {
             return answer;
@@ -187,7 +188,8 @@ impl Lookup {
             Ok(answer) => answer,
             Err(unknown) => return Err(unknown),
         };
-        let late = || Unknown { code: "timedOut", why: format!("the registry {registry} has not answered in time; it is still being asked") };
+        let late =
+            || Unknown { code: "timedOut", why: format!("the registry {registry} has not answered in time; it is still being asked") };
         match timeout_at(deadline, answer.wait_for(Option::is_some)).await {
             Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(late())),
             // It panicked.
@@ -275,7 +277,7 @@ impl Lookup {
                     Ok(config) => return Ok(config),
                     Err(trouble) => trouble,
                 };
-                let again = matches!(&trouble, Trouble::Failure(failure) if failure.is_refusal());
+                let again = matches!(&trouble, Trouble::Failure(failure) if is_refusal(failure));
                 refusals += u32::from(again);
                 // The registry's own word counts more than that of a mirror, and its first one most: the kubelet gets that, too.
                 if !matches!(first, Some((of, _)) if of == at) {
@@ -286,9 +288,11 @@ impl Lookup {
                 }
             }
         }
-        let trouble = first.map_or(Trouble::Failure(Failure::NotFound), |(_, trouble)| trouble);
+        let Some((_, trouble)) = first else {
+            return Err(Unknown { code: "noEndpoint", why: "its registry is nowhere to be asked".into() });
+        };
         if let Trouble::Failure(failure) = &trouble
-            && !failure.is_refusal()
+            && !is_refusal(failure)
             && let Some(config) = self.stale(question, endpoints)
         {
             tracing::debug!(image = %question.reference, %failure, "what it meant before holds on");
@@ -329,7 +333,7 @@ impl Lookup {
         self.breaker.pass(&who).map_err(Trouble::LeftAlone)?;
         let told = Teller { lookup: self, question, endpoint, credential, deadline }.tell().await;
         match &told {
-            Err(Trouble::Failure(failure)) if failure.is_outage() => self.breaker.failed(host),
+            Err(Trouble::Failure(failure)) if failure.is_hosts_fault() => self.breaker.failed(host),
             _ => self.breaker.answered(host),
         }
         match &told {
@@ -386,10 +390,9 @@ impl Teller<'_> {
             return Ok(content?);
         }
         let Self { endpoint, credential, deadline, .. } = *self;
-        let (_, repository) = endpoint.names(reference);
         let client = &self.lookup.client;
-        let document = client.manifest(endpoint, &repository, reference.version(), credential, deadline).await?;
-        let content = match self.content(&document.body, &document.media_type).await {
+        let document = client.manifest(endpoint, reference.repository(), reference.version(), credential, deadline).await?;
+        let content = match self.content(&document).await {
             Ok(config) => Ok(Arc::new(config)),
             Err(Trouble::Image(unknown)) => Err(unknown),
             Err(trouble) => return Err(trouble),
@@ -401,41 +404,25 @@ impl Teller<'_> {
 
     /// The digest that the reference stands for now.
     async fn digest(&self) -> Result<Option<Digest>, Failure> {
-        let (_, repository) = self.endpoint.names(&self.question.reference);
-        let version = self.question.reference.version();
-        self.lookup.client.head(self.endpoint, &repository, version, self.credential, self.deadline).await
+        let Question { reference, .. } = self.question;
+        self.lookup.client.head(self.endpoint, reference.repository(), reference.version(), self.credential, self.deadline).await
     }
 
     /// What a manifest's image runs, or those of an index.
-    async fn content(&self, body: &[u8], media_type: &str) -> Result<ImageConfig, Trouble> {
-        let entries = match image::read(body, media_type)? {
-            Manifest::Image(config) => return self.config(&config).await,
+    async fn content(&self, document: &Document) -> Result<ImageConfig, Trouble> {
+        let entries = match image::read(document)? {
+            Manifest::Image(config) => return self.one().config(&config).await,
             Manifest::Index(entries) => entries,
         };
         let candidates = image::candidates(&entries, &self.question.architectures)?;
-        let mut platforms = JoinSet::new();
-        for (at, candidate) in candidates.iter().enumerate() {
-            let (client, endpoint, digest) = (self.lookup.client.clone(), Arc::clone(self.endpoint), candidate.digest.clone());
-            let (_, repository) = endpoint.names(&self.question.reference);
-            let (credential, deadline) = (self.credential.cloned(), self.deadline);
-            platforms.spawn(async move {
-                let one = One { client: &client, endpoint: &endpoint, repository: &repository, credential: credential.as_ref(), deadline };
-                (at, one.image(&digest).await)
-            });
-        }
-        let mut configs = Vec::with_capacity(candidates.len());
-        while let Some(platform) = platforms.join_next().await {
-            let (at, config) = platform.map_err(|_| Failure::Protocol { host: self.endpoint.host().into(), what: "asking failed".into() })?;
-            configs.push((at, config?));
-        }
-        configs.sort_by_key(|(at, _)| *at);
-        Ok(image::agreed(configs.into_iter().map(|(at, config)| (&candidates[at].platform, config)).collect())?)
+        let one = self.one();
+        let configs = try_join_all(candidates.iter().map(|candidate| one.image(&candidate.digest))).await?;
+        Ok(image::agreed(candidates.iter().map(|candidate| &candidate.platform).zip(configs).collect())?)
     }
 
-    async fn config(&self, descriptor: &image::Descriptor) -> Result<ImageConfig, Trouble> {
-        let (_, repository) = self.endpoint.names(&self.question.reference);
-        let Self { endpoint, credential, deadline, .. } = *self;
-        One { client: &self.lookup.client, endpoint, repository: &repository, credential, deadline }.config(descriptor).await
+    fn one(&self) -> One<'_> {
+        let repository = self.question.reference.repository();
+        One { client: &self.lookup.client, endpoint: self.endpoint, repository, credential: self.credential, deadline: self.deadline }
     }
 }
 
@@ -452,7 +439,7 @@ impl One<'_> {
     async fn image(&self, digest: &Digest) -> Result<ImageConfig, Trouble> {
         let Self { client, endpoint, repository, credential, deadline } = *self;
         let document = client.manifest(endpoint, repository, &digest.to_string(), credential, deadline).await?;
-        match image::read(&document.body, &document.media_type)? {
+        match image::read(&document)? {
             Manifest::Image(config) => self.config(&config).await,
             Manifest::Index(_) => Err(Unknown { code: "brokenImage", why: "it is an index in an index".into() }.into()),
         }
@@ -476,15 +463,16 @@ impl Trouble {
                 Unknown { code: "leftAlone", why }
             }
             Self::Failure(failure) => {
-                let more = match (&failure, refusals) {
-                    (Failure::Unauthorized { .. } | Failure::Forbidden { .. }, 1) => "; no pull secret is for it",
-                    (_, 0 | 1) => "",
-                    _ => "; nor do other credentials open it",
-                };
+                let more = if refusals > 2 { format!(", nor by {} other ways to ask", refusals - 1) } else { String::new() };
                 Unknown { code: failure.code(), why: format!("{failure}{more}") }
             }
         }
     }
+}
+
+/// Whether another credential could get more; a registry that hides what it has says that it has it not.
+fn is_refusal(failure: &Failure) -> bool {
+    matches!(failure, Failure::Unauthorized { .. } | Failure::Forbidden { .. } | Failure::NotFound { .. })
 }
 
 /// A time in whole seconds, rounded up.

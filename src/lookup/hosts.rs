@@ -2,8 +2,9 @@
 
 use crate::address::{Addresses, authority};
 use crate::failure::Failure;
-use ashore_inject::suggest;
+use ashore_inject::{Reference, suggest};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -174,6 +175,14 @@ impl Endpoint {
     /// Its `HOST` or `HOST:PORT`, for messages, metrics and circuit breakers.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Under which names of registry and repository a credential is for an image here: those of the image, or a mirror's own.
+    pub(crate) fn names<'a>(&'a self, reference: &'a Reference) -> (&'a str, Cow<'a, str>) {
+        match self.namespace {
+            None => (reference.registry(), reference.repository().into()),
+            Some(_) => (&self.host, format!("{}{}", self.prefix, reference.repository()).into()),
+        }
     }
 
     /// Whether it is asked without TLS, because the configuration says so.

@@ -1,6 +1,7 @@
 //! What a manifest, an index and a config say (OCI image-spec; Docker's image manifest version 2, schema 2). Decides only; nothing is fetched.
 
 use crate::digest::Digest;
+use crate::document::{DOCKER_INDEX, DOCKER_MANIFEST, Document, OCI_INDEX, OCI_MANIFEST};
 use ashore_inject::{Architectures, ImageConfig, Unknown};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -13,8 +14,6 @@ const LONGEST_PROGRAM: usize = 64 * 1024;
 /// The most of a list that goes into a message.
 const SHOWN: usize = 8;
 
-const INDEXES: [&str; 2] = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFESTS: [&str; 2] = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 const CONFIGS: [&str; 2] = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
 /// What a registry has under a tag or a digest.
@@ -61,20 +60,6 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Any of these documents, as far as it matters here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    #[serde(borrow, default)]
-    media_type: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    config: Option<Link<'a>>,
-    #[serde(borrow, default)]
-    manifests: Option<Vec<Link<'a>>>,
-    #[serde(default)]
-    layers: Option<serde::de::IgnoredAny>,
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Link<'a> {
@@ -91,10 +76,6 @@ fn broken(why: impl fmt::Display) -> Unknown {
     Unknown { code: "brokenImage", why: format!("what its registry has is broken: {why}") }
 }
 
-fn not_an_image(what: &str) -> Unknown {
-    Unknown { code: "notAnImage", why: format!("it is no container image, but {}", short(what)) }
-}
-
 /// A text that somebody else has written, for a message.
 fn short(text: &str) -> String {
     let mut short: String = text.chars().take(100).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -104,36 +85,35 @@ fn short(text: &str) -> String {
     short
 }
 
-/// Reads what a registry has sent as `content_type`.
+/// Reads a document.
 ///
 /// # Errors
 /// It is something else than an image, or broken.
-pub(crate) fn read(body: &[u8], content_type: &str) -> Result<Manifest, Unknown> {
-    let document: Document<'_> = serde_json::from_slice(body).map_err(|error| broken(format_args!("its manifest: {error}")))?;
-    // One document that can be read as either would be one image here and another on the node (CVE-2021-41190).
-    if document.manifests.is_some() && (document.config.is_some() || document.layers.is_some()) {
-        return Err(broken("it is a manifest and an index at once"));
+pub(crate) fn read(document: &Document) -> Result<Manifest, Unknown> {
+    #[derive(Deserialize)]
+    struct Index<'a> {
+        #[serde(borrow)]
+        manifests: Vec<Link<'a>>,
     }
-    let sent = content_type.split(';').next().unwrap_or_default().trim();
-    let kind = document.media_type.as_deref().unwrap_or(sent);
-    let digest = |text: &str| Digest::parse(text).map_err(broken);
-    if let Some(links) = document.manifests {
-        if !INDEXES.contains(&kind) {
-            return Err(not_an_image(kind));
-        }
-        let manifests = links.into_iter().filter(|link| MANIFESTS.contains(&&*link.media_type) || link.media_type.is_empty());
+    #[derive(Deserialize)]
+    struct Image<'a> {
+        #[serde(borrow)]
+        config: Link<'a>,
+    }
+    let unreadable = |error| broken(format_args!("its manifest: {error}"));
+    let digest = |text: &str| text.parse::<Digest>().map_err(broken);
+    if matches!(document.media_type, OCI_INDEX | DOCKER_INDEX) {
+        let index: Index<'_> = serde_json::from_slice(&document.body).map_err(unreadable)?;
+        let manifests = index.manifests.into_iter().filter(|link| matches!(&*link.media_type, OCI_MANIFEST | DOCKER_MANIFEST | ""));
         let entry = |link: Link<'_>| Ok(Entry { digest: digest(&link.digest)?, platform: link.platform.unwrap_or_default() });
         return Ok(Manifest::Index(manifests.map(entry).collect::<Result<_, Unknown>>()?));
     }
-    match document.config {
-        Some(config) if MANIFESTS.contains(&kind) => {
-            if !CONFIGS.contains(&&*config.media_type) {
-                return Err(not_an_image(&config.media_type));
-            }
-            Ok(Manifest::Image(Descriptor { digest: digest(&config.digest)?, size: config.size }))
-        }
-        _ => Err(not_an_image(kind)),
+    let Image { config } = serde_json::from_slice(&document.body).map_err(unreadable)?;
+    if !CONFIGS.contains(&&*config.media_type) {
+        let why = format!("it is no container image, but {}", short(&config.media_type));
+        return Err(Unknown { code: "notAnImage", why });
     }
+    Ok(Manifest::Image(Descriptor { digest: digest(&config.digest)?, size: config.size }))
 }
 
 /// Those images of an index that a pod can get: the ones for Linux on one of these architectures. All variants of one are meant, since a
@@ -232,13 +212,17 @@ mod tests {
         format!("sha256:{n:064x}")
     }
 
+    fn document(media_type: &'static str, body: &Value) -> Document {
+        let body = body.to_string();
+        Document { digest: Digest::of(body.as_bytes()), media_type, body: body.into() }
+    }
+
     fn entry(n: u8, os: &str, architecture: &str, variant: &str) -> Value {
-        json!({"mediaType": MANIFESTS[0], "digest": digest(n), "size": 7, "platform": {"os": os, "architecture": architecture, "variant": variant}})
+        json!({"mediaType": OCI_MANIFEST, "digest": digest(n), "size": 7, "platform": {"os": os, "architecture": architecture, "variant": variant}})
     }
 
     fn index(entries: &[Value]) -> Vec<Entry> {
-        let body = json!({"schemaVersion": 2, "mediaType": INDEXES[0], "manifests": entries}).to_string();
-        match read(body.as_bytes(), "") {
+        match read(&document(OCI_INDEX, &json!({"manifests": entries}))) {
             Ok(Manifest::Index(entries)) => entries,
             other => panic!("{other:?}"),
         }
@@ -249,25 +233,20 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_of_manifests() {
-        let config = |media_type: &str| json!({"mediaType": media_type, "digest": digest(1), "size": 10});
-        for (manifest, kind) in MANIFESTS.into_iter().zip(CONFIGS) {
-            let body = json!({"schemaVersion": 2, "config": config(kind), "layers": []}).to_string();
-            // By its own word or the registry's.
-            assert!(matches!(read(body.as_bytes(), &format!("{manifest}; charset=utf-8")), Ok(Manifest::Image(it)) if it.size == 10));
+    fn a_manifest_says_where_the_config_is() {
+        let config = |media_type: &str, size: i64| json!({"config": {"mediaType": media_type, "digest": digest(1), "size": size}});
+        for kind in CONFIGS {
+            let manifest = read(&document(DOCKER_MANIFEST, &config(kind, 10)));
+            assert!(matches!(manifest, Ok(Manifest::Image(it)) if it.size == 10 && it.digest.to_string() == digest(1)));
         }
         for (body, expected) in [
-            (json!({"mediaType": MANIFESTS[0], "config": config("application/vnd.cncf.helm.config.v1+json"), "layers": []}), "notAnImage"),
-            (json!({"schemaVersion": 1, "mediaType": "application/vnd.docker.distribution.manifest.v1+json", "fsLayers": []}), "notAnImage"),
-            (json!({"mediaType": INDEXES[0], "manifests": [], "config": config(CONFIGS[0])}), "brokenImage"),
-            (json!({"mediaType": INDEXES[0], "manifests": [], "layers": []}), "brokenImage"),
-            (json!({"mediaType": MANIFESTS[0], "config": {"mediaType": CONFIGS[0], "digest": "md5:1", "size": 1}}), "brokenImage"),
-            (json!({"mediaType": MANIFESTS[0], "config": {"mediaType": CONFIGS[0], "digest": digest(1), "size": -1}}), "brokenImage"),
-            (json!([]), "brokenImage"),
+            (config("application/vnd.cncf.helm.config.v1+json", 10), "notAnImage"),
+            (config(CONFIGS[0], -1), "brokenImage"),
+            (json!({"config": {"mediaType": CONFIGS[0], "digest": "md5:1", "size": 1}}), "brokenImage"),
+            (json!({"config": 7}), "brokenImage"),
         ] {
-            assert_eq!(code(read(body.to_string().as_bytes(), "")), expected, "{body}");
+            assert_eq!(code(read(&document(OCI_MANIFEST, &body))), expected, "{body}");
         }
-        assert_eq!(code(read(b"<html>", "text/html")), "brokenImage");
     }
 
     #[test]
@@ -310,7 +289,7 @@ mod tests {
         for empty in [json!({}), json!({"config": null}), json!({"config": {}})] {
             assert_eq!(config(empty.to_string().as_bytes()), Ok(ImageConfig::default()));
         }
-        for broken in ["", "[", "[]", r#"{"config": {"Entrypoint": "sh"}}"#] {
+        for broken in ["", "[", r#"{"config": {"Entrypoint": "sh"}}"#] {
             assert_eq!(code(config(broken.as_bytes())), "brokenImage", "{broken}");
         }
         let long = json!({"config": {"Cmd": ["x".repeat(LONGEST_PROGRAM)]}});

@@ -3,20 +3,27 @@
 mod address;
 mod auth;
 mod bodies;
+mod breaker;
+mod cache;
 mod challenge;
 pub mod client;
 pub mod credential;
 pub mod digest;
 pub mod document;
+pub mod engine;
 mod exchange;
 pub mod failure;
 pub mod hosts;
+mod image;
+pub mod keyring;
 mod trust;
 
 pub use client::Client;
 pub use credential::{Credential, CredentialId};
 pub use digest::{Digest, NotADigest};
 pub use document::Document;
+pub use engine::{Asked, Lookup, Observer, Question, Settings};
 pub use failure::Failure;
 pub use hosts::{Endpoint, Hosts, HostsError};
+pub use keyring::{Keyring, KeyringError};
 pub use trust::ClientError;

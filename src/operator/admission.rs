@@ -1,10 +1,10 @@
 //! Answers one AdmissionReview: plans the pod, and lets it in as it is when that goes wrong.
 
 use crate::body::Held;
+use crate::looking::{Looking, PodImages};
 use crate::metrics::{Metrics, Outcome};
 use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
-use crate::looking::{Looking, PodImages};
 use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Reason, Refusal};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};

@@ -122,7 +122,10 @@ impl PodImages {
             return Answer::Later;
         }
         if open.len() >= MOST {
-            return Answer::Unknown(Unknown { code: "tooManyImages", why: format!("its pod has more than {MOST} images to be asked about") });
+            return Answer::Unknown(Unknown {
+                code: "tooManyImages",
+                why: format!("its pod has more than {MOST} images to be asked about"),
+            });
         }
         open.push(Open {
             image: asked.image.into(),
@@ -179,7 +182,9 @@ impl Registries {
         }
         answer.map_err(|mut unknown| {
             // What could not be read may be just what was missing.
-            if is_refusal(&unknown) && let Some(why) = why_not {
+            if is_refusal(&unknown)
+                && let Some(why) = why_not
+            {
                 unknown.why = format!("{}; {why}", unknown.why);
             }
             unknown
