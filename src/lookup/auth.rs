@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-const MOST_TOKENS: usize = 1024;
+const MOST_TOKENS: usize = 512;
 const MOST_CHALLENGES: usize = 1024;
 /// The most of a token server's answer that is read, in bytes.
 const MOST_ANSWER: u64 = 64 * 1024;
@@ -200,7 +200,7 @@ struct TokenAnswer {
 
 impl TokenServer<'_> {
     async fn token(&self) -> Result<Token, Failure> {
-        if self.realm.scheme() != "https" && !self.asker.endpoint.is_plain() {
+        if self.realm.scheme() == "http" && !self.asker.endpoint.is_plain() {
             return Err(Failure::PlainHttp { host: host(self.realm) });
         }
         let asked = Instant::now();

@@ -147,14 +147,16 @@ impl Exchange {
     }
 
     async fn hop(&self, ask: &Ask<'_>, url: &Url, host: &str, authorization: Option<&HeaderValue>) -> Result<Hop, Miss> {
-        let mut request = self.client(ask.endpoint, url).request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
+        let (client, proxied) = self.client(ask.endpoint, url);
+        let miss = |error: reqwest::Error| miss(host, &error, proxied);
+        let mut request = client.request(ask.method.clone(), url.clone()).header(ACCEPT, ask.accept);
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
         if let Some(form) = &ask.form {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone());
         }
-        let response = request.send().await.map_err(|error| miss(host, &error))?;
+        let response = request.send().await.map_err(miss)?;
         let status = response.status();
         debug!(host, method = %ask.method, path = ask.url.path(), status = status.as_u16(), "asked");
         if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status.as_u16(), response.headers().get(LOCATION)) {
@@ -165,11 +167,14 @@ impl Exchange {
             return Ok(Hop::Redirect(next));
         }
         let headers = response.headers().clone();
-        let body = self.body(ask, response, host).await?;
+        let body = self.body(ask, response, host).await.map_err(|broken| match broken {
+            Broken::Failure(failure) => failure.into(),
+            Broken::Connection(error) => miss(error),
+        })?;
         Ok(Hop::Reply(Reply { host: host.into(), status, headers, body }))
     }
 
-    async fn body(&self, ask: &Ask<'_>, response: Response, host: &str) -> Result<Bytes, Miss> {
+    async fn body(&self, ask: &Ask<'_>, response: Response, host: &str) -> Result<Bytes, Broken> {
         if response.status() != StatusCode::OK || ask.method == Method::HEAD {
             leave(response).await;
             return Ok(Bytes::new());
@@ -177,18 +182,15 @@ impl Exchange {
         if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err(Failure::protocol(host, "sends compressed what has to be sent as it is").into());
         }
-        self.bodies.read(response, host, ask.expected).await.map_err(|broken| match broken {
-            Broken::Failure(failure) => failure.into(),
-            Broken::Connection(error) => miss(host, &error),
-        })
+        self.bodies.read(response, host, ask.expected).await
     }
 
-    /// The connections for a URL. Through a proxy, the name is resolved by the proxy, which then is who has to refuse addresses.
-    fn client(&self, endpoint: &Endpoint, url: &Url) -> &reqwest::Client {
+    /// The connections for a URL, and whether they are a proxy's. Through a proxy, the name is resolved by the proxy, which then is who has to refuse addresses.
+    fn client(&self, endpoint: &Endpoint, url: &Url) -> (&reqwest::Client, bool) {
         let transport = self.transports.of(endpoint.trust);
         let Routes { checked, unchecked } = if url.origin() == endpoint.base.origin() { &transport.endpoint } else { &transport.others };
         let proxied = url.as_str().parse().is_ok_and(|uri| self.proxies.intercept(&uri).is_some());
-        if proxied || self.addresses.lists(url) { unchecked } else { checked }
+        (if proxied || self.addresses.lists(url) { unchecked } else { checked }, proxied)
     }
 }
 
@@ -208,7 +210,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What a failed request means.
-fn miss(host: &str, error: &reqwest::Error) -> Miss {
+fn miss(host: &str, error: &reqwest::Error, proxied: bool) -> Miss {
     // A connection that could be made and then broke.
     let mut accident = !error.is_connect();
     let mut why = "no connection".to_owned();
@@ -225,6 +227,9 @@ fn miss(host: &str, error: &reqwest::Error) -> Miss {
         accident |= cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset);
         // The innermost says most, and none of them holds the URL.
         why = cause.to_string();
+    }
+    if proxied {
+        why = format!("through the proxy that the environment names: {why}");
     }
     Miss { failure: Failure::unreachable(host, why), accident }
 }

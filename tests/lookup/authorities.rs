@@ -32,27 +32,33 @@ impl Authority {
 
     /// A server at 127.0.0.1.
     pub(crate) fn server(&self) -> Arc<ServerConfig> {
-        self.server_with("127.0.0.1", rustls::ALL_VERSIONS, false)
+        self.server_with("127.0.0.1", rustls::ALL_VERSIONS, Clients::Anyone)
     }
 
-    /// A server that also looks at clients' certificates, if they show one of this authority.
-    pub(crate) fn server_that_asks(&self) -> Arc<ServerConfig> {
-        self.server_with("127.0.0.1", rustls::ALL_VERSIONS, true)
-    }
-
-    pub(crate) fn server_with(&self, name: &str, versions: &[&'static SupportedProtocolVersion], asks: bool) -> Arc<ServerConfig> {
+    /// A server with this name, which speaks these versions to these clients.
+    pub(crate) fn server_with(&self, name: &str, versions: &[&'static SupportedProtocolVersion], clients: Clients) -> Arc<ServerConfig> {
         let (certificate, key) = self.leaf(name);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
-        let builder = if asks {
-            let mut roots = RootCertStore::empty();
-            roots.add(self.certificate.clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated().build().unwrap();
-            builder.with_client_cert_verifier(verifier)
-        } else {
-            builder.with_no_client_auth()
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let builder = match clients {
+            Clients::Anyone => builder.with_no_client_auth(),
+            Clients::Asked => builder.with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap()),
+            Clients::Certified => builder.with_client_cert_verifier(verifier.build().unwrap()),
         };
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         Arc::new(builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap())
     }
+}
+
+/// Whom a server talks to.
+pub(crate) enum Clients {
+    /// Anyone, without looking.
+    Anyone,
+    /// Anyone, after it has asked for a certificate.
+    Asked,
+    /// Those with a certificate of the server's authority.
+    Certified,
 }

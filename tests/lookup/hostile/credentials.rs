@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::authorities::Authority;
-use serde_json::json;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// `me:sesame`, as Basic has it.
@@ -243,16 +242,15 @@ async fn token_servers_refuse_and_fail() {
 async fn a_token_server_is_no_way_around_the_rules() {
     let authority = Authority::new();
     let open = Hostile::start(|_| Answer::ok(r#"{"token":"token"}"#));
-    let realm = OnceLock::new();
     let realms = Arc::new(Mutex::new(String::new()));
-    realm.set(Arc::clone(&realms)).unwrap();
-    let server = Hostile::start_tls(authority.server(), move |_| bearer(&realm.get().unwrap().lock().unwrap()));
+    let current = Arc::clone(&realms);
+    let server = Hostile::start_tls(authority.server(), move |_| bearer(&current.lock().unwrap()));
     let client = client(json!({server.host(): {"ca": authority.pem}, open.host(): {"plainHttp": true}}));
     for (realm, code) in [
         (format!("http://{}/token", open.host()), "plainHttp"),
         ("https://169.254.169.254/token".to_owned(), "refusedAddress"),
         ("https://you:word@a.example/token".to_owned(), "badResponse"),
-        ("ftp://a.example/token".to_owned(), "plainHttp"),
+        ("ftp://a.example/token".to_owned(), "badResponse"),
     ] {
         realms.lock().unwrap().clone_from(&realm);
         let failure = manifest(&client, &server.host(), Some(&password("me", "sesame"))).await.unwrap_err();

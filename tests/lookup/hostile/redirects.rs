@@ -1,7 +1,8 @@
 //! Redirects: where they may lead, and what goes with them.
 
 use super::*;
-use crate::authorities::Authority;
+use crate::authorities::{Authority, Clients};
+use std::sync::OnceLock;
 
 /// A registry that wants a password and redirects those who have it.
 fn redirecting(status: u16, to: impl Into<String>) -> Hostile {
@@ -34,7 +35,7 @@ async fn a_redirect_to_the_same_host_keeps_the_password() {
 
 #[tokio::test]
 async fn the_password_does_not_come_back_from_another_host() {
-    let server = Arc::new(std::sync::OnceLock::<String>::new());
+    let server = Arc::new(OnceLock::<String>::new());
     let back = Arc::clone(&server);
     let storage = Hostile::start(move |_| Answer::redirect(307, format!("http://{}/there", back.get().unwrap())));
     let registry = redirecting(307, format!("http://{}/", storage.host()));
@@ -86,9 +87,10 @@ async fn a_redirect_is_to_a_plain_url() {
 #[tokio::test]
 async fn the_client_certificate_is_for_the_endpoint_alone() {
     let authority = Authority::new();
-    let storage = Hostile::start_tls(authority.server_that_asks(), |_| Answer::ok(MANIFEST));
+    let asking = || authority.server_with("127.0.0.1", rustls::ALL_VERSIONS, Clients::Asked);
+    let storage = Hostile::start_tls(asking(), |_| Answer::ok(MANIFEST));
     let to = format!("https://{}/", storage.host());
-    let server = Hostile::start_tls(authority.server_that_asks(), move |_| Answer::redirect(307, to.clone()));
+    let server = Hostile::start_tls(asking(), move |_| Answer::redirect(307, to.clone()));
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = authority.leaf("us");
     let (certificate_file, key_file) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));

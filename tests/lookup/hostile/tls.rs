@@ -1,7 +1,7 @@
 //! Whom we trust.
 
 use super::*;
-use crate::authorities::Authority;
+use crate::authorities::{Authority, Clients};
 
 fn served(authority: &Authority) -> Hostile {
     Hostile::start_tls(authority.server(), |_| Answer::ok(MANIFEST))
@@ -27,7 +27,7 @@ async fn an_authority_is_trusted_where_it_is_named() {
 #[tokio::test]
 async fn a_certificate_is_for_its_host() {
     let authority = Authority::new();
-    let tls = authority.server_with("other.example", rustls::ALL_VERSIONS, false);
+    let tls = authority.server_with("other.example", rustls::ALL_VERSIONS, Clients::Anyone);
     let server = Hostile::start_tls(tls, |_| Answer::ok(MANIFEST));
     let client = client(json!({server.host(): {"ca": authority.pem}}));
     let failure = manifest(&client, &server.host(), None).await.unwrap_err();
@@ -39,7 +39,7 @@ async fn a_certificate_is_for_its_host() {
 async fn both_versions_are_spoken() {
     let authority = Authority::new();
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let tls = authority.server_with("127.0.0.1", &[version], false);
+        let tls = authority.server_with("127.0.0.1", &[version], Clients::Anyone);
         let server = Hostile::start_tls(tls, |_| Answer::ok(MANIFEST));
         let client = client(json!({server.host(): {"ca": authority.pem}}));
         assert!(manifest(&client, &server.host(), None).await.is_ok(), "{version:?}");
@@ -52,6 +52,17 @@ async fn plain_http_is_told_apart() {
     let failure = manifest(&client(json!({})), &server.host(), None).await.unwrap_err();
     assert_eq!(failure, Failure::PlainHttp { host: server.host() });
     assert!(failure.to_string().contains("plainHttp"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_missing_is_told() {
+    let authority = Authority::new();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let server = Hostile::start_tls(authority.server_with("127.0.0.1", &[version], Clients::Certified), |_| Answer::ok(MANIFEST));
+        let client = client(json!({server.host(): {"ca": authority.pem}}));
+        let failure = manifest(&client, &server.host(), None).await.unwrap_err();
+        assert!(matches!(&failure, Failure::Unreachable { why, .. } if why.contains("clientCertificate")), "{version:?}: {failure}");
+    }
 }
 
 #[test]
