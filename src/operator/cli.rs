@@ -246,7 +246,7 @@ fn resolve(files: &Files, cluster: &Cluster, registries: &Registries, mut found:
     };
     let (wanted, bad) = found.wanted(&keyrings);
     let names: Vec<String> = wanted.iter().map(|wanted| wanted.image.clone()).collect();
-    let answers = if wanted.is_empty() { Vec::new() } else { registries.ask(wanted, &mut progress)? };
+    let answers = registries.ask(wanted, &mut progress)?;
     progress.clear();
     let mut images = BTreeMap::new();
     let answers = names.into_iter().zip(answers).chain(bad.into_iter().map(|(image, unknown)| (image, Err(unknown))));

@@ -22,7 +22,10 @@ fn kubectl_finds_it_under_its_own_name() {
     };
     let (code, text) = ask(&["inject", "--help"]);
     assert_eq!(code, Some(0));
-    assert!(text.contains("Usage: kubectl ashore inject [OPTIONS]") && text.contains("\n  kubectl ashore inject --lookup deploy.yaml"), "{text}");
+    assert!(
+        text.contains("Usage: kubectl ashore inject [OPTIONS]") && text.contains("\n  kubectl ashore inject --lookup deploy.yaml"),
+        "{text}"
+    );
     let (code, text) = ask(&["inject"]);
     assert_eq!(code, Some(2));
     assert!(text.contains("Usage: kubectl ashore inject"), "{text}");
@@ -51,7 +54,10 @@ fn the_command_line_itself_may_be_wrong() {
 #[test]
 fn a_wrong_value_is_named_with_what_is_allowed() {
     for (args, words) in [
-        (&["images", "resolve", "x", "--platform", "arm64"][..], "'arm64' for '--platform <PLATFORM>': not linux/ARCHITECTURE, such as linux/amd64"),
+        (
+            &["images", "resolve", "x", "--platform", "arm64"][..],
+            "'arm64' for '--platform <PLATFORM>': not linux/ARCHITECTURE, such as linux/amd64",
+        ),
         (&["images", "resolve", "x", "--platform", "linux/arm64/v8"], "not linux/ARCHITECTURE"),
         (&["images", "resolve", "--cluster", "-n", "../x"], "'../x' for '--namespace <NAMESPACE>': not a name of lower-case letters"),
     ] {

@@ -20,13 +20,14 @@ pub(crate) struct Asking {
     /// Whom to ask, if anybody.
     registries: Option<Registries>,
     answers: RefCell<BTreeMap<Key, Result<Arc<ImageConfig>, Unknown>>>,
-    wanted: RefCell<BTreeMap<Key, Wanted>>,
+    /// What was missed since somebody was asked last; with names that are none, so that all that is unknown is told at the same time.
+    missed: RefCell<BTreeMap<Key, Result<Wanted, Unknown>>>,
 }
 
 impl Asking {
     /// What is listed, and whom to ask about the rest.
     pub(crate) fn new(listed: StaticImages, registries: Option<Registries>) -> Self {
-        Self { listed, registries, answers: RefCell::default(), wanted: RefCell::default() }
+        Self { listed, registries, answers: RefCell::default(), missed: RefCell::default() }
     }
 
     /// Asks about all that was missed since; false if that is nothing.
@@ -34,9 +35,18 @@ impl Asking {
     /// # Errors
     /// Why nobody can be asked at all.
     pub(crate) fn ask(&self, progress: &mut Progress) -> Result<bool, Vec<Problem>> {
-        let wanted = self.wanted.take();
-        let Some(registries) = self.registries.as_ref().filter(|_| !wanted.is_empty()) else { return Ok(false) };
-        let (keys, wanted): (Vec<Key>, Vec<Wanted>) = wanted.into_iter().unzip();
+        let missed = self.missed.take();
+        let Some(registries) = self.registries.as_ref().filter(|_| !missed.is_empty()) else { return Ok(false) };
+        let (mut keys, mut wanted) = (Vec::new(), Vec::new());
+        for (key, missed) in missed {
+            match missed {
+                Ok(one) => {
+                    keys.push(key);
+                    wanted.push(one);
+                }
+                Err(unknown) => _ = self.answers.borrow_mut().insert(key, Err(unknown)),
+            }
+        }
         let answers = registries.ask(wanted, progress)?;
         self.answers.borrow_mut().extend(keys.into_iter().zip(answers));
         Ok(true)
@@ -51,17 +61,20 @@ impl Images for Asking {
         if self.registries.is_none() {
             return Answer::Unknown(Unknown { code: "notListed", why: "it is not in the image map (--lookup asks its registry)".into() });
         }
-        let reference = match Reference::parse(asked.image) {
-            Ok(reference) => reference,
-            Err(error) => return Answer::Unknown(Unknown { code: "badReference", why: error.to_string() }),
+        let (image, architectures) = (asked.image.to_owned(), asked.architectures.clone());
+        let (name, missed) = match Reference::parse(asked.image) {
+            Ok(reference) => {
+                let name = reference.to_string();
+                (name, Ok(Wanted { image, reference, architectures: architectures.clone(), keyrings: Vec::new() }))
+            }
+            Err(error) => (image, Err(Unknown { code: "badReference", why: error.to_string() })),
         };
-        let key = (reference.to_string(), asked.architectures.clone());
+        let key = (name, architectures);
         match self.answers.borrow().get(&key) {
             Some(Ok(config)) => Answer::Known(Arc::clone(config)),
             Some(Err(unknown)) => Answer::Unknown(unknown.clone()),
             None => {
-                let (image, architectures) = (asked.image.to_owned(), asked.architectures.clone());
-                self.wanted.borrow_mut().entry(key).or_insert(Wanted { image, reference, architectures, keyrings: Vec::new() });
+                self.missed.borrow_mut().entry(key).or_insert(missed);
                 Answer::Later
             }
         }

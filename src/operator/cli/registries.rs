@@ -68,6 +68,9 @@ impl Registries {
     /// # Errors
     /// Why nobody can be asked at all.
     pub(crate) fn ask(&self, wanted: Vec<Wanted>, progress: &mut Progress) -> Result<Vec<Result<Arc<ImageConfig>, Unknown>>, Vec<Problem>> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
         let hosts = self.hosts(&wanted)?;
         let trust = std::env::var_os(TRUST).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
         let trust = trust.or_else(|| SYSTEM_TRUST.iter().map(Path::new).find(|path| path.is_file()).map(Path::to_path_buf));

@@ -219,7 +219,7 @@ mod tests {
             env: Some(vec!["PASSWORD=sesame".into()]),
         };
         let images = BTreeMap::from([("x:1".to_owned(), essence(&config)), ("yes".to_owned(), ImageConfig::default())]);
-        assert_eq!(text(&images, MapFormat::Yaml).expect("YAML"), "x:1:\n  Entrypoint:\n  - /run\n  StopSignal: SIGINT\n\"yes\": {}\n");
+        assert_eq!(text(&images, MapFormat::Yaml).expect("YAML"), "\"x:1\":\n  Entrypoint:\n  - /run\n  StopSignal: SIGINT\n\"yes\": {}\n");
         let json: Value = serde_json::from_str(&text(&images, MapFormat::Json).expect("JSON")).expect("JSON");
         assert_eq!(json, json!({"x:1": {"Entrypoint": ["/run"], "StopSignal": "SIGINT"}, "yes": {}}));
     }
