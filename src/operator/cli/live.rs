@@ -34,7 +34,7 @@ pub(crate) struct Secret {
     pub name: String,
 }
 
-/// What has pods or templates: group, version, kind, resource, and whether those that a controller made are passed over, since that has
+/// What has pods or templates: group, version, kind, resource, and whether those that have a controller are passed over, since that has
 /// the template.
 const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
     ("", "v1", "Pod", "pods", false),
@@ -100,6 +100,7 @@ async fn each(
     problems: &mut Vec<Problem>,
     mut each: impl FnMut(&PodRef<'_>),
 ) -> Result<(), Problem> {
+    let mut accounts = Accounts { client, secrets: HashMap::new() };
     for (at, (group, version, kind, plural, templated)) in RESOURCES.into_iter().enumerate() {
         progress.step("listing", at, RESOURCES.len(), plural);
         let (root, api_version, dot) = match group {
@@ -122,10 +123,14 @@ async fn each(
                     let Ok(Value::Object(mut object)) = serde_json::from_str(item.get()) else { continue };
                     object.insert("apiVersion".into(), api_version.clone().into());
                     object.insert("kind".into(), kind.into());
-                    let object = Value::Object(object);
-                    if !(templated && has_controller(&object)) {
-                        pods(&object).into_iter().flatten().for_each(|pod| each(&pod));
+                    let mut object = Value::Object(object);
+                    if templated && has_controller(&object) {
+                        continue;
                     }
+                    if kind != "Pod" {
+                        accounts.fill_in(&mut object).await;
+                    }
+                    pods(&object).into_iter().flatten().for_each(|pod| each(&pod));
                 }
             }
             Ok::<(), ObjectError>(())
@@ -139,6 +144,51 @@ async fn each(
         }
     }
     Ok(())
+}
+
+/// The pull secrets of service accounts, by namespace and name.
+struct Accounts<'c> {
+    client: &'c Client,
+    secrets: HashMap<(String, String), Vec<Value>>,
+}
+
+impl Accounts<'_> {
+    /// Gives a template that names no pull secrets those of its service account, as the API server does with the pods that are made
+    /// from it (k8s.io/kubernetes plugin/pkg/admission/serviceaccount).
+    async fn fill_in(&mut self, object: &mut Value) {
+        let without = |pod: PodRef<'_>| {
+            let spec = pod.pod.get("spec")?;
+            let none = spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty);
+            let name = spec.get("serviceAccountName").and_then(Value::as_str).filter(|name| !name.is_empty()).unwrap_or("default");
+            Some((format!("{}/spec", pod.pointer), pod.namespace?.to_owned(), name.to_owned())).filter(|_| none)
+        };
+        let templates: Vec<_> = pods(object).into_iter().flatten().filter_map(without).collect();
+        for (pointer, namespace, name) in templates {
+            let secrets = self.secrets(namespace, name).await;
+            if let Some(Value::Object(spec)) = object.pointer_mut(&pointer) {
+                spec.insert("imagePullSecrets".into(), secrets.into());
+            }
+        }
+    }
+
+    /// None, where the account may not be read or is not there.
+    async fn secrets(&mut self, namespace: String, name: String) -> Vec<Value> {
+        let key = (namespace, name);
+        if let Some(known) = self.secrets.get(&key) {
+            return known.clone();
+        }
+        let (namespace, name) = &key;
+        let account = get(self.client, namespace, "serviceaccounts", name).await;
+        let secrets = account.ok().and_then(|account| account.get("imagePullSecrets")?.as_array().cloned()).unwrap_or_default();
+        self.secrets.insert(key, secrets.clone());
+        secrets
+    }
+}
+
+async fn get(client: &Client, namespace: &str, plural: &str, name: &str) -> Result<Value, ObjectError> {
+    let request = Request::new(format!("/api/v1/namespaces/{namespace}/{plural}")).get(name, &Default::default());
+    let body = pages::get(client, &format!("{plural} {namespace}/{name}"), request).await?;
+    Ok(serde_json::from_slice(&body).unwrap_or_default())
 }
 
 fn has_controller(object: &Value) -> bool {
@@ -191,9 +241,7 @@ impl PullConfig {
 }
 
 async fn read(client: &Client, Secret { namespace, name }: &Secret) -> Result<Option<PullConfig>, ObjectError> {
-    let request = Request::new(format!("/api/v1/namespaces/{namespace}/secrets")).get(name, &Default::default());
-    let body = pages::get(client, &format!("secrets {namespace}/{name}"), request).await?;
-    let Ok(secret) = serde_json::from_slice::<Value>(&body) else { return Ok(None) };
+    let secret = get(client, namespace, "secrets", name).await?;
     let data = |key: &str| STANDARD.decode(secret["data"][key].as_str()?).ok();
     Ok(data(".dockerconfigjson").map(PullConfig::Json).or_else(|| data(".dockercfg").map(PullConfig::Cfg)))
 }
