@@ -39,6 +39,7 @@ fn the_command_line_itself_may_be_wrong() {
         &["inject", "--frob", "x"],
         &["inject", "-o", "xml", "x"],
         &["inject", "-i", "-o", "json", "x"],
+        &["explain", "--registries", "r.yaml", "x"],
         &["images"],
         &["images", "resolve"],
         &["images", "resolve", "--cluster", "x"],

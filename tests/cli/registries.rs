@@ -149,6 +149,7 @@ fn with_what_docker_has() -> Outcome {
             (".docker/config.json", &config("wrong")),
             ("auth.json", &config("sesame")),
             ("bad/config.json", "{\"auths\": [\"sesame\"]"),
+            ("odd/config.json", &config("sesame").replace("{\"auths\":{", "{\"auths\":{\"b.example\":[\"sesame\"],")),
         ],
     );
     let resolve = |environment: &[(&str, &str)]| run_with(&dir, &["images", "resolve", "-q", "pods.yaml"], b"", environment);
@@ -162,6 +163,10 @@ fn with_what_docker_has() -> Outcome {
     assert!(!run.err.contains("wrong"), "nothing secret is said: {}", run.err);
     let err = resolve(&[("REGISTRY_AUTH_FILE", "/nowhere/auth.json")]).refused();
     assert_eq!(err, "error: /nowhere/auth.json: there is no such file, and REGISTRY_AUTH_FILE names it\n");
+    let odd = dir.join("odd").display().to_string();
+    let run = run_with(&dir, &["explain", "--lookup", "pods.yaml"], b"", &[("DOCKER_CONFIG", &odd)]);
+    assert!(run.err.starts_with(&format!("warning: {odd}/config.json: the entry for \"b.example\" ")), "{}", run.err);
+    assert!(run.good().contains("/app --run"), "the others hold");
     let bad = dir.join("bad").display().to_string();
     let err = resolve(&[("DOCKER_CONFIG", &bad)]).refused();
     assert!(err.starts_with(&format!("error: {bad}/config.json: not a Docker configuration")) && !err.contains("sesame"), "{err}");

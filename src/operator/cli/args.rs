@@ -92,16 +92,19 @@ pub(crate) enum Images {
     },
 }
 
+/// What the live cluster takes the place of.
+const FILES: [&str; 3] = ["names", "filename", "recursive"];
+
 #[derive(Args)]
 pub(crate) struct Cluster {
     /// The live cluster's pods and workloads in place of files, in all namespaces; KUBECONFIG says where it is, as for kubectl
-    #[arg(long, conflicts_with_all = ["names", "filename", "recursive"])]
+    #[arg(long, conflicts_with_all = FILES)]
     pub cluster: bool,
     /// Only this namespace's
-    #[arg(short, long, value_name = "NAMESPACE", requires = "cluster", value_parser = namespace)]
+    #[arg(short, long, value_name = "NAMESPACE", requires = "cluster", conflicts_with_all = FILES, value_parser = namespace)]
     pub namespace: Option<String>,
     /// The context of the kubeconfig [default: the current one]
-    #[arg(long, value_name = "NAME", requires = "cluster")]
+    #[arg(long, value_name = "NAME", requires = "cluster", conflicts_with_all = FILES)]
     pub context: Option<String>,
 }
 
@@ -192,8 +195,8 @@ const EXIT_CODES: &str = "Exit codes:
 
 const RESOLVE_EXIT_CODES: &str = "Exit codes:
   0  done
-  1  an input is wrong, and nothing is written; or there are images that cannot be resolved: each is named with
-     the reason, and the others are written all the same
+  1  an input is wrong, and nothing is written; or an image cannot be resolved: each is named with the reason,
+     and the others are written all the same
   2  the command line is wrong";
 
 const EXAMPLES: &str = "Examples:
@@ -205,7 +208,7 @@ const EXAMPLES: &str = "Examples:
 
 {codes}";
 
-const INJECT_HELP: &str = "Images: a container without a command runs what its image says. --lookup asks the image's registry; without it
+const INJECT_HELP: &str = "Images: a container without a command runs what its image says. --lookup asks the image's registry; without it \
 nothing is asked over the network, and the images have to be listed with --images:
   nginx:1.27:
     Entrypoint: [/docker-entrypoint.sh]
@@ -241,10 +244,10 @@ Examples:
 
 {codes}";
 
-const RESOLVE_HELP: &str =
-    "Registries are asked with your own Docker or Podman configuration (DOCKER_CONFIG, REGISTRY_AUTH_FILE) and its credential
-helpers; with --cluster, first with the pods' imagePullSecrets where you may read them. Registries on this machine (localhost:5000)
-are asked without TLS. An image that differs between the platforms that its pods allow is not resolved: --platform chooses.
+const RESOLVE_HELP: &str = "Registries are asked with your own Docker or Podman configuration (DOCKER_CONFIG, REGISTRY_AUTH_FILE) and its \
+credential helpers; with --cluster, first with the pods' imagePullSecrets where you may read them. Registries on this machine \
+(localhost:5000) are asked without TLS. An image that differs between the platforms that its pods allow is not resolved: --platform \
+chooses.
 
 Examples:
   {bin} images resolve deploy.yaml > images.yaml
@@ -262,6 +265,9 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     let mut command = Cli::command().bin_name(bin).after_help(fill(EXAMPLES));
     for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP)] {
         command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
+    }
+    for word in ["inject", "explain"] {
+        command = command.mut_subcommand(word, |sub| sub.mut_arg("registries", |registries| registries.requires("lookup")));
     }
     let help = RESOLVE_HELP.replace("{bin}", bin).replace("{codes}", RESOLVE_EXIT_CODES);
     command.mut_subcommand("images", |images| {

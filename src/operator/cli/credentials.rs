@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use super::sources::plain;
-use ashore_lookup::Keyring;
+use ashore_lookup::{Credential, Keyring};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
 use serde::Deserialize;
 use serde_json::json;
@@ -26,6 +26,8 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 pub(crate) struct Credentials {
     keyrings: Vec<Arc<Keyring>>,
     configs: Vec<Config>,
+    /// What is wrong with single entries.
+    warnings: Vec<String>,
 }
 
 /// Who is to be asked for credentials (<https://docs.docker.com/reference/cli/docker/login/#credential-stores>).
@@ -75,9 +77,15 @@ impl Credentials {
         let config: Config = serde_json::from_slice(&bytes)
             .map_err(|error| problem(format!("not a Docker configuration: line {}, column {}", error.line(), error.column())))?;
         let keyring = Keyring::from_docker_config_json(&bytes).map_err(|error| problem(error.to_string()))?;
+        self.warnings.extend(keyring.problems().iter().map(|what| format!("{}: {what}", path.display())));
         self.keyrings.push(Arc::new(keyring));
         self.configs.push(config);
         Ok(true)
+    }
+
+    /// What is wrong with single entries, which are passed over.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// What opens registries without anybody's help.
@@ -131,17 +139,16 @@ async fn run(helper: &str, name: &str, registry: &str) -> Result<Option<Arc<Keyr
     let (config, server) = (json!({"credHelpers": {name: helper}}).to_string(), name.to_owned());
     let asked = tokio::task::spawn_blocking(move || get_credential_from_reader(config.as_bytes(), &server));
     let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| format!("no answer within {PATIENCE:?}"))?;
-    let auth = match answer.map_err(|_| "it cannot be run".to_owned())? {
-        Ok(DockerCredential::UsernamePassword(username, password)) => json!({"username": username, "password": password}),
-        Ok(DockerCredential::IdentityToken(token)) => json!({"identitytoken": token}),
+    let credential = match answer.map_err(|_| "it cannot be run".to_owned())? {
+        Ok(DockerCredential::UsernamePassword(user, password)) => Credential::Password { user, password },
+        Ok(DockerCredential::IdentityToken(token)) => Credential::IdentityToken(token),
         // The words of the protocol (docker/docker-credential-helpers, credentials/error.go). Others may hold what is nobody's business.
         Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains("credentials not found") => return Ok(None),
         Err(CredentialRetrievalError::HelperFailure { .. }) => return Err("it failed".into()),
         Err(CredentialRetrievalError::MalformedHelperResponse) => return Err("its answer is not a credential".into()),
         Err(_) => return Err("it cannot be run; is it on the PATH?".into()),
     };
-    let config = json!({"auths": {registry: auth}}).to_string();
-    Keyring::from_docker_config_json(config.as_bytes()).map(|keyring| Some(Arc::new(keyring))).map_err(|error| error.to_string())
+    Ok(Some(Arc::new(Keyring::with(registry, credential))))
 }
 
 fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
@@ -160,14 +167,15 @@ mod tests {
     #[test]
     fn a_registrys_own_helper_goes_before_the_store() {
         let config = json!({"credsStore": "store", "credHelpers": {"a.example:5000": "own", "docker.io": "hub", "none.example": ""}});
-        let credentials = Credentials { keyrings: Vec::new(), configs: vec![serde_json::from_value(config).expect("a configuration")] };
+        let credentials = Credentials { configs: vec![serde_json::from_value(config).expect("a configuration")], ..Credentials::default() };
         let helper = |registry: &str| credentials.helper(registry).map(|(helper, name)| (helper.to_owned(), name));
         let expected = |helper: &str, name: &str| Some((helper.to_owned(), name.to_owned()));
         assert_eq!(helper("a.example:5000"), expected("own", "a.example:5000"));
         assert_eq!(helper("a.example"), expected("store", "a.example"));
         assert_eq!(helper("docker.io"), expected("hub", "docker.io"));
         assert_eq!(helper("none.example"), None);
-        let store = Credentials { keyrings: Vec::new(), configs: vec![Config { cred_helpers: None, creds_store: Some("store".into()) }] };
+        let store =
+            Credentials { configs: vec![Config { cred_helpers: None, creds_store: Some("store".into()) }], ..Credentials::default() };
         assert_eq!(store.helper("docker.io"), Some(("store", DOCKER_HUB.to_owned())));
         assert_eq!(Credentials::default().helper("docker.io"), None);
     }

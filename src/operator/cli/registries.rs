@@ -75,6 +75,7 @@ impl Registries {
         let trust = std::env::var_os(TRUST).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
         let trust = trust.or_else(|| SYSTEM_TRUST.iter().map(Path::new).find(|path| path.is_file()).map(Path::to_path_buf));
         let client = Client::new(hosts, trust.as_deref()).map_err(|error| vec![Problem::with_file("--lookup", error.to_string())])?;
+        self.credentials.warnings().iter().for_each(|warning| progress.warn(warning));
         let runtime = runtime()?;
         let answers = runtime.block_on(self.ask_all(client, wanted, progress));
         progress.clear();
