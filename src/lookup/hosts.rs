@@ -143,6 +143,19 @@ const A_PATH: &str = "the absolute path of a PEM file";
 const AN_ADDRESS: &str = "a network such as 10.0.0.0/8, an address, or HOST or HOST:PORT";
 const A_NETWORK: &str = "a network such as 10.0.0.0/8, or an address";
 
+impl HostsError {
+    /// The path of the field that is wrong.
+    pub fn field(&self) -> &str {
+        match self {
+            Self::UnknownField { field, .. }
+            | Self::BadValue { field, .. }
+            | Self::CredentialInUrl { field }
+            | Self::HalfAnIdentity { field }
+            | Self::TooMany { field, .. } => field,
+        }
+    }
+}
+
 impl Hosts {
     /// Reads what is configured; of `null`, nothing is.
     ///

@@ -5,6 +5,7 @@ use crate::looking::{Looking, PodImages};
 use crate::metrics::{Metrics, Outcome};
 use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
+use crate::skipped::{Owner, Skipped};
 use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Reason, Refusal};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -41,6 +42,8 @@ pub struct Admission {
     pub images: Arc<Looking>,
     /// The namespace that Ashore itself runs in.
     pub own_namespace: Option<String>,
+    /// Who tells the owners of pods about images that are not known, if anybody does.
+    pub skipped: Option<Skipped>,
     /// The threads that plan.
     pub planners: Planners,
     /// Where it is counted.
@@ -206,7 +209,12 @@ impl Admission {
         let read = request.pod.as_ref();
         let whole = Whole { pod, read, held: Some(Arc::new(body)), namespace: &request.namespace, opt_in: call.opt_in };
         let why = match self.plan(whole, looked_up, deadline).await {
-            Ok(Ok(plan)) => return self.count(plan, call.again),
+            Ok(Ok(plan)) => {
+                if !call.again && request.dry_run != Some(true) {
+                    self.tell_owner(request, &plan);
+                }
+                return self.count(plan, call.again);
+            }
             Ok(Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. }))) => {
                 if let Refusal::Unresolved { reason, .. } = &refusal {
                     self.metrics.unresolved(reason);
@@ -264,6 +272,21 @@ impl Admission {
             return Err(NoPlan::TooLate);
         };
         planned.map_err(NoPlan::NoResult)
+    }
+
+    /// Tells whoever keeps the pod of containers that are left as they are since their images are not known.
+    fn tell_owner(&self, request: &Request<'_>, plan: &Plan) {
+        let unknown = plan.containers.iter().filter_map(|container| Some((container, container.skipped()?)));
+        let mut unknown = unknown.filter(|(_, reason)| matches!(reason, Reason::ImageUnknown { .. })).peekable();
+        if unknown.peek().is_none() {
+            return;
+        }
+        let Some((skipped, owner)) = self.skipped.as_ref().zip(request.object.and_then(|object| Owner::of(object.as_bytes()))) else {
+            return;
+        };
+        let lines: Vec<String> =
+            unknown.map(|(container, reason)| format!("container {} is left as it is: {reason}", container.name)).collect();
+        skipped.tell(&request.namespace, &owner, &lines.join("; "));
     }
 
     fn count(&self, plan: Plan, again: bool) -> Planned {

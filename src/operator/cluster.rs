@@ -24,6 +24,7 @@ use crate::lease::{self, Standing};
 use crate::objects::{Kind, Objects, chain};
 use crate::rotation::Lifetimes;
 use crate::serving::{self, Names, Shared};
+use crate::skipped::Skipped;
 use crate::survey::Survey;
 use crate::tls::Tls;
 use serde_json::{Value, json};
@@ -244,7 +245,8 @@ pub struct Cluster {
     pub client: kube::Client,
     /// Where it is said what is wrong.
     pub complaints: Arc<Complaints>,
-    objects: Objects,
+    /// Its objects, with complaints about rights that are missing.
+    pub objects: Objects,
     settings: Settings,
 }
 
@@ -262,6 +264,11 @@ impl Cluster {
         let complaints = Complaints::new(objects.clone(), &settings.wanted.namespace, &settings.pod_name, settings.pod_uid.as_deref());
         let objects = objects.complaining(Arc::clone(&complaints));
         Ok(Self { client, complaints, objects, settings })
+    }
+
+    /// Who tells the owners of pods about images that are not known.
+    pub fn skipped(&self) -> Skipped {
+        Skipped::new(self.objects.clone(), &self.settings.pod_name)
     }
 
     /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.

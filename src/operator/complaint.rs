@@ -3,7 +3,8 @@
 use crate::objects::{Kind, Objects};
 use crate::serving::timestamp;
 use crate::tls::now;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -140,22 +141,40 @@ impl Complaints {
     }
 
     async fn write(&self, reason: Reason, text: &str) -> Result<(), crate::objects::ObjectError> {
-        let at = timestamp(now());
-        let message: String = text.chars().take(LONGEST).collect();
-        let event = json!({
-            "apiVersion": Kind::Event.api_version(), "kind": Kind::Event.name(),
-            "metadata": {"generateName": format!("{}-", self.pod_name), "namespace": self.namespace},
-            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": self.pod_name, "namespace": self.namespace, "uid": self.pod_uid},
-            "type": "Warning", "reason": reason.word(), "message": message, "source": {"component": "ashore"},
-            "reportingComponent": "ashore.dev/ashore", "reportingInstance": self.pod_name,
-            "firstTimestamp": at, "lastTimestamp": at, "count": 1,
-        });
+        let (namespace, name, uid) = (&self.namespace, &self.pod_name, &self.pod_uid);
+        let about =
+            Involved { api_version: "v1".into(), kind: "Pod".into(), namespace: namespace.into(), name: name.into(), uid: uid.into() };
+        let event = event(&about, reason.word(), text, name);
         self.objects.create(Kind::Event, "", &event).await.map(drop)
     }
 
     fn lately(&self) -> MutexGuard<'_, Lately> {
         self.lately.lock().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+/// What an Event is about.
+pub(crate) struct Involved<'a> {
+    pub(crate) api_version: Cow<'a, str>,
+    pub(crate) kind: Cow<'a, str>,
+    pub(crate) namespace: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) uid: Cow<'a, str>,
+}
+
+/// A Warning in the namespace of what it is about, from this pod of ours (k8s.io/api/core/v1, Event).
+pub(crate) fn event(about: &Involved<'_>, reason: &str, text: &str, instance: &str) -> Value {
+    let Involved { api_version, kind, namespace, name, uid } = about;
+    let at = timestamp(now());
+    let message: String = text.chars().take(LONGEST).collect();
+    json!({
+        "apiVersion": Kind::Event.api_version(), "kind": Kind::Event.name(),
+        "metadata": {"generateName": format!("{name}-"), "namespace": namespace},
+        "involvedObject": {"apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace, "uid": uid},
+        "type": "Warning", "reason": reason, "message": message, "source": {"component": "ashore"},
+        "reportingComponent": "ashore.dev/ashore", "reportingInstance": instance,
+        "firstTimestamp": at, "lastTimestamp": at, "count": 1,
+    })
 }
 
 #[cfg(test)]

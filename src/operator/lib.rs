@@ -21,16 +21,20 @@ pub mod logging;
 pub mod looking;
 pub mod metrics;
 pub mod missed;
+pub mod nodes;
 pub mod objects;
 pub mod pages;
 pub mod planners;
+pub mod pull_secrets;
 pub mod registries;
 pub mod review;
 pub mod rotation;
 pub mod serve;
 pub mod serving;
+pub mod skipped;
 pub mod survey;
 pub mod tls;
+mod watching;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.
 #[global_allocator]

@@ -205,6 +205,7 @@ mod tests {
             planner: Box::new(plan),
             policy: Policy::default(),
             images: Arc::default(),
+            skipped: None,
             own_namespace: Some("ashore-system".into()),
             planners: Planners::default(),
             metrics: Arc::new(Metrics::new()),

@@ -112,6 +112,11 @@ impl Objects {
         Self { client, namespace: namespace.into(), complaints: None, silent: Arc::default() }
     }
 
+    /// The same for objects of another namespace.
+    pub fn at(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.into(), ..self.clone() }
+    }
+
     /// The same, with an Event of each right that is missing.
     pub fn complaining(self, complaints: Arc<Complaints>) -> Self {
         Self { complaints: Some(complaints), ..self }

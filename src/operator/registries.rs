@@ -7,6 +7,7 @@ use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::pull_secrets::{DefaultPullSecrets, PullSecrets};
 use crate::serve::{ServeError, duration, wrong};
+use crate::watching::Troubles;
 use ashore_lookup::{Client, Lookup, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,12 +81,15 @@ pub fn start(args: &Args, cluster: Option<&Cluster>, metrics: &Arc<Metrics>) -> 
     };
     let counted = Arc::clone(metrics);
     let lookup = Lookup::new(client, settings, Box::new(move |asked| counted.looked_up(asked.code, asked.took)));
-    let complaints = |cluster: &Cluster| Arc::clone(&cluster.complaints);
+    let nodes = |cluster: &Cluster| {
+        let (objects, complaints) = (cluster.objects.clone(), Arc::clone(&cluster.complaints));
+        Nodes::start(cluster.client.clone(), Troubles::new("nodes".into(), objects, Arc::clone(metrics), complaints))
+    };
     Ok(Some(Registries {
         lookup,
-        secrets: cluster.filter(|_| args.pull_secrets).map(|c| PullSecrets::new(c.client.clone(), Some(complaints(c)))),
+        secrets: cluster.filter(|_| args.pull_secrets).map(|cluster| PullSecrets::new(cluster.objects.clone())),
         defaults: DefaultPullSecrets::new(args.default_pull_secrets.clone()),
-        nodes: cluster.map(|cluster| Nodes::start(cluster.client.clone(), complaints(cluster))),
+        nodes: cluster.map(nodes),
     }))
 }
 

@@ -14,6 +14,7 @@ use crate::looking::Looking;
 use crate::metrics::Metrics;
 use crate::planners::Planners;
 use crate::registries;
+use crate::skipped::Skipped;
 use crate::tls::Tls;
 use ashore_inject::Policy;
 use std::io;
@@ -182,9 +183,10 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
             Some(settings) => Some(Cluster::find(settings).await?),
             None => None,
         };
+        let skipped = cluster.as_ref().filter(|_| args.registries.lookup).map(Cluster::skipped);
         let registries = registries::start(&args.registries, cluster.as_ref(), &metrics)?;
         let images = Arc::new(Looking::new(listed.images(), registries));
-        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), own_namespace, metrics).await?;
+        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), skipped, own_namespace, metrics).await?;
         listed.follow(images);
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
@@ -250,6 +252,7 @@ impl Server {
         planner: Planner,
         policy: Policy,
         images: Arc<Looking>,
+        skipped: Option<Skipped>,
         own_namespace: Option<String>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
@@ -275,7 +278,7 @@ impl Server {
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
-        let admission = Arc::new(Admission { planner, policy, images, own_namespace, planners: Planners::default(), metrics });
+        let admission = Arc::new(Admission { planner, policy, images, skipped, own_namespace, planners: Planners::default(), metrics });
         let server =
             Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());

@@ -6,15 +6,14 @@ use crate::complaint::{Complaints, Reason};
 use crate::configuration::{asks_again, trusted};
 use crate::label::Said;
 use crate::metrics::Metrics;
-use crate::objects::{Kind, Objects, chain, json};
+use crate::objects::{Kind, Objects, json};
 use crate::tls::{EXPIRY_MARGIN, Tls, now};
+use crate::watching::{Slower, Troubles};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{Stream, StreamExt};
-use kube::core::Status;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, watch_object};
+use kube::runtime::watcher::watch_object;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use std::path::Path;
@@ -114,25 +113,6 @@ impl Candidate {
     }
 }
 
-/// How long to wait between tries of a watch: from 200 ms to 6.4 s, for ever.
-#[derive(Debug, Default)]
-struct Slower(u32);
-
-impl Iterator for Slower {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        self.0 += 1;
-        Some(Duration::from_millis(100 << self.0.min(6)))
-    }
-}
-
-impl Backoff for Slower {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
-}
-
 /// The objects that a replica watches, by name.
 #[derive(Debug, Clone)]
 pub struct Names {
@@ -194,54 +174,16 @@ type Watch = std::pin::Pin<Box<dyn Stream<Item = Result<Option<Value>, String>> 
 
 /// Watches an object. Errors are logged, and tried again ever more slowly; a right that is missing is an Event, too.
 fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> Watch {
-    let what = objects.what(kind, name);
     let (metrics, complaints) = (Arc::clone(&shared.metrics), Arc::clone(&shared.complaints));
-    let (stream, objects) = (watch_object(objects.api(kind), name), objects.clone());
-    let mut told = String::new();
-    let stream = stream.backoff(Slower::default()).map(move |seen| match seen {
+    let mut troubles = Troubles::new(objects.what(kind, name), objects.clone(), metrics, complaints);
+    let stream = watch_object(objects.api(kind), name).backoff(Slower::default()).map(move |seen| match seen {
         Ok(object) => {
-            told.clear();
-            objects.answered();
+            troubles.none();
             Ok(object.and_then(|object| json(object).ok()))
         }
-        Err(error) => {
-            metrics.cluster_errors.inc();
-            let text = format!("cannot watch {what}: {}", refusal(&error).map_or_else(|| chain(&error), |status| status.message.clone()));
-            if refusal(&error).is_some() {
-                complaints.say(Reason::Forbidden, &text);
-            }
-            if silent(&error) {
-                objects.silence(&chain(&error));
-            } else if told != text {
-                tracing::warn!(error = text, "cannot watch; trying again");
-                told.clone_from(&text);
-            }
-            Err(text)
-        }
+        Err(error) => Err(troubles.tell(&error)),
     });
     stream.boxed()
-}
-
-/// The API server's answer, if it is that a right is missing.
-fn refusal(error: &watcher::Error) -> Option<&Status> {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        _ => return None,
-    };
-    (status.code == 403).then_some(status)
-}
-
-/// Whether nobody answered.
-fn silent(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-            !matches!(error, kube::Error::Api(_))
-        }
-        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
-    }
 }
 
 /// What this replica makes of what it sees.

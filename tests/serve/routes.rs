@@ -32,6 +32,7 @@ impl Server {
             planner,
             policy: policy(),
             images: Arc::default(),
+            skipped: None,
             own_namespace,
             planners: Planners::default(),
             metrics,

@@ -67,7 +67,7 @@ impl TestServer {
     pub async fn start_with(planner: Planner, ca: Ca, mount: Mount) -> Self {
         let metrics = Arc::new(Metrics::new());
         let own = Some("ashore-system".into());
-        let server = Server::bind(&args(&mount), planner, policy(), Arc::default(), own, metrics).await.unwrap();
+        let server = Server::bind(&args(&mount), planner, policy(), Arc::default(), None, own, metrics).await.unwrap();
         let address = server.address().unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         Self { ca, mount, address, phase, serving: tokio::spawn(server.serve(phases)) }

@@ -1,0 +1,90 @@
+//! What watches have in common: how they are tried again, and what is said when one fails.
+
+use crate::complaint::{Complaints, Reason};
+use crate::metrics::Metrics;
+use crate::objects::{Objects, chain};
+use kube::core::Status;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tries again after 0.2 s, then ever more slowly, after 6.4 s at most.
+#[derive(Debug, Default)]
+pub(crate) struct Slower(u32);
+
+impl Iterator for Slower {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0 += 1;
+        Some(Duration::from_millis(100 << self.0.min(6)))
+    }
+}
+
+impl Backoff for Slower {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// Tells of a watch's troubles: in the log, once each; a right that is missing in an Event, too.
+pub(crate) struct Troubles {
+    what: String,
+    objects: Objects,
+    metrics: Arc<Metrics>,
+    complaints: Arc<Complaints>,
+    told: String,
+}
+
+impl Troubles {
+    /// Of a watch of `what`.
+    pub(crate) fn new(what: String, objects: Objects, metrics: Arc<Metrics>, complaints: Arc<Complaints>) -> Self {
+        Self { what, objects, metrics, complaints, told: String::new() }
+    }
+
+    /// It works.
+    pub(crate) fn none(&mut self) {
+        self.told.clear();
+        self.objects.answered();
+    }
+
+    /// It does not. Gives what is said of it.
+    pub(crate) fn tell(&mut self, error: &watcher::Error) -> String {
+        self.metrics.cluster_errors.inc();
+        let refusal = refusal(error);
+        let text = format!("cannot watch {}: {}", self.what, refusal.map_or_else(|| chain(error), |status| status.message.clone()));
+        if refusal.is_some() {
+            self.complaints.say(Reason::Forbidden, &text);
+        }
+        if silent(error) {
+            self.objects.silence(&chain(error));
+        } else if self.told != text {
+            tracing::warn!(error = text, "cannot watch; trying again");
+            self.told.clone_from(&text);
+        }
+        text
+    }
+}
+
+/// The API server's answer, if it is that a right is missing.
+fn refusal(error: &watcher::Error) -> Option<&Status> {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        _ => return None,
+    };
+    (status.code == 403).then_some(status)
+}
+
+/// Whether nobody answered.
+fn silent(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            !matches!(error, kube::Error::Api(_))
+        }
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
+    }
+}
