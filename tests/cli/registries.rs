@@ -149,7 +149,7 @@ fn with_what_docker_has() -> Outcome {
             (".docker/config.json", &config("wrong")),
             ("auth.json", &config("sesame")),
             ("bad/config.json", "{\"auths\": [\"sesame\"]"),
-            ("odd/config.json", &config("sesame").replace("{\"auths\":{", "{\"auths\":{\"b.example\":[\"sesame\"],")),
+            ("odd/config.json", &config("sesame").replace("{\"auths\":{", "{\"auths\":{\"b.example\":{\"auth\":\"sesame\"},")),
         ],
     );
     let resolve = |environment: &[(&str, &str)]| run_with(&dir, &["images", "resolve", "-q", "pods.yaml"], b"", environment);
