@@ -273,3 +273,15 @@ fn secret(text: &str) -> Option<HeaderValue> {
     header.set_sensitive(true);
     Some(header)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_secret_is_marked_so() {
+        // Which keeps it out of logs and out of HTTP/2's tables of headers.
+        assert!(secret(&basic("me", "sesame")).unwrap().is_sensitive());
+        assert_eq!(secret("a\nb"), None);
+    }
+}

@@ -291,11 +291,10 @@ impl Lookup {
         let Some((_, trouble)) = first else {
             return Err(Unknown { code: "noEndpoint", why: "its registry is nowhere to be asked".into() });
         };
-        if let Trouble::Failure(failure) = &trouble
-            && !is_refusal(failure)
+        if trouble.may_pass()
             && let Some(config) = self.stale(question, endpoints)
         {
-            tracing::debug!(image = %question.reference, %failure, "what it meant before holds on");
+            tracing::debug!(image = %question.reference, "its registry does not answer: what it meant before holds on");
             return Ok(config);
         }
         Err(trouble.into_unknown(refusals))
@@ -453,6 +452,15 @@ impl One<'_> {
 }
 
 impl Trouble {
+    /// Whether it says nothing of the image.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::LeftAlone(_) | Self::Failure(Failure::RateLimited { .. }) => true,
+            Self::Failure(failure) => failure.is_hosts_fault(),
+            Self::Image(_) => false,
+        }
+    }
+
     /// In words; so many times somebody said no.
     fn into_unknown(self, refusals: u32) -> Unknown {
         match self {

@@ -212,7 +212,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// What a failed request means.
 fn miss(host: &str, error: &reqwest::Error, proxied: bool) -> Miss {
     // A connection that could be made and then broke.
-    let mut accident = !error.is_connect();
+    let (mut accident, mut hung_up) = (!error.is_connect(), false);
     let mut why = "no connection".to_owned();
     for cause in std::iter::successors(error.source(), |cause| inner(*cause)) {
         if let Some(Refused(address)) = cause.downcast_ref() {
@@ -224,9 +224,15 @@ fn miss(host: &str, error: &reqwest::Error, proxied: bool) -> Miss {
         if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
             return Failure::protocol(host, "does not answer in HTTP, or with headers of more than is read").into();
         }
-        accident |= cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset);
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        accident |= kind == Some(io::ErrorKind::ConnectionReset);
+        hung_up |= kind == Some(io::ErrorKind::BrokenPipe);
         // The innermost says most, and none of them holds the URL.
         why = cause.to_string();
+    }
+    // With TLS 1.3 its alert comes after the handshake: in HTTP's own error, as text alone, or overtaken by the end of the connection.
+    if hung_up || why.contains("fatal alert") {
+        why = format!("{why}; {WANTS_CERTIFICATE}");
     }
     if proxied {
         why = format!("through the proxy that the environment names: {why}");
@@ -242,6 +248,9 @@ fn inner<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
+/// What helps with a registry that hangs up on those who do not show a certificate.
+const WANTS_CERTIFICATE: &str = "it may want a client certificate (clientCertificate and clientKey in registries)";
+
 /// What a failed handshake means, and what helps.
 fn tls(host: &str, error: &rustls::Error) -> Failure {
     use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
@@ -251,7 +260,7 @@ fn tls(host: &str, error: &rustls::Error) -> Failure {
             "its certificate is of an authority that is not trusted; registries may name it (ca)".to_owned()
         }
         Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure) => {
-            format!("{error}; it may want a client certificate (clientCertificate and clientKey in registries)")
+            format!("{error}; {WANTS_CERTIFICATE}")
         }
         Error::InvalidCertificate(_) => error.to_string(),
         _ => format!("TLS: {error}"),

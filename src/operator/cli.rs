@@ -67,7 +67,7 @@ pub fn main() -> ExitCode {
     let code = match cli.verb {
         Word::Serve(args) => return serve::run(*args),
         Word::Inject { files, writing, how } => {
-            how.read().map_or_else(refuse, |(policy, images)| rewrite(&Verb::Inject(Box::new(policy), images), &files, &writing))
+            how.read().map_or_else(refuse, |(policy, images)| rewrite(&Verb::Inject(Box::new(policy), Box::new(images)), &files, &writing))
         }
         Word::Uninject { files, writing } => rewrite(&Verb::Uninject, &files, &writing),
         Word::Explain { files, how, output } => {

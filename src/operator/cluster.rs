@@ -8,6 +8,9 @@
 //! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
 //! | cluster | `namespaces` | any | list | which ask for injection by their label; unless `--missed-pods-every 0`, as the next |
 //! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone |
+//! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
+//! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
+//! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
 //! | namespace | `secrets` | NAME-ca, NAME-tls | get, list, watch, create, patch | own certificates; get, list and watch of NAME-tls alone for `secret` and `cert-manager` |
 //! | namespace | `leases` | NAME | get, update | leader election |
 //! | namespace | `leases` | any | create | a POST has no name to go by |

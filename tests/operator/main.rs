@@ -39,6 +39,7 @@ const TESTS: &[Test] = &[
     ("election::the_api_server_restarts", election::the_api_server_restarts),
     ("chart::from_install_to_uninstall", chart::from_install_to_uninstall),
     ("chart::every_installation_is_taken", chart::every_installation_is_taken),
+    ("chart::registries_are_asked", chart::registries_are_asked),
     ("cert_manager::renewed_and_moved_to_another_authority", cert_manager::renewed_and_moved_to_another_authority),
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),

@@ -110,10 +110,13 @@ impl Credentials {
     }
 }
 
+/// What a helper has given for a registry, once it has been asked.
+type Given = Arc<OnceCell<Option<Arc<Keyring>>>>;
+
 /// Credential helpers, each asked once about a registry.
 pub(crate) struct Helpers<'c> {
     credentials: &'c Credentials,
-    asked: Mutex<HashMap<String, Arc<OnceCell<Option<Arc<Keyring>>>>>>,
+    asked: Mutex<HashMap<String, Given>>,
 }
 
 impl Helpers<'_> {

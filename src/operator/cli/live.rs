@@ -9,10 +9,9 @@ use super::workload::title;
 use crate::cluster::ClusterError;
 use crate::objects::{ObjectError, chain};
 use crate::pages::{self, Pages};
+use crate::pull_secrets;
 use ashore_inject::walk::{PodRef, pods};
 use ashore_lookup::Keyring;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, stream};
 use kube::Client;
 use kube::api::ListParams;
@@ -196,22 +195,23 @@ fn has_controller(object: &Value) -> bool {
     owners.into_iter().flatten().any(|owner| owner["controller"] == true)
 }
 
-/// What the Secrets open, as far as the person may read them and there is something in them. Those that hold the same are one.
+/// What the Secrets open, as far as the person may read them and there is something in them.
 async fn keyrings(client: &Client, secrets: BTreeSet<&Secret>, progress: &mut Progress) -> HashMap<Secret, Arc<Keyring>> {
     let many = secrets.len();
-    let mut reading = stream::iter(secrets).map(async |secret| (secret, read(client, secret).await)).buffer_unordered(AT_ONCE);
-    let (mut keyrings, mut same, mut forbidden, mut done) = (HashMap::new(), HashMap::new(), 0, 0);
+    let mut reading = stream::iter(secrets)
+        .map(async |secret| (secret, get(client, &secret.namespace, "secrets", &secret.name).await))
+        .buffer_unordered(AT_ONCE);
+    let (mut keyrings, mut forbidden, mut done) = (HashMap::new(), 0, 0);
     while let Some((secret, read)) = reading.next().await {
         progress.step("reading pull secrets", done, many, &secret.name);
         done += 1;
-        match read {
-            Ok(Some(config)) => {
-                let keyring = same.entry(config).or_insert_with_key(|config| config.keyring().map(Arc::new));
-                keyrings.extend(keyring.clone().map(|keyring| (secret.clone(), keyring)));
-            }
+        match read.map(|read| pull_secrets::keyring(&read)) {
+            Ok(Ok((keyring, _))) => _ = keyrings.insert(secret.clone(), Arc::new(keyring)),
+            Ok(Err(what)) => progress.warn(format_args!("secret {}/{} {what}", secret.namespace, secret.name)),
             Err(error) if error.is_forbidden() => forbidden += 1,
             // One that is gone, or never was: the kubelet passes over it, too.
-            Ok(None) | Err(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => progress.warn(error),
         }
     }
     if forbidden > 0 {
@@ -220,28 +220,4 @@ async fn keyrings(client: &Client, secrets: BTreeSet<&Secret>, progress: &mut Pr
         ));
     }
     keyrings
-}
-
-/// What is in a Secret for pulling.
-#[derive(PartialEq, Eq, Hash)]
-enum PullConfig {
-    /// `kubernetes.io/dockerconfigjson`.
-    Json(Vec<u8>),
-    /// `kubernetes.io/dockercfg`.
-    Cfg(Vec<u8>),
-}
-
-impl PullConfig {
-    fn keyring(&self) -> Option<Keyring> {
-        match self {
-            Self::Json(bytes) => Keyring::from_docker_config_json(bytes).ok(),
-            Self::Cfg(bytes) => Keyring::from_dockercfg(bytes).ok(),
-        }
-    }
-}
-
-async fn read(client: &Client, Secret { namespace, name }: &Secret) -> Result<Option<PullConfig>, ObjectError> {
-    let secret = get(client, namespace, "secrets", name).await?;
-    let data = |key: &str| STANDARD.decode(secret["data"][key].as_str()?).ok();
-    Ok(data(".dockerconfigjson").map(PullConfig::Json).or_else(|| data(".dockercfg").map(PullConfig::Cfg)))
 }

@@ -95,7 +95,7 @@ impl Found {
 fn distinct<'k>(keyrings: impl Iterator<Item = &'k Arc<Keyring>>) -> Vec<Arc<Keyring>> {
     let mut distinct: Vec<Arc<Keyring>> = Vec::new();
     for keyring in keyrings {
-        if !distinct.iter().any(|known| Arc::ptr_eq(known, keyring)) {
+        if !distinct.iter().any(|known| known == keyring) {
             distinct.push(Arc::clone(keyring));
         }
     }

@@ -17,7 +17,7 @@ use serde_json::Value;
 /// What to do to each pod.
 pub(crate) enum Verb {
     /// Put its containers under the init.
-    Inject(Box<Policy>, Asking),
+    Inject(Box<Policy>, Box<Asking>),
     /// Take them out again.
     Uninject,
 }
@@ -169,7 +169,7 @@ impl Verb {
         let (mut patch, problems) = (Patch::default(), findings.problems.len());
         for pod in &pods {
             let (part, pod_problems) = match self {
-                Self::Inject(policy, images) => inject(origin, value, pod, policy, images, findings),
+                Self::Inject(policy, images) => inject(origin, value, pod, policy, &**images, findings),
                 Self::Uninject => match undo(pod.pod) {
                     Ok(part) => (part, Vec::new()),
                     Err(error) => (

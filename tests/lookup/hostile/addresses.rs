@@ -49,6 +49,17 @@ async fn what_is_listed_may_be_asked() {
 }
 
 #[tokio::test]
+async fn of_a_names_addresses_only_those_allowed_are_connected_to() {
+    let server = Hostile::start(|_| Answer::ok(MANIFEST));
+    let registry = format!("localhost:{}", server.address().port());
+    // localhost is both, or only the one that is not allowed.
+    let document = json!({"registries": {registry.clone(): {"plainHttp": true}}, "allowAddresses": ["::1"]});
+    let failure = manifest(&configured(document), &registry, None).await.unwrap_err();
+    assert!(matches!(failure, Failure::RefusedAddress { .. } | Failure::Unreachable { .. }), "{failure}");
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
 async fn more_can_be_refused() {
     let client = configured(json!({"refuseAddresses": ["10.0.0.0/8"]}));
     let failure = manifest(&client, "10.1.2.3", None).await.unwrap_err();

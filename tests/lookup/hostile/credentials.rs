@@ -141,6 +141,31 @@ async fn endless_challenges_end() {
 }
 
 #[tokio::test]
+async fn a_new_token_that_does_not_help_is_not_replaced() {
+    let server = Hostile::start(|request| match request.path() {
+        "/token" => Answer::ok(r#"{"token":"token"}"#),
+        "/v2/b/manifests/latest" => token_challenge(request),
+        _ => challenge_or_manifest(request),
+    });
+    let client = plain(&[&server]);
+    assert!(manifest(&client, &server.host(), None).await.is_ok());
+    let failure = manifest_of(&client, &server.host(), "b", None).await.unwrap_err();
+    assert_eq!(failure, Failure::Unauthorized { host: server.host(), given: false });
+    assert_eq!(asked(&server)[3..], ["GET /token", "GET /v2/b/manifests/latest"]);
+}
+
+#[tokio::test]
+async fn a_registry_without_tls_may_have_a_token_server_without() {
+    let tokens = Hostile::start(|_| Answer::ok(r#"{"token":"token"}"#));
+    let realm = format!("http://{}/token", tokens.host());
+    let server = Hostile::start(move |request| match request.header("authorization") {
+        Some("Bearer token") => Answer::ok(MANIFEST),
+        _ => bearer(&realm),
+    });
+    assert!(manifest(&plain(&[&server]), &server.host(), None).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_password_is_sent_when_it_is_asked_for() {
     let server = Hostile::start(|request| match request.header("authorization") {
         Some(BASIC) => Answer::ok(MANIFEST),
