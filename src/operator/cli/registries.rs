@@ -10,7 +10,7 @@ use ashore_lookup::{Client, Hosts, Keyring, Lookup, Question, Settings};
 use futures_util::StreamExt;
 use futures_util::stream;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +20,12 @@ use tokio::time::Instant;
 
 /// How long one image may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many images are asked for at once.
+/// How many images a registry is asked for at once.
 const AT_ONCE: usize = 8;
+/// How many registries are asked at once: one that is dead does not hold up the others.
+const REGISTRIES: usize = 16;
+/// The code of an answer that has not come in time.
+const TIMED_OUT: &str = "timedOut";
 /// How often the line on how far it has come is brought up to date.
 const TICK: Duration = Duration::from_millis(100);
 /// What a person's own machine has registries on.
@@ -94,10 +98,18 @@ impl Registries {
             let (helped, warning) = helpers.ask(reference.registry()).await;
             keyrings.extend(helped);
             keyrings.extend(self.credentials.keyrings());
+            let late = format!("{} has not answered within {PATIENCE:?}", reference.registry());
             let question = Question { reference, architectures, always_pulled: false, keyrings };
-            (at, lookup.resolve(question, Instant::now() + PATIENCE).await, warning)
+            let answer = lookup.resolve(question, Instant::now() + PATIENCE).await;
+            // Nobody is going to hear what it says later.
+            (at, answer.map_err(|unknown| if unknown.code == TIMED_OUT { Unknown { why: late, ..unknown } } else { unknown }), warning)
         };
-        let mut asking = std::pin::pin!(stream::iter(wanted.into_iter().enumerate().map(ask)).buffer_unordered(AT_ONCE));
+        let mut by_registry: BTreeMap<String, Vec<(usize, Wanted)>> = BTreeMap::new();
+        for (at, wanted) in wanted.into_iter().enumerate() {
+            by_registry.entry(wanted.reference.registry().to_owned()).or_default().push((at, wanted));
+        }
+        let asking = stream::iter(by_registry.into_values().map(|wanted| stream::iter(wanted).map(&ask).buffer_unordered(AT_ONCE)));
+        let mut asking = std::pin::pin!(asking.flatten_unordered(REGISTRIES));
         let mut tick = tokio::time::interval(TICK);
         let mut done = 0;
         loop {
