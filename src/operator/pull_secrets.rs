@@ -168,7 +168,7 @@ impl PullSecrets {
 }
 
 /// The credentials in a Secret, and how long their document is; or what is wrong, as a phrase that follows the Secret's name.
-fn keyring(secret: &Value) -> Result<(Keyring, usize), String> {
+pub(crate) fn keyring(secret: &Value) -> Result<(Keyring, usize), String> {
     let kind = secret["type"].as_str().unwrap_or_default();
     let Some((_, key)) = TYPES.into_iter().find(|(known, _)| *known == kind) else {
         let kinds = TYPES.map(|(kind, _)| kind).join(" or ");

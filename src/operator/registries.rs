@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Where OpenSSL's users, and so the field, say whom to trust beside the public authorities.
-const TRUST: &str = "SSL_CERT_FILE";
+pub(crate) const TRUST: &str = "SSL_CERT_FILE";
 
 /// How registries are asked what images run.
 #[derive(Debug, Clone, clap::Args)]

@@ -9,6 +9,7 @@ mod control;
 mod election;
 mod events;
 mod front;
+mod images;
 mod missed;
 mod pods;
 mod repairs;
@@ -50,6 +51,8 @@ const TESTS: &[Test] = &[
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
     ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
+    ("images::of_every_kind", images::of_every_kind),
+    ("images::with_few_rights", images::with_few_rights),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];
