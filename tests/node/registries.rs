@@ -105,8 +105,8 @@ pub(crate) fn private_images_of_several_tenants() -> Outcome {
     // Of an image for several platforms, the one that counts is for what the cluster's nodes are.
     let elsewhere = Image::new().platform("linux", "s390x", None).entrypoint(["/elsewhere"]);
     Index::of([actor("main on=TERM:finish=100").platform("linux", go_architecture(), None), elsewhere]).push(&registry, "team/both:1")?;
-    two.apply(&only("both", &registry.image("team/both:1")));
-    assert!(is_injected(&two.ready("both")));
+    let warnings = create(node(), &two, &only("both", &registry.image("team/both:1")));
+    assert!(is_injected(&two.ready("both")), "{warnings}");
 
     // A third has a Secret that does not open it: it learns nothing of what the others' opened.
     let three = Namespace::new();
