@@ -10,7 +10,7 @@ use crate::document::Document;
 use crate::failure::Failure;
 use crate::hosts::Endpoint;
 use crate::image::{self, Manifest};
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, matching};
 use ashore_inject::{Architectures, ImageConfig, Reference, Unknown};
 use futures_util::future::try_join_all;
 use std::collections::HashMap;
@@ -68,8 +68,10 @@ pub struct Question {
     pub architectures: Architectures,
     /// Whether the kubelet looks for a new image at each start.
     pub always_pulled: bool,
-    /// What may open its registry, in order.
+    /// What may open its registry: a pod's pull Secrets, which are taken as one.
     pub keyrings: Vec<Arc<Keyring>>,
+    /// What may open it when none of those does.
+    pub fallbacks: Vec<Arc<Keyring>>,
 }
 
 /// What asking came to, for whoever counts.
@@ -125,9 +127,11 @@ impl Question {
     fn credentials(&self, endpoint: &Endpoint) -> Vec<Option<&Credential>> {
         let (registry, repository) = endpoint.names(&self.reference);
         let mut found: Vec<Option<&Credential>> = Vec::new();
-        for credential in self.keyrings.iter().flat_map(|keyring| keyring.matching(registry, &repository)) {
-            if !found.contains(&Some(credential)) {
-                found.push(Some(credential));
+        for keyrings in [&self.keyrings, &self.fallbacks] {
+            for credential in matching(keyrings.iter().map(Arc::as_ref), registry, &repository).into_iter().map(Some) {
+                if !found.contains(&credential) {
+                    found.push(credential);
+                }
             }
         }
         found.push(None);

@@ -102,8 +102,9 @@ impl Images for PodImages {
         let cached = |name: &&str| registries.secrets.as_ref().map(|secrets| secrets.cached(&self.namespace, name));
         let secrets: Option<Vec<_>> = asked.pull_secrets.iter().filter_map(cached).collect();
         if let Some(secrets) = secrets {
-            let keyrings = secrets.iter().filter_map(|found| found.keyring()).chain(registries.defaults.keyrings()).collect();
-            let question = Question { reference, architectures, always_pulled: asked.always_pulled, keyrings };
+            let keyrings = secrets.iter().filter_map(|found| found.keyring()).collect();
+            let fallbacks = registries.defaults.keyrings();
+            let question = Question { reference, architectures, always_pulled: asked.always_pulled, keyrings, fallbacks };
             if let Some(answer) = registries.lookup.known(&question) {
                 return as_answer(answer);
             }
@@ -202,10 +203,10 @@ impl Registries {
                 why_not = why_not.or_else(|| found.why_not());
             }
         }
-        keyrings.extend(self.defaults.keyrings());
+        let fallbacks = self.defaults.keyrings();
         let Open { reference, architectures, always_pulled, .. } = open;
         let (reference, architectures, always_pulled) = (reference.clone(), architectures.clone(), *always_pulled);
-        let question = Question { reference, architectures, always_pulled, keyrings };
+        let question = Question { reference, architectures, always_pulled, keyrings, fallbacks };
         (self.lookup.resolve(question, deadline).await, why_not)
     }
 }

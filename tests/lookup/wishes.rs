@@ -32,7 +32,7 @@ async fn a_registry_that_has_had_enough_is_left_alone_by_those_who_asked() {
         let credential = Credential::Password { user: "alice".into(), password: "sesame".into() };
         let keyrings = known.then(|| Arc::new(Keyring::with(&server.host(), credential))).into_iter().collect();
         let reference = Reference::parse(&format!("{}/{name}", server.host())).unwrap();
-        let question = Question { reference, architectures: Architectures::ALL, always_pulled: false, keyrings };
+        let question = Question { reference, architectures: Architectures::ALL, always_pulled: false, keyrings, fallbacks: vec![] };
         lookup.resolve(question, Instant::now() + Duration::from_secs(60)).await
     };
     assert_eq!(ask("open/one", false).await.unwrap_err().code, "rateLimited");

@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use super::sources::plain;
-use ashore_lookup::{Credential, Keyring};
+use ashore_lookup::{Credential, EntryProblem, Keyring};
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
 use serde::Deserialize;
 use serde_json::json;
@@ -77,7 +77,11 @@ impl Credentials {
         let config: Config = serde_json::from_slice(&bytes)
             .map_err(|error| problem(format!("not a Docker configuration: line {}, column {}", error.line(), error.column())))?;
         let keyring = Keyring::from_docker_config_json(&bytes).map_err(|error| problem(error.to_string()))?;
-        self.warnings.extend(keyring.problems().iter().map(|what| format!("{}: {what}", path.display())));
+        // Docker itself leaves an empty entry for what a helper keeps.
+        let problems = keyring.problems().iter().filter(|problem| {
+            !matches!(problem, ashore_lookup::Problem::Entry { why: EntryProblem::Empty, .. } | ashore_lookup::Problem::NoAuths)
+        });
+        self.warnings.extend(problems.map(|what| format!("{}: {what}", path.display())));
         self.keyrings.push(Arc::new(keyring));
         self.configs.push(config);
         Ok(true)

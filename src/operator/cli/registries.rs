@@ -94,12 +94,11 @@ impl Registries {
         let mut waiting: Vec<Option<String>> = wanted.iter().map(|wanted| Some(wanted.image.clone())).collect();
         let mut answers: Vec<_> = std::iter::repeat_with(|| None).take(many).collect();
         let helpers = self.credentials.helpers();
-        let ask = async |(at, Wanted { reference, architectures, mut keyrings, .. }): (usize, Wanted)| {
+        let ask = async |(at, Wanted { reference, architectures, keyrings, .. }): (usize, Wanted)| {
             let (helped, warning) = helpers.ask(reference.registry()).await;
-            keyrings.extend(helped);
-            keyrings.extend(self.credentials.keyrings());
+            let fallbacks = helped.into_iter().chain(self.credentials.keyrings()).collect();
             let late = format!("{} has not answered within {PATIENCE:?}", reference.registry());
-            let question = Question { reference, architectures, always_pulled: false, keyrings };
+            let question = Question { reference, architectures, always_pulled: false, keyrings, fallbacks };
             let answer = lookup.resolve(question, Instant::now() + PATIENCE).await;
             // Nobody is going to hear what it says later.
             (at, answer.map_err(|unknown| if unknown.code == TIMED_OUT { Unknown { why: late, ..unknown } } else { unknown }), warning)
