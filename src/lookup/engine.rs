@@ -6,7 +6,6 @@ use crate::cache::{self, Cache, Entry, Key};
 use crate::client::Client;
 use crate::credential::{Credential, CredentialId};
 use crate::digest::Digest;
-use crate::document::Document;
 use crate::failure::Failure;
 use crate::hosts::Endpoint;
 use crate::image::{self, Manifest};
@@ -24,6 +23,8 @@ use tokio::time::{Instant, timeout_at};
 const LONGEST: Duration = Duration::from_secs(20);
 /// The most questions that are being asked at once; more are not taken on.
 const MOST_FLIGHTS: usize = 1024;
+/// The most of those that one asker has, so that others get their turn.
+const MOST_OF_ONE: usize = MOST_FLIGHTS / 8;
 /// How many of them a registry is asked at once. The others wait, and are let off when it turns out to be dead.
 const PER_REGISTRY: usize = 8;
 /// How long what a digest names is known to be open to a credential. What it is never changes.
@@ -62,6 +63,8 @@ impl Default for Settings {
 /// What somebody wants to know.
 #[derive(Debug, Clone)]
 pub struct Question {
+    /// Who wants to know, such as a namespace: everybody has a share of what can be asked at once.
+    pub asker: Arc<str>,
     /// The image.
     pub reference: Reference,
     /// The architectures of the nodes that its pod may land on.
@@ -94,10 +97,17 @@ pub struct Lookup {
     settings: Settings,
     cache: Cache,
     breaker: Breaker,
-    flights: Mutex<HashMap<Key, watch::Receiver<Option<Answer>>>>,
+    flights: Mutex<HashMap<Key, Flight>>,
     /// Who may ask a registry, by its name. One that nobody asks is forgotten.
     turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     observer: Observer,
+}
+
+/// A question that is being asked.
+struct Flight {
+    /// Who wanted to know first.
+    asker: Arc<str>,
+    answer: watch::Receiver<Option<Answer>>,
 }
 
 /// Why one endpoint has not told, with one credential.
@@ -211,14 +221,19 @@ impl Lookup {
     ) -> Result<watch::Receiver<Option<Answer>>, Unknown> {
         let mut flights = lock(&self.flights);
         if let Some(flight) = flights.get(&key) {
-            return Ok(flight.clone());
+            return Ok(flight.answer.clone());
         }
+        let too_many = |whose: &str, most: usize| {
+            Err(Unknown { code: "tooManyLookups", why: format!("registries are being asked about {most} other images{whose}") })
+        };
         if flights.len() >= MOST_FLIGHTS {
-            let why = format!("registries are being asked about {MOST_FLIGHTS} other images");
-            return Err(Unknown { code: "tooManyLookups", why });
+            return too_many("", MOST_FLIGHTS);
+        }
+        if flights.len() >= MOST_OF_ONE && flights.values().filter(|flight| flight.asker == question.asker).count() >= MOST_OF_ONE {
+            return too_many(" of its namespace", MOST_OF_ONE);
         }
         let (tell, told) = watch::channel(None);
-        flights.insert(key, told.clone());
+        flights.insert(key, Flight { asker: Arc::clone(&question.asker), answer: told.clone() });
         drop(flights);
         let landing = Landing { lookup: Arc::clone(self), key };
         tokio::spawn(async move {
@@ -395,13 +410,16 @@ impl Teller<'_> {
         let Self { endpoint, credential, deadline, .. } = *self;
         let client = &self.lookup.client;
         let document = client.manifest(endpoint, reference.repository(), reference.version(), credential, deadline).await?;
-        let content = match self.content(&document).await {
+        let (digest, manifest) = (document.digest.clone(), image::read(&document));
+        // Its room is for the next body.
+        drop(document);
+        let content = match self.content(manifest).await {
             Ok(config) => Ok(Arc::new(config)),
             Err(Trouble::Image(unknown)) => Err(unknown),
             Err(trouble) => return Err(trouble),
         };
-        cache.insert(Key::content(reference, &document.digest, &names), Entry::Content(content.clone()));
-        cache.insert(meaning, Entry::Meaning(Arc::new(document.digest), Instant::now()));
+        cache.insert(Key::content(reference, &digest, &names), Entry::Content(content.clone()));
+        cache.insert(meaning, Entry::Meaning(Arc::new(digest), Instant::now()));
         Ok(content?)
     }
 
@@ -412,8 +430,8 @@ impl Teller<'_> {
     }
 
     /// What a manifest's image runs, or those of an index.
-    async fn content(&self, document: &Document) -> Result<ImageConfig, Trouble> {
-        let entries = match image::read(document)? {
+    async fn content(&self, manifest: Result<Manifest, Unknown>) -> Result<ImageConfig, Trouble> {
+        let entries = match manifest? {
             Manifest::Image(config) => return self.one().config(&config).await,
             Manifest::Index(entries) => entries,
         };
@@ -442,7 +460,9 @@ impl One<'_> {
     async fn image(&self, digest: &Digest) -> Result<ImageConfig, Trouble> {
         let Self { client, endpoint, repository, credential, deadline } = *self;
         let document = client.manifest(endpoint, repository, &digest.to_string(), credential, deadline).await?;
-        match image::read(&document)? {
+        let manifest = image::read(&document);
+        drop(document);
+        match manifest? {
             Manifest::Image(config) => self.config(&config).await,
             Manifest::Index(_) => Err(Unknown { code: "brokenImage", why: "it is an index in an index".into() }.into()),
         }

@@ -87,7 +87,7 @@ pub fn start(args: &Args, cluster: Option<&Cluster>, metrics: &Arc<Metrics>) -> 
     };
     Ok(Some(Registries {
         lookup,
-        secrets: cluster.filter(|_| args.pull_secrets).map(|cluster| PullSecrets::new(cluster.objects.clone())),
+        secrets: cluster.filter(|_| args.pull_secrets).map(|cluster| PullSecrets::new(cluster.others.clone())),
         defaults: DefaultPullSecrets::new(args.default_pull_secrets.clone()),
         nodes: cluster.map(nodes),
     }))

@@ -32,7 +32,14 @@ async fn a_registry_that_has_had_enough_is_left_alone_by_those_who_asked() {
         let credential = Credential::Password { user: "alice".into(), password: "sesame".into() };
         let keyrings = known.then(|| Arc::new(Keyring::with(&server.host(), credential))).into_iter().collect();
         let reference = Reference::parse(&format!("{}/{name}", server.host())).unwrap();
-        let question = Question { reference, architectures: Architectures::ALL, always_pulled: false, keyrings, fallbacks: vec![] };
+        let question = Question {
+            asker: "somebody".into(),
+            reference,
+            architectures: Architectures::ALL,
+            always_pulled: false,
+            keyrings,
+            fallbacks: vec![],
+        };
         lookup.resolve(question, Instant::now() + Duration::from_secs(60)).await
     };
     assert_eq!(ask("open/one", false).await.unwrap_err().code, "rateLimited");
@@ -41,4 +48,26 @@ async fn a_registry_that_has_had_enough_is_left_alone_by_those_who_asked() {
     assert!(unknown.code == "leftAlone" && unknown.why.contains("fewer requests"), "{unknown}");
     assert_eq!(server.requests().len(), asked);
     assert_eq!(ask("private/app", true).await.unwrap().entrypoint, Some(vec!["/app".to_owned()]));
+}
+
+#[tokio::test]
+async fn everybody_has_a_share_of_what_is_asked_at_once() {
+    let server = Hostile::start(|_| Answer::silence());
+    let hosts = json!({"allowAddresses": ["127.0.0.1"], "registries": {server.host(): {"plainHttp": true}}});
+    let client = Client::new(Hosts::from_value(&hosts).unwrap(), None).unwrap();
+    let lookup = Lookup::new(client, Settings::default(), Box::new(|_| ()));
+    let ask = async |asker: &str, number: usize| {
+        let reference = Reference::parse(&format!("{}/app:{number}", server.host())).unwrap();
+        let (asker, architectures) = (asker.into(), Architectures::ALL);
+        let question = Question { asker, reference, architectures, always_pulled: false, keyrings: vec![], fallbacks: vec![] };
+        lookup.resolve(question, Instant::now()).await.unwrap_err()
+    };
+    for number in 0..128 {
+        assert_eq!(ask("greedy", number).await.code, "timedOut");
+    }
+    let unknown = ask("greedy", 128).await;
+    assert!(unknown.code == "tooManyLookups" && unknown.why.contains("its namespace"), "{unknown}");
+    // What is being asked already can be waited for, and others have their own.
+    assert_eq!(ask("greedy", 0).await.code, "timedOut");
+    assert_eq!(ask("modest", 129).await.code, "timedOut");
 }

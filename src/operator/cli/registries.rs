@@ -98,7 +98,8 @@ impl Registries {
             let (helped, warning) = helpers.ask(reference.registry()).await;
             let fallbacks = helped.into_iter().chain(self.credentials.keyrings()).collect();
             let late = format!("{} has not answered within {PATIENCE:?}", reference.registry());
-            let question = Question { reference, architectures, always_pulled: false, keyrings, fallbacks };
+            let question =
+                Question { asker: Arc::from(reference.registry()), reference, architectures, always_pulled: false, keyrings, fallbacks };
             let answer = lookup.resolve(question, Instant::now() + PATIENCE).await;
             // Nobody is going to hear what it says later.
             (at, answer.map_err(|unknown| if unknown.code == TIMED_OUT { Unknown { why: late, ..unknown } } else { unknown }), warning)
