@@ -11,6 +11,7 @@ mod flags;
 pub mod images;
 mod json;
 mod marker;
+pub mod nodes;
 pub mod patch;
 mod plan;
 mod planner;
@@ -18,18 +19,21 @@ mod pod;
 pub mod policy;
 pub mod reason;
 mod record;
-mod suggest;
+pub mod reference;
+pub mod suggest;
 mod undo;
 pub mod walk;
 
 pub use annotations::{UnknownAnnotation, unknown_annotations, unwanted};
-pub use images::{ImageConfig, Images, StaticImages};
+pub use images::{Answer, Asked, ImageConfig, Images, StaticImages, Unknown};
 pub use json::Json;
+pub use nodes::Architectures;
 pub use patch::{Op, Patch};
 pub use plan::{plan, plan_read};
 pub use pod::Pod;
 pub use policy::Policy;
 pub use reason::Reason;
+pub use reference::Reference;
 pub use undo::undo;
 
 use ashore_init::signal::Signal;
@@ -74,6 +78,13 @@ pub struct ContainerPlan {
     pub image: String,
     /// Wrapped, or why not.
     pub outcome: Outcome,
+}
+
+impl ContainerPlan {
+    /// Why it is left as it is, if it is.
+    pub fn skipped(&self) -> Option<&Reason> {
+        if let Outcome::Skipped(reason) = &self.outcome { Some(reason) } else { None }
+    }
 }
 
 /// What a container is to its pod.

@@ -5,8 +5,9 @@ use crate::bring;
 use crate::command::{INIT, Program};
 use crate::field::Field;
 use crate::flags::{self, Time};
-use crate::images::ImageConfig;
+use crate::images::{Answer, Asked, ImageConfig, Unknown};
 use crate::marker::{List, Mark, Marker, Was};
+use crate::nodes::Architectures;
 use crate::plan::{both_lists, container_plan, ephemeral, kind};
 use crate::pod::{Container, Mount, Pod};
 use crate::policy::OnUnresolved;
@@ -104,20 +105,36 @@ impl<'r, 'p> Planner<'r, 'p> {
         if list == List::InitContainers && own.is_some_and(|own| index < own) {
             return Ok(Err(Reason::RunsBeforeInit));
         }
+        let needed = Program::needs_image(container);
         let none = ImageConfig::default();
-        let config = match container.image() {
-            "" => Err("the container names no image".to_owned()),
-            image => self.request.images.config(image),
+        let config = self.look_up(container, needed);
+        let (program, config) = match &config {
+            Answer::Known(config) => (Program::of(container, config), Some(&**config)),
+            Answer::Unknown(_) | Answer::Later if !needed => (Program::of(container, &none), None),
+            Answer::Unknown(unknown) => return self.unresolved(container, unknown),
+            Answer::Later => return Ok(Err(Reason::NotLookedUp)),
         };
-        let program = match &config {
-            Ok(config) => Program::of(container, config),
-            Err(_) if !Program::needs_image(container) => Program::of(container, &none),
-            Err(why) => return self.unresolved(container, why),
-        };
-        if let Some(reason) = self.unfit(list, container, config.as_ref().ok().copied(), &program) {
+        if let Some(reason) = self.unfit(list, container, config, &program) {
             return Ok(Err(reason));
         }
-        self.wrap(list, index, container, config.ok(), &program).map(Ok)
+        self.wrap(list, index, container, config, &program).map(Ok)
+    }
+
+    fn look_up(&self, container: &Container<'_>, needed: bool) -> Answer {
+        let image = container.image();
+        if image.is_empty() {
+            return Answer::Unknown(Unknown { code: "noImage", why: "the container names no image".into() });
+        }
+        let secrets = self.pod.spec.image_pull_secrets.items().iter();
+        let secrets: Vec<&str> = secrets.filter_map(|secret| secret.name.as_deref()).filter(|name| !name.is_empty()).collect();
+        let architectures = Architectures::of(self.pod);
+        self.request.images.config(&Asked {
+            image,
+            needed,
+            always_pulled: container.always_pulled(),
+            pull_secrets: &secrets,
+            architectures: &architectures,
+        })
     }
 
     /// Why it was not asked for, if so.
@@ -135,9 +152,9 @@ impl<'r, 'p> Planner<'r, 'p> {
         }
     }
 
-    fn unresolved(&self, container: &Container<'_>, why: &str) -> Result<Result<Wrapped, Reason>, Refusal> {
+    fn unresolved(&self, container: &Container<'_>, unknown: &Unknown) -> Result<Result<Wrapped, Reason>, Refusal> {
         let image = Some(container.image()).filter(|image| !image.is_empty()).unwrap_or("(none)");
-        let reason = Reason::ImageUnknown { image: annotations::shown(image), why: why.into() };
+        let reason = Reason::ImageUnknown { image: annotations::shown(image), unknown: unknown.clone() };
         match self.wishes.policy.on_unresolved {
             OnUnresolved::Skip => Ok(Err(reason)),
             OnUnresolved::Deny => Err(Refusal::Unresolved { container: container.name().into(), reason }),

@@ -1,6 +1,7 @@
 //! The few fields of a pod that matter here, borrowed from its JSON; everything else is passed over, never decoded.
 
 use crate::field::{Field, Scalar, Text, at_most};
+use crate::reference::Reference;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -89,6 +90,10 @@ pub(crate) struct Spec<'a> {
     os: Option<Named<'a>>,
     #[serde(borrow, default)]
     node_selector: Option<NodeSelector<'a>>,
+    #[serde(borrow, default)]
+    affinity: Option<Affinity<'a>>,
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
+    pub(crate) image_pull_secrets: Field<Vec<Named<'a>>>,
     #[serde(default)]
     pub(crate) security_context: Option<Security>,
 }
@@ -99,12 +104,75 @@ pub(crate) struct Named<'a> {
     pub(crate) name: Option<Text<'a>>,
 }
 
+/// The labels that tell what programs a node runs.
 #[derive(Debug, Deserialize)]
 struct NodeSelector<'a> {
     #[serde(borrow, default, rename = "kubernetes.io/os")]
     os: Option<Text<'a>>,
     #[serde(borrow, default, rename = "beta.kubernetes.io/os")]
     old_os: Option<Text<'a>>,
+    #[serde(borrow, default, rename = "kubernetes.io/arch")]
+    arch: Option<Text<'a>>,
+    #[serde(borrow, default, rename = "beta.kubernetes.io/arch")]
+    old_arch: Option<Text<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Affinity<'a> {
+    #[serde(borrow, default)]
+    node_affinity: Option<NodeAffinity<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NodeAffinity<'a> {
+    #[serde(borrow, default, rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    required: Option<Required<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Required<'a> {
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
+    node_selector_terms: Field<Vec<NodeSelectorTerm<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NodeSelectorTerm<'a> {
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
+    pub(crate) match_expressions: Field<Vec<Requirement<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Requirement<'a> {
+    #[serde(borrow, default)]
+    pub(crate) key: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(crate) operator: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
+    pub(crate) values: Field<Vec<Text<'a>>>,
+}
+
+impl<'a> Spec<'a> {
+    /// What the nodeSelector says of the labels that matter here.
+    pub(crate) fn node_selector(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.node_selector.iter().flat_map(|s| {
+            [
+                ("kubernetes.io/os", &s.os),
+                ("beta.kubernetes.io/os", &s.old_os),
+                ("kubernetes.io/arch", &s.arch),
+                ("beta.kubernetes.io/arch", &s.old_arch),
+            ]
+        });
+        all.filter_map(|(key, value)| Some((key, value.as_deref()?)))
+    }
+
+    /// The terms of the required node affinity, of which one has to hold.
+    pub(crate) fn required_terms(&self) -> &[NodeSelectorTerm<'a>] {
+        let required = self.affinity.as_ref().and_then(|a| a.node_affinity.as_ref()).and_then(|a| a.required.as_ref());
+        required.map_or(&[], |required| required.node_selector_terms.items())
+    }
 }
 
 /// The part of a pod's or container's security context that an added container must fit in with.
@@ -132,6 +200,8 @@ pub(crate) struct Container<'a> {
     pub(crate) name: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(crate) image: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    image_pull_policy: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
     pub(crate) command: Field<Vec<Text<'a>>>,
     #[serde(borrow, default, deserialize_with = "at_most::<ELEMENTS, _, _>")]
@@ -310,13 +380,7 @@ impl<'a> Pod<'a> {
     }
 
     pub(crate) fn is_windows(&self) -> bool {
-        let selector = self.spec.node_selector.as_ref();
-        let names = [
-            self.spec.os.as_ref().and_then(|os| os.name.as_deref()),
-            selector.and_then(|s| s.os.as_deref()),
-            selector.and_then(|s| s.old_os.as_deref()),
-        ];
-        names.contains(&Some("windows"))
+        self.spec.os.as_ref().and_then(|os| os.name.as_deref()) == Some("windows") || !crate::nodes::may_be_linux(self)
     }
 }
 
@@ -327,6 +391,15 @@ impl Container<'_> {
 
     pub(crate) fn image(&self) -> &str {
         self.image.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the kubelet looks for a new image under the same name at each start; the API server's default is filled in
+    /// (k8s.io/kubernetes pkg/apis/core/v1, SetDefaults_Container).
+    pub(crate) fn always_pulled(&self) -> bool {
+        match self.image_pull_policy.as_deref() {
+            Some(policy) => policy == "Always",
+            None => Reference::parse(self.image()).is_ok_and(|reference| reference.moves()),
+        }
     }
 
     /// Whether it is a native sidecar, if it is an init container (KEP-753).

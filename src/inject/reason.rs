@@ -1,5 +1,7 @@
 //! Why a pod or a container is left as it is: each reason worded once, for the command line, warnings, logs and metrics.
 
+use crate::images::Unknown;
+
 /// Why a pod or a container is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -11,13 +13,16 @@ pub enum Reason {
     #[error("opted out: {0} says \"false\"")]
     OptedOut(String),
     /// The image's config is not known, and the container sets no command.
-    #[error("image {image}: {why}, so its entrypoint is not known; set command, or list the image")]
+    #[error("image {image}: {unknown}, so its entrypoint is not known; set command, or list the image")]
     ImageUnknown {
         /// The image reference.
         image: String,
         /// Why.
-        why: String,
+        unknown: Unknown,
     },
+    /// The image's registry is still being asked.
+    #[error("its image's registry is still being asked")]
+    NotLookedUp,
     /// An earlier injection has done it.
     #[error("already injected")]
     AlreadyInjected,
@@ -80,6 +85,7 @@ impl Reason {
             Self::NotOptedIn => "notOptedIn",
             Self::OptedOut(_) => "optedOut",
             Self::ImageUnknown { .. } => "imageUnknown",
+            Self::NotLookedUp => "notLookedUp",
             Self::AlreadyInjected => "alreadyInjected",
             Self::OwnInit => "ownInit",
             Self::HasInit => "hasInit",
@@ -104,6 +110,7 @@ impl Reason {
         matches!(
             self,
             Self::ImageUnknown { .. }
+                | Self::NotLookedUp
                 | Self::MustBePid1(_)
                 | Self::Windows
                 | Self::MirrorPod

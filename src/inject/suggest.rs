@@ -1,7 +1,7 @@
 //! The known word that somebody probably meant.
 
 /// The known word nearest to this one, if a slip of the finger or two lies between them.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Long input cannot be a slip, and the distance costs time in proportion to its length.
     if word.len() > 64 {
         return None;
@@ -12,7 +12,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// ` (did you mean WORD?)` or nothing, to be put behind the word in a message.
-pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known).map(|k| format!(" (did you mean {k}?)")).unwrap_or_default()
 }
 

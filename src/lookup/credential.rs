@@ -23,6 +23,12 @@ pub enum Credential {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CredentialId([u8; 16]);
 
+impl CredentialId {
+    pub(crate) fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
 impl Credential {
     /// What tells it from others.
     pub fn id(&self) -> CredentialId {

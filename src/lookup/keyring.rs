@@ -26,23 +26,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
 );
 
-/// A type of Secrets that the kubelet pulls with.
-#[derive(Debug, Clone, Copy)]
-pub struct SecretType {
-    /// Its name in the Secret's `type`.
-    pub name: &'static str,
-    /// The key of the document.
-    pub key: &'static str,
-    /// What reads the document.
-    pub read: fn(&[u8]) -> Result<Keyring, KeyringError>,
-}
-
-/// Both of them (<https://kubernetes.io/docs/concepts/configuration/secret/#docker-config-secrets>).
-pub const SECRET_TYPES: [SecretType; 2] = [
-    SecretType { name: "kubernetes.io/dockerconfigjson", key: ".dockerconfigjson", read: Keyring::from_docker_config_json },
-    SecretType { name: "kubernetes.io/dockercfg", key: ".dockercfg", read: Keyring::from_dockercfg },
-];
-
 /// Why a document cannot be read. Nothing of what is in it is in the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
@@ -96,14 +79,14 @@ pub enum EntryProblem {
 }
 
 /// The credentials of a document.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keyring {
     /// The most specific first.
     entries: Vec<Entry>,
     problems: Vec<Problem>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     /// `HOST`, `HOST:PORT` or either with `/PATH`.
     place: String,
@@ -132,6 +115,12 @@ impl Keyring {
         Ok(Self::read(members(document)?))
     }
 
+    /// With one credential, for a registry (`docker.io`, `HOST` or `HOST:PORT`).
+    pub fn with(registry: &str, credential: Credential) -> Self {
+        let entries = place(registry).map(|place| Entry { place, credentials: vec![credential] });
+        Self { entries: entries.into_iter().collect(), problems: Vec::new() }
+    }
+
     fn read(Members { all, more }: Members<'_>) -> Self {
         let (mut entries, mut problems) = (Vec::new(), Vec::new());
         for (name, value) in all {
@@ -151,16 +140,11 @@ impl Keyring {
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
-
-    /// All credentials for a repository of a registry, in the order in which they are to be tried. `registry` is a host with its port
-    /// if it has one, `docker.io` for Docker Hub; `repository` has no tag: `library/nginx`.
-    pub fn matching(&self, registry: &str, repository: &str) -> impl Iterator<Item = &Credential> {
-        matching([self], registry, repository).into_iter()
-    }
 }
 
-/// All credentials of several keyrings for a repository, as if they were one, each of them once. That is what the kubelet makes of the Secrets of a pod:
-/// the most specific entry goes first, whichever Secret it is in, and then the Secret that is named first.
+/// All credentials of several keyrings for a repository of a registry, as if they were one, each of them once. That is what the kubelet
+/// makes of the Secrets of a pod: the most specific entry goes first, whichever Secret it is in, and then the Secret that is named first.
+/// `registry` is a host with its port if it has one, `docker.io` for Docker Hub; `repository` has no tag: `library/nginx`.
 pub fn matching<'k>(keyrings: impl IntoIterator<Item = &'k Keyring>, registry: &str, repository: &str) -> Vec<&'k Credential> {
     let (mut found, mut hub) = (Vec::new(), Vec::new());
     for entry in keyrings.into_iter().flat_map(|keyring| &keyring.entries) {

@@ -1,10 +1,12 @@
 //! Answers one AdmissionReview: plans the pod, and lets it in as it is when that goes wrong.
 
 use crate::body::Held;
+use crate::looking::{Looking, PodImages};
 use crate::metrics::{Metrics, Outcome};
 use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
-use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Reason, Refusal, StaticImages};
+use crate::skipped::{Owner, Skipped};
+use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Reason, Refusal};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -25,6 +27,8 @@ pub fn plan(request: &ashore_inject::Request<'_>, read: Option<&Pod<'_>>) -> Res
 /// Namespaces that are never touched, whatever they or their pods say: a cluster that cannot start these cannot be repaired.
 pub const PROTECTED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
+/// How often a pod is planned at most: each time, what was asked about its images before is known.
+const MOST_PLANS: usize = 3;
 /// The most of a list of containers that goes into a log line, in bytes.
 const LONGEST_LIST: usize = 1024;
 
@@ -34,10 +38,12 @@ pub struct Admission {
     pub planner: Planner,
     /// The settings that hold unless a pod says otherwise.
     pub policy: Policy,
-    /// Image configs, by reference.
-    pub images: StaticImages,
+    /// What images run.
+    pub images: Arc<Looking>,
     /// The namespace that Ashore itself runs in.
     pub own_namespace: Option<String>,
+    /// Who tells the owners of pods about images that are not known, if anybody does.
+    pub skipped: Option<Skipped>,
     /// The threads that plan.
     pub planners: Planners,
     /// Where it is counted.
@@ -74,6 +80,28 @@ pub struct Call {
     pub again: bool,
 }
 
+/// A pod that is to be planned.
+struct Whole<'a> {
+    pod: Bytes,
+    /// What of it was read already.
+    read: Option<&'a Pod<'a>>,
+    /// Its share of the memory.
+    held: Option<Arc<Held>>,
+    namespace: &'a str,
+    opt_in: OptIn,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoPlan {
+    /// Planning went wrong.
+    #[error(transparent)]
+    NoResult(NoResult),
+    /// It was not done at the deadline.
+    #[error("there was no time left to plan it")]
+    TooLate,
+}
+
 /// What the planning of a pod came to.
 struct Planned {
     verdict: Verdict,
@@ -108,7 +136,7 @@ impl Admission {
                 let warning = format!("ashore: {} was left as it is: the request holds no object", Named::of(&request));
                 Planned::as_it_is(Outcome::Failed, "noObject", vec![warning])
             }
-            (None, Some(object)) => self.plan(&request, bytes.slice_ref(object.as_bytes()), body, call, deadline).await,
+            (None, Some(object)) => self.plan_request(&request, bytes.slice_ref(object.as_bytes()), body, call, deadline).await,
         };
         let answer = answer(&request.uid, &planned.verdict, &planned.warnings).unwrap_or_default();
         let took = started.elapsed();
@@ -142,17 +170,21 @@ impl Admission {
     }
 
     /// What would become of a pod like this one if it were created now. Nothing is counted.
-    pub fn hindsight(&self, pod: &[u8], opt_in: OptIn) -> Hindsight {
-        match self.ask(pod, None, opt_in) {
+    ///
+    /// # Errors
+    /// Why that is not known, [`NoResult`] or that the deadline has come.
+    pub async fn hindsight(self: &Arc<Self>, pod: Bytes, namespace: &str, opt_in: OptIn, deadline: Instant) -> Result<Hindsight, NoPlan> {
+        let whole = Whole { pod, read: None, held: None, namespace, opt_in };
+        Ok(match self.plan(whole, deadline, deadline).await? {
             Ok(plan) if plan.containers.iter().any(|c| matches!(c.outcome, ashore_inject::Outcome::Wrapped(_))) => Hindsight::Injected,
             Ok(_) | Err(Refusal::NotAPod(_)) => Hindsight::LeftAlone,
             Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => Hindsight::Refused(refusal.to_string()),
-        }
+        })
     }
 
-    fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn) -> Result<Plan, Refusal> {
+    fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn, images: &PodImages) -> Result<Plan, Refusal> {
         let opted_in = opt_in == OptIn::Caller;
-        (self.planner)(&ashore_inject::Request { pod, policy: &self.policy, images: &self.images, opted_in, claims: &[] }, read)
+        (self.planner)(&ashore_inject::Request { pod, policy: &self.policy, images, opted_in, claims: &[] }, read)
     }
 
     /// Why the request is not about a pod that could be touched, if so. The API server's own filters should have kept it away.
@@ -169,42 +201,92 @@ impl Admission {
         }
     }
 
-    /// Plans a small pod at once, any other on a thread that may take as long as it likes: the answer does not wait beyond the
-    /// deadline.
-    async fn plan(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, call: Call, deadline: Instant) -> Planned {
-        let planned = if pod.len() > planners::SMALL {
-            let this = Arc::clone(self);
-            let planned = self.planners.run(move || {
-                let _held_meanwhile = body;
-                this.plan_now(&pod, None, call)
-            });
-            timeout_at(deadline, planned).await.ok()
-        } else {
-            (Instant::now() < deadline).then(|| planners::here(|| self.plan_now(&pod, request.pod.as_ref(), call)))
+    /// Plans a pod, and what becomes of it when that goes wrong.
+    async fn plan_request(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, call: Call, deadline: Instant) -> Planned {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Both calls about a pod together have as long as one.
+        let looked_up = Instant::now() + if call.again { left / 5 } else { left * 3 / 4 };
+        let read = request.pod.as_ref();
+        let whole = Whole { pod, read, held: Some(Arc::new(body)), namespace: &request.namespace, opt_in: call.opt_in };
+        let why = match self.plan(whole, looked_up, deadline).await {
+            Ok(Ok(plan)) => {
+                if !call.again && request.dry_run != Some(true) {
+                    self.tell_owner(request, &plan);
+                }
+                return self.count(plan, call.again);
+            }
+            Ok(Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. }))) => {
+                if let Refusal::Unresolved { reason, .. } = &refusal {
+                    self.metrics.unresolved(reason);
+                }
+                return Planned { verdict: Verdict::Denied(refusal.to_string()), ..Planned::as_it_is(Outcome::Refused, "", vec![]) };
+            }
+            Ok(Err(refusal @ Refusal::NotAPod(_))) => {
+                return Planned::as_it_is(Outcome::Failed, "notAPod", vec![format!("ashore: left as it is: {refusal}")]);
+            }
+            Err(why) => why,
         };
-        let (outcome, what) = match planned {
-            Some(Ok(planned)) => return planned,
-            Some(Err(NoResult::Panicked)) => (Outcome::Panicked, "planning failed; this is a bug in ashore"),
-            Some(Err(NoResult::NoThread)) => (Outcome::Failed, "no thread could be started to plan it"),
-            None => (Outcome::TimedOut, "there was no time left to plan it"),
+        let outcome = match why {
+            NoPlan::NoResult(NoResult::Panicked) => Outcome::Panicked,
+            NoPlan::NoResult(NoResult::NoThread) => Outcome::Failed,
+            NoPlan::TooLate => Outcome::TimedOut,
         };
-        let named = Named::of(request);
+        let (named, what) = (Named::of(request), why.to_string());
         let warning = format!("ashore: {named} was left as it is: {what}");
         tracing::error!(namespace = shortened(&request.namespace).as_ref(), name = named.name, what, "a pod was left as it is");
         Planned::as_it_is(outcome, outcome.word(), vec![warning])
     }
 
-    fn plan_now(&self, pod: &[u8], read: Option<&Pod<'_>>, call: Call) -> Planned {
-        let plan = match self.ask(pod, read, call.opt_in) {
-            Ok(plan) => plan,
-            Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => {
-                return Planned { verdict: Verdict::Denied(refusal.to_string()), ..Planned::as_it_is(Outcome::Refused, "", vec![]) };
+    /// Plans a pod, and asks until `looked_up` about images that are not known. Then it is planned again.
+    async fn plan(self: &Arc<Self>, whole: Whole<'_>, looked_up: Instant, deadline: Instant) -> Result<Result<Plan, Refusal>, NoPlan> {
+        let mut images = Arc::new(self.images.pod(whole.namespace));
+        for _ in 1..MOST_PLANS {
+            let planned = self.plan_once(&whole, &images, deadline).await?;
+            if planned.is_err() || !images.is_open() {
+                return Ok(planned);
             }
-            Err(refusal @ Refusal::NotAPod(_)) => {
-                return Planned::as_it_is(Outcome::Failed, "notAPod", vec![format!("ashore: left as it is: {refusal}")]);
-            }
+            images = Arc::new(images.resolved(looked_up.min(deadline)).await);
+        }
+        self.plan_once(&whole, &images, deadline).await
+    }
+
+    /// Plans a small pod at once, any other on a thread that may take as long as it likes: the answer does not wait beyond the
+    /// deadline.
+    async fn plan_once(
+        self: &Arc<Self>,
+        whole: &Whole<'_>,
+        images: &Arc<PodImages>,
+        deadline: Instant,
+    ) -> Result<Result<Plan, Refusal>, NoPlan> {
+        let Whole { pod, read, held, opt_in, .. } = whole;
+        let planned = if pod.len() > planners::SMALL {
+            let (this, pod, images, held, opt_in) = (Arc::clone(self), pod.clone(), Arc::clone(images), held.clone(), *opt_in);
+            let planned = self.planners.run(move || {
+                let _held_meanwhile = held;
+                this.ask(&pod, None, opt_in, &images)
+            });
+            timeout_at(deadline, planned).await.map_err(|_| NoPlan::TooLate)?
+        } else if Instant::now() < deadline {
+            planners::here(|| self.ask(pod, *read, *opt_in, images))
+        } else {
+            return Err(NoPlan::TooLate);
         };
-        self.count(plan, call.again)
+        planned.map_err(NoPlan::NoResult)
+    }
+
+    /// Tells whoever keeps the pod of containers that are left as they are since their images are not known.
+    fn tell_owner(&self, request: &Request<'_>, plan: &Plan) {
+        let unknown = plan.containers.iter().filter_map(|container| Some((container, container.skipped()?)));
+        let mut unknown = unknown.filter(|(_, reason)| matches!(reason, Reason::ImageUnknown { .. })).peekable();
+        if unknown.peek().is_none() {
+            return;
+        }
+        let Some((skipped, owner)) = self.skipped.as_ref().zip(request.object.and_then(|object| Owner::of(object.as_bytes()))) else {
+            return;
+        };
+        let lines: Vec<String> =
+            unknown.map(|(container, reason)| format!("container {} is left as it is: {reason}", container.name)).collect();
+        skipped.tell(&request.namespace, &owner, &lines.join("; "));
     }
 
     fn count(&self, plan: Plan, again: bool) -> Planned {
@@ -216,6 +298,7 @@ impl Admission {
         if let Some(reason) = &plan.skipped {
             if counts {
                 self.metrics.skipped_pod(reason.code());
+                plan.containers.iter().filter_map(ContainerPlan::skipped).for_each(|reason| self.metrics.unresolved(reason));
             }
             planned.skipped.push_str(reason.code());
             return planned;
@@ -230,6 +313,7 @@ impl Admission {
                 ashore_inject::Outcome::Skipped(reason) => {
                     if counts {
                         self.metrics.skipped_container(reason.code());
+                        self.metrics.unresolved(reason);
                     }
                     // Nobody expects an init container to be wrapped: not worth a word in every line.
                     if matches!(kind, ContainerKind::App | ContainerKind::Sidecar) {

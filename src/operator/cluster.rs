@@ -8,6 +8,9 @@
 //! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
 //! | cluster | `namespaces` | any | list | which ask for injection by their label; unless `--missed-pods-every 0`, as the next |
 //! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone |
+//! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
+//! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
+//! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
 //! | namespace | `secrets` | NAME-ca, NAME-tls | get, list, watch, create, patch | own certificates; get, list and watch of NAME-tls alone for `secret` and `cert-manager` |
 //! | namespace | `leases` | NAME | get, update | leader election |
 //! | namespace | `leases` | any | create | a POST has no name to go by |
@@ -24,6 +27,7 @@ use crate::lease::{self, Standing};
 use crate::objects::{Kind, Objects, chain};
 use crate::rotation::Lifetimes;
 use crate::serving::{self, Names, Shared};
+use crate::skipped::Skipped;
 use crate::survey::Survey;
 use crate::tls::Tls;
 use serde_json::{Value, json};
@@ -238,23 +242,50 @@ pub struct Parts {
     pub admission: Arc<Admission>,
 }
 
-/// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
-///
-/// # Errors
-/// There is no API server to be found. One that is there but does not answer is tried again and again.
-pub async fn start(
+/// The cluster, and what it is to be told.
+pub struct Cluster {
+    /// A client of its API server.
+    pub client: kube::Client,
+    /// Where it is said what is wrong.
+    pub complaints: Arc<Complaints>,
+    /// Its objects, with complaints about rights that are missing.
+    pub objects: Objects,
+    /// Objects that others name, without: whoever narrows the rights to some of them means it.
+    pub others: Objects,
     settings: Settings,
-    Parts { tls, said, connections, admission }: Parts,
-    stop: watch::Receiver<bool>,
-) -> Result<JoinHandle<()>, ClusterError> {
-    // Whoever has installed one already has installed this one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = kube::Config::infer().await.map_err(|error| ClusterError::NoServer(chain(&error)))?;
-    let client = kube::Client::try_from(config).map_err(|error| ClusterError::NoServer(chain(&error)))?;
+}
+
+impl Cluster {
+    /// Finds the API server. One that is there but does not answer is tried again and again.
+    ///
+    /// # Errors
+    /// There is none to be found.
+    pub async fn find(settings: Settings) -> Result<Self, ClusterError> {
+        // Whoever has installed one already has installed this one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = kube::Config::infer().await.map_err(|error| ClusterError::NoServer(chain(&error)))?;
+        let client = kube::Client::try_from(config).map_err(|error| ClusterError::NoServer(chain(&error)))?;
+        let others = Objects::new(client.clone(), &settings.wanted.namespace);
+        let complaints = Complaints::new(others.clone(), &settings.wanted.namespace, &settings.pod_name, settings.pod_uid.as_deref());
+        let objects = others.clone().complaining(Arc::clone(&complaints));
+        Ok(Self { client, complaints, objects, others, settings })
+    }
+
+    /// Who tells the owners of pods about images that are not known.
+    pub fn skipped(&self) -> Skipped {
+        Skipped::new(self.others.clone(), &self.settings.pod_name)
+    }
+
+    /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
+    pub fn start(self, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+        start(self, parts, stop)
+    }
+}
+
+fn start(cluster: Cluster, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    let Cluster { client, complaints, objects, settings, .. } = cluster;
+    let Parts { tls, said, connections, admission } = parts;
     let metrics = Arc::clone(&admission.metrics);
-    let objects = Objects::new(client.clone(), &settings.wanted.namespace);
-    let complaints = Complaints::new(objects.clone(), &settings.wanted.namespace, &settings.pod_name, settings.pod_uid.as_deref());
-    let objects = objects.complaining(Arc::clone(&complaints));
     let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
     let settings = Arc::new(settings);
     let shared = Arc::new(Shared {
@@ -266,7 +297,7 @@ pub async fn start(
         complaints,
     });
     let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
-    Ok(tokio::spawn(async move {
+    tokio::spawn(async move {
         let mut stopped = stop;
         let mut stopping = stopped.clone();
         let owner = tokio::select! {
@@ -296,7 +327,7 @@ pub async fn start(
             let _ = labeller.await;
         }
         follower.abort();
-    }))
+    })
 }
 
 /// The reference to the ClusterRole that owns everything. Without one, uninstalling leaves the objects behind.

@@ -1,19 +1,25 @@
 //! Warnings as Events on Ashore's own pod: what is wrong is said where a person looks, besides the log.
 
-use crate::lately::{Due, Lately};
-use crate::objects::{Kind, ObjectError, Objects};
+use crate::objects::{Kind, Objects};
 use crate::serving::timestamp;
 use crate::tls::now;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The same complaint becomes an Event again after this long.
+const AGAIN: Duration = Duration::from_secs(600);
+/// One that the API server did not take is tried again after this long.
+const RETRY: Duration = Duration::from_secs(30);
+/// What has not been heard of for this long has passed: everything that fails is tried again sooner.
+const PASSED: Duration = Duration::from_secs(180);
 /// An API server that has just been started forbids everything for a moment.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(3);
-/// Different complaints within [`AGAIN`](crate::lately::AGAIN), at most.
+/// Different complaints within [`AGAIN`], at most.
 const MOST: usize = 16;
-/// Bytes of a message: an Event takes 1024.
+/// Characters of a message: an Event takes 1024 bytes.
 const LONGEST: usize = 1000;
 
 /// An Event's `reason`.
@@ -50,20 +56,73 @@ pub struct Complaints {
     namespace: String,
     pod_name: String,
     pod_uid: String,
-    /// By their texts.
-    lately: Mutex<Lately<String>>,
+    lately: Mutex<Lately>,
+}
+
+/// What was said lately, so that nothing is said over and over.
+#[derive(Debug, Default)]
+struct Lately {
+    all: Vec<Complaint>,
+    /// What the API server said of the last Event that it did not take.
+    refused: String,
+}
+
+/// Something that is wrong.
+#[derive(Debug)]
+struct Complaint {
+    text: String,
+    /// From when to when it was known to be so.
+    since: Instant,
+    last: Instant,
+    /// Until when it is not said again, once it has been said.
+    silent: Option<Instant>,
+}
+
+impl Lately {
+    /// Whether to say this now, if it has been so for long enough; if so, not again for a while.
+    fn due(&mut self, text: &str, lasting: Duration, now: Instant) -> bool {
+        self.all.retain(|one| now < one.last + PASSED || one.silent.is_some_and(|until| now < until));
+        let at = match self.all.iter().position(|one| one.text == text) {
+            Some(at) => at,
+            None if self.all.len() >= MOST => return false,
+            None => {
+                self.all.push(Complaint { text: text.into(), since: now, last: now, silent: None });
+                self.all.len() - 1
+            }
+        };
+        let one = &mut self.all[at];
+        if now >= one.last + PASSED {
+            one.since = now;
+        }
+        one.last = now;
+        let due = now >= one.since + lasting && one.silent.is_none_or(|until| now >= until);
+        if due {
+            one.silent = Some(now + AGAIN);
+        }
+        due
+    }
+
+    /// Says that this was not heard. Gives whether that is for another reason than the last time.
+    fn not_heard(&mut self, text: &str, why: String, now: Instant) -> bool {
+        if let Some(one) = self.all.iter_mut().find(|one| one.text == text) {
+            one.silent = Some(now + RETRY);
+        }
+        let new = self.refused != why;
+        self.refused = why;
+        new
+    }
 }
 
 impl Complaints {
     /// For a pod. `objects` must not complain themselves.
     pub fn new(objects: Objects, namespace: &str, pod_name: &str, pod_uid: Option<&str>) -> Arc<Self> {
         let pod_uid = pod_uid.unwrap_or_default().into();
-        Arc::new(Self { objects, namespace: namespace.into(), pod_name: pod_name.into(), pod_uid, lately: Mutex::new(Lately::new(MOST)) })
+        Arc::new(Self { objects, namespace: namespace.into(), pod_name: pod_name.into(), pod_uid, lately: Mutex::default() })
     }
 
     /// Makes an Event of it when it has lasted, unless the same was said lately. Nobody waits for that.
     pub fn say(self: &Arc<Self>, reason: Reason, text: &str) {
-        if !matches!(self.lately().due(text.to_owned(), reason.lasting(), Instant::now()), Due::Now(_)) {
+        if !self.lately().due(text, reason.lasting(), Instant::now()) {
             return;
         }
         let (this, text) = (Arc::clone(self), text.to_owned());
@@ -71,7 +130,7 @@ impl Complaints {
             let done = this.write(reason, &text).await.map_err(|error| error.to_string());
             let mut lately = this.lately();
             match done {
-                Ok(()) => lately.heard(),
+                Ok(()) => lately.refused.clear(),
                 Err(error) => {
                     if lately.not_heard(&text, error.clone(), Instant::now()) {
                         tracing::warn!(error, "what is wrong is not told in Events, only here");
@@ -81,39 +140,74 @@ impl Complaints {
         });
     }
 
-    /// Says it if it is that a right is missing.
-    pub fn forbidden(self: &Arc<Self>, error: &ObjectError) {
-        if error.is_forbidden() {
-            self.say(Reason::Forbidden, &error.to_string());
-        }
-    }
-
-    async fn write(&self, reason: Reason, text: &str) -> Result<(), ObjectError> {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "name": self.pod_name, "namespace": self.namespace, "uid": self.pod_uid});
-        let event = warning(pod, reason.word(), text, 1, &self.pod_name);
+    async fn write(&self, reason: Reason, text: &str) -> Result<(), crate::objects::ObjectError> {
+        let (namespace, name, uid) = (&self.namespace, &self.pod_name, &self.pod_uid);
+        let about =
+            Involved { api_version: "v1".into(), kind: "Pod".into(), namespace: namespace.into(), name: name.into(), uid: uid.into() };
+        let event = event(&about, reason.word(), text, name);
         self.objects.create(Kind::Event, "", &event).await.map(drop)
     }
 
-    fn lately(&self) -> MutexGuard<'_, Lately<String>> {
+    fn lately(&self) -> MutexGuard<'_, Lately> {
         self.lately.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
-/// An Event on an object with a namespace, in that namespace, by the pod `reporter`, of what was so `times`.
-pub fn warning(object: Value, reason: &str, text: &str, times: u32, reporter: &str) -> Value {
+/// What an Event is about.
+pub(crate) struct Involved<'a> {
+    pub(crate) api_version: Cow<'a, str>,
+    pub(crate) kind: Cow<'a, str>,
+    pub(crate) namespace: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) uid: Cow<'a, str>,
+}
+
+/// A Warning in the namespace of what it is about, from this pod of ours (k8s.io/api/core/v1, Event).
+pub(crate) fn event(about: &Involved<'_>, reason: &str, text: &str, instance: &str) -> Value {
+    let Involved { api_version, kind, namespace, name, uid } = about;
     let at = timestamp(now());
+    let message: String = text.chars().take(LONGEST).collect();
     json!({
         "apiVersion": Kind::Event.api_version(), "kind": Kind::Event.name(),
-        "metadata": {"generateName": format!("{reporter}-"), "namespace": object["namespace"]},
-        "involvedObject": object,
-        "type": "Warning", "reason": reason, "message": head(text, LONGEST), "source": {"component": "ashore"},
-        "reportingComponent": "ashore.dev/ashore", "reportingInstance": reporter,
-        "firstTimestamp": at, "lastTimestamp": at, "count": times,
+        "metadata": {"generateName": format!("{name}-"), "namespace": namespace},
+        "involvedObject": {"apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace, "uid": uid},
+        "type": "Warning", "reason": reason, "message": message, "source": {"component": "ashore"},
+        "reportingComponent": "ashore.dev/ashore", "reportingInstance": instance,
+        "firstTimestamp": at, "lastTimestamp": at, "count": 1,
     })
 }
 
-/// The beginning of a text, of so many bytes at most.
-pub fn head(text: &str, longest: usize) -> &str {
-    let end = (0..=text.len().min(longest)).rev().find(|at| text.is_char_boundary(*at));
-    &text[..end.unwrap_or_default()]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_same_is_said_again_after_ten_minutes_and_other_things_at_once_up_to_a_limit() {
+        let (mut lately, now) = (Lately::default(), Instant::now());
+        let mut due = |text: &str, after: Duration| lately.due(text, Duration::ZERO, now + after);
+        assert!(due("a", Duration::ZERO) && due("b", Duration::ZERO) && !due("a", Duration::ZERO));
+        assert!(!due("a", AGAIN - SECOND) && due("a", AGAIN));
+        assert_eq!((0..100).filter(|n| due(&n.to_string(), AGAIN * 3)).count(), MOST);
+        assert!(due("100", AGAIN * 4));
+    }
+
+    #[test]
+    fn what_passes_is_not_said() {
+        let (mut lately, now) = (Lately::default(), Instant::now());
+        let mut due = |after: Duration| lately.due("a", SECOND * 3, now + after);
+        assert!(!due(Duration::ZERO) && !due(SECOND * 2));
+        // Long after, it begins anew.
+        assert!(!due(SECOND * 2 + PASSED) && !due(SECOND * 4 + PASSED) && due(SECOND * 5 + PASSED));
+    }
+
+    #[test]
+    fn what_was_not_heard_is_said_again_sooner_and_the_reason_is_told_once() {
+        let (mut lately, now) = (Lately::default(), Instant::now());
+        assert!(lately.due("a", Duration::ZERO, now));
+        assert!(lately.not_heard("a", "no right".into(), now));
+        assert!(!lately.due("a", Duration::ZERO, now + SECOND) && lately.due("a", Duration::ZERO, now + RETRY));
+        assert!(!lately.not_heard("a", "no right".into(), now));
+    }
 }

@@ -96,6 +96,8 @@ async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn metrics(State(app): State<App>) -> Response {
+    let cached = app.admission.images.cached_bytes();
+    app.admission.metrics.image_cache_bytes.set(i64::try_from(cached).unwrap_or(i64::MAX));
     match app.admission.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),

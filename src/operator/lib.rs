@@ -10,22 +10,23 @@ pub mod cluster;
 pub mod complaint;
 pub mod configuration;
 pub mod connections;
-pub mod default_pull_secrets;
 mod envelope;
-pub mod files;
 pub mod http;
 pub mod keeper;
 pub mod label;
-pub mod lately;
 pub mod lease;
+pub mod listed;
 pub mod listener;
 pub mod logging;
+pub mod looking;
 pub mod metrics;
 pub mod missed;
 pub mod nodes;
 pub mod objects;
+pub mod pages;
 pub mod planners;
 pub mod pull_secrets;
+pub mod registries;
 pub mod review;
 pub mod rotation;
 pub mod serve;
@@ -33,7 +34,7 @@ pub mod serving;
 pub mod skipped;
 pub mod survey;
 pub mod tls;
-pub mod trouble;
+mod watching;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.
 #[global_allocator]

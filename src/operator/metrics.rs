@@ -1,5 +1,6 @@
 //! What `/metrics` tells: counters and a histogram with few, fixed label values.
 
+use ashore_inject::Reason;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -81,12 +82,17 @@ pub struct Metrics {
     injected_containers: Counter,
     skipped_containers: Family<ByReason, Counter>,
     skipped_pods: Family<ByReason, Counter>,
+    unresolved_images: Family<ByReason, Counter>,
+    lookups: Family<ByResult, Counter>,
+    lookup_seconds: Histogram,
     reloads: Family<ByResult, Counter>,
     repairs: Family<ByWhat, Counter>,
     /// Of one sample without labels, or of none while nobody knows.
     pods_missed: Family<[(&'static str, &'static str); 0], Gauge>,
     /// Requests to `/mutate` that have no answer yet.
     pub in_flight: Gauge,
+    /// The memory that answers about images take, in bytes.
+    pub image_cache_bytes: Gauge,
     /// Open connections.
     pub connections: Gauge,
     /// When the certificate ends, in seconds since 1970.
@@ -97,8 +103,6 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Requests of our own that the API server did not do.
     pub cluster_errors: Counter,
-    /// Events on the owners of skipped pods that were not made, since there were too many of them or the API server did not take them.
-    pub dropped_events: Counter,
     /// Log lines that were dropped, since whoever reads them is too slow.
     pub dropped_log_lines: Counter,
 }
@@ -116,14 +120,17 @@ impl Metrics {
             injected_containers: Counter::default(),
             skipped_containers: Family::default(),
             skipped_pods: Family::default(),
+            unresolved_images: Family::default(),
+            lookups: Family::default(),
+            lookup_seconds: Histogram::new(seconds),
             reloads: Family::default(),
             repairs: Family::default(),
             pods_missed: Family::default(),
             ca_expiry: Gauge::default(),
             leader: Gauge::default(),
             cluster_errors: Counter::default(),
-            dropped_events: Counter::default(),
             in_flight: Gauge::default(),
+            image_cache_bytes: Gauge::default(),
             connections: Gauge::default(),
             certificate_expiry: Gauge::default(),
             dropped_log_lines: Counter::default(),
@@ -140,6 +147,14 @@ impl Metrics {
         r.register("injected_containers", "Containers put under the init", metrics.injected_containers.clone());
         r.register("skipped_containers", "Containers left as they are, by reason", metrics.skipped_containers.clone());
         r.register("skipped_pods", "Pods left as they are, by reason", metrics.skipped_pods.clone());
+        r.register(
+            "unresolved_images",
+            "Containers left as they are, or pods refused, since it is not known what their image runs, by reason",
+            metrics.unresolved_images.clone(),
+        );
+        r.register("image_lookups", "Times that registries were asked what an image runs, by result", metrics.lookups.clone());
+        r.register("image_lookup_duration_seconds", "How long registries took to say what an image runs", metrics.lookup_seconds.clone());
+        r.register("image_cache_bytes", "Memory for what images run", metrics.image_cache_bytes.clone());
         r.register("connections", "Open connections", metrics.connections.clone());
         r.register(
             "certificate_expiry_timestamp_seconds",
@@ -160,11 +175,6 @@ impl Metrics {
         );
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
-        r.register(
-            "dropped_events",
-            "Events on the owners of skipped pods that were not made: too many at once, or not taken by the API server",
-            metrics.dropped_events.clone(),
-        );
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
         r.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         // A counter that first appears with the value 1 hides its first increase from rate().
@@ -215,6 +225,19 @@ impl Metrics {
     /// Counts a pod left as it is.
     pub fn skipped_pod(&self, reason: &'static str) {
         self.skipped_pods.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Counts a container's image that is not known, if that is the reason.
+    pub fn unresolved(&self, reason: &Reason) {
+        if let Reason::ImageUnknown { unknown, .. } = reason {
+            self.unresolved_images.get_or_create(&ByReason { reason: unknown.code }).inc();
+        }
+    }
+
+    /// Counts a registry's answer: `found`, or why there is none.
+    pub fn looked_up(&self, result: &'static str, took: std::time::Duration) {
+        self.lookups.get_or_create(&ByResult { result }).inc();
+        self.lookup_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts changed certificates.

@@ -13,34 +13,6 @@ const MOST_KNOWN: usize = 150_000;
 /// The most pods that are named in a line of the log.
 const NAMED: usize = 10;
 
-/// A page of a list of metadata.
-#[derive(Debug, Deserialize)]
-pub struct Page<'a> {
-    #[serde(borrow, default)]
-    metadata: PageMetadata<'a>,
-    /// None of them is `null`.
-    #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct PageMetadata<'a> {
-    #[serde(borrow, default, rename = "continue")]
-    after: Cow<'a, str>,
-}
-
-impl Page<'_> {
-    /// The objects, a PartialObjectMetadata each.
-    pub fn items(&self) -> impl Iterator<Item = &RawValue> {
-        self.items.iter().flatten().copied()
-    }
-
-    /// What the API server wants to hear for the next page, if there is one.
-    pub fn after(&self) -> Option<&str> {
-        Some(self.metadata.after.as_ref()).filter(|after| !after.is_empty())
-    }
-}
-
 /// What of an object's metadata matters here.
 #[derive(Debug, Deserialize)]
 struct Object<'a> {
@@ -220,16 +192,20 @@ mod tests {
     use super::*;
     use crate::admission::plan;
     use crate::metrics::Metrics;
+    use crate::pages::Page;
     use crate::planners::Planners;
-    use ashore_inject::{Policy, StaticImages};
+    use ashore_inject::Policy;
     use serde_json::{Value, json};
     use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::time::Instant;
 
     fn admission() -> Admission {
         Admission {
             planner: Box::new(plan),
             policy: Policy::default(),
-            images: StaticImages::default(),
+            images: Arc::default(),
+            skipped: None,
             own_namespace: Some("ashore-system".into()),
             planners: Planners::default(),
             metrics: Arc::new(Metrics::new()),
@@ -274,10 +250,10 @@ mod tests {
         assert!(read(&going).is_some());
     }
 
-    #[test]
-    fn what_would_become_of_a_running_pod() {
-        let admission = admission();
-        let pod = |annotations: Value, container: Value| {
+    #[tokio::test]
+    async fn what_would_become_of_a_running_pod() {
+        let admission = Arc::new(admission());
+        let pod = async |annotations: Value, container: Value| {
             let pod = json!({
                 "kind": "Pod", "apiVersion": "v1",
                 "metadata": {"name": "p", "namespace": "default", "uid": "u", "annotations": annotations, "managedFields": [{"manager": "kubelet"}]},
@@ -286,17 +262,18 @@ mod tests {
                     "volumes": [{"name": "kube-api-access-x", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]},
                 "status": {"phase": "Running", "containerStatuses": [{"name": "main", "state": {"running": {}}}]},
             });
-            admission.hindsight(pod.to_string().as_bytes(), OptIn::Pod)
+            let soon = Instant::now() + Duration::from_secs(60);
+            admission.hindsight(pod.to_string().into(), "default", OptIn::Pod, soon).await.unwrap()
         };
         let asks = json!({"ashore.dev/inject": "true"});
         let main = json!({"name": "main", "image": "app:1", "command": ["/app"], "terminationMessagePath": "/dev/termination-log",
             "volumeMounts": [{"name": "kube-api-access-x", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true}]});
-        assert_eq!(pod(asks.clone(), main.clone()), Hindsight::Injected);
-        assert_eq!(pod(json!({}), main.clone()), Hindsight::LeftAlone);
+        assert_eq!(pod(asks.clone(), main.clone()).await, Hindsight::Injected);
+        assert_eq!(pod(json!({}), main.clone()).await, Hindsight::LeftAlone);
         // An image that nobody knows, and an init that has to be PID 1.
-        assert_eq!(pod(asks.clone(), json!({"name": "main", "image": "app:1"})), Hindsight::LeftAlone);
-        assert_eq!(pod(asks, json!({"name": "main", "image": "app:1", "command": ["/sbin/init"]})), Hindsight::LeftAlone);
-        let Hindsight::Refused(why) = pod(json!({"ashore.dev/inject": "true", "ashore.dev/delay": "soon"}), main) else {
+        assert_eq!(pod(asks.clone(), json!({"name": "main", "image": "app:1"})).await, Hindsight::LeftAlone);
+        assert_eq!(pod(asks, json!({"name": "main", "image": "app:1", "command": ["/sbin/init"]})).await, Hindsight::LeftAlone);
+        let Hindsight::Refused(why) = pod(json!({"ashore.dev/inject": "true", "ashore.dev/delay": "soon"}), main).await else {
             panic!("not refused")
         };
         assert!(why.contains("ashore.dev/delay") && why.contains("soon"), "{why}");

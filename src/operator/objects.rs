@@ -1,12 +1,8 @@
 //! The few objects of the API server that Ashore looks after, as JSON: fields that this build has not heard of survive.
 
-use crate::complaint::Complaints;
-use axum::http::Request;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
+use crate::complaint::{Complaints, Reason};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::request;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -116,14 +112,14 @@ impl Objects {
         Self { client, namespace: namespace.into(), complaints: None, silent: Arc::default() }
     }
 
+    /// The same for objects of another namespace.
+    pub fn at(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.into(), ..self.clone() }
+    }
+
     /// The same, with an Event of each right that is missing.
     pub fn complaining(self, complaints: Arc<Complaints>) -> Self {
         Self { complaints: Some(complaints), ..self }
-    }
-
-    /// The same for another namespace.
-    pub fn within(&self, namespace: &str) -> Self {
-        Self { namespace: namespace.into(), ..self.clone() }
     }
 
     /// The typed client's handle of a kind, for watches.
@@ -229,8 +225,8 @@ impl Objects {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(kube::Error::Api(status))) => {
                 let error = failed(status.message.clone(), Some(status.code));
-                if let Some(complaints) = &self.complaints {
-                    complaints.forbidden(&error);
+                if let Some(complaints) = self.complaints.as_ref().filter(|_| error.is_forbidden()) {
+                    complaints.say(Reason::Forbidden, &error.to_string());
                 }
                 Err(error)
             }
@@ -249,43 +245,6 @@ impl std::fmt::Debug for Objects {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Objects").field("namespace", &self.namespace).finish_non_exhaustive()
     }
-}
-
-/// The body of an answer of the API server, as it came; `None` if it is longer than `longest` bytes. `what` is the object, for messages.
-///
-/// # Errors
-/// [`ObjectError`]; one without a code, too, when the answer has not come `within` this time.
-pub async fn fetch(
-    client: &Client,
-    verb: &'static str,
-    what: &str,
-    request: Result<Request<Vec<u8>>, request::Error>,
-    longest: usize,
-    within: Duration,
-) -> Result<Option<Bytes>, ObjectError> {
-    let failed = |why, code| ObjectError { verb, what: what.to_owned(), why, code };
-    let request = request.map_err(|error| failed(chain(&error), None))?;
-    let answer = async {
-        let answer = client.send(request.map(Into::into)).await.map_err(|error| failed(chain(&error), None))?;
-        let status = answer.status();
-        let body = match Limited::new(answer.into_body(), longest).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => return Ok(None),
-            Err(error) => return Err(failed(chain(&*error), None)),
-        };
-        if status.is_success() {
-            return Ok(Some(body));
-        }
-        let said = serde_json::from_slice::<Value>(&body).ok();
-        let why = said.as_ref().and_then(|said| said["message"].as_str()).map_or_else(|| status.to_string(), str::to_owned);
-        Err(failed(why, Some(status.as_u16())))
-    };
-    tokio::time::timeout(within, answer).await.unwrap_or_else(|_| Err(failed(format!("no answer within {within:?}"), None)))
-}
-
-/// What is wrong with an answer that [`fetch`] did not read.
-pub fn too_long(verb: &'static str, what: &str, longest: usize) -> ObjectError {
-    ObjectError { verb, what: what.to_owned(), why: format!("an answer of more than {longest} bytes"), code: None }
 }
 
 /// An error with all that caused it: the transport's own words are at the end.

@@ -41,11 +41,13 @@ struct State {
 }
 
 /// Why there is no result.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NoResult {
     /// It panicked.
+    #[error("planning failed; this is a bug in ashore")]
     Panicked,
     /// No thread could be started for it.
+    #[error("no thread could be started to plan it")]
     NoThread,
 }
 

@@ -1,412 +1,304 @@
-//! The Secrets that pods pull their images with, each read when it is asked for and kept for a while: a `get` of one is all that it takes,
-//! so that RBAC can be narrowed to names or namespaces.
+//! What opens registries: the Secrets that pods name, read one by one when they are needed, and files of our own.
 
-use crate::complaint::{Complaints, Reason};
-use crate::objects::{ObjectError, fetch};
+use crate::objects::{Kind, Objects};
 use ashore_lookup::Keyring;
-use ashore_lookup::keyring::{KeyringError, SECRET_TYPES, SecretType};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kube::Client;
-use kube::core::request;
-use serde::Deserialize;
-use std::borrow::Cow;
+use serde_json::Value;
 use std::collections::HashMap;
-use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
-/// For how long a Secret is taken to be what it was.
+/// How long what a Secret held is taken to hold.
 const FRESH: Duration = Duration::from_secs(60);
-/// For how long one that could not be read is taken to be so; and how soon one is read again at the earliest.
-const FRESH_FAILURE: Duration = Duration::from_secs(5);
-/// The most Secrets that are kept.
-const MOST: usize = 1024;
-/// The most bytes of Secrets that are kept, by what was read of them.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// The same for one that could not be read or used; and how often one is read again at most when a registry refuses what was in it.
+const SHORT: Duration = Duration::from_secs(5);
+/// The most Secrets that are remembered.
+const MOST: usize = 2000;
+/// The most that they may take together, in bytes of their documents.
+const MOST_BYTES: usize = 8 << 20;
 /// How many are read at once.
 const AT_ONCE: usize = 8;
-/// How many wait to be read, at most: names are a pod author's.
-const MOST_WAITING: usize = 256;
-/// How long reading one may take, in line and from the API server.
-const REQUEST: Duration = Duration::from_secs(4);
-/// The longest answer that is read, in bytes: a Secret of 1 MiB in base64, and its metadata.
-const LONGEST: usize = 2 * 1024 * 1024;
+/// How often files are looked at.
+const EVERY: Duration = Duration::from_secs(5);
+/// The most files.
+const MOST_FILES: usize = 100;
+/// The longest file, in bytes.
+const LONGEST_FILE: u64 = 1 << 20;
 
-/// The right to read them all may be missing on purpose. Names are a pod author's, and must not fill the list of complaints.
-const FORBIDDEN: &str = "cannot get secrets that pods pull images with, or some of them: RBAC forbids it (the chart's lookup.pullSecrets)";
+/// The kinds of pull Secrets: their type, and the key that holds the credentials (k8s.io/api/core/v1, SecretType).
+const TYPES: [(&str, &str); 2] = [("kubernetes.io/dockerconfigjson", ".dockerconfigjson"), ("kubernetes.io/dockercfg", ".dockercfg")];
 
-/// Why there is no keyring of a Secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Why {
-    /// There is none of this name.
-    #[error("not found")]
-    NotFound,
-    /// A Secret cannot have this name.
-    #[error("no name that a Secret can have")]
-    BadName,
-    /// RBAC.
-    #[error("Ashore may not read it")]
-    Forbidden,
-    /// It is another type's.
-    #[error("its type is {0}; expected {json} or {old}", json = SECRET_TYPES[0].name, old = SECRET_TYPES[1].name)]
-    WrongType(String),
-    /// The key is missing, or empty.
-    #[error("there is no {0} in it")]
-    NoData(&'static str),
-    /// The key's value is not base64, or means nothing.
-    #[error("its {key}: {why}")]
-    Malformed {
-        /// The key.
-        key: &'static str,
-        /// What is wrong with it.
-        why: KeyringError,
-    },
-    /// The answer of the API server makes no sense.
-    #[error("what the API server answered is not a Secret of at most {LONGEST} bytes")]
-    NotASecret,
-    /// The API server said something else, or nothing in time.
-    #[error("the API server did not show it: {0}")]
-    Unanswered(String),
-}
-
-/// What is known of a Secret.
-pub struct Found {
-    namespace: String,
-    name: String,
-    outcome: Result<Keyring, Why>,
-    bytes: usize,
+/// What a Secret gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Its credentials.
+    Keyring(Arc<Keyring>),
+    /// None, for a reason that names the Secret.
+    Nothing(String),
 }
 
 impl Found {
     /// Its credentials.
-    ///
-    /// # Errors
-    /// Why there are none. [`Found::what`] and this are a phrase: "secret NAMESPACE/NAME: not found".
-    pub fn keyring(&self) -> Result<&Keyring, &Why> {
-        self.outcome.as_ref()
+    pub fn keyring(&self) -> Option<Arc<Keyring>> {
+        if let Self::Keyring(keyring) = self { Some(Arc::clone(keyring)) } else { None }
     }
 
-    /// What it is called in messages: `secret NAMESPACE/NAME`.
-    pub fn what(&self) -> String {
-        format!("secret {}/{}", self.namespace, self.name)
-    }
-
-    /// What a person can be told who wonders why it opens nothing: a phrase for what is wrong with it, and one for each entry that was
-    /// left out.
-    pub fn complaints(&self) -> impl Iterator<Item = String> {
-        let (what, why) = (self.what(), self.outcome.as_ref().err());
-        let problems = self.outcome.as_ref().ok().into_iter().flat_map(Keyring::problems).map(ToString::to_string);
-        why.map(ToString::to_string).into_iter().chain(problems).map(move |text| format!("{what}: {text}"))
+    /// Why there are none.
+    pub fn why_not(&self) -> Option<String> {
+        if let Self::Nothing(why) = self { Some(why.clone()) } else { None }
     }
 }
 
-impl fmt::Debug for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Found").field("what", &self.what()).field("outcome", &self.outcome.as_ref().map(drop)).finish_non_exhaustive()
-    }
-}
-
-/// What those wait for who ask for the same Secret.
-type Flight = watch::Receiver<Option<Arc<Found>>>;
-
-/// Reads the Secrets that pods name.
+/// The Secrets that pods name.
+#[derive(Debug)]
 pub struct PullSecrets {
-    client: Client,
-    complaints: Option<Arc<Complaints>>,
-    known: Mutex<Known>,
-    at_once: Semaphore,
+    objects: Objects,
+    known: Mutex<HashMap<(String, String), Slot>>,
+    turns: Semaphore,
 }
 
-#[derive(Default)]
+#[derive(Debug)]
+struct Slot {
+    found: Option<Known>,
+    /// Held by whoever reads it.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug, Clone)]
 struct Known {
-    /// By `NAMESPACE/NAME`.
-    kept: HashMap<String, Kept>,
+    found: Found,
+    at: Instant,
     bytes: usize,
-    /// Those that are being read.
-    flights: HashMap<String, Flight>,
-}
-
-struct Kept {
-    found: Arc<Found>,
-    /// When it was read last.
-    read: Instant,
-    /// Until when it need not be read again.
-    until: Instant,
 }
 
 impl Known {
-    fn fresh(&self, key: &str, now: Instant) -> Option<&Arc<Found>> {
-        self.kept.get(key).filter(|kept| now < kept.until).map(|kept| &kept.found)
-    }
-
-    /// Keeps it, or what was there before when the API server did not answer. Says which.
-    fn keep(&mut self, key: &str, found: Found, now: Instant) -> Arc<Found> {
-        let before = self.kept.remove(key).map(|kept| kept.found);
-        self.bytes -= before.as_ref().map_or(0, |before| before.bytes);
-        let silence = matches!(found.outcome, Err(Why::Unanswered(_)));
-        let fresh = if found.outcome.is_ok() { FRESH } else { FRESH_FAILURE };
-        let found = before.filter(|before| silence && before.outcome.is_ok()).unwrap_or_else(|| Arc::new(found));
-        self.bytes += found.bytes;
-        self.kept.insert(key.to_owned(), Kept { found: Arc::clone(&found), read: now, until: now + fresh });
-        while self.kept.len() > MOST || self.bytes > MOST_BYTES {
-            // What opens nothing goes first, and then the oldest; never what has just been read.
-            let others = self.kept.iter().filter(|(other, _)| *other != key);
-            let Some(least) = others.min_by_key(|(_, kept)| (kept.found.outcome.is_ok(), kept.read)).map(|(least, _)| least.clone()) else {
-                break;
-            };
-            self.bytes -= self.kept.remove(&least).map_or(0, |kept| kept.found.bytes);
-        }
-        found
+    fn holds(&self) -> bool {
+        let lifetime = if matches!(self.found, Found::Keyring(_)) { FRESH } else { SHORT };
+        self.at.elapsed() < lifetime
     }
 }
 
 impl PullSecrets {
-    /// For all namespaces. A right that is missing is told through `complaints`, if there are any.
-    pub fn new(client: Client, complaints: Option<Arc<Complaints>>) -> Arc<Self> {
-        Arc::new(Self { client, complaints, known: Mutex::default(), at_once: Semaphore::new(AT_ONCE) })
+    /// Read by way of these.
+    pub fn new(objects: Objects) -> Self {
+        Self { objects, known: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
     }
 
-    /// What was read lately; `None` if the Secret has to be read.
-    pub fn cached(&self, namespace: &str, name: &str) -> Option<Arc<Found>> {
-        self.known().fresh(&key(namespace, name), Instant::now()).cloned()
+    /// What is known of a Secret.
+    pub fn cached(&self, namespace: &str, name: &str) -> Option<Found> {
+        self.known(namespace, name).filter(Known::holds).map(|known| known.found)
     }
 
-    /// What is known of a Secret, after reading it if need be. Until `deadline` at most: whoever asks next has what comes after that.
-    pub async fn get(self: &Arc<Self>, namespace: &str, name: &str, deadline: Instant) -> Arc<Found> {
-        let failed = |why| Arc::new(Found { namespace: namespace.into(), name: name.into(), outcome: Err(why), bytes: 0 });
-        if !subdomain(namespace) || !subdomain(name) {
-            return failed(Why::BadName);
-        }
-        let flight = {
-            let mut known = self.known();
-            if let Some(found) = known.fresh(&key(namespace, name), Instant::now()) {
-                return Arc::clone(found);
-            }
-            self.flight(&mut known, namespace, name)
+    /// What a Secret holds, at the deadline at the latest.
+    pub async fn get(&self, namespace: &str, name: &str, deadline: Instant) -> Found {
+        self.newer(namespace, name, deadline, Known::holds).await
+    }
+
+    /// Reads a Secret again, unless that was done a moment ago. Says whether it has changed.
+    pub async fn renew(&self, namespace: &str, name: &str, deadline: Instant) -> bool {
+        let before = self.known(namespace, name).map(|known| known.found);
+        let after = self.newer(namespace, name, deadline, |known| known.at.elapsed() < SHORT).await;
+        before != Some(after)
+    }
+
+    fn known(&self, namespace: &str, name: &str) -> Option<Known> {
+        self.slots().get(&(namespace.to_owned(), name.to_owned())).and_then(|slot| slot.found.clone())
+    }
+
+    /// What is known if that `does`, else what the API server says.
+    async fn newer(&self, namespace: &str, name: &str, deadline: Instant, does: impl Fn(&Known) -> bool) -> Found {
+        let late = || Found::Nothing(format!("secret {namespace}/{name} could not be read in time"));
+        let reading = {
+            let mut slots = self.slots();
+            let slot = slots.entry((namespace.to_owned(), name.to_owned()));
+            let slot = slot.or_insert_with(|| Slot { found: None, reading: Arc::default() });
+            Arc::clone(&slot.reading)
         };
-        let Some(mut flight) = flight else {
-            return failed(Why::Unanswered(format!("{MOST_WAITING} others are to be read before it")));
-        };
-        let landed = timeout_at(deadline, flight.wait_for(Option::is_some)).await;
-        match landed.map(|landed| landed.ok().and_then(|found| found.clone())) {
-            Ok(Some(found)) => found,
-            Ok(None) => failed(Why::Unanswered("reading it failed; this is a bug in ashore".into())),
-            Err(_) => failed(Why::Unanswered("no answer in time".into())),
+        let Ok(_alone) = timeout_at(deadline, reading.lock()).await else { return late() };
+        if let Some(known) = self.known(namespace, name).filter(does) {
+            return known.found;
+        }
+        let Ok(Ok(_turn)) = timeout_at(deadline, self.turns.acquire()).await else { return late() };
+        let Ok((found, bytes)) = timeout_at(deadline, self.read(namespace, name)).await else { return late() };
+        self.remember(namespace, name, Known { found: found.clone(), at: Instant::now(), bytes });
+        found
+    }
+
+    async fn read(&self, namespace: &str, name: &str) -> (Found, usize) {
+        match self.objects.at(namespace).get(Kind::Secret, name).await {
+            Ok(Some(secret)) => match keyring(&secret) {
+                Ok((keyring, bytes)) => {
+                    for problem in keyring.problems() {
+                        tracing::warn!(namespace, secret = name, %problem, "a part of a pull secret is left out");
+                    }
+                    (Found::Keyring(Arc::new(keyring)), bytes)
+                }
+                Err(what) => (Found::Nothing(format!("secret {namespace}/{name} {what}")), 0),
+            },
+            Ok(None) => (Found::Nothing(format!("secret {namespace}/{name} is not there")), 0),
+            Err(error) if error.is_forbidden() => (Found::Nothing(format!("secret {namespace}/{name} may not be read by Ashore")), 0),
+            Err(error) => (Found::Nothing(format!("secret {namespace}/{name} cannot be read: {}", error.why)), 0),
         }
     }
 
-    /// The same, for whom `found` was not good enough, as when a registry does not take it any more: read again, unless it has been
-    /// meanwhile, or was a moment ago.
-    pub async fn get_newer_than(self: &Arc<Self>, found: &Arc<Found>, deadline: Instant) -> Arc<Found> {
-        {
-            let mut known = self.known();
-            if let Some(kept) = known.kept.get_mut(&key(&found.namespace, &found.name))
-                && Arc::ptr_eq(&kept.found, found)
-                && kept.read.elapsed() >= FRESH_FAILURE
-            {
-                kept.until = kept.read;
-            }
+    fn remember(&self, namespace: &str, name: &str, known: Known) {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get_mut(&(namespace.to_owned(), name.to_owned())) {
+            slot.found = Some(known);
         }
-        self.get(&found.namespace, &found.name, deadline).await
-    }
-
-    /// What is being read already, or begins to be; `None` if there is too much of that.
-    fn flight(self: &Arc<Self>, known: &mut Known, namespace: &str, name: &str) -> Option<Flight> {
-        let key = key(namespace, name);
-        // One whose end went without a word has failed.
-        if let Some(flight) = known.flights.get(&key).filter(|flight| flight.has_changed().is_ok()) {
-            return Some(flight.clone());
-        }
-        if known.flights.len() >= MOST_WAITING {
-            return None;
-        }
-        let (lands, flight) = watch::channel(None);
-        known.flights.insert(key.clone(), flight.clone());
-        let (this, namespace, name) = (Arc::clone(self), namespace.to_owned(), name.to_owned());
-        // Whoever asked first may not wait for it, but others do.
-        tokio::spawn(async move {
-            let read = timeout(REQUEST, this.read(&namespace, &name)).await;
-            let (outcome, bytes) = read.unwrap_or_else(|_| (Err(Why::Unanswered(format!("no answer within {REQUEST:?}"))), 0));
-            let mut known = this.known();
-            let found = known.keep(&key, Found { namespace, name, outcome, bytes }, Instant::now());
-            known.flights.remove(&key);
-            let _ = lands.send(Some(found));
-        });
-        Some(flight)
-    }
-
-    /// What the API server shows of a Secret, and how many bytes that is.
-    async fn read(&self, namespace: &str, name: &str) -> (Result<Keyring, Why>, usize) {
-        let _turn = self.at_once.acquire().await;
-        let (what, path) = (format!("secrets {namespace}/{name}"), format!("/api/v1/namespaces/{namespace}/secrets"));
-        let request = request::Request::new(path).get(name, &Default::default());
-        match fetch(&self.client, "get", &what, request, LONGEST, REQUEST).await {
-            Ok(Some(secret)) => read(&secret),
-            Ok(None) => (Err(Why::NotASecret), 0),
-            Err(error) => (Err(self.refused(error)), 0),
+        let bytes = |slot: &Slot| slot.found.as_ref().map_or(0, |known| known.bytes);
+        let mut left = slots.values().map(bytes).sum::<usize>();
+        while slots.len() > MOST || left > MOST_BYTES {
+            // The one that was read longest ago, and is not being read.
+            let idle = slots.iter().filter(|(_, slot)| Arc::strong_count(&slot.reading) == 1);
+            let Some(key) = idle.min_by_key(|(_, slot)| slot.found.as_ref().map(|known| known.at)).map(|(key, _)| key.clone()) else {
+                return;
+            };
+            left -= slots.remove(&key).as_ref().map_or(0, bytes);
         }
     }
 
-    fn refused(&self, error: ObjectError) -> Why {
-        if error.is_not_found() {
-            return Why::NotFound;
-        }
-        if !error.is_forbidden() {
-            return Why::Unanswered(error.why);
-        }
-        tracing::debug!(%error, "a pull secret may not be read");
-        if let Some(complaints) = &self.complaints {
-            complaints.say(Reason::Forbidden, FORBIDDEN);
-        }
-        Why::Forbidden
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<(String, String), Slot>> {
         self.known.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
-impl fmt::Debug for PullSecrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.known();
-        f.debug_struct("PullSecrets").field("kept", &known.kept.len()).field("bytes", &known.bytes).finish_non_exhaustive()
+/// The credentials in a Secret, and how long their document is; or what is wrong, as a phrase that follows the Secret's name.
+pub(crate) fn keyring(secret: &Value) -> Result<(Keyring, usize), String> {
+    let kind = secret["type"].as_str().unwrap_or_default();
+    let Some((_, key)) = TYPES.into_iter().find(|(known, _)| *known == kind) else {
+        let kinds = TYPES.map(|(kind, _)| kind).join(" or ");
+        return Err(format!("is of type {:?}, not {kinds}", kind.chars().take(100).collect::<String>()));
+    };
+    let value = secret["data"][key].as_str().ok_or_else(|| format!("has no {key}"))?;
+    let document = STANDARD.decode(value).map_err(|_| format!("has a {key} that is not base64"))?;
+    Ok((parse(key, &document)?, document.len()))
+}
+
+fn parse(key: &str, document: &[u8]) -> Result<Keyring, String> {
+    let keyring = if key == TYPES[0].1 { Keyring::from_docker_config_json(document) } else { Keyring::from_dockercfg(document) };
+    keyring.map_err(|error| format!("has a {key} that is of no use: {error}"))
+}
+
+/// The credentials that are tried after a pod's own: files in a folder, or in the folders in it, in the order of their paths.
+#[derive(Debug, Default)]
+pub struct DefaultPullSecrets {
+    keyrings: Arc<Mutex<Vec<Arc<Keyring>>>>,
+}
+
+impl DefaultPullSecrets {
+    /// Of this folder; its files are read again when they change. One that cannot be used is left out, and said.
+    pub fn new(folder: Option<PathBuf>) -> Self {
+        let this = Self::default();
+        let Some(folder) = folder else { return this };
+        let mut held = files(&folder);
+        *lock(&this.keyrings) = read_all(&held);
+        let keyrings = Arc::downgrade(&this.keyrings);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                let folder = folder.clone();
+                let Ok(now) = tokio::task::spawn_blocking(move || files(&folder)).await else { return };
+                let Some(keyrings) = keyrings.upgrade() else { return };
+                if now != held {
+                    tracing::info!(files = now.len(), "the default pull secrets have changed");
+                    *lock(&keyrings) = read_all(&now);
+                    held = now;
+                }
+            }
+        });
+        this
+    }
+
+    /// Them, in order.
+    pub fn keyrings(&self) -> Vec<Arc<Keyring>> {
+        lock(&self.keyrings).clone()
     }
 }
 
-fn key(namespace: &str, name: &str) -> String {
-    format!("{namespace}/{name}")
+/// A file, by its path, with its name and what is in it.
+type File = (PathBuf, &'static str, Option<Vec<u8>>);
+
+fn files(folder: &Path) -> Vec<File> {
+    let entries = |folder: &Path| {
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        paths
+    };
+    let folders = std::iter::once(folder.to_owned()).chain(entries(folder));
+    let named = folders.flat_map(|folder| TYPES.map(|(_, key)| (folder.join(key), key)));
+    let there = named.filter(|(path, _)| path.is_file()).take(MOST_FILES);
+    let read = |path: &Path| path.metadata().ok().filter(|meta| meta.len() <= LONGEST_FILE).and_then(|_| std::fs::read(path).ok());
+    there.map(|(path, key)| (path.clone(), key, read(&path))).collect()
 }
 
-/// Whether it can be an object's name (RFC 1123). The API server takes any text as the name of a pull secret, and it becomes a part of a URL.
-fn subdomain(name: &str) -> bool {
-    let fine = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
-    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
-    name.len() <= 253 && plain && name.split('.').all(fine)
-}
-
-/// What of a Secret matters here.
-#[derive(Deserialize)]
-struct Secret<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
-    #[serde(borrow, default)]
-    data: Option<Data<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Data<'a> {
-    #[serde(borrow, default, rename = ".dockerconfigjson")]
-    config_json: Option<Cow<'a, str>>,
-    #[serde(borrow, default, rename = ".dockercfg")]
-    config: Option<Cow<'a, str>>,
-}
-
-/// The keyring in a Secret, and how many bytes it was read from.
-fn read(secret: &[u8]) -> (Result<Keyring, Why>, usize) {
-    match document(secret) {
-        Ok((SecretType { key, read, .. }, document)) => (read(&document).map_err(|why| Why::Malformed { key, why }), document.len()),
-        Err(why) => (Err(why), 0),
+fn read_all(files: &[File]) -> Vec<Arc<Keyring>> {
+    let mut keyrings = Vec::new();
+    for (path, key, content) in files {
+        let file = path.display();
+        match content.as_deref().map_or_else(|| Err("cannot be read".to_owned()), |content| parse(key, content)) {
+            Ok(keyring) => {
+                keyring.problems().iter().for_each(|problem| tracing::warn!(%file, %problem, "a part of a pull secret is left out"));
+                keyrings.push(Arc::new(keyring));
+            }
+            Err(what) => tracing::warn!(%file, what, "a default pull secret is left out"),
+        }
     }
+    keyrings
 }
 
-fn document(secret: &[u8]) -> Result<(SecretType, Vec<u8>), Why> {
-    let Secret { kind, data } = serde_json::from_slice(secret).map_err(|_| Why::NotASecret)?;
-    let Data { config_json, config } = data.unwrap_or_default();
-    let mut types = SECRET_TYPES.into_iter().zip([config_json, config]);
-    let (kind, value) = types.find(|(known, _)| known.name == kind).ok_or_else(|| Why::WrongType(kind.into_owned()))?;
-    let value = value.filter(|value| !value.is_empty()).ok_or(Why::NoData(kind.key))?;
-    Ok((kind, STANDARD.decode(value.as_bytes()).map_err(|_| Why::NotASecret)?))
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ashore_lookup::keyring::matching;
     use serde_json::json;
 
-    fn secret(kind: &str, key: &str, document: &str) -> Vec<u8> {
-        json!({"metadata": {"name": "x"}, "type": kind, "data": {key: STANDARD.encode(document), "other": "!"}}).to_string().into_bytes()
+    const CONFIG: &str = r#"{"auths": {"registry.example": {"username": "u", "password": "sesame"}}}"#;
+
+    fn secret(kind: &str, key: &str, document: &str) -> Value {
+        json!({"type": kind, "data": {key: STANDARD.encode(document)}})
     }
 
     #[test]
-    fn both_types_are_read_and_others_are_named() {
-        let quay = r#"{"quay.io": {"username": "a"}}"#;
-        let (json, old) = ((SECRET_TYPES[0].name, SECRET_TYPES[0].key), (SECRET_TYPES[1].name, SECRET_TYPES[1].key));
-        for ((kind, key), document) in [(old, quay.into()), (json, format!("{{\"auths\": {quay}}}"))] {
-            let (keyring, bytes) = read(&secret(kind, key, &document));
-            assert_eq!((keyring.unwrap().matching("quay.io", "app").count(), bytes), (1, document.len()), "{kind}");
-        }
-        for (secret, expected) in [
-            (secret("Opaque", old.1, quay), "its type is Opaque; expected kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg"),
-            (secret(old.0, json.1, quay), "there is no .dockercfg in it"),
-            (secret(json.0, json.1, ""), "there is no .dockerconfigjson in it"),
-            (secret(json.0, json.1, "sesame"), "its .dockerconfigjson: it is not a JSON object of registries (line 1, column 1)"),
-            (b"[]".to_vec(), "what the API server answered is not a Secret of at most 2097152 bytes"),
+    fn both_types_and_what_is_wrong_with_others() {
+        let one = keyring(&secret(TYPES[0].0, ".dockerconfigjson", CONFIG)).unwrap();
+        let old = keyring(&secret(TYPES[1].0, ".dockercfg", r#"{"registry.example": {"username": "u", "password": "sesame"}}"#)).unwrap();
+        assert_eq!(one.0, old.0);
+        assert_eq!(matching([&one.0], "registry.example", "x").len(), 1);
+        for (secret, words) in [
+            (
+                secret("Opaque", ".dockerconfigjson", CONFIG),
+                &["\"Opaque\"", "kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg"][..],
+            ),
+            (secret(TYPES[0].0, "config.json", CONFIG), &["no .dockerconfigjson"]),
+            (secret(TYPES[0].0, ".dockerconfigjson", "sesame"), &["not JSON with"]),
+            (json!({"type": TYPES[0].0, "data": {".dockerconfigjson": "sesame!"}}), &["not base64"]),
         ] {
-            assert_eq!(read(&secret).0.unwrap_err().to_string(), expected);
+            let what = keyring(&secret).unwrap_err();
+            assert!(words.iter().all(|word| what.contains(word)) && !what.contains("sesame"), "{what}");
         }
     }
 
-    #[test]
-    fn what_cannot_be_a_name_is_not_asked_for() {
-        for good in ["a", "regcred", "my.secret-1", "0"] {
-            assert!(subdomain(good), "{good}");
+    #[tokio::test]
+    async fn files_in_folders_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, host) in [("01-b", "b.example"), ("00-a", "a.example"), ("02-bad", "")] {
+            let inner = folder.path().join(name);
+            std::fs::create_dir(&inner).unwrap();
+            let text = if host.is_empty() { "sesame".into() } else { CONFIG.replace("registry.example", host) };
+            std::fs::write(inner.join(".dockerconfigjson"), text).unwrap();
         }
-        for bad in ["", "..", "a/b", "../pods/x", "a%2Fb", "a?b", "A", "a b", "-a", "a.", &"a".repeat(254)] {
-            assert!(!subdomain(bad), "{bad}");
-        }
-    }
-
-    fn found(outcome: Result<Keyring, Why>, bytes: usize) -> Found {
-        Found { namespace: "n".into(), name: "x".into(), outcome, bytes }
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded_and_failures_go_first() {
-        let (mut known, mut now) = (Known::default(), Instant::now());
-        known.keep("good", found(Ok(Keyring::default()), 10), now);
-        for n in 0..MOST * 2 {
-            known.keep(&format!("bad{n}"), found(Err(Why::NotFound), 0), now);
-        }
-        assert_eq!((known.kept.len(), known.bytes, known.fresh("good", now).is_some()), (MOST, 10, true));
-        for n in 0..20 {
-            now += Duration::from_millis(1);
-            known.keep(&format!("large{n}"), found(Ok(Keyring::default()), MOST_BYTES / 8), now);
-            assert!(known.bytes <= MOST_BYTES && known.fresh(&format!("large{n}"), now).is_some());
-        }
-        assert!(known.fresh("large13", now).is_some() && known.fresh("large11", now).is_none() && known.fresh("good", now).is_none());
-        // What is kept again is not counted twice.
-        known.keep("large19", found(Ok(Keyring::default()), 0), now);
-        let kept: usize = known.kept.values().map(|kept| kept.found.bytes).sum();
-        assert_eq!(known.bytes, kept);
-    }
-
-    #[test]
-    fn a_good_one_holds_for_a_minute_a_failure_for_a_moment_and_silence_changes_nothing() {
-        let (mut known, mut now) = (Known::default(), Instant::now());
-        known.keep("good", found(Ok(Keyring::default()), 10), now);
-        known.keep("bad", found(Err(Why::NotFound), 0), now);
-        now += FRESH_FAILURE;
-        assert!(known.fresh("good", now).is_some() && known.fresh("bad", now).is_none());
-        now += FRESH - FRESH_FAILURE;
-        assert!(known.fresh("good", now).is_none());
-        let silence = || found(Err(Why::Unanswered(String::new())), 0);
-        assert!(known.keep("good", silence(), now).keyring().is_ok() && known.keep("bad", silence(), now).keyring().is_err());
-        assert_eq!(known.bytes, 10);
-        // It is asked about again soon.
-        now += FRESH_FAILURE;
-        assert!(known.fresh("good", now).is_none());
-        assert!(known.keep("good", found(Err(Why::Forbidden), 0), now).keyring().is_err());
-    }
-
-    #[test]
-    fn complaints_name_the_secret_and_nothing_in_it() {
-        let keyring = Keyring::from_dockercfg(br#"{"quay.io": {"auth": "sesame"}, "fine": {"username": "sesame"}}"#).unwrap();
-        let one = found(Ok(keyring), 1);
-        assert_eq!(one.complaints().collect::<Vec<_>>(), ["secret n/x: entry \"quay.io\": its auth is not the base64 of USER:PASSWORD"]);
-        assert!(!format!("{one:?}").contains("sesame"), "{one:?}");
-        assert_eq!(found(Err(Why::NotFound), 0).complaints().collect::<Vec<_>>(), ["secret n/x: not found"]);
+        let keyrings = DefaultPullSecrets::new(Some(folder.path().into())).keyrings();
+        let opens = |at: usize, host: &str| matching([&*keyrings[at]], host, "x").len() == 1;
+        assert!(keyrings.len() == 2 && opens(0, "a.example") && opens(1, "b.example"));
+        assert!(DefaultPullSecrets::new(Some(folder.path().join("missing"))).keyrings().is_empty());
     }
 }

@@ -4,15 +4,19 @@ use crate::admission::{Admission, Planner, plan};
 use crate::body::BodyMemory;
 use crate::certificate::CertificateError;
 use crate::cli::settings;
-use crate::cluster::{self, ClusterError, Parts, Source};
+use crate::cluster::{self, Cluster, ClusterError, Parts, Source};
 use crate::connections::Connections;
 use crate::http::{App, Routes};
+use crate::listed::Listed;
 use crate::listener::{Phase, accept};
 use crate::logging::{Format, Log};
+use crate::looking::Looking;
 use crate::metrics::Metrics;
 use crate::planners::Planners;
+use crate::registries;
+use crate::skipped::Skipped;
 use crate::tls::Tls;
-use ashore_inject::{Policy, StaticImages};
+use ashore_inject::Policy;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -59,9 +63,14 @@ pub struct Args {
     #[arg(long, value_name = "IMAGE", env = "ASHORE_INIT_IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub init_image: Option<String>,
 
-    /// Image references with the `config` objects of their OCI image configs, YAML or JSON; may be given several times
+    /// Image references with the `config` objects of their OCI image configs, YAML or JSON, as `ashore images resolve` writes them; read
+    /// again when it changes; may be given several times
     #[arg(long, value_name = "FILE", env = "ASHORE_IMAGES")]
     pub images: Vec<String>,
+
+    /// How registries are asked.
+    #[command(flatten)]
+    pub registries: registries::Args,
 
     /// Namespace that Ashore runs in, never touched [default: its service account's, if it has one]
     #[arg(long, value_name = "NAME", env = "ASHORE_NAMESPACE")]
@@ -92,7 +101,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "not an IP address and a port, such as [::]:8443 or 127.0.0.1:8443".into())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     ashore_init::duration::parse(text.as_bytes()).ok_or_else(|| format!("not {}", ashore_init::duration::EXPECTED))
 }
 
@@ -156,7 +165,7 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-fn wrong(problems: Vec<impl ToString>) -> ServeError {
+pub(crate) fn wrong(problems: Vec<impl ToString>) -> ServeError {
     ServeError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nashore serve: "))
 }
 
@@ -165,19 +174,24 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
     if let Some(image) = &args.init_image {
         policy.init_image.clone_from(image);
     }
-    let images = settings::images(&args.images).map_err(wrong)?;
+    let listed = Listed::read(args.images.clone()).map_err(wrong)?;
     let own_namespace = args.namespace.clone().or_else(own_namespace);
     let cluster = cluster::Settings::of(&args.cluster, own_namespace.as_deref())?;
     runtime()?.block_on(async {
         let mut stop = StopSignals::new()?;
-        let server = Server::bind(&args, Box::new(plan), policy, images, own_namespace, metrics).await?;
+        let cluster = match cluster {
+            Some(settings) => Some(Cluster::find(settings).await?),
+            None => None,
+        };
+        let skipped = cluster.as_ref().filter(|_| args.registries.lookup).map(Cluster::skipped);
+        let registries = registries::start(&args.registries, cluster.as_ref(), &metrics)?;
+        let images = Arc::new(Looking::new(listed.images(), registries));
+        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), skipped, own_namespace, metrics).await?;
+        listed.follow(images);
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
         let (end_of_office, in_office) = watch::channel(false);
-        let office = match cluster {
-            Some(settings) => Some(cluster::start(settings, server.parts(), in_office).await?),
-            None => None,
-        };
+        let office = cluster.map(|cluster| cluster.start(server.parts(), in_office));
         let serving = tokio::spawn(server.serve(phases));
 
         let name = stop.next().await;
@@ -234,7 +248,8 @@ impl Server {
         args: &Args,
         planner: Planner,
         policy: Policy,
-        images: StaticImages,
+        images: Arc<Looking>,
+        skipped: Option<Skipped>,
         own_namespace: Option<String>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
@@ -260,7 +275,7 @@ impl Server {
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
-        let admission = Arc::new(Admission { planner, policy, images, own_namespace, planners: Planners::default(), metrics });
+        let admission = Arc::new(Admission { planner, policy, images, skipped, own_namespace, planners: Planners::default(), metrics });
         let server =
             Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());

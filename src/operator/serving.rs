@@ -8,7 +8,7 @@ use crate::label::Said;
 use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, json};
 use crate::tls::{EXPIRY_MARGIN, Tls, now};
-use crate::trouble::{Slower, Trouble};
+use crate::watching::{Slower, Troubles};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{Stream, StreamExt};
@@ -172,15 +172,16 @@ pub async fn run(objects: Objects, names: Names, shared: Arc<Shared>) {
 /// An object as it changes: `None` when it isn't there; or why it cannot be watched.
 type Watch = std::pin::Pin<Box<dyn Stream<Item = Result<Option<Value>, String>> + Send>>;
 
-/// Watches an object, for ever.
+/// Watches an object. Errors are logged, and tried again ever more slowly; a right that is missing is an Event, too.
 fn watch(objects: &Objects, kind: Kind, name: &str, shared: &Arc<Shared>) -> Watch {
-    let mut trouble = Trouble::new(objects.what(kind, name), objects.clone(), Arc::clone(&shared.metrics), Arc::clone(&shared.complaints));
+    let (metrics, complaints) = (Arc::clone(&shared.metrics), Arc::clone(&shared.complaints));
+    let mut troubles = Troubles::new(objects.what(kind, name), objects.clone(), metrics, complaints);
     let stream = watch_object(objects.api(kind), name).backoff(Slower::default()).map(move |seen| match seen {
         Ok(object) => {
-            trouble.passed();
+            troubles.none();
             Ok(object.and_then(|object| json(object).ok()))
         }
-        Err(error) => Err(trouble.say(&error)),
+        Err(error) => Err(troubles.tell(&error)),
     });
     stream.boxed()
 }

@@ -1,145 +1,132 @@
-//! Warnings as Events on the owners of pods whose containers were left as they are: a pod that is being admitted is none yet that an Event
-//! could be on, and whoever can change something is the author of its Deployment, Job and so on.
+//! Events on the owners of pods: a container that was left as it is, since it is not known what its image runs, is news to whoever looks
+//! at its ReplicaSet, and not only to whoever happened to create the pod.
 
-use crate::complaint::{Complaints, Reason, head, warning};
-use crate::lately::{Due, Lately};
-use crate::metrics::Metrics;
-use crate::objects::{Kind, ObjectError, Objects};
+use crate::complaint::{Involved, event};
+use crate::objects::{Kind, Objects};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// The Events' `reason`.
+/// The Events' reason.
 pub const REASON: &str = "ImageNotResolved";
-/// Different warnings that are remembered, at most: each takes 64 bytes.
-const MOST: usize = 4096;
-/// Warnings that wait for the API server, at most.
-const MOST_WAITING: usize = 256;
-/// The longest name of an owner and the like, in bytes: more than Kubernetes takes, which looks at them later.
-const LONGEST: usize = 512;
-/// The longest message, in bytes: an Event has less.
-const LONGEST_MESSAGE: usize = 1024;
+/// The same becomes an Event again after this long.
+const AGAIN: Duration = Duration::from_secs(600);
+/// The most that is remembered; what is new beyond that is not told.
+const MOST: usize = 10_000;
+/// How many Events are under way at most; what comes meanwhile is not told.
+const AT_ONCE: usize = 16;
 
-/// The right may be missing. Which namespace it was missed in is a pod author's to choose, and must not fill the list of complaints.
-const FORBIDDEN: &str =
-    "cannot create events in the namespaces of pods: RBAC forbids it, so their owners are not told of images that cannot be looked up";
-/// What the API server says of a namespace that goes, with the same code.
-const NAMESPACE_GOES: &str = "because it is being terminated";
+/// Who tells owners.
+#[derive(Debug)]
+pub struct Skipped {
+    objects: Objects,
+    instance: String,
+    /// When what was told, by a hash of whom and what.
+    lately: Mutex<HashMap<u64, Instant>>,
+    hasher: RandomState,
+    turns: Arc<Semaphore>,
+}
 
-/// Who a pod is for: one of its `metadata.ownerReferences`.
+/// Who keeps a pod: the owner that is its controller.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
-    /// Such as `apps/v1`.
-    pub api_version: String,
-    /// Such as `ReplicaSet`.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
+    api_version: String,
+    kind: String,
+    name: String,
+    uid: String,
+    #[serde(default)]
+    controller: bool,
 }
 
-/// Tells owners, in the background.
-#[derive(Debug)]
-pub struct Skipped {
-    /// By a hash of who was told what.
-    lately: Arc<Mutex<Lately<u64>>>,
-    hasher: RandomState,
-    queue: mpsc::Sender<Telling>,
-    metrics: Arc<Metrics>,
-}
-
-/// A warning on its way.
-#[derive(Debug)]
-struct Telling {
-    key: u64,
-    namespace: String,
-    owner: Owner,
-    message: String,
-    times: u32,
+impl Owner {
+    /// The controller of this pod, if it has one.
+    pub fn of(pod: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Pod<'a> {
+            #[serde(borrow)]
+            metadata: Metadata<'a>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Metadata<'a> {
+            #[serde(borrow, default)]
+            owner_references: Option<Vec<&'a RawValue>>,
+        }
+        let pod: Pod<'_> = serde_json::from_slice(pod).ok()?;
+        let owners = pod.metadata.owner_references.into_iter().flatten().take(50);
+        owners.filter_map(|owner| serde_json::from_str::<Self>(owner.get()).ok()).find(|owner| owner.controller)
+    }
 }
 
 impl Skipped {
-    /// For the pod of this name, which says so. `objects` must not complain themselves.
-    pub fn start(objects: Objects, pod_name: &str, complaints: Arc<Complaints>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let (queue, waiting) = mpsc::channel(MOST_WAITING);
-        let lately = Arc::new(Mutex::new(Lately::new(MOST)));
-        let teller = Teller { objects, pod_name: pod_name.into(), complaints, metrics: Arc::clone(&metrics), lately: Arc::clone(&lately) };
-        tokio::spawn(teller.run(waiting));
-        Arc::new(Self { lately, hasher: RandomState::new(), queue, metrics })
+    /// Tells by way of these, in the name of this pod of ours.
+    pub fn new(objects: Objects, instance: &str) -> Self {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Self { objects, instance: instance.into(), lately: Mutex::default(), hasher: RandomState::new(), turns }
     }
 
-    /// Makes an Event of it, unless the same owner was told the same lately: then the next one says how often it was so. Nobody waits for
-    /// that, and what is too much is dropped and counted.
-    pub fn say(&self, namespace: &str, owner: &Owner, message: &str) {
-        let message = head(message, LONGEST_MESSAGE);
-        let Owner { api_version, kind, name, uid } = owner;
-        if [namespace, api_version, kind, name, uid].iter().any(|text| text.len() > LONGEST) {
-            self.metrics.dropped_events.inc();
+    /// Tells the owner, unless the same was told lately. Nobody waits for that.
+    pub fn tell(&self, namespace: &str, owner: &Owner, message: &str) {
+        if !self.is_news(self.hasher.hash_one((&owner.uid, message)), Instant::now()) {
             return;
         }
-        let key = self.hasher.hash_one((namespace, kind, name, uid, message));
-        let times = match lock(&self.lately).due(key, Duration::ZERO, Instant::now()) {
-            Due::Now(times) => times,
-            Due::Later => return,
-            Due::TooMany => {
-                self.metrics.dropped_events.inc();
-                return;
-            }
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return };
+        let Owner { api_version, kind, name, uid, .. } = owner;
+        let about = Involved {
+            api_version: Cow::from(api_version),
+            kind: kind.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            uid: uid.into(),
         };
-        let telling = Telling { key, namespace: namespace.into(), owner: owner.clone(), message: message.into(), times };
-        if self.queue.try_send(telling).is_err() {
-            self.metrics.dropped_events.inc();
-            lock(&self.lately).not_heard(&key, "too many at once".into(), Instant::now());
-        }
-    }
-}
-
-/// Who talks to the API server.
-struct Teller {
-    objects: Objects,
-    pod_name: String,
-    complaints: Arc<Complaints>,
-    metrics: Arc<Metrics>,
-    lately: Arc<Mutex<Lately<u64>>>,
-}
-
-impl Teller {
-    /// One after the other, until nobody says anything any more.
-    async fn run(self, mut waiting: mpsc::Receiver<Telling>) {
-        while let Some(telling) = waiting.recv().await {
-            match self.tell(&telling).await {
-                Ok(()) => lock(&self.lately).heard(),
-                Err(error) => self.refused(&telling, &error),
+        let body = event(&about, REASON, message, &self.instance);
+        let objects = self.objects.at(namespace);
+        tokio::spawn(async move {
+            // Why not is in the log, and in an Event on our own pod if it is a missing right.
+            if let Err(error) = objects.create(Kind::Event, "", &body).await {
+                tracing::debug!(%error, "a pod's owner was not told");
             }
-        }
+            drop(turn);
+        });
     }
 
-    async fn tell(&self, Telling { namespace, owner, message, times, .. }: &Telling) -> Result<(), ObjectError> {
-        let Owner { api_version, kind, name, uid } = owner;
-        let object = json!({"apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace, "uid": uid});
-        let event = warning(object, REASON, message, *times, &self.pod_name);
-        self.objects.within(namespace).create(Kind::Event, "", &event).await.map(drop)
-    }
-
-    fn refused(&self, Telling { key, .. }: &Telling, error: &ObjectError) {
-        self.metrics.dropped_events.inc();
-        if error.is_forbidden() && !error.why.contains(NAMESPACE_GOES) {
-            self.complaints.say(Reason::Forbidden, FORBIDDEN);
+    fn is_news(&self, what: u64, now: Instant) -> bool {
+        let mut lately = self.lately.lock().unwrap_or_else(|e| e.into_inner());
+        if lately.get(&what).is_some_and(|told| now < *told + AGAIN) {
+            return false;
         }
-        // The words name the object; the reason is the same all the same.
-        let why = error.code.map_or_else(|| error.why.clone(), |code| code.to_string());
-        if lock(&self.lately).not_heard(key, why, Instant::now()) {
-            tracing::warn!(%error, "the owner of a skipped pod is not told in an Event");
+        if lately.len() >= MOST {
+            lately.retain(|_, told| now < *told + AGAIN);
         }
+        lately.len() < MOST && lately.insert(what, now).is_none_or(|told| now >= told + AGAIN)
     }
 }
 
-fn lock(lately: &Mutex<Lately<u64>>) -> MutexGuard<'_, Lately<u64>> {
-    lately.lock().unwrap_or_else(|e| e.into_inner())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_controller_is_the_owner() {
+        let owner = |controller: bool, name: &str| {
+            format!(
+                r#"{{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "{name}", "uid": "u", "controller": {controller}, "blockOwnerDeletion": true}}"#
+            )
+        };
+        let pod = |owners: &str| format!(r#"{{"metadata": {{"ownerReferences": [{owners}]}}, "spec": {{}}}}"#);
+        let found = Owner::of(pod(&[owner(false, "a"), owner(true, "b")].join(",")).as_bytes());
+        assert_eq!(found.map(|owner| (owner.kind, owner.name)), Some(("ReplicaSet".into(), "b".into())));
+        for none in
+            [pod(""), pod(&owner(false, "a")), pod("7"), r#"{"metadata": {}}"#.into(), r#"{"metadata": {"ownerReferences": null}}"#.into()]
+        {
+            assert_eq!(Owner::of(none.as_bytes()), None, "{none}");
+        }
+    }
 }

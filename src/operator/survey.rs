@@ -2,14 +2,13 @@
 //! to be sure.
 
 use crate::admission::{Admission, Hindsight};
-use crate::complaint::Complaints;
+use crate::complaint::{Complaints, Reason};
 use crate::lease::Standing;
 use crate::metrics::Metrics;
-use crate::missed::{Candidate, Ledger, News, Page, Tally, name};
-use crate::objects::{ObjectError, fetch, too_long};
-use crate::planners::NoResult;
+use crate::missed::{Candidate, Ledger, News, Tally, name};
+use crate::objects::ObjectError;
+use crate::pages::{self, Pages};
 use ashore_inject::annotations::{INJECT, INJECTED};
-use bytes::Bytes;
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::request;
@@ -17,21 +16,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-/// Objects of a page, fewer when they are so large that a page is longer than [`LONGEST`]: a page is in memory for a moment, and
-/// 500 of them took 12 MiB more.
-const PAGE: u32 = 100;
-/// The longest answer that is read, in bytes: ten times a page of usual pods' metadata, and more than the largest pod that there can be.
-const LONGEST: usize = 4 * 1024 * 1024;
-/// The most pages of a pass.
-const MOST_PAGES: usize = 2000;
 /// The most pods that are read whole in a pass.
 const MOST_PODS: usize = 200;
 /// How long after a pass that left pods for the next one that begins, at most: 20 pods a second.
 const BEHIND: Duration = Duration::from_secs(10);
-/// How long a request may take.
-const REQUEST: Duration = Duration::from_secs(20);
 /// How long deciding about a pod may take.
 const DECIDE: Duration = Duration::from_secs(5);
 
@@ -85,8 +75,8 @@ impl Survey {
                     if error.is_forbidden() {
                         // What was known gets old unseen.
                         says.0.missed(None);
+                        self.complaints.say(Reason::Forbidden, &error.to_string());
                     }
-                    self.complaints.forbidden(&error);
                     let error = error.to_string();
                     if told != error {
                         tracing::warn!(error, "cannot look for pods that were missed; trying again");
@@ -104,7 +94,7 @@ impl Survey {
         let began = Instant::now();
         let mut asking = HashSet::new();
         let labelled = ListParams::default().labels(&format!("{INJECT}=true"));
-        let mut pages = Pages::new(self, "/api/v1/namespaces", "namespaces", labelled);
+        let mut pages = Pages::metadata(&self.client, "/api/v1/namespaces", "namespaces", labelled);
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
             asking.extend(page.items().filter_map(name));
@@ -112,7 +102,7 @@ impl Survey {
         ledger.begin();
         let (mut listed, mut left, mut behind) = (0, MOST_PODS, false);
         let at_large = ListParams::default().labels(&format!("{INJECTED}!=true")).fields("status.phase!=Succeeded,status.phase!=Failed");
-        let mut pages = Pages::new(self, "/api/v1/pods", "pods of all namespaces", at_large);
+        let mut pages = Pages::metadata(&self.client, "/api/v1/pods", "pods of all namespaces", at_large);
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
             listed += page.items().count();
@@ -141,74 +131,21 @@ impl Survey {
         let Candidate { namespace, name, .. } = pod;
         let what = format!("pods {namespace}/{name}");
         let request = request::Request::new(format!("/api/v1/namespaces/{namespace}/pods")).get(name, &Default::default());
-        let whole = match fetch(&self.client, "get", &what, request, LONGEST, REQUEST).await {
-            Ok(Some(whole)) => whole,
-            Ok(None) => return Err(too_long("get", &what, LONGEST)),
+        let whole = match pages::get(&self.client, &what, request).await {
+            Ok(whole) => whole,
             Err(error) if error.code == Some(404) => return Ok(None),
             Err(error) => return Err(error),
         };
         if !pod.is(&whole) {
             return Ok(None);
         }
-        let (admission, opt_in) = (Arc::clone(&self.admission), pod.opt_in);
-        let hindsight = self.admission.planners.run(move || admission.hindsight(&whole, opt_in));
-        let why = match timeout(DECIDE, hindsight).await {
-            Ok(Ok(hindsight)) => return Ok(Some(hindsight)),
-            Ok(Err(NoResult::Panicked)) => "planning failed; this is a bug in ashore",
-            Ok(Err(NoResult::NoThread)) => "no thread could be started to plan it",
-            Err(_) => "planning it takes too long",
+        let hindsight = self.admission.hindsight(whole, namespace, pod.opt_in, Instant::now() + DECIDE).await;
+        let why = match hindsight {
+            Ok(hindsight) => return Ok(Some(hindsight)),
+            Err(why) => why.to_string(),
         };
         tracing::error!(namespace, name, why, "it is not known whether a pod was missed");
         Ok(Some(Hindsight::LeftAlone))
-    }
-}
-
-/// A list of metadata, page by page: no more than one of them is in memory.
-struct Pages<'s> {
-    survey: &'s Survey,
-    path: &'static str,
-    what: &'static str,
-    /// `None` when the last page has been read.
-    next: Option<ListParams>,
-    read: usize,
-}
-
-impl<'s> Pages<'s> {
-    fn new(survey: &'s Survey, path: &'static str, what: &'static str, list: ListParams) -> Self {
-        Self { survey, path, what, next: Some(list.limit(PAGE)), read: 0 }
-    }
-
-    /// The next page's text, if there is one.
-    async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
-        let Some(list) = &mut self.next else { return Ok(None) };
-        loop {
-            self.read += 1;
-            if self.read > MOST_PAGES {
-                return Err(self.failed(format!("more than {MOST_PAGES} pages")));
-            }
-            let request = request::Request::new(self.path).list_metadata(list);
-            if let Some(body) = fetch(&self.survey.client, "list", self.what, request, LONGEST, REQUEST).await? {
-                return Ok(Some(body));
-            }
-            match list.limit {
-                Some(limit) if limit > 1 => list.limit = Some((limit / 8).max(1)),
-                _ => return Err(too_long("list", self.what, LONGEST)),
-            }
-        }
-    }
-
-    /// Reads it, and knows then what comes after it.
-    fn read<'b>(&mut self, body: &'b Bytes) -> Result<Page<'b>, ObjectError> {
-        let page: Page<'b> = serde_json::from_slice(body).map_err(|error| self.failed(format!("what came is not a list: {error}")))?;
-        self.next = self.next.take().zip(page.after()).map(|(list, after)| {
-            let limit = list.limit.map_or(PAGE, |limit| (limit * 2).min(PAGE));
-            list.continue_token(after).limit(limit)
-        });
-        Ok(page)
-    }
-
-    fn failed(&self, why: String) -> ObjectError {
-        ObjectError { verb: "list", what: self.what.to_owned(), why, code: None }
     }
 }
 

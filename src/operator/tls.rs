@@ -2,7 +2,6 @@
 //! connection.
 
 use crate::certificate::{Certificate, CertificateError, PemPair, Validity};
-use crate::files::follow;
 use crate::metrics::Metrics;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
@@ -11,7 +10,10 @@ use rustls::sign::CertifiedKey;
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How often the files are looked at. A Secret takes up to a minute to reach a pod, so a second is nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Readiness ends this long before the certificate does, in seconds: the API server's clock may be ahead of ours.
 pub const EXPIRY_MARGIN: i64 = 30;
@@ -59,14 +61,12 @@ impl Tls {
         let tls = Self::empty(metrics);
         let pair = PemPair::read(&cert, &key)?;
         tls.put(Certificate::parse(&pair, &cert, &key, &tls.provider)?, EXPIRY_MARGIN);
-        let (watched, failed) = (Arc::clone(&tls), cert.clone());
-        let files = Arc::new(Files { cert, key });
-        let read = {
-            let files = Arc::clone(&files);
-            move || PemPair::read(&files.cert, &files.key).map_err(|e| e.to_string())
-        };
-        let followed = follow("certificate", Ok(pair), read, move |read| watched.reload(&files, read));
-        followed.map_err(|source| CertificateError::Read { path: failed, source })?;
+        let watched = Arc::clone(&tls);
+        let failed = cert.clone();
+        // A thread of its own: nothing else that gets stuck can keep a new certificate from being seen.
+        let spawned = std::thread::Builder::new().name("certificate".into()).stack_size(128 * 1024);
+        let spawned = spawned.spawn(move || watched.watch(&Files { cert, key }, pair));
+        spawned.map_err(|source| CertificateError::Read { path: failed, source })?;
         Ok(tls)
     }
 
@@ -144,19 +144,33 @@ impl Tls {
         self.current.read().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Takes what the files have now.
-    fn reload(&self, Files { cert, key }: &Files, read: &Result<PemPair, String>) {
-        let parsed = match read {
-            Ok(pair) => Certificate::parse(pair, cert, key, &self.provider).map_err(|e| e.to_string()),
-            Err(e) => Err(e.clone()),
-        };
-        self.metrics.reloaded(parsed.is_ok());
-        match parsed {
-            Ok(certificate) => {
-                self.put(certificate, EXPIRY_MARGIN);
-                tracing::info!(file = %cert.display(), "the serving certificate changed");
+    /// Looks at the files for ever. `used` is what is being served.
+    fn watch(&self, files: &Files, used: PemPair) {
+        let Files { cert, key } = files;
+        let mut handled = Ok(used);
+        let mut last = handled.clone();
+        loop {
+            std::thread::sleep(LOOK_EVERY);
+            let now = PemPair::read(cert, key).map_err(|e| e.to_string());
+            // Two equal looks in a row: nobody is in the middle of writing, and a swapped Secret mount isn't read half and half.
+            let settled = now == last;
+            last = now;
+            if !settled || last == handled {
+                continue;
             }
-            Err(error) => tracing::error!(error, "the changed certificate cannot be used; the old one stays"),
+            handled = last.clone();
+            let parsed = match &last {
+                Ok(pair) => Certificate::parse(pair, cert, key, &self.provider).map_err(|e| e.to_string()),
+                Err(e) => Err(e.clone()),
+            };
+            self.metrics.reloaded(parsed.is_ok());
+            match parsed {
+                Ok(certificate) => {
+                    self.put(certificate, EXPIRY_MARGIN);
+                    tracing::info!(file = %cert.display(), "the serving certificate changed");
+                }
+                Err(error) => tracing::error!(error, "the changed certificate cannot be used; the old one stays"),
+            }
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use ashore_tests::image::Image;
 use ashore_tests::paths;
-use ashore_tests::programs::program;
-use serde_json::json;
+use ashore_tests::programs::{self, program};
 use std::io::{Error, Result};
 use std::path::PathBuf;
 
@@ -12,24 +11,18 @@ fn main() -> Result<()> {
     let (Some(ashore), Some(folder), None) = (words.next(), words.next(), words.next()) else {
         return Err(Error::other("usage: node-images ASHORE FOLDER"));
     };
-    Image::new(json!({"Entrypoint": ["/pause"], "User": "65535:65535"}))
+    Image::new()
+        .entrypoint(["/pause"])
+        .user("65535:65535")
         .program("pause", &program("pause"))?
         .write(&["registry.test/pause:1"], &folder.join("pause.tar"))?;
     // As the Dockerfile has it; also under the name that is the default for the image that brings the init.
     let names = ["docker.io/library/ashore:dev", concat!("docker.io/library/ashore:", env!("CARGO_PKG_VERSION"))];
-    Image::new(json!({"Entrypoint": ["/bin/ashore"], "User": "65532:65532"}))
+    Image::new()
+        .entrypoint(["/bin/ashore"])
+        .user("65532:65532")
         .program("bin/ashore", &ashore)?
         .program("ashore-init", &paths::init())?
         .write(&names, &folder.join("ashore.tar"))?;
-    // The programs that tests run in pods, and a shell.
-    let busybox = paths::find("busybox").ok_or_else(|| Error::other("busybox is not installed: apt-get install busybox-static"))?;
-    let mut image =
-        Image::new(json!({"Entrypoint": ["/bin/actor"], "Env": ["PATH=/bin"]})).open_folder("tmp")?.program("bin/busybox", &busybox)?;
-    for name in ["sh", "sleep", "cat", "kill", "ps", "wget", "nc", "httpd"] {
-        image = image.link(&format!("bin/{name}"), "busybox")?;
-    }
-    for name in ["actor", "parent", "child"] {
-        image = image.program(&format!("bin/{name}"), &program(name))?;
-    }
-    image.write(&["registry.test/programs:1"], &folder.join("programs.tar"))
+    programs::image()?.write(&["registry.test/programs:1"], &folder.join("programs.tar"))
 }

@@ -1,10 +1,11 @@
 //! cert-manager's own controllers keep the Secret, by the Certificate that the chart asks them with.
 
 use crate::admission::{CONFIGURATION, at_work};
-use crate::control::{Control, NAMESPACE, PATIENCE, spawn};
+use crate::control::{Control, NAMESPACE, PATIENCE};
 use crate::pods::asking;
 use crate::replica::{Replica, Service};
 use ashore_tests::harness::{End, eventually};
+use ashore_tests::server::spawn;
 use ashore_tests::{Outcome, Skip, paths};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,12 +1,10 @@
 //! A control plane of its own for a test: etcd and a real API server on free ports of loopback, without a node.
 
 use ashore_tests::harness::eventually;
+use ashore_tests::server::{LOOPBACK, free_port, spawn};
 use ashore_tests::{Folder, Skip, paths};
 use serde_json::{Value, json};
-use std::fs::File;
 use std::io::Write;
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -38,22 +36,6 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Nobody is left behind if the test is killed.
-pub fn die_with_the_test(command: &mut Command) -> &mut Command {
-    // SAFETY: prctl with numbers only, in the child.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
-        })
-    }
-}
-
 impl Control {
     /// Starts one, and waits until it serves.
     pub fn start() -> Result<Self, Skip> {
@@ -71,7 +53,7 @@ impl Control {
             format!("{ADMIN},admin,1,system:masters\n{ASHORE},system:serviceaccount:{NAMESPACE}:ashore,2\n"),
         )
         .unwrap();
-        let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
+        let (etcd_port, peer_port, port) = (free_port(LOOPBACK), free_port(LOOPBACK), free_port(LOOPBACK));
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let mut etcd = Command::new(&kube);
         etcd.arg("etcd").arg("--data-dir").arg(path("etcd")).args(["--unsafe-no-fsync", "--logger=zap", "--log-level=error"]);
@@ -203,7 +185,7 @@ impl Control {
         self.create("/api/v1/namespaces", &json!({"metadata": {"name": name, "labels": labels}}));
     }
 
-    /// Gives Ashore the rights that docs/operator.md names, but for these verbs on the configuration.
+    /// Gives Ashore the rights that docs/operator.md names for one that asks no registries, but for these verbs on the configuration.
     pub fn grant(&self, configuration_verbs: &[&str]) {
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
         let rule = |group: &str, resource: &str, names: &[&str], verbs: &[&str]| {
@@ -253,12 +235,6 @@ fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) ->
     // There are no controllers to make service accounts; pods are only ever created here.
     server.args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--watch-cache=true"]);
     server
-}
-
-/// Starts a program that writes to a log.
-pub fn spawn(mut command: Command, log: &PathBuf) -> Child {
-    let log = File::options().create(true).append(true).open(log).unwrap();
-    die_with_the_test(&mut command).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
 impl Drop for Control {

@@ -1,9 +1,10 @@
 //! Services as the API server knows them, and what a node's proxy makes of them: something that listens on each of their addresses, and
 //! passes connections on to the pods that the Service selects.
 
-use crate::control::{Control, NAMESPACE, PATIENCE, SERVICES, free_port};
+use crate::control::{Control, NAMESPACE, PATIENCE, SERVICES};
 use crate::replica::Replica;
 use ashore_tests::harness::eventually;
+use ashore_tests::server::{LOOPBACK, free_port};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -44,7 +45,7 @@ pub struct Service {
 impl Front {
     /// Makes the Services; all are open.
     pub fn start(control: Arc<Control>) -> Self {
-        let port = free_port();
+        let port = free_port(LOOPBACK);
         let service = |last: u8, name: &str, label: Option<&str>| {
             let selector = label.map_or_else(|| json!({"app": "ashore"}), |label| json!({"app": "ashore", label: "true"}));
             let at = format!("{SERVICES}.{last}");

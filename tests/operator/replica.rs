@@ -1,7 +1,8 @@
 //! A replica of the real program, and what stands in for the Service in front of all of them.
 
-use crate::control::{Control, NAMESPACE, PATIENCE, die_with_the_test, free_port};
+use crate::control::{Control, NAMESPACE, PATIENCE};
 use ashore_tests::harness::eventually;
+use ashore_tests::server::{LOOPBACK, die_with_the_test, free_port};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
@@ -63,7 +64,7 @@ impl Replica {
 
     /// One that nothing leads to.
     pub fn alone(control: &Control, name: &str, flags: &[&str]) -> Self {
-        let (port, health) = (free_port(), free_port());
+        let (port, health) = (free_port(LOOPBACK), free_port(LOOPBACK));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
         command.args(["serve", "--log-format=json"]).arg(format!("--namespace={NAMESPACE}"));
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));

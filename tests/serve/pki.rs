@@ -1,66 +1,8 @@
-//! Certificates made for a test.
+//! Certificates as a pod has them: in a mounted Secret.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, SupportedProtocolVersion};
+pub use ashore_tests::pki::{Ca, Leaf};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tempfile::TempDir;
-
-/// A certificate authority that the test's clients trust.
-pub struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    der: CertificateDer<'static>,
-}
-
-/// A certificate for `localhost` with its key, PEM.
-#[derive(Clone)]
-pub struct Leaf {
-    pub cert: String,
-    pub key: String,
-    pub der: CertificateDer<'static>,
-}
-
-impl Ca {
-    pub fn new() -> Self {
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let der = params.self_signed(&key).unwrap().der().clone();
-        Self { issuer: Issuer::new(params, key), der }
-    }
-
-    pub fn leaf(&self) -> Leaf {
-        self.leaf_until(2100)
-    }
-
-    /// A leaf that ends with the beginning of a year.
-    pub fn leaf_until(&self, year: i32) -> Leaf {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        Leaf { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().clone() }
-    }
-
-    /// How a client that trusts this authority connects.
-    pub fn client(&self, alpn: &str) -> Arc<ClientConfig> {
-        self.client_speaking(alpn, &rustls::version::TLS13)
-    }
-
-    pub fn client_speaking(&self, alpn: &str, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.der.clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![alpn.into()];
-        Arc::new(config)
-    }
-}
 
 /// A folder like a mounted Secret: the files are links through `..data`, which is swapped whole.
 pub struct Mount {

@@ -9,7 +9,7 @@ use ashore::http::{App, Routes};
 use ashore::metrics::Metrics;
 use ashore::planners::Planners;
 use ashore::tls::Tls;
-use ashore_inject::{Reason, Refusal, StaticImages};
+use ashore_inject::{Reason, Refusal, Unknown};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use base64::Engine;
@@ -31,7 +31,8 @@ impl Server {
         let admission = Arc::new(Admission {
             planner,
             policy: policy(),
-            images: StaticImages::default(),
+            images: Arc::default(),
+            skipped: None,
             own_namespace,
             planners: Planners::default(),
             metrics,
@@ -117,8 +118,10 @@ async fn the_planner_gets_the_pod_byte_for_byte() {
 async fn only_the_authors_mistakes_are_refused() {
     let bad =
         Refusal::BadAnnotation { annotation: "ashore.dev/delay".into(), value: "soon".into(), expected: "a duration such as 5s".into() };
-    let unresolved =
-        Refusal::Unresolved { container: "cart".into(), reason: Reason::ImageUnknown { image: "cart:1".into(), why: "not there".into() } };
+    let unresolved = Refusal::Unresolved {
+        container: "cart".into(),
+        reason: Reason::ImageUnknown { image: "cart:1".into(), unknown: Unknown { code: "notFound", why: "not there".into() } },
+    };
     for (refusal, words) in
         [(bad, &["ashore.dev/delay", "\"soon\"", "a duration such as 5s"][..]), (unresolved, &["container cart", "image cart:1"])]
     {

@@ -8,7 +8,7 @@ use ashore::metrics::Metrics;
 use ashore::serve::{Args, Server};
 use ashore_init::settings::{ReportWhen, Strategy};
 use ashore_inject::policy::OnUnresolved;
-use ashore_inject::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Policy, Reason, StaticImages};
+use ashore_inject::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Policy, Reason, Unknown};
 use clap::Parser;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl TestServer {
     pub async fn start_with(planner: Planner, ca: Ca, mount: Mount) -> Self {
         let metrics = Arc::new(Metrics::new());
         let own = Some("ashore-system".into());
-        let server = Server::bind(&args(&mount), planner, policy(), StaticImages::default(), own, metrics).await.unwrap();
+        let server = Server::bind(&args(&mount), planner, policy(), Arc::default(), None, own, metrics).await.unwrap();
         let address = server.address().unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         Self { ca, mount, address, phase, serving: tokio::spawn(server.serve(phases)) }
@@ -87,7 +87,7 @@ pub fn some_plan() -> Plan {
         stop_signal: ashore_init::signal::Signal::TERM,
         grace: Duration::from_secs(30),
     };
-    let unknown = Reason::ImageUnknown { image: "x".into(), why: "why".into() };
+    let unknown = Reason::ImageUnknown { image: "x".into(), unknown: Unknown { code: "notFound", why: "why".into() } };
     Plan {
         skipped: None,
         containers: vec![container("cart", Outcome::Wrapped(wrapped)), container("proxy", Outcome::Skipped(unknown))],

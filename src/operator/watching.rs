@@ -1,4 +1,4 @@
-//! What is made of a watch that fails: a line in the log, a metric, an Event when a right is missing, and ever more time between tries.
+//! What watches have in common: how they are tried again, and what is said when one fails.
 
 use crate::complaint::{Complaints, Reason};
 use crate::metrics::Metrics;
@@ -9,49 +9,9 @@ use kube::runtime::watcher;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Says once what is wrong with a watch, for as long as it is the same.
-#[derive(Debug)]
-pub struct Trouble {
-    what: String,
-    objects: Objects,
-    metrics: Arc<Metrics>,
-    complaints: Arc<Complaints>,
-    told: String,
-}
-
-impl Trouble {
-    /// Of a watch on this.
-    pub fn new(what: String, objects: Objects, metrics: Arc<Metrics>, complaints: Arc<Complaints>) -> Self {
-        Self { what, objects, metrics, complaints, told: String::new() }
-    }
-
-    /// Says that the watch works, if it did not before.
-    pub fn passed(&mut self) {
-        self.told.clear();
-        self.objects.answered();
-    }
-
-    /// Says that it does not, and gives the words for it.
-    pub fn say(&mut self, error: &watcher::Error) -> String {
-        self.metrics.cluster_errors.inc();
-        let why = refusal(error).map_or_else(|| chain(error), |status| status.message.clone());
-        let text = format!("cannot watch {}: {why}", self.what);
-        if refusal(error).is_some() {
-            self.complaints.say(Reason::Forbidden, &text);
-        }
-        if silent(error) {
-            self.objects.silence(&chain(error));
-        } else if self.told != text {
-            tracing::warn!(error = text, "cannot watch; trying again");
-            self.told.clone_from(&text);
-        }
-        text
-    }
-}
-
-/// How long to wait between tries of a watch: from 200 ms to 6.4 s, for ever.
+/// Tries again after 0.2 s, then ever more slowly, after 6.4 s at most.
 #[derive(Debug, Default)]
-pub struct Slower(u32);
+pub(crate) struct Slower(u32);
 
 impl Iterator for Slower {
     type Item = Duration;
@@ -65,6 +25,45 @@ impl Iterator for Slower {
 impl Backoff for Slower {
     fn reset(&mut self) {
         self.0 = 0;
+    }
+}
+
+/// Tells of a watch's troubles: in the log, once each; a right that is missing in an Event, too.
+pub(crate) struct Troubles {
+    what: String,
+    objects: Objects,
+    metrics: Arc<Metrics>,
+    complaints: Arc<Complaints>,
+    told: String,
+}
+
+impl Troubles {
+    /// Of a watch of `what`.
+    pub(crate) fn new(what: String, objects: Objects, metrics: Arc<Metrics>, complaints: Arc<Complaints>) -> Self {
+        Self { what, objects, metrics, complaints, told: String::new() }
+    }
+
+    /// It works.
+    pub(crate) fn none(&mut self) {
+        self.told.clear();
+        self.objects.answered();
+    }
+
+    /// It does not. Gives what is said of it.
+    pub(crate) fn tell(&mut self, error: &watcher::Error) -> String {
+        self.metrics.cluster_errors.inc();
+        let refusal = refusal(error);
+        let text = format!("cannot watch {}: {}", self.what, refusal.map_or_else(|| chain(error), |status| status.message.clone()));
+        if refusal.is_some() {
+            self.complaints.say(Reason::Forbidden, &text);
+        }
+        if silent(error) {
+            self.objects.silence(&chain(error));
+        } else if self.told != text {
+            tracing::warn!(error = text, "cannot watch; trying again");
+            self.told.clone_from(&text);
+        }
+        text
     }
 }
 
