@@ -57,7 +57,7 @@ impl Found {
 #[derive(Debug)]
 pub struct PullSecrets {
     objects: Objects,
-    known: Mutex<HashMap<(String, String), Slot>>,
+    known: Mutex<Slots>,
     turns: Semaphore,
 }
 
@@ -72,14 +72,53 @@ struct Slot {
 struct Known {
     found: Found,
     at: Instant,
+    /// How long it is taken to hold.
+    lifetime: Duration,
     bytes: usize,
 }
 
 impl Known {
     fn holds(&self) -> bool {
-        let lifetime = if matches!(self.found, Found::Keyring(_)) { FRESH } else { SHORT };
-        self.at.elapsed() < lifetime
+        self.at.elapsed() < self.lifetime
     }
+}
+
+impl Slot {
+    /// Takes what was read; or why nothing was, and then what was known to open something opens it for a moment more.
+    fn take(&mut self, read: Result<(Found, usize), String>, at: Instant) -> Found {
+        let known = match (read, self.found.take()) {
+            (Ok((found, bytes)), _) => {
+                let lifetime = if matches!(found, Found::Keyring(_)) { FRESH } else { SHORT };
+                Known { found, at, lifetime, bytes }
+            }
+            (Err(_), Some(known @ Known { found: Found::Keyring(_), .. })) => Known { at, lifetime: SHORT, ..known },
+            (Err(why), _) => Known { found: Found::Nothing(why), at, lifetime: SHORT, bytes: 0 },
+        };
+        self.found.insert(known).found.clone()
+    }
+}
+
+/// The Secrets that are known, or being read.
+type Slots = HashMap<(String, String), Slot>;
+
+/// Forgets what is too much: first what opens nothing, since any pod can name that, and of the same kind the one that was read longest ago.
+fn make_room(slots: &mut Slots) {
+    let bytes = |slot: &Slot| slot.found.as_ref().map_or(0, |known| known.bytes);
+    let mut left = slots.values().map(bytes).sum::<usize>();
+    while slots.len() > MOST || left > MOST_BYTES {
+        let idle = slots.iter().filter(|(_, slot)| Arc::strong_count(&slot.reading) == 1);
+        let worth = |slot: &Slot| slot.found.as_ref().map(|known| (matches!(known.found, Found::Keyring(_)), known.at));
+        let Some(key) = idle.min_by_key(|(_, slot)| worth(slot)).map(|(key, _)| key.clone()) else { return };
+        left -= slots.remove(&key).as_ref().map_or(0, bytes);
+    }
+}
+
+/// Whether it can be an object's name (RFC 1123). The API server takes any text for the name of a pull secret, and names become a part of
+/// the request's path as they are.
+fn is_name(name: &str) -> bool {
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+    let fine = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+    name.len() <= 253 && plain && name.split('.').all(fine)
 }
 
 impl PullSecrets {
@@ -111,58 +150,52 @@ impl PullSecrets {
 
     /// What is known if that `does`, else what the API server says.
     async fn newer(&self, namespace: &str, name: &str, deadline: Instant, does: impl Fn(&Known) -> bool) -> Found {
+        if !is_name(namespace) || !is_name(name) {
+            let name: String = name.chars().take(100).collect();
+            return Found::Nothing(format!("secret {namespace}/{} is none: a Secret cannot have that name", name.escape_debug()));
+        }
         let late = || Found::Nothing(format!("secret {namespace}/{name} could not be read in time"));
+        let key = || (namespace.to_owned(), name.to_owned());
         let reading = {
             let mut slots = self.slots();
-            let slot = slots.entry((namespace.to_owned(), name.to_owned()));
-            let slot = slot.or_insert_with(|| Slot { found: None, reading: Arc::default() });
-            Arc::clone(&slot.reading)
+            let slot = slots.entry(key()).or_insert_with(|| Slot { found: None, reading: Arc::default() });
+            let reading = Arc::clone(&slot.reading);
+            make_room(&mut slots);
+            reading
         };
         let Ok(_alone) = timeout_at(deadline, reading.lock()).await else { return late() };
         if let Some(known) = self.known(namespace, name).filter(does) {
             return known.found;
         }
         let Ok(Ok(_turn)) = timeout_at(deadline, self.turns.acquire()).await else { return late() };
-        let Ok((found, bytes)) = timeout_at(deadline, self.read(namespace, name)).await else { return late() };
-        self.remember(namespace, name, Known { found: found.clone(), at: Instant::now(), bytes });
+        let Ok(read) = timeout_at(deadline, self.read(namespace, name)).await else { return late() };
+        let mut slots = self.slots();
+        let slot = slots.entry(key()).or_insert_with(|| Slot { found: None, reading: Arc::clone(&reading) });
+        let found = slot.take(read, Instant::now());
+        make_room(&mut slots);
         found
     }
 
-    async fn read(&self, namespace: &str, name: &str) -> (Found, usize) {
+    /// What the API server shows, and how many bytes of credentials that is; or why it does not answer.
+    async fn read(&self, namespace: &str, name: &str) -> Result<(Found, usize), String> {
+        let nothing = |why: String| Ok((Found::Nothing(format!("secret {namespace}/{name} {why}")), 0));
         match self.objects.at(namespace).get(Kind::Secret, name).await {
             Ok(Some(secret)) => match keyring(&secret) {
                 Ok((keyring, bytes)) => {
                     for problem in keyring.problems() {
                         tracing::warn!(namespace, secret = name, %problem, "a part of a pull secret is left out");
                     }
-                    (Found::Keyring(Arc::new(keyring)), bytes)
+                    Ok((Found::Keyring(Arc::new(keyring)), bytes))
                 }
-                Err(what) => (Found::Nothing(format!("secret {namespace}/{name} {what}")), 0),
+                Err(what) => nothing(what),
             },
-            Ok(None) => (Found::Nothing(format!("secret {namespace}/{name} is not there")), 0),
-            Err(error) if error.is_forbidden() => (Found::Nothing(format!("secret {namespace}/{name} may not be read by Ashore")), 0),
-            Err(error) => (Found::Nothing(format!("secret {namespace}/{name} cannot be read: {}", error.why)), 0),
+            Ok(None) => nothing("is not there".into()),
+            Err(error) if error.is_forbidden() => nothing("may not be read by Ashore".into()),
+            Err(error) => Err(format!("secret {namespace}/{name} cannot be read: {}", error.why)),
         }
     }
 
-    fn remember(&self, namespace: &str, name: &str, known: Known) {
-        let mut slots = self.slots();
-        if let Some(slot) = slots.get_mut(&(namespace.to_owned(), name.to_owned())) {
-            slot.found = Some(known);
-        }
-        let bytes = |slot: &Slot| slot.found.as_ref().map_or(0, |known| known.bytes);
-        let mut left = slots.values().map(bytes).sum::<usize>();
-        while slots.len() > MOST || left > MOST_BYTES {
-            // The one that was read longest ago, and is not being read.
-            let idle = slots.iter().filter(|(_, slot)| Arc::strong_count(&slot.reading) == 1);
-            let Some(key) = idle.min_by_key(|(_, slot)| slot.found.as_ref().map(|known| known.at)).map(|(key, _)| key.clone()) else {
-                return;
-            };
-            left -= slots.remove(&key).as_ref().map_or(0, bytes);
-        }
-    }
-
-    fn slots(&self) -> MutexGuard<'_, HashMap<(String, String), Slot>> {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
         self.known.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -220,26 +253,37 @@ impl DefaultPullSecrets {
     }
 }
 
-/// A file, by its path, with its name and what is in it.
-type File = (PathBuf, &'static str, Option<Vec<u8>>);
+/// A file, by its path, with its key and what is in it; or a folder that has none.
+type File = (PathBuf, Option<&'static str>, Option<Vec<u8>>);
 
 fn files(folder: &Path) -> Vec<File> {
-    let entries = |folder: &Path| {
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        paths
-    };
-    let folders = std::iter::once(folder.to_owned()).chain(entries(folder));
-    let named = folders.flat_map(|folder| TYPES.map(|(_, key)| (folder.join(key), key)));
-    let there = named.filter(|(path, _)| path.is_file()).take(MOST_FILES);
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // A mounted Secret has folders of its own that begin with two dots, from which its files are linked.
+    let ours = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b".."));
+    let mut folders: Vec<PathBuf> = ours.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
     let read = |path: &Path| path.metadata().ok().filter(|meta| meta.len() <= LONGEST_FILE).and_then(|_| std::fs::read(path).ok());
-    there.map(|(path, key)| (path.clone(), key, read(&path))).collect()
+    let within = |folder: &Path| -> Vec<File> {
+        let there = TYPES.map(|(_, key)| (folder.join(key), key)).into_iter().filter(|(path, _)| path.is_file());
+        there.map(|(path, key)| (path.clone(), Some(key), read(&path))).collect()
+    };
+    let mut files = within(folder);
+    for folder in folders.into_iter().take(MOST_FILES) {
+        let inner = within(&folder);
+        if inner.is_empty() { files.push((folder, None, None)) } else { files.extend(inner) }
+    }
+    files
 }
 
 fn read_all(files: &[File]) -> Vec<Arc<Keyring>> {
     let mut keyrings = Vec::new();
     for (path, key, content) in files {
         let file = path.display();
+        let Some(key) = key else {
+            let expected = TYPES.map(|(_, key)| key).join(" or ");
+            tracing::warn!(folder = %file, expected, "a default pull secret is not there, or is of another type");
+            continue;
+        };
         match content.as_deref().map_or_else(|| Err("cannot be read".to_owned()), |content| parse(key, content)) {
             Ok(keyring) => {
                 keyring.problems().iter().for_each(|problem| tracing::warn!(%file, %problem, "a part of a pull secret is left out"));
@@ -279,7 +323,7 @@ mod tests {
                 &["\"Opaque\"", "kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg"][..],
             ),
             (secret(TYPES[0].0, "config.json", CONFIG), &["no .dockerconfigjson"]),
-            (secret(TYPES[0].0, ".dockerconfigjson", "sesame"), &["not JSON with"]),
+            (secret(TYPES[0].0, ".dockerconfigjson", "sesame"), &["not a JSON object of registries"]),
             (json!({"type": TYPES[0].0, "data": {".dockerconfigjson": "sesame!"}}), &["not base64"]),
         ] {
             let what = keyring(&secret).unwrap_err();
@@ -296,9 +340,73 @@ mod tests {
             let text = if host.is_empty() { "sesame".into() } else { CONFIG.replace("registry.example", host) };
             std::fs::write(inner.join(".dockerconfigjson"), text).unwrap();
         }
+        // One that has no Secret, and what the kubelet has beside the files that it mounts.
+        for name in ["03-missing", "..data"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("..data/.dockerconfigjson"), CONFIG).unwrap();
         let keyrings = DefaultPullSecrets::new(Some(folder.path().into())).keyrings();
         let opens = |at: usize, host: &str| matching([&*keyrings[at]], host, "x").len() == 1;
         assert!(keyrings.len() == 2 && opens(0, "a.example") && opens(1, "b.example"));
         assert!(DefaultPullSecrets::new(Some(folder.path().join("missing"))).keyrings().is_empty());
+    }
+
+    fn found(bytes: usize) -> Result<(Found, usize), String> {
+        Ok((Found::Keyring(Arc::default()), bytes))
+    }
+
+    fn slot(read: Result<(Found, usize), String>, at: Instant) -> Slot {
+        let mut slot = Slot { found: None, reading: Arc::default() };
+        slot.take(read, at);
+        slot
+    }
+
+    #[test]
+    fn silence_takes_nothing_away() {
+        let now = Instant::now();
+        let mut good = slot(found(1), now);
+        assert!(good.take(Err("silence".into()), now + FRESH).keyring().is_some());
+        // It is asked about again soon, and is not counted less.
+        assert_eq!(good.found.as_ref().map(|known| (known.at, known.lifetime, known.bytes)), Some((now + FRESH, SHORT, 1)));
+        assert_eq!(good.take(Ok((Found::Nothing("gone".into()), 0)), now + FRESH).why_not().as_deref(), Some("gone"));
+        assert_eq!(good.take(Err("silence".into()), now + FRESH).why_not().as_deref(), Some("silence"));
+    }
+
+    #[test]
+    fn what_opens_nothing_is_forgotten_first() {
+        let (now, mut slots) = (Instant::now(), Slots::new());
+        let after = |seconds: usize| now + Duration::from_secs(seconds as u64);
+        let key = |name: &str, n: usize| ("team".to_owned(), format!("{name}{n}"));
+        slots.insert(key("good", 0), slot(found(1), now));
+        for n in 0..MOST * 2 {
+            slots.insert(key("bad", n), slot(Ok((Found::Nothing(String::new()), 0)), after(n)));
+            make_room(&mut slots);
+        }
+        assert!(slots.len() == MOST && slots.contains_key(&key("good", 0)) && slots.contains_key(&key("bad", MOST * 2 - 1)));
+        for n in 1..20 {
+            slots.insert(key("good", n), slot(found(MOST_BYTES / 8), after(n)));
+            make_room(&mut slots);
+        }
+        let mut kept: Vec<_> = slots.keys().map(|(_, name)| name.clone()).collect();
+        kept.sort();
+        assert_eq!(kept, ["good12", "good13", "good14", "good15", "good16", "good17", "good18", "good19"]);
+        // One that is being read stays.
+        let reading = Arc::clone(&slots[&key("good", 12)].reading);
+        slots.insert(key("good", 20), slot(found(MOST_BYTES / 8), after(20)));
+        make_room(&mut slots);
+        assert!(slots.contains_key(&key("good", 12)) && !slots.contains_key(&key("good", 13)));
+        drop(reading);
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_is_none() {
+        for good in ["a", "regcred", "my.secret-1", "0", &"a".repeat(253)] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in
+            ["", "..", "../x", "a/b", "../../other/secrets/x", "a%2Fb", "a?b", "a#b", "A", "a b", "-a", "a-", "a..b", &"a".repeat(254)]
+        {
+            assert!(!is_name(bad), "{bad}");
+        }
     }
 }
