@@ -196,12 +196,8 @@ impl Lookup {
         if let Some(answer) = self.remembered(&question, &ids) {
             return answer;
         }
-        let key = Key::question(&question.reference.to_string(), &question.architectures, &ids);
         let registry = question.reference.registry().to_owned();
-        let mut answer = match self.board(key, question, endpoints) {
-            Ok(answer) => answer,
-            Err(unknown) => return Err(unknown),
-        };
+        let mut answer = self.board(question, endpoints, &ids)?;
         let late =
             || Unknown { code: "timedOut", why: format!("the registry {registry} has not answered in time; it is still being asked") };
         match timeout_at(deadline, answer.wait_for(Option::is_some)).await {
@@ -215,13 +211,18 @@ impl Lookup {
     /// The flight that is under way for this question, or a new one.
     fn board(
         self: &Arc<Self>,
-        key: Key,
         question: Question,
         endpoints: Vec<Arc<Endpoint>>,
+        ids: &[CredentialId],
     ) -> Result<watch::Receiver<Option<Answer>>, Unknown> {
+        let key = Key::question(&question.reference.to_string(), &question.architectures, ids);
         let mut flights = lock(&self.flights);
         if let Some(flight) = flights.get(&key) {
             return Ok(flight.answer.clone());
+        }
+        // One that has landed since it was looked for has left its answer.
+        if let Some(answer) = self.remembered(&question, ids) {
+            return Ok(watch::channel(Some(answer)).1);
         }
         let too_many = |whose: &str, most: usize| {
             Err(Unknown { code: "tooManyLookups", why: format!("registries are being asked about {most} other images{whose}") })
@@ -345,10 +346,10 @@ impl Lookup {
         let host = endpoint.host();
         let turn = self.turn(host);
         let _turn = timeout_at(deadline, turn.acquire()).await.map_err(|_| Failure::TimedOut { host: host.into() })?;
-        self.breaker.pass(host).map_err(Trouble::LeftAlone)?;
         // A registry's wish to be left alone is about an account, or an address if there is none.
         let who = format!("{host} {:?}", credential.map(Credential::id));
         self.breaker.pass(&who).map_err(Trouble::LeftAlone)?;
+        self.breaker.pass(host).map_err(Trouble::LeftAlone)?;
         let told = Teller { lookup: self, question, endpoint, credential, deadline }.tell().await;
         match &told {
             Err(Trouble::Failure(failure)) if failure.is_hosts_fault() => self.breaker.failed(host),
