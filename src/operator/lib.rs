@@ -14,6 +14,7 @@ mod envelope;
 pub mod http;
 pub mod keeper;
 pub mod label;
+pub mod lately;
 pub mod lease;
 pub mod listed;
 pub mod listener;
@@ -34,7 +35,7 @@ pub mod serving;
 pub mod skipped;
 pub mod survey;
 pub mod tls;
-mod watching;
+pub mod watching;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.
 #[global_allocator]

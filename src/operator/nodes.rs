@@ -19,7 +19,7 @@ pub struct Nodes(Arc<RwLock<Option<Arc<BTreeSet<String>>>>>);
 
 impl Nodes {
     /// Watches them. What was known holds while nothing can be seen; without the right to, nothing is known.
-    pub(crate) fn start(client: kube::Client, mut troubles: Troubles) -> Self {
+    pub fn start(client: kube::Client, mut troubles: Troubles) -> Self {
         let this = Self::default();
         let nodes: Api<PartialObjectMeta<Node>> = Api::all(client);
         let known = this.clone();

@@ -2,35 +2,41 @@
 //! at its ReplicaSet, and not only to whoever happened to create the pod.
 
 use crate::complaint::{Involved, event};
+use crate::lately::{Due, Lately};
 use crate::objects::{Kind, Objects};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// The Events' reason.
 pub const REASON: &str = "ImageNotResolved";
-/// The same becomes an Event again after this long.
-const AGAIN: Duration = Duration::from_secs(600);
-/// The most that is remembered; what is new beyond that is not told.
-const MOST: usize = 10_000;
-/// How many Events are under way at most; what comes meanwhile is not told.
-const AT_ONCE: usize = 16;
+/// Different things that are remembered, at most; what is new beyond that is not told.
+const MOST: usize = 4096;
+/// Events that wait for the API server, at most; what comes meanwhile is not told.
+const MOST_WAITING: usize = 256;
+/// How many are made at once.
+const AT_ONCE: usize = 4;
+/// The longest name of an owner, and the like, in bytes: Kubernetes takes less, but looks at them later.
+const LONGEST: usize = 512;
 
 /// Who tells owners.
 #[derive(Debug)]
 pub struct Skipped {
     objects: Objects,
     instance: String,
-    /// When what was told, by a hash of whom and what.
-    lately: Mutex<HashMap<u64, Instant>>,
+    /// What was told, by a hash of whom and what.
+    lately: Arc<Mutex<Lately<u64>>>,
     hasher: RandomState,
+    waiting: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    /// How many Events were not made.
+    dropped: Arc<AtomicU64>,
 }
 
 /// Who keeps a pod: the owner that is its controller.
@@ -68,17 +74,36 @@ impl Owner {
 impl Skipped {
     /// Tells by way of these, in the name of this pod of ours.
     pub fn new(objects: Objects, instance: &str) -> Self {
-        let turns = Arc::new(Semaphore::new(AT_ONCE));
-        Self { objects, instance: instance.into(), lately: Mutex::default(), hasher: RandomState::new(), turns }
+        Self {
+            objects,
+            instance: instance.into(),
+            lately: Arc::new(Mutex::new(Lately::new(MOST))),
+            hasher: RandomState::new(),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            dropped: Arc::default(),
+        }
     }
 
-    /// Tells the owner, unless the same was told lately. Nobody waits for that.
+    /// Tells the owner, unless the same was told lately: then the next Event says how often it was so. Nobody waits for that.
     pub fn tell(&self, namespace: &str, owner: &Owner, message: &str) {
-        if !self.is_news(self.hasher.hash_one((&owner.uid, message)), Instant::now()) {
+        let Owner { api_version, kind, name, uid, .. } = owner;
+        if [api_version, kind, name, uid].iter().any(|text| text.len() > LONGEST) {
             return;
         }
-        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else { return };
-        let Owner { api_version, kind, name, uid, .. } = owner;
+        let key = self.hasher.hash_one((namespace, kind, name, uid, message));
+        let Due::Now(times) = lock(&self.lately).due(key, Duration::ZERO, Instant::now()) else { return };
+        let lately = Arc::clone(&self.lately);
+        let dropped = Arc::clone(&self.dropped);
+        let not_told = move |reason: String, error: &str| {
+            let dropped = dropped.fetch_add(1, Relaxed) + 1;
+            if lock(&lately).not_heard(&key, reason, Instant::now()) {
+                tracing::warn!(error, dropped, "the owner of a pod is not told of its image");
+            }
+        };
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            return not_told("many".into(), "too many Events wait for the API server");
+        };
         let about = Involved {
             api_version: Cow::from(api_version),
             kind: kind.into(),
@@ -86,27 +111,22 @@ impl Skipped {
             name: name.into(),
             uid: uid.into(),
         };
-        let body = event(&about, REASON, message, &self.instance);
-        let objects = self.objects.at(namespace);
+        let body = event(&about, REASON, message, times, &self.instance);
+        let (objects, lately, turns) = (self.objects.at(namespace), Arc::clone(&self.lately), Arc::clone(&self.turns));
         tokio::spawn(async move {
-            // Why not is in the log, and in an Event on our own pod if it is a missing right.
-            if let Err(error) = objects.create(Kind::Event, "", &body).await {
-                tracing::debug!(%error, "a pod's owner was not told");
+            let _turn = turns.acquire_owned().await;
+            match objects.create(Kind::Event, "", &body).await {
+                Ok(_) => lock(&lately).heard(),
+                // Its words name the namespace; the reason is the same in all of them.
+                Err(error) => not_told(error.code.map_or_else(|| error.why.clone(), |code| code.to_string()), &error.to_string()),
             }
-            drop(turn);
+            drop(place);
         });
     }
+}
 
-    fn is_news(&self, what: u64, now: Instant) -> bool {
-        let mut lately = self.lately.lock().unwrap_or_else(|e| e.into_inner());
-        if lately.get(&what).is_some_and(|told| now < *told + AGAIN) {
-            return false;
-        }
-        if lately.len() >= MOST {
-            lately.retain(|_, told| now < *told + AGAIN);
-        }
-        lately.len() < MOST && lately.insert(what, now).is_none_or(|told| now >= told + AGAIN)
-    }
+fn lock(lately: &Mutex<Lately<u64>>) -> MutexGuard<'_, Lately<u64>> {
+    lately.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Tries again after 0.2 s, then ever more slowly, after 6.4 s at most.
 #[derive(Debug, Default)]
-pub(crate) struct Slower(u32);
+pub struct Slower(u32);
 
 impl Iterator for Slower {
     type Item = Duration;
@@ -29,7 +29,8 @@ impl Backoff for Slower {
 }
 
 /// Tells of a watch's troubles: in the log, once each; a right that is missing in an Event, too.
-pub(crate) struct Troubles {
+#[derive(Debug)]
+pub struct Troubles {
     what: String,
     objects: Objects,
     metrics: Arc<Metrics>,
@@ -39,18 +40,18 @@ pub(crate) struct Troubles {
 
 impl Troubles {
     /// Of a watch of `what`.
-    pub(crate) fn new(what: String, objects: Objects, metrics: Arc<Metrics>, complaints: Arc<Complaints>) -> Self {
+    pub fn new(what: String, objects: Objects, metrics: Arc<Metrics>, complaints: Arc<Complaints>) -> Self {
         Self { what, objects, metrics, complaints, told: String::new() }
     }
 
     /// It works.
-    pub(crate) fn none(&mut self) {
+    pub fn none(&mut self) {
         self.told.clear();
         self.objects.answered();
     }
 
     /// It does not. Gives what is said of it.
-    pub(crate) fn tell(&mut self, error: &watcher::Error) -> String {
+    pub fn tell(&mut self, error: &watcher::Error) -> String {
         self.metrics.cluster_errors.inc();
         let refusal = refusal(error);
         let text = format!("cannot watch {}: {}", self.what, refusal.map_or_else(|| chain(error), |status| status.message.clone()));

@@ -128,6 +128,21 @@ impl Control {
         self.folder.write(file, &config.to_string())
     }
 
+    /// A client of Ashore's own, with these rights.
+    pub async fn client(&self) -> kube::Client {
+        let config = kube::config::Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        kube::Client::try_from(kube::Config::from_custom_kubeconfig(config, &Default::default()).await.unwrap()).unwrap()
+    }
+
+    /// Lets Ashore do this in a namespace, by a Role of this name.
+    pub fn allow(&self, namespace: &str, role: &str, rule: &Value) {
+        let at = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}");
+        self.create(&format!("{at}/roles"), &json!({"metadata": {"name": role}, "rules": [rule]}));
+        let reference = json!({"kind": "Role", "name": role, "apiGroup": "rbac.authorization.k8s.io"});
+        let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
+        self.create(&format!("{at}/rolebindings"), &json!({"metadata": {"name": role}, "roleRef": reference, "subjects": subject}));
+    }
+
     /// A file in the folder that goes with it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

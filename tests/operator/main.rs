@@ -11,7 +11,10 @@ mod events;
 mod front;
 mod images;
 mod missed;
+mod nodes;
+mod owners;
 mod pods;
+mod pull_secrets;
 mod repairs;
 mod replica;
 mod rights;
@@ -51,6 +54,9 @@ const TESTS: &[Test] = &[
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
     ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
+    ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
+    ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
+    ("owners::are_told_once", owners::are_told_once),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
     ("secret::somebody_elses", secret::somebody_elses),
