@@ -177,6 +177,23 @@ impl Node {
         serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}:\n{output}"))
     }
 
+    /// Says where containerd finds a registry, such as `registry.example:5000`, and who signed for it (containerd's docs/hosts.md).
+    ///
+    /// # Panics
+    /// That cannot be written.
+    pub fn trust(&self, registry: &str, ca: &str) {
+        let folder = self
+            .state
+            .join("hosts")
+            .join(registry.rsplit_once(':').map_or_else(|| registry.to_owned(), |(host, port)| format!("{host}_{port}_")));
+        let (ca_file, hosts) = (folder.join("ca.crt"), folder.join("hosts.toml"));
+        let text = format!(
+            "server = \"https://{registry}\"\n[host.\"https://{registry}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = {ca_file:?}\n"
+        );
+        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&ca_file, ca)).and_then(|()| fs::write(&hosts, text));
+        written.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    }
+
     /// Kills one of its programs, such as kube-apiserver, and starts it again.
     ///
     /// # Panics

@@ -77,8 +77,8 @@ impl Image {
     }
 
     /// Sets `Entrypoint`.
-    pub fn entrypoint<const N: usize>(self, words: [&str; N]) -> Self {
-        self.set("Entrypoint", json!(words.as_slice()))
+    pub fn entrypoint<'w>(self, words: impl AsRef<[&'w str]>) -> Self {
+        self.set("Entrypoint", json!(words.as_ref()))
     }
 
     /// Sets `Cmd`.

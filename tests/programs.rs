@@ -1,6 +1,8 @@
 //! The programs that misbehave on purpose: small C programs, compiled when they are first asked for.
 
+use crate::image::Image;
 use crate::paths;
+use std::io::{Error, Result};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
@@ -31,4 +33,20 @@ pub fn program(name: &str) -> PathBuf {
         std::fs::rename(&fresh, &built).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
     }
     built
+}
+
+/// An image with those of them that run in pods, and a shell, all in `/bin`; its entrypoint is the actor.
+///
+/// # Errors
+/// busybox is not installed, or a program cannot be read.
+pub fn image() -> Result<Image> {
+    let busybox = paths::find("busybox").ok_or_else(|| Error::other("busybox is not installed: apt-get install busybox-static"))?;
+    let mut image = Image::new().entrypoint(["/bin/actor"]).env(["PATH=/bin"]).open_folder("tmp")?.program("bin/busybox", &busybox)?;
+    for name in ["sh", "sleep", "cat", "kill", "ps", "wget", "nc", "httpd"] {
+        image = image.link(&format!("bin/{name}"), "busybox")?;
+    }
+    for name in ["actor", "parent", "child"] {
+        image = image.program(&format!("bin/{name}"), &program(name))?;
+    }
+    Ok(image)
 }

@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 use reqwest::header::HeaderValue;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 use url::Url;
@@ -195,7 +196,8 @@ struct TokenServer<'a> {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<f64>,
+    /// Seconds; anything but a number counts as nothing said.
+    expires_in: Option<Value>,
 }
 
 impl TokenServer<'_> {
@@ -222,7 +224,7 @@ impl TokenServer<'_> {
         let answer: TokenAnswer = serde_json::from_slice(&reply.body).map_err(|_| odd())?;
         let usable = |token: &String| !token.is_empty() && token.len() <= LONGEST_TOKEN;
         let token = [answer.token, answer.access_token].into_iter().flatten().find(usable).ok_or_else(odd)?;
-        let lasts = answer.expires_in.map_or(LASTS, |seconds| seconds as u64).clamp(1, LASTS_AT_MOST);
+        let lasts = answer.expires_in.and_then(|value| value.as_f64()).map_or(LASTS, |seconds| seconds as u64).clamp(1, LASTS_AT_MOST);
         let lasts = Duration::from_secs(lasts);
         let header = secret(&format!("Bearer {token}")).ok_or_else(odd)?;
         Ok(Token { header, until: asked + lasts - MARGIN.min(lasts / 4) })

@@ -3,8 +3,9 @@
 use crate::failure::Failure;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// How far a body is read before it counts as a large one. Most manifests and configs are smaller.
@@ -28,21 +29,34 @@ pub(crate) struct Expected {
     pub(crate) size: Option<u64>,
 }
 
-/// The room for bodies that are being read, 32 MiB.
+/// The room for bodies, 32 MiB, for as long as they are there.
 ///
 /// Whoever only says that a body is large takes none of the room for large ones: that takes the body's beginning. So those who
 /// send large bodies slowly cannot keep others from small ones, and no body waits with room that another one needs to end.
 pub(crate) struct Bodies {
-    beginnings: Semaphore,
-    large: Semaphore,
+    beginnings: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
+
+/// A body with the room that it takes.
+struct Held {
+    body: BytesMut,
+    _beginning: Option<OwnedSemaphorePermit>,
+    _rest: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 impl Bodies {
     pub(crate) fn new() -> Self {
-        Self { beginnings: Semaphore::new(MOST_AT_A_TIME), large: Semaphore::new(MOST_LARGE) }
+        Self { beginnings: Arc::new(Semaphore::new(MOST_AT_A_TIME)), large: Arc::new(Semaphore::new(MOST_LARGE)) }
     }
 
-    /// Reads a body to its end. The caller sees to the time that it takes.
+    /// Reads a body to its end. The caller sees to the time that it takes, and lets go of it before it reads another.
     pub(crate) async fn read(&self, mut response: Response, host: &str, expected: Expected) -> Result<Bytes, Broken> {
         let Expected { what, most, size } = expected;
         let too_large = || Failure::TooLarge { host: host.into(), what, most };
@@ -54,9 +68,8 @@ impl Bodies {
         if let Some(size) = size.filter(|size| said.is_some_and(|said| said != *size)) {
             return Err(wrong_size(size).into());
         }
-        let _beginning = room(&self.beginnings, 1).await;
-        let mut _rest = None;
-        let mut body = BytesMut::new();
+        let mut held = Held { body: BytesMut::new(), _beginning: room(&self.beginnings, 1).await, _rest: None };
+        let body = &mut held.body;
         while let Some(chunk) = response.chunk().await.map_err(Broken::Connection)? {
             let length = (body.len() + chunk.len()) as u64;
             if length > most {
@@ -65,23 +78,23 @@ impl Bodies {
             if let Some(size) = size.filter(|size| length > *size) {
                 return Err(wrong_size(size).into());
             }
-            if length > SMALL && _rest.is_none() {
+            if length > SMALL && held._rest.is_none() {
                 let whole = said.or(size).unwrap_or(most);
-                _rest = room(&self.large, whole.saturating_sub(SMALL).div_ceil(1024)).await;
+                held._rest = room(&self.large, whole.saturating_sub(SMALL).div_ceil(1024)).await;
                 body.reserve(usize::try_from(whole).unwrap_or(0).saturating_sub(body.len()));
             }
             body.extend_from_slice(&chunk);
         }
         match size.filter(|size| body.len() as u64 != *size) {
             Some(size) => Err(wrong_size(size).into()),
-            None => Ok(body.freeze()),
+            None => Ok(Bytes::from_owner(held)),
         }
     }
 }
 
 /// Some of the room; a semaphore that is never closed always gives it in the end.
-async fn room(semaphore: &Semaphore, permits: u64) -> Option<SemaphorePermit<'_>> {
-    semaphore.acquire_many(u32::try_from(permits).unwrap_or(u32::MAX)).await.ok()
+async fn room(semaphore: &Arc<Semaphore>, permits: u64) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).acquire_many_owned(u32::try_from(permits).unwrap_or(u32::MAX)).await.ok()
 }
 
 /// Why a body did not come.

@@ -6,11 +6,10 @@ use crate::cache::{self, Cache, Entry, Key};
 use crate::client::Client;
 use crate::credential::{Credential, CredentialId};
 use crate::digest::Digest;
-use crate::document::Document;
 use crate::failure::Failure;
 use crate::hosts::Endpoint;
 use crate::image::{self, Manifest};
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, matching};
 use ashore_inject::{Architectures, ImageConfig, Reference, Unknown};
 use futures_util::future::try_join_all;
 use std::collections::HashMap;
@@ -24,6 +23,8 @@ use tokio::time::{Instant, timeout_at};
 const LONGEST: Duration = Duration::from_secs(20);
 /// The most questions that are being asked at once; more are not taken on.
 const MOST_FLIGHTS: usize = 1024;
+/// The most of those that one asker has, so that others get their turn.
+const MOST_OF_ONE: usize = MOST_FLIGHTS / 8;
 /// How many of them a registry is asked at once. The others wait, and are let off when it turns out to be dead.
 const PER_REGISTRY: usize = 8;
 /// How long what a digest names is known to be open to a credential. What it is never changes.
@@ -62,14 +63,18 @@ impl Default for Settings {
 /// What somebody wants to know.
 #[derive(Debug, Clone)]
 pub struct Question {
+    /// Who wants to know, such as a namespace: everybody has a share of what can be asked at once.
+    pub asker: Arc<str>,
     /// The image.
     pub reference: Reference,
     /// The architectures of the nodes that its pod may land on.
     pub architectures: Architectures,
     /// Whether the kubelet looks for a new image at each start.
     pub always_pulled: bool,
-    /// What may open its registry, in order.
+    /// What may open its registry: a pod's pull Secrets, which are taken as one.
     pub keyrings: Vec<Arc<Keyring>>,
+    /// What may open it when none of those does.
+    pub fallbacks: Vec<Arc<Keyring>>,
 }
 
 /// What asking came to, for whoever counts.
@@ -92,10 +97,17 @@ pub struct Lookup {
     settings: Settings,
     cache: Cache,
     breaker: Breaker,
-    flights: Mutex<HashMap<Key, watch::Receiver<Option<Answer>>>>,
+    flights: Mutex<HashMap<Key, Flight>>,
     /// Who may ask a registry, by its name. One that nobody asks is forgotten.
     turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     observer: Observer,
+}
+
+/// A question that is being asked.
+struct Flight {
+    /// Who wanted to know first.
+    asker: Arc<str>,
+    answer: watch::Receiver<Option<Answer>>,
 }
 
 /// Why one endpoint has not told, with one credential.
@@ -125,9 +137,11 @@ impl Question {
     fn credentials(&self, endpoint: &Endpoint) -> Vec<Option<&Credential>> {
         let (registry, repository) = endpoint.names(&self.reference);
         let mut found: Vec<Option<&Credential>> = Vec::new();
-        for credential in self.keyrings.iter().flat_map(|keyring| keyring.matching(registry, &repository)) {
-            if !found.contains(&Some(credential)) {
-                found.push(Some(credential));
+        for keyrings in [&self.keyrings, &self.fallbacks] {
+            for credential in matching(keyrings.iter().map(Arc::as_ref), registry, &repository).into_iter().map(Some) {
+                if !found.contains(&credential) {
+                    found.push(credential);
+                }
             }
         }
         found.push(None);
@@ -182,12 +196,8 @@ impl Lookup {
         if let Some(answer) = self.remembered(&question, &ids) {
             return answer;
         }
-        let key = Key::question(&question.reference.to_string(), &question.architectures, &ids);
         let registry = question.reference.registry().to_owned();
-        let mut answer = match self.board(key, question, endpoints) {
-            Ok(answer) => answer,
-            Err(unknown) => return Err(unknown),
-        };
+        let mut answer = self.board(question, endpoints, &ids)?;
         let late =
             || Unknown { code: "timedOut", why: format!("the registry {registry} has not answered in time; it is still being asked") };
         match timeout_at(deadline, answer.wait_for(Option::is_some)).await {
@@ -201,20 +211,30 @@ impl Lookup {
     /// The flight that is under way for this question, or a new one.
     fn board(
         self: &Arc<Self>,
-        key: Key,
         question: Question,
         endpoints: Vec<Arc<Endpoint>>,
+        ids: &[CredentialId],
     ) -> Result<watch::Receiver<Option<Answer>>, Unknown> {
+        let key = Key::question(&question.reference.to_string(), &question.architectures, ids);
         let mut flights = lock(&self.flights);
         if let Some(flight) = flights.get(&key) {
-            return Ok(flight.clone());
+            return Ok(flight.answer.clone());
         }
+        // One that has landed since it was looked for has left its answer.
+        if let Some(answer) = self.remembered(&question, ids) {
+            return Ok(watch::channel(Some(answer)).1);
+        }
+        let too_many = |whose: &str, most: usize| {
+            Err(Unknown { code: "tooManyLookups", why: format!("registries are being asked about {most} other images{whose}") })
+        };
         if flights.len() >= MOST_FLIGHTS {
-            let why = format!("registries are being asked about {MOST_FLIGHTS} other images");
-            return Err(Unknown { code: "tooManyLookups", why });
+            return too_many("", MOST_FLIGHTS);
+        }
+        if flights.len() >= MOST_OF_ONE && flights.values().filter(|flight| flight.asker == question.asker).count() >= MOST_OF_ONE {
+            return too_many(" of its namespace", MOST_OF_ONE);
         }
         let (tell, told) = watch::channel(None);
-        flights.insert(key, told.clone());
+        flights.insert(key, Flight { asker: Arc::clone(&question.asker), answer: told.clone() });
         drop(flights);
         let landing = Landing { lookup: Arc::clone(self), key };
         tokio::spawn(async move {
@@ -326,10 +346,10 @@ impl Lookup {
         let host = endpoint.host();
         let turn = self.turn(host);
         let _turn = timeout_at(deadline, turn.acquire()).await.map_err(|_| Failure::TimedOut { host: host.into() })?;
-        self.breaker.pass(host).map_err(Trouble::LeftAlone)?;
         // A registry's wish to be left alone is about an account, or an address if there is none.
         let who = format!("{host} {:?}", credential.map(Credential::id));
         self.breaker.pass(&who).map_err(Trouble::LeftAlone)?;
+        self.breaker.pass(host).map_err(Trouble::LeftAlone)?;
         let told = Teller { lookup: self, question, endpoint, credential, deadline }.tell().await;
         match &told {
             Err(Trouble::Failure(failure)) if failure.is_hosts_fault() => self.breaker.failed(host),
@@ -391,13 +411,16 @@ impl Teller<'_> {
         let Self { endpoint, credential, deadline, .. } = *self;
         let client = &self.lookup.client;
         let document = client.manifest(endpoint, reference.repository(), reference.version(), credential, deadline).await?;
-        let content = match self.content(&document).await {
+        let (digest, manifest) = (document.digest.clone(), image::read(&document));
+        // Its room is for the next body.
+        drop(document);
+        let content = match self.content(manifest).await {
             Ok(config) => Ok(Arc::new(config)),
             Err(Trouble::Image(unknown)) => Err(unknown),
             Err(trouble) => return Err(trouble),
         };
-        cache.insert(Key::content(reference, &document.digest, &names), Entry::Content(content.clone()));
-        cache.insert(meaning, Entry::Meaning(Arc::new(document.digest), Instant::now()));
+        cache.insert(Key::content(reference, &digest, &names), Entry::Content(content.clone()));
+        cache.insert(meaning, Entry::Meaning(Arc::new(digest), Instant::now()));
         Ok(content?)
     }
 
@@ -408,8 +431,8 @@ impl Teller<'_> {
     }
 
     /// What a manifest's image runs, or those of an index.
-    async fn content(&self, document: &Document) -> Result<ImageConfig, Trouble> {
-        let entries = match image::read(document)? {
+    async fn content(&self, manifest: Result<Manifest, Unknown>) -> Result<ImageConfig, Trouble> {
+        let entries = match manifest? {
             Manifest::Image(config) => return self.one().config(&config).await,
             Manifest::Index(entries) => entries,
         };
@@ -438,7 +461,9 @@ impl One<'_> {
     async fn image(&self, digest: &Digest) -> Result<ImageConfig, Trouble> {
         let Self { client, endpoint, repository, credential, deadline } = *self;
         let document = client.manifest(endpoint, repository, &digest.to_string(), credential, deadline).await?;
-        match image::read(&document)? {
+        let manifest = image::read(&document);
+        drop(document);
+        match manifest? {
             Manifest::Image(config) => self.config(&config).await,
             Manifest::Index(_) => Err(Unknown { code: "brokenImage", why: "it is an index in an index".into() }.into()),
         }

@@ -1,342 +1,332 @@
-//! The credentials of pull Secrets and of Docker's configuration, found as the kubelet finds them (k8s.io/kubernetes
-//! pkg/credentialprovider: config.go, keyring.go).
+//! The credentials of pull Secrets and of Docker's config.json, matched with images as the kubelet matches them
+//! (<https://github.com/kubernetes/kubernetes/blob/v1.37.2/pkg/credentialprovider/keyring.go>).
 
-use crate::credential::Credential;
+use crate::Credential;
 use base64::Engine;
-use base64::alphabet;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::fmt;
 
-/// The longest document that is read, in bytes: what a Secret may hold.
-const LONGEST: usize = 1 << 20;
-/// The most entries of a document.
-const MOST: usize = 1000;
-/// Docker Hub, as Docker's configuration calls it.
-const INDEX: &str = "index.docker.io";
-const DOCKER_HUB: &str = "docker.io";
+/// The longest document that is read, in bytes: a Secret takes no more.
+pub const LONGEST: usize = 1024 * 1024;
+/// The most entries of a document, and the most members of an entry.
+const MOST: usize = 1024;
+/// Characters of an entry's name in messages.
+const NAME: usize = 100;
 
-/// Credentials, each with what it is for.
+/// Docker Hub, as images name it, and as entries for it do.
+const HUB: &str = "docker.io";
+const HUB_INDEX: &str = "index.docker.io";
+
+/// Base64 as in `auth`: padded or not, and not particular about the bits that are left over.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+);
+
+/// Why a document cannot be read. Nothing of what is in it is in the message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyringError {
+    /// It is longer than a Secret can be.
+    #[error("it has {0} bytes, more than {LONGEST}")]
+    TooLong(usize),
+    /// It is not JSON, or its registries are not an object.
+    #[error("it is not a JSON object of registries (line {line}, column {column})")]
+    NotAnObject {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+}
+
+/// What is wrong with a part of a document, which spoils that part alone. Nothing secret is in the message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Docker's config.json has its registries in there.
+    #[error("there is no `auths` in it")]
+    NoAuths,
+    /// The rest is left out.
+    #[error("it has more than {MOST} entries, of which the first {MOST} are taken")]
+    TooMany,
+    /// An entry is left out.
+    #[error("entry {entry}: {why}")]
+    Entry {
+        /// The registry, as it stands there.
+        entry: String,
+        /// What is wrong with it.
+        why: EntryProblem,
+    },
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EntryProblem {
+    /// Its name is no place.
+    #[error("not a registry; expected HOST, HOST:PORT or HOST:PORT/PATH, with * in HOST alone")]
+    NotAPlace,
+    /// Its value is something else.
+    #[error("not an object of texts")]
+    NotAnObject,
+    /// Its `auth` means nothing.
+    #[error("its auth is not the base64 of USER:PASSWORD")]
+    BadAuth,
+    /// There is nothing in it, as when a credential helper has it.
+    #[error("no auth, username, identitytoken or registrytoken in it; a credential helper may have them, which only works where it is")]
+    Empty,
+}
+
+/// The credentials of a document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keyring {
     /// The most specific first.
-    entries: Vec<(Place, Credential)>,
-    problems: Vec<String>,
+    entries: Vec<Entry>,
+    problems: Vec<Problem>,
 }
 
-/// A document that holds no credentials at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyringError {
-    /// It is too long.
-    #[error("it is longer than {LONGEST} bytes")]
-    TooLong,
-    /// It is not JSON of the expected shape; what it holds instead is not repeated, since it may be secret.
-    #[error("it is not JSON with {0}")]
-    Malformed(&'static str),
-}
-
-/// What a credential is for: hosts, a port, and what the path begins with.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    /// May have `*` and `?` in its labels.
-    host: String,
-    port: String,
-    path: String,
-}
-
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(default)]
-    username: Option<String>,
-    #[serde(default)]
-    password: Option<String>,
-    #[serde(default)]
-    auth: Option<String>,
-    #[serde(default)]
-    identitytoken: Option<String>,
-    #[serde(default)]
-    registrytoken: Option<String>,
-    /// Docker writes an address there, and ignores it.
-    #[serde(borrow, default, rename = "email")]
-    _email: Option<&'a RawValue>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    /// `HOST`, `HOST:PORT` or either with `/PATH`.
+    place: String,
+    credentials: Vec<Credential>,
 }
 
 impl Keyring {
-    /// Reads Docker's `config.json`: a Secret of type `kubernetes.io/dockerconfigjson`.
+    /// Reads `{"auths": {REGISTRY: {...}}}`: `.dockerconfigjson` in a Secret of the type `kubernetes.io/dockerconfigjson`, and
+    /// Docker's `~/.docker/config.json`.
     ///
     /// # Errors
-    /// It is none at all. What is wrong with one entry is a [problem](Self::problems).
-    pub fn from_docker_config_json(json: &[u8]) -> Result<Self, KeyringError> {
-        #[derive(Deserialize)]
-        struct Document<'a> {
-            #[serde(borrow, default)]
-            auths: Option<BTreeMap<String, &'a RawValue>>,
+    /// It is too long or not JSON.
+    pub fn from_docker_config_json(document: &[u8]) -> Result<Self, KeyringError> {
+        let Members { all, .. } = members(document)?;
+        match member(&all, "auths") {
+            Some(auths) => Ok(Self::read(members(auths.get().as_bytes())?)),
+            None => Ok(Self { entries: Vec::new(), problems: vec![Problem::NoAuths] }),
         }
-        let document: Document<'_> = read(json, "a map `auths`")?;
-        Ok(Self::of(document.auths.unwrap_or_default()))
     }
 
-    /// Reads Docker's older `.dockercfg`: a Secret of type `kubernetes.io/dockercfg`.
+    /// Reads `{REGISTRY: {...}}`: `.dockercfg` in a Secret of the type `kubernetes.io/dockercfg`.
     ///
     /// # Errors
-    /// As [`Self::from_docker_config_json`].
-    pub fn from_dockercfg(json: &[u8]) -> Result<Self, KeyringError> {
-        read(json, "a map from registries to credentials").map(Self::of)
+    /// It is too long or not JSON.
+    pub fn from_dockercfg(document: &[u8]) -> Result<Self, KeyringError> {
+        Ok(Self::read(members(document)?))
     }
 
-    /// With one credential, for a registry (`HOST` or `HOST:PORT`).
+    /// With one credential, for a registry (`docker.io`, `HOST` or `HOST:PORT`).
     pub fn with(registry: &str, credential: Credential) -> Self {
-        Self { entries: Place::parse(registry).map(|place| (place, credential)).into_iter().collect(), problems: Vec::new() }
+        let entries = place(registry).map(|place| Entry { place, credentials: vec![credential] });
+        Self { entries: entries.into_iter().collect(), problems: Vec::new() }
     }
 
-    fn of(entries: BTreeMap<String, &RawValue>) -> Self {
-        let mut keyring = Self::default();
-        let left = entries.len().saturating_sub(MOST);
-        if left > 0 {
-            keyring.problems.push(format!("{left} entries are beyond the {MOST} that are read"));
-        }
-        for (key, value) in entries.into_iter().take(MOST) {
-            match entry(&key, value) {
-                Ok(Some(entry)) => keyring.entries.push(entry),
-                // What a credential helper keeps elsewhere leaves an empty entry.
-                Ok(None) => {}
-                Err(what) => keyring.problems.push(format!("the entry for {:?} {what}", shown(&key))),
+    fn read(Members { all, more }: Members<'_>) -> Self {
+        let (mut entries, mut problems) = (Vec::new(), Vec::new());
+        for (name, value) in all {
+            let entry = place(&name).ok_or(EntryProblem::NotAPlace).and_then(|place| Ok(Entry { place, credentials: credentials(value)? }));
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(why) => problems.push(Problem::Entry { entry: shown(&name), why }),
             }
         }
-        keyring.entries.sort_by(|(one, _), (other, _)| other.cmp(one));
-        keyring
+        problems.extend(more.then_some(Problem::TooMany));
+        // As the kubelet: longer before shorter, and names before wildcards.
+        entries.sort_by(|a, b| b.place.cmp(&a.place));
+        Self { entries, problems }
     }
 
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// What is wrong with single entries, and so was left out; nothing secret is repeated.
-    pub fn problems(&self) -> &[String] {
+    /// What was left out of it, and why.
+    pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
-
-    /// Every credential for this repository of a registry (`docker.io`, `HOST` or `HOST:PORT`), the most specific first.
-    pub fn matching(&self, registry: &str, repository: &str) -> impl Iterator<Item = &Credential> {
-        let (host, port) = split(registry);
-        let hub = (registry == DOCKER_HUB).then_some(INDEX);
-        let (path, host, port) = (format!("/{repository}"), host.to_owned(), port.to_owned());
-        self.entries
-            .iter()
-            .filter(move |(place, _)| place.is_for(&host, &port, &path) || hub == Some(&place.host))
-            .map(|(_, credential)| credential)
-    }
 }
 
-fn read<'a, T: Deserialize<'a>>(json: &'a [u8], expected: &'static str) -> Result<T, KeyringError> {
-    if json.len() > LONGEST {
-        return Err(KeyringError::TooLong);
-    }
-    serde_json::from_slice(json).map_err(|_| KeyringError::Malformed(expected))
-}
-
-fn entry(key: &str, value: &RawValue) -> Result<Option<(Place, Credential)>, &'static str> {
-    let place = Place::parse(key).ok_or("is for no registry")?;
-    let entry: Entry<'_> = serde_json::from_str(value.get()).map_err(|_| "is not an object with strings")?;
-    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let credential = if let Some(token) = some(entry.registrytoken) {
-        Credential::RegistryToken(token)
-    } else if let Some(token) = some(entry.identitytoken) {
-        Credential::IdentityToken(token)
-    } else if let Some(auth) = some(entry.auth) {
-        let (user, password) = decode(&auth).ok_or("has an auth that is not user:password in base64")?;
-        Credential::Password { user, password }
-    } else {
-        match (some(entry.username), some(entry.password)) {
-            (None, None) => return Ok(None),
-            (user, password) => Credential::Password { user: user.unwrap_or_default(), password: password.unwrap_or_default() },
+/// All credentials of several keyrings for a repository of a registry, as if they were one, each of them once. That is what the kubelet
+/// makes of the Secrets of a pod: the most specific entry goes first, whichever Secret it is in, and then the Secret that is named first.
+/// `registry` is a host with its port if it has one, `docker.io` for Docker Hub; `repository` has no tag: `library/nginx`.
+pub fn matching<'k>(keyrings: impl IntoIterator<Item = &'k Keyring>, registry: &str, repository: &str) -> Vec<&'k Credential> {
+    let (mut found, mut hub) = (Vec::new(), Vec::new());
+    for entry in keyrings.into_iter().flat_map(|keyring| &keyring.entries) {
+        if matches(&entry.place, registry, repository) {
+            found.push(entry);
+        } else if entry.place == HUB_INDEX {
+            hub.push(entry);
         }
+    }
+    // The kubelet also takes hosts without a dot for the Hub; `localhost` must not be shown its credentials.
+    if found.is_empty() && registry == HUB {
+        found = hub;
+    }
+    found.sort_by(|a: &&Entry, b| b.place.cmp(&a.place));
+    let mut credentials = Vec::with_capacity(found.len());
+    for credential in found.into_iter().flat_map(|entry| &entry.credentials) {
+        if !credentials.contains(&credential) {
+            credentials.push(credential);
+        }
+    }
+    credentials
+}
+
+/// Whether an entry is for this repository: the same port, the same number of labels, each of which fits, and the beginning of the path.
+fn matches(place: &str, registry: &str, repository: &str) -> bool {
+    let ((authority, path), (host, port)) = (split(place), host_and_port(registry));
+    let (pattern, its_port) = host_and_port(authority);
+    if its_port != port || !path.is_empty() && !path.strip_prefix('/').is_some_and(|path| repository.starts_with(path)) {
+        return false;
+    }
+    let (mut patterns, mut labels) = (pattern.split('.'), host.split('.'));
+    loop {
+        match (patterns.next(), labels.next()) {
+            (Some(pattern), Some(label)) if fits(pattern.as_bytes(), label.as_bytes()) => {}
+            (None, None) => return true,
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a text fits a pattern, in which `*` is any text.
+fn fits(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match (pattern.get(p), star) {
+            (Some(b'*'), _) => {
+                star = Some((p, t));
+                p += 1;
+            }
+            (Some(byte), _) if *byte == text[t] => (p, t) = (p + 1, t + 1),
+            // The last star takes one more.
+            (_, Some((at, from))) => {
+                star = Some((at, from + 1));
+                (p, t) = (at + 1, from + 1);
+            }
+            _ => return false,
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+/// `HOST:PORT` and `/PATH`.
+fn split(place: &str) -> (&str, &str) {
+    place.split_at(place.find('/').unwrap_or(place.len()))
+}
+
+/// The colons of an IPv6 address are in brackets.
+fn host_and_port(authority: &str) -> (&str, &str) {
+    authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).unwrap_or((authority, ""))
+}
+
+/// An entry's name without what is not needed to compare it: `https://`, `/v1/`, a user, and the slash at the end of a host.
+fn place(name: &str) -> Option<String> {
+    let (authority, path) = split(bare(name));
+    let (host, port) = host_and_port(authority);
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let good = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"*.-_".contains(&b)),
     };
-    Ok(Some((place, credential)))
-}
-
-/// `user:password` in base64, with or without padding and line breaks.
-fn decode(auth: &str) -> Option<(String, String)> {
-    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let text: String = auth.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let text = String::from_utf8(GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(text).ok()?).ok()?;
-    let (user, password) = text.split_once(':')?;
-    // Docker ends some with zero bytes.
-    Some((user.to_owned(), password.trim_end_matches('\0').to_owned()))
-}
-
-/// A host and its port, empty if there is none.
-fn split(registry: &str) -> (&str, &str) {
-    match registry.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port),
-        _ => (registry, ""),
+    if !good || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
     }
+    let path = if path.starts_with("/v1/") || path.starts_with("/v2/") { &path[3..] } else { path };
+    Some(format!("{authority}{}", if path == "/" { "" } else { path }))
 }
 
-impl Place {
-    /// Reads the key of an entry, such as `https://registry.example:5000/v2/team`.
-    fn parse(key: &str) -> Option<Self> {
-        let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-        let (registry, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        // What the kubelet takes for the API's path and not for a repository's.
-        let path =
-            ["/v1/", "/v2/"].into_iter().find(|version| path.starts_with(version)).map_or(path, |version| &path[version.len() - 1..]);
-        let (host, port) = split(registry);
-        let path = if path == "/" { "" } else { path };
-        (!host.is_empty()).then(|| Self { host: host.into(), port: port.into(), path: path.into() })
-    }
-
-    fn is_for(&self, host: &str, port: &str, path: &str) -> bool {
-        self.port == port
-            && path.starts_with(&self.path)
-            && self.host.split('.').count() == host.split('.').count()
-            && self.host.split('.').zip(host.split('.')).all(|(pattern, label)| glob(pattern.as_bytes(), label.as_bytes()))
-    }
+/// An entry's name without its scheme, a user and a query.
+fn bare(name: &str) -> &str {
+    let name = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
+    let name = name.split(['?', '#']).next().unwrap_or(name);
+    let at = split(name).0.rfind('@').map_or(0, |at| at + 1);
+    &name[at..]
 }
 
-/// Whether a label is what a pattern with `*` and `?` says.
-fn glob(pattern: &[u8], label: &[u8]) -> bool {
-    // The place to go on from when what follows the last `*` does not fit: there, it has to stand for one byte more.
-    let (mut p, mut l, mut star) = (0, 0, None);
-    while l < label.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, l));
-                p += 1;
+fn shown(name: &str) -> String {
+    let bare = bare(name);
+    let shown: String = bare.chars().take(NAME).collect();
+    let dots = if shown.len() < bare.len() { "..." } else { "" };
+    format!("\"{}{dots}\"", shown.escape_debug())
+}
+
+/// What is in an entry, first what the kubelet would take.
+fn credentials(value: &RawValue) -> Result<Vec<Credential>, EntryProblem> {
+    let Members { all, .. } = members(value.get().as_bytes()).map_err(|_| EntryProblem::NotAnObject)?;
+    let text = |name| match member(&all, name) {
+        Some(value) => serde_json::from_str::<Option<String>>(value.get()).map_err(|_| EntryProblem::NotAnObject),
+        None => Ok(None),
+    };
+    let text = |name| text(name).map(|text| text.filter(|text| !text.is_empty()));
+    let (user, password) = match text("auth")? {
+        Some(auth) => decoded(&auth).map(|(user, password)| (Some(user), Some(password))).ok_or(EntryProblem::BadAuth)?,
+        None => (text("username")?, text("password")?),
+    };
+    let tokens = [text("identitytoken")?.map(Credential::IdentityToken), text("registrytoken")?.map(Credential::RegistryToken)];
+    let tokens: Vec<_> = tokens.into_iter().flatten().collect();
+    let password = password.unwrap_or_default();
+    // Where there is a token, the user is its name (`<token>`, or a UUID of zeros), and no password is meant.
+    let meant = if tokens.is_empty() { user.is_some() || !password.is_empty() } else { !password.is_empty() };
+    let password = meant.then(|| Credential::Password { user: user.unwrap_or_default(), password });
+    let all: Vec<_> = password.into_iter().chain(tokens).collect();
+    if all.is_empty() { Err(EntryProblem::Empty) } else { Ok(all) }
+}
+
+/// The user and the password of an `auth`.
+fn decoded(auth: &str) -> Option<(String, String)> {
+    let auth: String = auth.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    let text = String::from_utf8(BASE64.decode(auth).ok()?).ok()?;
+    text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
+}
+
+/// The members of a JSON object; none if it is `null`.
+fn members(document: &[u8]) -> Result<Members<'_>, KeyringError> {
+    if document.len() > LONGEST {
+        return Err(KeyringError::TooLong(document.len()));
+    }
+    let read = serde_json::from_slice::<Option<Members<'_>>>(document);
+    // Its own words may be those of the document.
+    read.map(Option::unwrap_or_default).map_err(|error| KeyringError::NotAnObject { line: error.line(), column: error.column() })
+}
+
+/// A member by its name; the kubelet takes it in capitals, too, and the last one of several.
+fn member<'a>(all: &[(String, &'a RawValue)], name: &str) -> Option<&'a RawValue> {
+    all.iter().rev().find(|(member, _)| member.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+}
+
+/// The first members of an object, as they stand there, and whether there are more.
+#[derive(Default)]
+struct Members<'a> {
+    all: Vec<(String, &'a RawValue)>,
+    more: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
             }
-            Some(b) if *b == b'?' || b.eq_ignore_ascii_case(&label[l]) => {
-                p += 1;
-                l += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (p, l) = (at + 1, from + 1);
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut all = Vec::new();
+                while all.len() < MOST {
+                    match map.next_entry()? {
+                        Some(member) => all.push(member),
+                        None => return Ok(Members { all, more: false }),
+                    }
                 }
-                None => return false,
-            },
+                let mut more = false;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    more = true;
+                }
+                Ok(Members { all, more })
+            }
         }
+        deserializer.deserialize_map(Object)
     }
-    pattern[p..].iter().all(|b| *b == b'*')
-}
-
-fn shown(key: &str) -> String {
-    // A key may be a URL with a password in it.
-    let key = key.rsplit_once('@').map_or(key, |(_, rest)| rest);
-    key.chars().take(100).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-    use serde_json::{Value, json};
-
-    fn users(keys: &[&str], registry: &str, repository: &str) -> Vec<String> {
-        let auths: serde_json::Map<String, Value> =
-            keys.iter().map(|key| ((*key).to_owned(), json!({"username": key, "password": "x"}))).collect();
-        let keyring = Keyring::from_dockercfg(json!(auths).to_string().as_bytes()).unwrap();
-        let user = |credential: &Credential| match credential {
-            Credential::Password { user, .. } => user.clone(),
-            other => panic!("{other:?}"),
-        };
-        keyring.matching(registry, repository).map(user).collect()
-    }
-
-    #[test]
-    fn what_an_entry_is_for() {
-        for (key, registry, repository, fits) in [
-            ("registry.example", "registry.example", "app", true),
-            ("https://registry.example", "registry.example", "app", true),
-            ("http://registry.example/v1/", "registry.example", "app", true),
-            ("registry.example/v2/team", "registry.example", "team/app", true),
-            ("registry.example:5000", "registry.example:5000", "app", true),
-            ("registry.example", "registry.example:5000", "app", false),
-            ("registry.example:5000", "registry.example", "app", false),
-            ("registry.example/team", "registry.example", "team/app", true),
-            ("registry.example/team", "registry.example", "other/app", false),
-            ("registry.example:5000/team", "registry.example:5000", "team/app", true),
-            ("*.registry.example", "eu.registry.example", "app", true),
-            ("*.registry.example", "registry.example", "app", false),
-            ("*.registry.example", "a.b.registry.example", "app", false),
-            ("*.example", "registry.example", "app", true),
-            ("prefix*.example", "prefixed.example", "app", true),
-            ("*fix?d.example", "prefixed.example", "app", true),
-            ("*.*.example/team", "a.b.example", "team/app", true),
-            ("Registry.Example", "registry.example", "app", true),
-            ("https://index.docker.io/v1/", "docker.io", "library/nginx", true),
-            ("docker.io", "docker.io", "library/nginx", true),
-            ("docker.io/team", "docker.io", "library/nginx", false),
-            ("https://index.docker.io/v1/", "registry.example", "app", false),
-            ("[::1]:5000", "[::1]:5000", "app", true),
-            ("[::1]", "[::1]", "app", true),
-            ("*", "registry.example", "app", false),
-            ("", "registry.example", "app", false),
-            ("registry.example.evil", "registry.example", "app", false),
-            ("registry", "registry.example", "app", false),
-        ] {
-            assert_eq!(!users(&[key], registry, repository).is_empty(), fits, "{key} for {registry}/{repository}");
-        }
-    }
-
-    #[test]
-    fn all_that_fit_come_with_the_most_specific_first() {
-        let keys = ["*.example", "registry.example", "registry.example/team", "registry.example/team/app", "other.example"];
-        let found = ["registry.example/team/app", "registry.example/team", "registry.example", "*.example"];
-        assert_eq!(users(&keys, "registry.example", "team/app"), found);
-    }
-
-    #[test]
-    fn the_forms_of_an_entry() {
-        let read = |entry: Value| {
-            let keyring = Keyring::from_docker_config_json(json!({"auths": {"a.example": entry}}).to_string().as_bytes()).unwrap();
-            (keyring.matching("a.example", "x").next().cloned(), keyring.problems().to_vec())
-        };
-        let somebody = Some(Credential::Password { user: "u".into(), password: "p:w".into() });
-        assert_eq!(read(json!({"username": "u", "password": "p:w", "email": "a@b"})).0, somebody);
-        for auth in [
-            STANDARD.encode("u:p:w"),
-            STANDARD_NO_PAD.encode("u:p:w"),
-            format!("{}\n", STANDARD.encode("u:p:w")),
-            STANDARD.encode("u:p:w\0\0"),
-        ] {
-            assert_eq!(read(json!({"auth": auth})).0, somebody, "{auth}");
-        }
-        assert_eq!(read(json!({"auth": STANDARD.encode("0000:"), "identitytoken": "t"})).0, Some(Credential::IdentityToken("t".into())));
-        assert_eq!(read(json!({"registrytoken": "t"})).0, Some(Credential::RegistryToken("t".into())));
-        assert_eq!(read(json!({})), (None, vec![]));
-        for (bad, what) in [
-            (json!({"auth": "sesame!"}), "user:password in base64"),
-            (json!({"auth": STANDARD.encode("sesame")}), "base64"),
-            (json!("sesame"), "an object"),
-            (json!({"username": 7}), "an object"),
-        ] {
-            let (none, problems) = read(bad);
-            assert!(none.is_none() && problems[0].contains("a.example") && problems[0].contains(what), "{problems:?}");
-            assert!(!problems[0].contains("sesame"), "{problems:?}");
-        }
-    }
-
-    #[test]
-    fn one_bad_entry_spoils_itself_alone() {
-        let document = json!({"auths": {"a.example": {"auth": "?"}, "b.example": {"username": "u", "password": "p"}}, "credsStore": "x"});
-        let keyring = Keyring::from_docker_config_json(document.to_string().as_bytes()).unwrap();
-        assert_eq!((keyring.problems().len(), keyring.matching("b.example", "x").count()), (1, 1));
-    }
-
-    #[test]
-    fn what_is_none() {
-        for text in ["", "7", r#"{"auths": []}"#, r#"{"auths": {"a": {"#] {
-            assert!(matches!(Keyring::from_docker_config_json(text.as_bytes()), Err(KeyringError::Malformed(_))), "{text}");
-        }
-        assert_eq!(Keyring::from_dockercfg(&vec![b' '; LONGEST + 1]), Err(KeyringError::TooLong));
-        assert!(Keyring::from_docker_config_json(b"{}").unwrap().is_empty());
-        let many: BTreeMap<String, Value> =
-            (0..MOST + 7).map(|n| (format!("{n}.example"), json!({"username": "u", "password": "p"}))).collect();
-        let keyring = Keyring::from_dockercfg(json!(many).to_string().as_bytes()).unwrap();
-        assert!(keyring.entries.len() == MOST && keyring.problems()[0].starts_with("7 entries"));
-    }
-}
+#[path = "keyring_tests.rs"]
+mod tests;

@@ -25,5 +25,5 @@ pub use document::Document;
 pub use engine::{Asked, Lookup, Observer, Question, Settings};
 pub use failure::Failure;
 pub use hosts::{Endpoint, Hosts, HostsError};
-pub use keyring::{Keyring, KeyringError};
+pub use keyring::{EntryProblem, Keyring, KeyringError, Problem};
 pub use trust::ClientError;

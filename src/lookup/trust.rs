@@ -18,6 +18,10 @@ const IDLE: Duration = Duration::from_secs(30);
 const MOST_IDLE_PER_HOST: usize = 8;
 /// The most of a response's headers over HTTP/2, in bytes. HTTP/1.1 has a bound of hyper's own, 100 headers and 400 KiB.
 const MOST_HEADERS: u32 = 64 * 1024;
+/// What a registry may send over HTTP/2 before it is read, in bytes, for one answer and for all of a connection: it is in memory, and in no
+/// other bound.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
 
 /// What keeps a [`Client`](crate::Client) from being made.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +146,8 @@ impl Routes {
                 .pool_idle_timeout(IDLE)
                 .pool_max_idle_per_host(MOST_IDLE_PER_HOST)
                 .http2_max_header_list_size(MOST_HEADERS)
+                .http2_initial_stream_window_size(STREAM_WINDOW)
+                .http2_initial_connection_window_size(CONNECTION_WINDOW)
         };
         let checked = builder().no_proxy().dns_resolver(Arc::new(Resolver(Arc::clone(addresses)))).build()?;
         Ok(Self { checked, unchecked: builder().build()? })

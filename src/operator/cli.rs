@@ -1,13 +1,18 @@
 //! The command line.
 
 mod args;
+mod asking;
+mod credentials;
 mod documents;
 mod edit;
 mod explain;
 mod json;
+mod live;
 mod output;
 mod problem;
 mod progress;
+mod registries;
+mod resolve;
 mod rewrite;
 pub(crate) mod settings;
 mod sources;
@@ -16,16 +21,20 @@ mod workload;
 mod yaml;
 
 use crate::serve;
-use args::{Cli, Explanation, Files, How, Word, Writing, command};
-use ashore_inject::{Policy, StaticImages};
+use args::{Cli, Cluster, Explanation, Files, How, Images, MapFormat, Word, Writing, command};
+use ashore_inject::Policy;
+use asking::Asking;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, FromArgMatches};
 use documents::Format;
 use output::say;
 use problem::Problem;
 use progress::Progress;
-use rewrite::{Findings, Output, Verb};
+use registries::Registries;
+use resolve::Found;
+use rewrite::{Findings, Output, Verb, count};
 use sources::Source;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -58,11 +67,15 @@ pub fn main() -> ExitCode {
     let code = match cli.verb {
         Word::Serve(args) => return serve::run(*args),
         Word::Inject { files, writing, how } => {
-            how.read().map_or_else(refuse, |(policy, images)| rewrite(&Verb::Inject(Box::new(policy), images), &files, &writing))
+            how.read().map_or_else(refuse, |(policy, images)| rewrite(&Verb::Inject(Box::new(policy), Box::new(images)), &files, &writing))
         }
         Word::Uninject { files, writing } => rewrite(&Verb::Uninject, &files, &writing),
         Word::Explain { files, how, output } => {
             how.read().map_or_else(refuse, |(policy, images)| explain(&files, &policy, &images, output))
+        }
+        Word::Images(Images::Resolve { files, cluster, platforms, registries, output }) => {
+            let registries = Registries::read(registries.registries.as_deref());
+            registries.and_then(|registries| resolve(&files, &cluster, &registries, Found::new(&platforms), output)).unwrap_or_else(refuse)
         }
         Word::Completion { shell } => {
             let mut script = Vec::new();
@@ -99,15 +112,17 @@ fn refuse(problems: Vec<Problem>) -> u8 {
 }
 
 impl How {
-    fn read(&self) -> Result<(Policy, StaticImages), Vec<Problem>> {
+    fn read(&self) -> Result<(Policy, Asking), Vec<Problem>> {
         let mut problems = Vec::new();
         let policy = self.policy.as_deref().map_or_else(|| Ok(Policy::default()), settings::policy);
         let mut policy = policy.map_err(|more| problems.extend(more)).unwrap_or_default();
         let images = settings::images(&self.images).map_err(|more| problems.extend(more)).unwrap_or_default();
+        let registries = self.lookup.then(|| Registries::read(self.registries.registries.as_deref()));
+        let registries = registries.transpose().map_err(|more| problems.extend(more)).unwrap_or_default();
         if let Some(image) = &self.init_image {
             policy.init_image.clone_from(image);
         }
-        if problems.is_empty() { Ok((policy, images)) } else { Err(problems) }
+        if problems.is_empty() { Ok((policy, Asking::new(images, registries))) } else { Err(problems) }
     }
 }
 
@@ -129,19 +144,31 @@ impl Files {
 
 fn rewrite(verb: &Verb, files: &Files, writing: &Writing) -> u8 {
     let mut progress = Progress::new(files.quiet);
-    let mut findings = Findings::default();
-    let sources = files.read(&mut progress, &mut findings.problems);
+    let mut problems = Vec::new();
+    let sources = files.read(&mut progress, &mut problems);
     if writing.in_place && sources.iter().any(|source| source.path.is_none()) {
-        findings.problems.push(Problem::with_file("standard input", "cannot be changed in place; leave --in-place out"));
+        problems.push(Problem::with_file("standard input", "cannot be changed in place; leave --in-place out"));
     }
     let formats: Vec<Format> = sources.iter().map(Format::of).collect();
     let mixed = formats.iter().any(|format| *format != formats[0]);
     let output = writing.output.or((mixed && !writing.in_place).then_some(Output::Yaml));
-    let mut rendered = Vec::with_capacity(sources.len());
-    for (at, (source, format)) in sources.iter().zip(formats).enumerate() {
-        progress.step("changing", at, sources.len(), &source.name);
-        rendered.push(verb.file(source, format, output, &mut findings));
-    }
+    let (mut findings, rendered) = loop {
+        let mut findings = Findings { problems: problems.clone(), ..Findings::default() };
+        let mut rendered = Vec::with_capacity(sources.len());
+        for (at, (source, format)) in sources.iter().zip(&formats).enumerate() {
+            progress.step("changing", at, sources.len(), &source.name);
+            rendered.push(verb.file(source, *format, output, &mut findings));
+        }
+        // Nobody is asked for the sake of what is refused anyway.
+        if !findings.problems.is_empty() {
+            break (findings, rendered);
+        }
+        match verb.ask(&mut progress) {
+            Ok(true) => {}
+            Ok(false) => break (findings, rendered),
+            Err(problems) => return refuse(problems),
+        }
+    };
     progress.clear();
     if !files.quiet {
         findings.notes.iter().for_each(say);
@@ -167,15 +194,25 @@ fn rewrite(verb: &Verb, files: &Files, writing: &Writing) -> u8 {
     if findings.problems.is_empty() { DONE } else { refuse(findings.problems) }
 }
 
-fn explain(files: &Files, policy: &Policy, images: &StaticImages, output: Explanation) -> u8 {
+fn explain(files: &Files, policy: &Policy, images: &Asking, output: Explanation) -> u8 {
     let mut progress = Progress::new(files.quiet);
     let mut problems = Vec::new();
     let sources = files.read(&mut progress, &mut problems);
-    let mut pods = Vec::new();
-    for (at, source) in sources.iter().enumerate() {
-        progress.step("explaining", at, sources.len(), &source.name);
-        pods.extend(explain::file(source, Format::of(source), policy, images, &mut problems));
-    }
+    let pods = loop {
+        let mut pods = Vec::new();
+        for (at, source) in sources.iter().enumerate() {
+            progress.step("explaining", at, sources.len(), &source.name);
+            pods.extend(explain::file(source, Format::of(source), policy, images, &mut problems));
+        }
+        if !problems.is_empty() {
+            break pods;
+        }
+        match images.ask(&mut progress) {
+            Ok(true) => {}
+            Ok(false) => break pods,
+            Err(problems) => return refuse(problems),
+        }
+    };
     progress.clear();
     if pods.is_empty() && problems.is_empty() {
         problems.push(Problem::with_file(&files.all().join(" "), "there is no pod or workload in it"));
@@ -187,6 +224,44 @@ fn explain(files: &Files, policy: &Policy, images: &StaticImages, output: Explan
         Explanation::Text => explain::text(&pods),
         Explanation::Json => explain::json(&pods),
     })
+}
+
+fn resolve(files: &Files, cluster: &Cluster, registries: &Registries, mut found: Found, output: MapFormat) -> Result<u8, Vec<Problem>> {
+    let mut progress = Progress::new(files.quiet);
+    let mut problems = Vec::new();
+    let keyrings = if cluster.cluster {
+        live::find(cluster, &mut found, &mut progress, &mut problems)?
+    } else {
+        let sources = files.read(&mut progress, &mut problems);
+        for (at, source) in sources.iter().enumerate() {
+            progress.step("looking for images", at, sources.len(), &source.name);
+            workload::each(source, Format::of(source), &mut problems, |origin, _, pod| {
+                found.add(pod).map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
+            });
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        HashMap::new()
+    };
+    let (wanted, bad) = found.wanted(&keyrings);
+    let names: Vec<String> = wanted.iter().map(|wanted| wanted.image.clone()).collect();
+    let answers = registries.ask(wanted, &mut progress)?;
+    progress.clear();
+    let mut images = BTreeMap::new();
+    let answers = names.into_iter().zip(answers).chain(bad.into_iter().map(|(image, unknown)| (image, Err(unknown))));
+    for (image, answer) in resolve::agreed(answers) {
+        match answer {
+            Ok(config) => _ = images.insert(image, config),
+            Err(unknown) => problems.push(Problem::with_file(&format!("image {image}"), unknown.why)),
+        }
+    }
+    let text = resolve::text(&images, output).map_err(|what| vec![Problem::with_file("standard output", what)])?;
+    problems.extend(output::print(&text).err());
+    if !files.quiet {
+        say(format_args!("resolved {}", count(images.len(), "image")));
+    }
+    Ok(if problems.is_empty() { DONE } else { refuse(problems) })
 }
 
 #[cfg(test)]

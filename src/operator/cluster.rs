@@ -8,6 +8,9 @@
 //! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
 //! | cluster | `namespaces` | any | list | which ask for injection by their label; unless `--missed-pods-every 0`, as the next |
 //! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone |
+//! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
+//! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
+//! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
 //! | namespace | `secrets` | NAME-ca, NAME-tls | get, list, watch, create, patch | own certificates; get, list and watch of NAME-tls alone for `secret` and `cert-manager` |
 //! | namespace | `leases` | NAME | get, update | leader election |
 //! | namespace | `leases` | any | create | a POST has no name to go by |
@@ -247,6 +250,8 @@ pub struct Cluster {
     pub complaints: Arc<Complaints>,
     /// Its objects, with complaints about rights that are missing.
     pub objects: Objects,
+    /// Objects that others name, without: whoever narrows the rights to some of them means it.
+    pub others: Objects,
     settings: Settings,
 }
 
@@ -260,15 +265,15 @@ impl Cluster {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = kube::Config::infer().await.map_err(|error| ClusterError::NoServer(chain(&error)))?;
         let client = kube::Client::try_from(config).map_err(|error| ClusterError::NoServer(chain(&error)))?;
-        let objects = Objects::new(client.clone(), &settings.wanted.namespace);
-        let complaints = Complaints::new(objects.clone(), &settings.wanted.namespace, &settings.pod_name, settings.pod_uid.as_deref());
-        let objects = objects.complaining(Arc::clone(&complaints));
-        Ok(Self { client, complaints, objects, settings })
+        let others = Objects::new(client.clone(), &settings.wanted.namespace);
+        let complaints = Complaints::new(others.clone(), &settings.wanted.namespace, &settings.pod_name, settings.pod_uid.as_deref());
+        let objects = others.clone().complaining(Arc::clone(&complaints));
+        Ok(Self { client, complaints, objects, others, settings })
     }
 
     /// Who tells the owners of pods about images that are not known.
     pub fn skipped(&self) -> Skipped {
-        Skipped::new(self.objects.clone(), &self.settings.pod_name)
+        Skipped::new(self.others.clone(), &self.settings.pod_name)
     }
 
     /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
@@ -278,7 +283,7 @@ impl Cluster {
 }
 
 fn start(cluster: Cluster, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
-    let Cluster { client, complaints, objects, settings } = cluster;
+    let Cluster { client, complaints, objects, settings, .. } = cluster;
     let Parts { tls, said, connections, admission } = parts;
     let metrics = Arc::clone(&admission.metrics);
     let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));

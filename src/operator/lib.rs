@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod missed;
 pub mod nodes;
 pub mod objects;
+pub mod pages;
 pub mod planners;
 pub mod pull_secrets;
 pub mod registries;

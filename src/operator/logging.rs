@@ -57,7 +57,8 @@ impl Log {
         let writer = Writer { lines: Arc::clone(&lines), dropped: metrics.dropped_log_lines.clone() };
         let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(writer);
         // What the libraries have to say (the client logs each try of a request that fails as an error), we say ourselves, once.
-        let theirs = if level > LevelFilter::INFO { level } else { LevelFilter::OFF };
+        // At their trace level, libraries show what they send, credentials too.
+        let theirs = if level > LevelFilter::INFO { LevelFilter::DEBUG } else { LevelFilter::OFF };
         let whose = Targets::new().with_target(env!("CARGO_PKG_NAME"), level).with_default(theirs);
         let _ = match format {
             Format::Text => tracing::subscriber::set_global_default(log.with_ansi(io::stderr().is_terminal()).finish().with(whose)),

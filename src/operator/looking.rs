@@ -41,7 +41,7 @@ pub struct Registries {
 pub struct PodImages {
     looking: Arc<Looking>,
     listed: Arc<StaticImages>,
-    namespace: String,
+    namespace: Arc<str>,
     answers: BTreeMap<String, Result<Arc<ImageConfig>, Unknown>>,
     open: Mutex<Vec<Open>>,
 }
@@ -102,8 +102,16 @@ impl Images for PodImages {
         let cached = |name: &&str| registries.secrets.as_ref().map(|secrets| secrets.cached(&self.namespace, name));
         let secrets: Option<Vec<_>> = asked.pull_secrets.iter().filter_map(cached).collect();
         if let Some(secrets) = secrets {
-            let keyrings = secrets.iter().filter_map(|found| found.keyring()).chain(registries.defaults.keyrings()).collect();
-            let question = Question { reference, architectures, always_pulled: asked.always_pulled, keyrings };
+            let keyrings = secrets.iter().filter_map(|found| found.keyring()).collect();
+            let fallbacks = registries.defaults.keyrings();
+            let question = Question {
+                asker: Arc::clone(&self.namespace),
+                reference,
+                architectures,
+                always_pulled: asked.always_pulled,
+                keyrings,
+                fallbacks,
+            };
             if let Some(answer) = registries.lookup.known(&question) {
                 return as_answer(answer);
             }
@@ -158,7 +166,7 @@ impl PodImages {
             answers.extend(open.into_iter().map(|open| open.image).zip(answered));
         }
         let (looking, listed) = (Arc::clone(looking), Arc::clone(listed));
-        Self { looking, listed, namespace: namespace.clone(), answers, open: Mutex::default() }
+        Self { looking, listed, namespace: Arc::clone(namespace), answers, open: Mutex::default() }
     }
 }
 
@@ -168,7 +176,7 @@ impl Registries {
         nodes.map_or_else(|| architectures.clone(), |nodes| architectures.among(&nodes).into_owned())
     }
 
-    async fn resolve(&self, namespace: &str, open: &Open, deadline: Instant) -> Result<Arc<ImageConfig>, Unknown> {
+    async fn resolve(&self, namespace: &Arc<str>, open: &Open, deadline: Instant) -> Result<Arc<ImageConfig>, Unknown> {
         let (mut answer, secrets) = self.ask(namespace, open, deadline).await;
         let Some(store) = self.secrets.as_ref().filter(|_| answer.as_ref().is_err_and(is_refusal)) else { return answer };
         // Somebody may have put a new password into a Secret since it was read.
@@ -192,7 +200,7 @@ impl Registries {
     }
 
     /// The answer, and why one of the Secrets could not be used if so.
-    async fn ask(&self, namespace: &str, open: &Open, deadline: Instant) -> (Result<Arc<ImageConfig>, Unknown>, Option<String>) {
+    async fn ask(&self, namespace: &Arc<str>, open: &Open, deadline: Instant) -> (Result<Arc<ImageConfig>, Unknown>, Option<String>) {
         let mut keyrings: Vec<Arc<Keyring>> = Vec::new();
         let mut why_not = None;
         if let Some(store) = &self.secrets {
@@ -202,10 +210,10 @@ impl Registries {
                 why_not = why_not.or_else(|| found.why_not());
             }
         }
-        keyrings.extend(self.defaults.keyrings());
+        let fallbacks = self.defaults.keyrings();
         let Open { reference, architectures, always_pulled, .. } = open;
         let (reference, architectures, always_pulled) = (reference.clone(), architectures.clone(), *always_pulled);
-        let question = Question { reference, architectures, always_pulled, keyrings };
+        let question = Question { asker: Arc::clone(namespace), reference, architectures, always_pulled, keyrings, fallbacks };
         (self.lookup.resolve(question, deadline).await, why_not)
     }
 }

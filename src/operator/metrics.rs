@@ -186,6 +186,12 @@ impl Metrics {
         for result in ["ok", "failed"] {
             let _ = metrics.reloads.get_or_create(&ByResult { result });
         }
+        let _ = metrics.lookups.get_or_create(&ByResult { result: "found" });
+        // Of the many reasons, those that alerts are made of.
+        for reason in ["notFound", "unauthorized", "unreachable", "timedOut"] {
+            let _ = metrics.lookups.get_or_create(&ByResult { result: reason });
+            let _ = metrics.unresolved_images.get_or_create(&ByReason { reason });
+        }
         for what in ["edited", "deleted"] {
             let _ = metrics.repairs.get_or_create(&ByWhat { what });
         }

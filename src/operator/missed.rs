@@ -13,34 +13,6 @@ const MOST_KNOWN: usize = 150_000;
 /// The most pods that are named in a line of the log.
 const NAMED: usize = 10;
 
-/// A page of a list of metadata.
-#[derive(Debug, Deserialize)]
-pub struct Page<'a> {
-    #[serde(borrow, default)]
-    metadata: PageMetadata<'a>,
-    /// None of them is `null`.
-    #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct PageMetadata<'a> {
-    #[serde(borrow, default, rename = "continue")]
-    after: Cow<'a, str>,
-}
-
-impl Page<'_> {
-    /// The objects, a PartialObjectMetadata each.
-    pub fn items(&self) -> impl Iterator<Item = &RawValue> {
-        self.items.iter().flatten().copied()
-    }
-
-    /// What the API server wants to hear for the next page, if there is one.
-    pub fn after(&self) -> Option<&str> {
-        Some(self.metadata.after.as_ref()).filter(|after| !after.is_empty())
-    }
-}
-
 /// What of an object's metadata matters here.
 #[derive(Debug, Deserialize)]
 struct Object<'a> {
@@ -220,6 +192,7 @@ mod tests {
     use super::*;
     use crate::admission::plan;
     use crate::metrics::Metrics;
+    use crate::pages::Page;
     use crate::planners::Planners;
     use ashore_inject::Policy;
     use serde_json::{Value, json};

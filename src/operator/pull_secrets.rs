@@ -133,7 +133,7 @@ impl PullSecrets {
             Ok(Some(secret)) => match keyring(&secret) {
                 Ok((keyring, bytes)) => {
                     for problem in keyring.problems() {
-                        tracing::warn!(namespace, secret = name, problem, "a part of a pull secret is left out");
+                        tracing::warn!(namespace, secret = name, %problem, "a part of a pull secret is left out");
                     }
                     (Found::Keyring(Arc::new(keyring)), bytes)
                 }
@@ -168,7 +168,7 @@ impl PullSecrets {
 }
 
 /// The credentials in a Secret, and how long their document is; or what is wrong, as a phrase that follows the Secret's name.
-fn keyring(secret: &Value) -> Result<(Keyring, usize), String> {
+pub(crate) fn keyring(secret: &Value) -> Result<(Keyring, usize), String> {
     let kind = secret["type"].as_str().unwrap_or_default();
     let Some((_, key)) = TYPES.into_iter().find(|(known, _)| *known == kind) else {
         let kinds = TYPES.map(|(kind, _)| kind).join(" or ");
@@ -242,7 +242,7 @@ fn read_all(files: &[File]) -> Vec<Arc<Keyring>> {
         let file = path.display();
         match content.as_deref().map_or_else(|| Err("cannot be read".to_owned()), |content| parse(key, content)) {
             Ok(keyring) => {
-                keyring.problems().iter().for_each(|problem| tracing::warn!(%file, problem, "a part of a pull secret is left out"));
+                keyring.problems().iter().for_each(|problem| tracing::warn!(%file, %problem, "a part of a pull secret is left out"));
                 keyrings.push(Arc::new(keyring));
             }
             Err(what) => tracing::warn!(%file, what, "a default pull secret is left out"),
@@ -258,6 +258,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ashore_lookup::keyring::matching;
     use serde_json::json;
 
     const CONFIG: &str = r#"{"auths": {"registry.example": {"username": "u", "password": "sesame"}}}"#;
@@ -271,7 +272,7 @@ mod tests {
         let one = keyring(&secret(TYPES[0].0, ".dockerconfigjson", CONFIG)).unwrap();
         let old = keyring(&secret(TYPES[1].0, ".dockercfg", r#"{"registry.example": {"username": "u", "password": "sesame"}}"#)).unwrap();
         assert_eq!(one.0, old.0);
-        assert_eq!(one.0.matching("registry.example", "x").count(), 1);
+        assert_eq!(matching([&one.0], "registry.example", "x").len(), 1);
         for (secret, words) in [
             (
                 secret("Opaque", ".dockerconfigjson", CONFIG),
@@ -296,7 +297,7 @@ mod tests {
             std::fs::write(inner.join(".dockerconfigjson"), text).unwrap();
         }
         let keyrings = DefaultPullSecrets::new(Some(folder.path().into())).keyrings();
-        let opens = |at: usize, host: &str| keyrings[at].matching(host, "x").count() == 1;
+        let opens = |at: usize, host: &str| matching([&*keyrings[at]], host, "x").len() == 1;
         assert!(keyrings.len() == 2 && opens(0, "a.example") && opens(1, "b.example"));
         assert!(DefaultPullSecrets::new(Some(folder.path().join("missing"))).keyrings().is_empty());
     }

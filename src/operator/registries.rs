@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Where OpenSSL's users, and so the field, say whom to trust beside the public authorities.
-const TRUST: &str = "SSL_CERT_FILE";
+pub(crate) const TRUST: &str = "SSL_CERT_FILE";
 
 /// How registries are asked what images run.
 #[derive(Debug, Clone, clap::Args)]
@@ -87,7 +87,7 @@ pub fn start(args: &Args, cluster: Option<&Cluster>, metrics: &Arc<Metrics>) -> 
     };
     Ok(Some(Registries {
         lookup,
-        secrets: cluster.filter(|_| args.pull_secrets).map(|cluster| PullSecrets::new(cluster.objects.clone())),
+        secrets: cluster.filter(|_| args.pull_secrets).map(|cluster| PullSecrets::new(cluster.others.clone())),
         defaults: DefaultPullSecrets::new(args.default_pull_secrets.clone()),
         nodes: cluster.map(nodes),
     }))

@@ -191,10 +191,7 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
         let (end_of_office, in_office) = watch::channel(false);
-        let office = match cluster {
-            Some(cluster) => Some(cluster.start(server.parts(), in_office)),
-            None => None,
-        };
+        let office = cluster.map(|cluster| cluster.start(server.parts(), in_office));
         let serving = tokio::spawn(server.serve(phases));
 
         let name = stop.next().await;

@@ -5,12 +5,10 @@ use crate::admission::{Admission, Hindsight};
 use crate::complaint::{Complaints, Reason};
 use crate::lease::Standing;
 use crate::metrics::Metrics;
-use crate::missed::{Candidate, Ledger, News, Page, Tally, name};
-use crate::objects::{ObjectError, chain};
+use crate::missed::{Candidate, Ledger, News, Tally, name};
+use crate::objects::ObjectError;
+use crate::pages::{self, Pages};
 use ashore_inject::annotations::{INJECT, INJECTED};
-use axum::http::Request;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::request;
@@ -18,21 +16,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-/// Objects of a page, fewer when they are so large that a page is longer than [`LONGEST`]: a page is in memory for a moment, and
-/// 500 of them took 12 MiB more.
-const PAGE: u32 = 100;
-/// The longest answer that is read, in bytes: ten times a page of usual pods' metadata, and more than the largest pod that there can be.
-const LONGEST: usize = 4 * 1024 * 1024;
-/// The most pages of a pass.
-const MOST_PAGES: usize = 2000;
 /// The most pods that are read whole in a pass.
 const MOST_PODS: usize = 200;
 /// How long after a pass that left pods for the next one that begins, at most: 20 pods a second.
 const BEHIND: Duration = Duration::from_secs(10);
-/// How long a request may take.
-const REQUEST: Duration = Duration::from_secs(20);
 /// How long deciding about a pod may take.
 const DECIDE: Duration = Duration::from_secs(5);
 
@@ -105,7 +94,7 @@ impl Survey {
         let began = Instant::now();
         let mut asking = HashSet::new();
         let labelled = ListParams::default().labels(&format!("{INJECT}=true"));
-        let mut pages = Pages::new(self, "/api/v1/namespaces", "namespaces", labelled);
+        let mut pages = Pages::metadata(&self.client, "/api/v1/namespaces", "namespaces", labelled);
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
             asking.extend(page.items().filter_map(name));
@@ -113,7 +102,7 @@ impl Survey {
         ledger.begin();
         let (mut listed, mut left, mut behind) = (0, MOST_PODS, false);
         let at_large = ListParams::default().labels(&format!("{INJECTED}!=true")).fields("status.phase!=Succeeded,status.phase!=Failed");
-        let mut pages = Pages::new(self, "/api/v1/pods", "pods of all namespaces", at_large);
+        let mut pages = Pages::metadata(&self.client, "/api/v1/pods", "pods of all namespaces", at_large);
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
             listed += page.items().count();
@@ -142,9 +131,8 @@ impl Survey {
         let Candidate { namespace, name, .. } = pod;
         let what = format!("pods {namespace}/{name}");
         let request = request::Request::new(format!("/api/v1/namespaces/{namespace}/pods")).get(name, &Default::default());
-        let whole = match self.fetch("get", &what, request).await {
-            Ok(Some(whole)) => whole,
-            Ok(None) => return Err(too_long("get", &what)),
+        let whole = match pages::get(&self.client, &what, request).await {
+            Ok(whole) => whole,
             Err(error) if error.code == Some(404) => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -159,86 +147,6 @@ impl Survey {
         tracing::error!(namespace, name, why, "it is not known whether a pod was missed");
         Ok(Some(Hindsight::LeftAlone))
     }
-
-    /// The body of the answer; `None` if it is too long.
-    async fn fetch(
-        &self,
-        verb: &'static str,
-        what: &str,
-        request: Result<Request<Vec<u8>>, request::Error>,
-    ) -> Result<Option<Bytes>, ObjectError> {
-        let failed = |why, code| ObjectError { verb, what: what.to_owned(), why, code };
-        let request = request.map_err(|error| failed(chain(&error), None))?;
-        let answer = async {
-            let answer = self.client.send(request.map(Into::into)).await.map_err(|error| failed(chain(&error), None))?;
-            let status = answer.status();
-            let body = match Limited::new(answer.into_body(), LONGEST).collect().await {
-                Ok(body) => body.to_bytes(),
-                Err(error) if error.is::<http_body_util::LengthLimitError>() => return Ok(None),
-                Err(error) => return Err(failed(chain(&*error), None)),
-            };
-            if status.is_success() {
-                return Ok(Some(body));
-            }
-            let said = serde_json::from_slice::<serde_json::Value>(&body).ok();
-            let why = said.as_ref().and_then(|said| said["message"].as_str()).map_or_else(|| status.to_string(), str::to_owned);
-            Err(failed(why, Some(status.as_u16())))
-        };
-        timeout(REQUEST, answer).await.unwrap_or_else(|_| Err(failed(format!("no answer within {REQUEST:?}"), None)))
-    }
-}
-
-/// A list of metadata, page by page: no more than one of them is in memory.
-struct Pages<'s> {
-    survey: &'s Survey,
-    path: &'static str,
-    what: &'static str,
-    /// `None` when the last page has been read.
-    next: Option<ListParams>,
-    read: usize,
-}
-
-impl<'s> Pages<'s> {
-    fn new(survey: &'s Survey, path: &'static str, what: &'static str, list: ListParams) -> Self {
-        Self { survey, path, what, next: Some(list.limit(PAGE)), read: 0 }
-    }
-
-    /// The next page's text, if there is one.
-    async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
-        let Some(list) = &mut self.next else { return Ok(None) };
-        loop {
-            self.read += 1;
-            if self.read > MOST_PAGES {
-                return Err(self.failed(format!("more than {MOST_PAGES} pages")));
-            }
-            let request = request::Request::new(self.path).list_metadata(list);
-            if let Some(body) = self.survey.fetch("list", self.what, request).await? {
-                return Ok(Some(body));
-            }
-            match list.limit {
-                Some(limit) if limit > 1 => list.limit = Some((limit / 8).max(1)),
-                _ => return Err(too_long("list", self.what)),
-            }
-        }
-    }
-
-    /// Reads it, and knows then what comes after it.
-    fn read<'b>(&mut self, body: &'b Bytes) -> Result<Page<'b>, ObjectError> {
-        let page: Page<'b> = serde_json::from_slice(body).map_err(|error| self.failed(format!("what came is not a list: {error}")))?;
-        self.next = self.next.take().zip(page.after()).map(|(list, after)| {
-            let limit = list.limit.map_or(PAGE, |limit| (limit * 2).min(PAGE));
-            list.continue_token(after).limit(limit)
-        });
-        Ok(page)
-    }
-
-    fn failed(&self, why: String) -> ObjectError {
-        ObjectError { verb: "list", what: self.what.to_owned(), why, code: None }
-    }
-}
-
-fn too_long(verb: &'static str, what: &str) -> ObjectError {
-    ObjectError { verb, what: what.to_owned(), why: format!("an answer of more than {LONGEST} bytes"), code: None }
 }
 
 /// Tells of each pod once.

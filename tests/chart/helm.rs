@@ -63,6 +63,13 @@ impl Helm {
         Ok(documents(&text).into_iter().filter(|document| !document.is_null()).collect())
     }
 
+    /// What some values render.
+    pub(crate) fn render_values(&self, values: &Value) -> Vec<Value> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), values.to_string()).unwrap();
+        self.render_chart(chart(), file.path().to_str()).unwrap_or_else(|said| panic!("{values}: {said}"))
+    }
+
     /// What it says of values that it has to refuse.
     pub(crate) fn refusal(&self, sets: &[&str]) -> String {
         let mut words = vec!["template", RELEASE, chart(), "--namespace", RELEASE, "--kube-version", KUBERNETES];

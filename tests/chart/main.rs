@@ -5,6 +5,7 @@ mod helm;
 mod missing;
 mod wrong;
 
+use ashore_tests::pki::Ca;
 use ashore_tests::{Outcome, Skip, paths};
 use helm::{Helm, INSTALLATIONS, KUBERNETES, RELEASE, chart, documents, values_file};
 use serde_json::{Value, json};
@@ -18,10 +19,15 @@ ashore_tests::tests![
     rights_are_named_one_by_one,
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
+    a_long_time_in_seconds_is_that_time,
     two_replicas_and_never_one_less,
     an_admission_is_asked_about_again_where_there_is_a_second_replica,
     ashore_takes_every_flag_that_it_is_given,
     the_policy_and_the_images_are_what_ashore_reads,
+    what_is_said_of_registries_is_what_ashore_reads,
+    what_may_change_is_mounted_as_whole_folders,
+    pull_secrets_are_read_where_the_values_say,
+    nothing_is_taken_for_registries_that_are_not_asked,
     the_schema_has_every_field_of_a_policy,
     every_value_is_in_the_schema_and_the_other_way_round,
     the_notes_have_commands_with_the_right_names,
@@ -99,17 +105,20 @@ fn rights_are_named_one_by_one() -> Outcome {
     for installation in INSTALLATIONS {
         let documents = helm.render(installation);
         let roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
-        assert_eq!(roles.len(), 2, "{installation}");
+        // Two of them are for the pull secrets of a namespace each.
+        assert_eq!(roles.len(), if installation == "everything" { 4 } else { 2 }, "{installation}");
         for role in roles {
             for rule in role["rules"].as_array().unwrap() {
                 assert!(!rule.to_string().contains('*'), "{installation}: {rule}");
                 let verbs: BTreeSet<_> = rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
-                let looks = [("namespaces", &["list"][..]), ("pods", &["get", "list"])].map(|(what, may)| (json!([what]), json!(may)));
-                let looks = looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
+                let looks =
+                    [("namespaces", &["list"][..]), ("pods", &["get", "list"]), ("nodes", &["list", "watch"]), ("secrets", &["get"])];
+                let looks = looks.map(|(what, may)| (json!([what]), json!(may)));
+                let looks = rule.get("resourceNames").is_none() && looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
                 assert!(!looks || role["kind"] == "ClusterRole", "{installation}: {rule}");
                 // A POST has no name to go by, nor has a pod; its status is all of it that may be written.
                 let pods = rule["resources"] == json!(["pods/status"]) && verbs == BTreeSet::from(["patch"]);
-                // Any pod may be one that was missed, in any namespace.
+                // Any pod may be one that was missed, in any namespace, and name any Secret.
                 let nameless = looks || verbs == BTreeSet::from(["create"]) || pods;
                 assert_eq!(rule.get("resourceNames").is_none(), nameless, "{installation}: {rule}");
                 // Only its own certificates are its to write.
@@ -132,7 +141,8 @@ fn rights_are_named_one_by_one() -> Outcome {
         assert!(args(&documents).contains(&format!("--missed-pods-every={every}").as_str()), "{installation}");
         let account = &deployment(&documents)["spec"]["template"]["spec"]["serviceAccountName"];
         for binding in of_kind(&documents, "ClusterRoleBinding").into_iter().chain(of_kind(&documents, "RoleBinding")) {
-            assert_eq!(&binding["subjects"][0]["name"], account, "{installation}");
+            let subject = &binding["subjects"][0];
+            assert_eq!((&subject["name"], &subject["namespace"]), (account, &json!(RELEASE)), "{installation}");
         }
     }
     Ok(())
@@ -165,6 +175,24 @@ fn its_own_stop_fits_into_the_grace_period() -> Outcome {
         let documents = helm.render(installation);
         assert_eq!(deployment(&documents)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], grace);
     }
+    Ok(())
+}
+
+/// Helm takes a large number for a fraction, and writes 7.776e+06.
+fn a_long_time_in_seconds_is_that_time() -> Outcome {
+    let helm = Helm::find()?;
+    let long = 7_776_000;
+    let documents = helm.render_values(&json!({
+        "certificates": {"lifetime": long, "caLifetime": 2 * long}, "shutdown": {"delay": long, "drainTimeout": long},
+        "missedPods": {"every": long}, "lookup": {"tagLifetime": long, "alwaysLifetime": long, "failureLifetime": long},
+    }));
+    let args = args(&documents);
+    let lookup = ["tag-lifetime", "always-lifetime", "failure-lifetime"];
+    for flag in ["certificate-lifetime", "missed-pods-every", "shutdown-delay", "drain-timeout"].into_iter().chain(lookup) {
+        assert!(args.contains(&format!("--{flag}={long}").as_str()), "{flag}: {args:?}");
+    }
+    assert!(args.contains(&format!("--ca-lifetime={}", 2 * long).as_str()), "{args:?}");
+    assert_eq!(deployment(&documents)["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 2 * long + 5);
     Ok(())
 }
 
@@ -277,6 +305,7 @@ fn the_policy_and_the_images_are_what_ashore_reads() -> Outcome {
     let args = args(&documents);
     assert!(args.contains(&"--init-image=mirror.example/ashore:v9"), "{args:?}");
     let data = &of_kind(&documents, "ConfigMap")[0]["data"];
+    assert!(args.contains(&"--images=/etc/ashore/images/images.yaml"), "{args:?}");
     let folder = tempfile::tempdir().unwrap();
     let pod =
         "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: web, image: 'docker.io/library/nginx:1.27'}]}\n";
@@ -284,7 +313,7 @@ fn the_policy_and_the_images_are_what_ashore_reads() -> Outcome {
     let mut command = Command::new(ashore()?);
     command.current_dir(&folder).args(["inject", "-q", "pod.yaml"]);
     for (flag, file) in [("--policy", "policy.yaml"), ("--images", "images.yaml")] {
-        assert!(args.contains(&format!("{flag}=/etc/ashore/{file}").as_str()), "{args:?}");
+        assert!(args.contains(&format!("{flag}=/etc/ashore/config/{file}").as_str()), "{args:?}");
         fs::write(folder.path().join(file), data[file].as_str().unwrap()).unwrap();
         command.args([flag, file]);
     }
@@ -294,6 +323,129 @@ fn the_policy_and_the_images_are_what_ashore_reads() -> Outcome {
     for word in ["/opt/ashore/ashore-init", "--strategy=broadcast", "--delay=5s", "--exit-map=143=0", "/docker-entrypoint.sh"] {
         assert!(said.contains(word), "{word}: {said}");
     }
+    Ok(())
+}
+
+/// It is read before a certificate is missed, and so are the files that it names.
+fn what_is_said_of_registries_is_what_ashore_reads() -> Outcome {
+    let helm = Helm::find()?;
+    let documents = helm.render("everything");
+    let args = args(&documents);
+    let file = "--registries=/etc/ashore/config/registries.yaml";
+    assert!(args.contains(&file), "{args:?}");
+    let said = of_kind(&documents, "ConfigMap")[0]["data"]["registries.yaml"].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display().to_string();
+    let ca = Ca::new();
+    let leaf = ca.leaf();
+    for (name, pem) in [("ca.crt", ca.pem()), ("tls.crt", &leaf.cert), ("tls.key", &leaf.key)] {
+        fs::write(folder.path().join(name), pem).unwrap();
+    }
+    let serve = |said: &str| {
+        let file = folder.path().join("registries.yaml");
+        fs::write(&file, said).unwrap();
+        let output = Command::new(ashore()?).args(["serve", "--lookup", "--registries"]).arg(file).output().unwrap();
+        Ok::<_, Skip>(String::from_utf8(output.stderr).unwrap())
+    };
+    let wrong = serve(said)?;
+    assert!(wrong.contains("/etc/ashore/client-certificates/my-registry/"), "{wrong}");
+    let right = serve(&said.replace("/etc/ashore/client-certificates/my-registry", &at))?;
+    assert!(right.contains("--cert") && !right.contains("regist"), "{right}");
+    Ok(())
+}
+
+/// The kubelet brings a change into a folder, never into a file that is mounted by itself.
+fn what_may_change_is_mounted_as_whole_folders() -> Outcome {
+    let helm = Helm::find()?;
+    let documents = helm.render("everything");
+    let pod = &deployment(&documents)["spec"]["template"]["spec"];
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mounted: Vec<_> = mounts
+        .iter()
+        .map(|mount| {
+            assert!(mount.get("subPath").is_none() && mount["readOnly"] == true, "{mount}");
+            let volume = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+            let source = volume["configMap"]["name"].as_str().or(volume["secret"]["secretName"].as_str()).unwrap();
+            (mount["mountPath"].as_str().unwrap(), source)
+        })
+        .collect();
+    let expected = [
+        ("/etc/ashore/config", "graceful"),
+        ("/etc/ashore/images", "more-images"),
+        ("/etc/ashore/trust", "company-ca"),
+        ("/etc/ashore/pull-secrets/00-mine", "mine"),
+        ("/etc/ashore/pull-secrets/01-8080", "8080"),
+        ("/etc/ashore/client-certificates/my-registry", "my-registry"),
+    ];
+    assert_eq!(mounted, expected);
+    assert!(args(&documents).contains(&"--default-pull-secrets=/etc/ashore/pull-secrets"));
+    // What is read at the start brings new pods when it changes.
+    let checksum = |documents: &[Value]| deployment(documents)["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone();
+    let one = checksum(&helm.render_values(&json!({"lookup": {"allowAddresses": ["10.0.0.7"]}})));
+    let other = checksum(&helm.render_values(&json!({"lookup": {"allowAddresses": ["10.0.0.8"]}})));
+    assert!(one.is_string() && other.is_string() && one != other);
+    Ok(())
+}
+
+/// The rules about Secrets of the ClusterRole and of the Roles for pull secrets, with the latters' namespaces.
+fn pull_secret_rules(documents: &[Value]) -> Vec<(Option<&str>, &Value)> {
+    let roles = of_kind(documents, "ClusterRole").into_iter().chain(of_kind(documents, "Role"));
+    let roles = roles.filter(|role| role["kind"] == "ClusterRole" || role["metadata"]["name"].as_str().unwrap().ends_with("-pull-secrets"));
+    let rules = roles.flat_map(|role| role["rules"].as_array().unwrap().iter().map(|rule| (role["metadata"]["namespace"].as_str(), rule)));
+    rules.filter(|(_, rule)| rule["resources"] == json!(["secrets"])).collect()
+}
+
+fn pull_secrets_are_read_where_the_values_say() -> Outcome {
+    let helm = Helm::find()?;
+    let any = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+    let named = json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["a", "b"], "verbs": ["get"]});
+    // The second one is a name, no boolean.
+    let (x, y) = (Some("x"), Some("y"));
+    for (values, expected) in [
+        (json!({}), vec![(None, &any)]),
+        (json!({"names": ["a", "b"]}), vec![(None, &named)]),
+        (json!({"namespaces": ["x", "y"]}), vec![(x, &any), (y, &any)]),
+        (json!({"namespaces": ["y"], "names": ["a", "b"]}), vec![(y, &named)]),
+        (json!({"enabled": false, "namespaces": ["x"], "names": ["a"]}), vec![]),
+    ] {
+        let documents = helm.render_values(&json!({"lookup": {"pullSecrets": values}}));
+        assert_eq!(pull_secret_rules(&documents), expected, "{values}");
+        assert_eq!(args(&documents).contains(&"--pull-secrets"), !expected.is_empty(), "{values}");
+        // Each Role is bound where it is.
+        for (namespace, _) in expected.iter().filter(|(namespace, _)| namespace.is_some()) {
+            let bound =
+                of_kind(&documents, "RoleBinding").into_iter().find(|binding| binding["metadata"]["namespace"].as_str() == *namespace);
+            assert_eq!(bound.unwrap()["roleRef"]["name"], "ashore-pull-secrets", "{values}");
+        }
+    }
+    Ok(())
+}
+
+fn nothing_is_taken_for_registries_that_are_not_asked() -> Outcome {
+    let helm = Helm::find()?;
+    let has = |documents: &[Value], what: &str| {
+        let rules: Vec<_> = of_kind(documents, "ClusterRole").iter().flat_map(|role| role["rules"].as_array().unwrap().clone()).collect();
+        rules.iter().any(|rule| rule["resources"] == json!([what]))
+    };
+    let documents = helm.render("defaults");
+    for what in ["nodes", "secrets", "events"] {
+        assert!(has(&documents, what), "{what}");
+    }
+    for flag in ["--lookup", "--pull-secrets", "--tag-lifetime=5m", "--always-lifetime=30s", "--failure-lifetime=30s", "--image-cache=16Mi"]
+    {
+        assert!(args(&documents).contains(&flag), "{flag}");
+    }
+    // It has values for registries, all the same.
+    let documents = helm.render("bare");
+    for what in ["nodes", "secrets", "events"] {
+        assert!(!has(&documents, what), "{what}");
+    }
+    let flags = ["--lookup", "--pull-secrets", "--registries", "--default-pull-secrets", "--tag-lifetime", "--image-cache"];
+    let given = args(&documents).into_iter().find(|arg| flags.iter().any(|flag| arg.starts_with(flag)));
+    assert_eq!(given, None);
+    let pod = &deployment(&documents)["spec"]["template"]["spec"];
+    assert!(pod.get("volumes").is_none() && pod["containers"][0].get("volumeMounts").is_none(), "{pod}");
+    assert!(of_kind(&documents, "ConfigMap").is_empty());
     Ok(())
 }
 
@@ -363,6 +515,7 @@ fn the_notes_have_commands_with_the_right_names() -> Outcome {
         "kubectl -n platform rollout status deployment/stops-ashore",
         "helm -n platform test stops",
         "kubectl label namespace NAMESPACE ashore.dev/inject=true",
+        "kubectl get events -A --field-selector reason=ImageNotResolved",
     ] {
         assert!(notes.lines().any(|line| line.trim() == command), "{command}: {notes}");
     }

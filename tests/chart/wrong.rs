@@ -20,12 +20,18 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("extraEnv[0].nmae=x", &["/extraEnv/0", "nmae", "name"]),
         ("resources.request.cpu=1", &["/resources", "request"]),
         ("images.nginx.cmd={nginx}", &["/images/nginx", "cmd"]),
+        ("lookup.enable=false", &["/lookup", "enable"]),
+        ("lookup.pullSecrets.name=a", &["/lookup/pullSecrets", "name"]),
+        ("lookup.registries.a.mirror=b", &["/lookup/registries/a", "mirror"]),
         // Types.
         ("replicas=two", &["/replicas", "string", "integer"]),
         ("image=registry.example/ashore:1", &["/image", "string", "object"]),
         ("policy=5s", &["/policy", "string", "object"]),
         ("hostNetwork=yes", &["/hostNetwork", "string", "boolean"]),
         ("service.port=https", &["/service/port", "string", "integer"]),
+        ("lookup.defaultPullSecrets[0].name=a", &["/lookup/defaultPullSecrets/0", "object", "string"]),
+        ("lookup.pullSecrets.names=a", &["/lookup/pullSecrets/names", "string", "array"]),
+        ("lookup.registries.a.plainHttp=yes", &["/lookup/registries/a/plainHttp", "string", "boolean"]),
         ("imagePullSecrets={registry}", &["/imagePullSecrets/0", "string", "object"]),
         // One of a few.
         ("policy.strategy=flat", &["/policy/strategy", "cascade", "broadcast", "main"]),
@@ -43,6 +49,8 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("policy.linger=30s1m", &["/policy/linger", "30s1m", duration]),
         ("shutdown.delay=5 s", &["/shutdown/delay", "5 s", duration]),
         ("shutdown.drainTimeout=9000h", &["shutdown.drainTimeout", "9000h", "366 days"]),
+        ("lookup.tagLifetime=soon", &["/lookup/tagLifetime", "soon", duration]),
+        ("lookup.failureLifetime=9000h", &["lookup.failureLifetime", "9000h", "366 days"]),
         ("webhook.timeout=31s", &["/webhook/timeout", "31s", "^([1-9]|[12][0-9]|30)s?$"]),
         ("webhook.timeout=0", &["/webhook/timeout", "0", "1"]),
         ("webhook.timeout=1m", &["/webhook/timeout", "1m", "30"]),
@@ -58,7 +66,25 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("policy.exitMap.143=256", &["/policy/exitMap", "256", "255"]),
         ("policy.exitMap.300=1", &["/policy/exitMap'", "'300'"]),
         ("podDisruptionBudget.maxUnavailable=half", &["/podDisruptionBudget/maxUnavailable", "half", "100)%"]),
+        ("lookup.cacheSize=16M", &["/lookup/cacheSize", "16M", "(Ki|Mi)"]),
+        ("lookup.cacheSize=63Ki", &["lookup.cacheSize", "63Ki", "from 64Ki to 1024Mi"]),
+        ("lookup.cacheSize=1025Mi", &["lookup.cacheSize", "1025Mi", "from 64Ki to 1024Mi"]),
         // Texts.
+        ("imagesConfigMap=My_Images", &["/imagesConfigMap", "My_Images", "a-z0-9"]),
+        ("lookup.pullSecrets.namespaces={a.b}", &["/lookup/pullSecrets/namespaces/0", "a.b", "a-z0-9"]),
+        ("lookup.pullSecrets.names={a,a}", &["/lookup/pullSecrets/names", "0", "1"]),
+        ("lookup.defaultPullSecrets={../a}", &["/lookup/defaultPullSecrets/0", "../a", "a-z0-9"]),
+        ("lookup.clientCertificates={a/b}", &["/lookup/clientCertificates/0", "a/b", "a-z0-9"]),
+        ("lookup.registries.a/b.plainHttp=true", &["lookup.registries", "a/b", "HOST or HOST:PORT, as images name it"]),
+        ("lookup.registries.a.mirrors={b:5000}", &["lookup.registries[a].mirrors[0]", "b:5000", "a URL such as https://"]),
+        ("lookup.registries.a.mirrors={https://b,https://c?d}", &["lookup.registries[a].mirrors[1]", "https://c?d", "without query"]),
+        ("lookup.registries.a.mirrors[0].ca=/b", &["/lookup/registries/a/mirrors/0", "url"]),
+        ("lookup.registries.a.mirrors[0].url=ftp://b", &["lookup.registries[a].mirrors[0]", "ftp://b", "a URL such as https://"]),
+        ("lookup.registries.a.ca=ca.pem", &["lookup.registries[a].ca", "PEM text", "absolute path"]),
+        ("lookup.registries.a.clientCertificate=tls.crt", &["/lookup/registries/a/clientCertificate", "tls.crt", "^/"]),
+        ("lookup.allowAddresses={10.0.0.0/33}", &["lookup.allowAddresses[0]", "10.0.0.0/33", "a network such as 10.0.0.0/8"]),
+        ("lookup.allowAddresses={10.0.0.1,10.0.0.256}", &["lookup.allowAddresses[1]", "10.0.0.256", "HOST or HOST:PORT"]),
+        ("lookup.refuseAddresses={a.example}", &["lookup.refuseAddresses[0]", "a.example", "a network such as 10.0.0.0/8, or an address"]),
         ("image.digest=latest", &["/image/digest", "latest", "sha256"]),
         ("image.repository=a b", &["/image/repository", "a b"]),
         ("policy.mountPath=ashore", &["/policy/mountPath", "ashore"]),
@@ -70,6 +96,11 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         // What does not go together.
         ("certificates.mode=cert-manager", &["certificates.issuerRef.name", "Issuer or ClusterIssuer"]),
         ("caBundle.configMap=a,caBundle.secret=b", &["caBundle", "configMap", "secret"]),
+        ("lookup.registries.a.clientKey=/b", &["/lookup/registries/a", "clientCertificate", "clientKey"]),
+        (
+            "lookup.registries.a.ca=/etc/ashore/client-certificates/b/ca.crt,lookup.clientCertificates={c}",
+            &["lookup.registries[a].ca", "a Secret b, which is not in lookup.clientCertificates"],
+        ),
         ("healthPort=8443", &["healthPort", "8443", "its own"]),
         ("healthPort=443", &["healthPort", "443", "service.port", "its own"]),
         ("hostNetwork=true,port=443", &["port", "443", "hostNetwork", "from 1024 to 65535"]),
@@ -87,6 +118,14 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         let dotted = |word: &str| word.trim_start_matches('/').replace('/', ".").replace(',', "");
         let found = |word: &str| said.contains(word) || said.contains(&dotted(word));
         assert!(named.iter().all(|word| found(word)), "{set}: {said}");
+    }
+    // What is not to be shown is not.
+    for (set, named) in [
+        ("lookup.registries.a.mirrors={https://me:sesame@b}", ["lookup.registries[a].mirrors[0]", "pull secret"]),
+        ("lookup.registries.a.ca=-----BEGIN PRIVATE KEY-----sesame", ["lookup.registries[a].ca", "PEM text of certificates"]),
+    ] {
+        let said = helm.refusal(&[set]);
+        assert!(named.iter().all(|word| said.contains(word)) && !said.contains("sesame"), "{set}: {said}");
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use std::process::Command;
 fn help_teaches_with_examples() {
     let help = run(&["--help"], "").good();
     golden("help.txt", &help);
-    for verb in ["inject", "uninject", "explain"] {
-        let help = run(&[verb, "--help"], "").good();
+    for verb in [&["inject"][..], &["uninject"], &["explain"], &["images", "resolve"]] {
+        let help = run(&[verb, &["--help"]].concat(), "").good();
         assert!(help.contains("Examples:\n  ashore ") && help.contains("Exit codes:\n  0  done\n  1  "), "{help}");
     }
 }
@@ -22,7 +22,10 @@ fn kubectl_finds_it_under_its_own_name() {
     };
     let (code, text) = ask(&["inject", "--help"]);
     assert_eq!(code, Some(0));
-    assert!(text.contains("Usage: kubectl ashore inject [OPTIONS]") && text.contains("\n  kubectl ashore inject deploy.yaml"), "{text}");
+    assert!(
+        text.contains("Usage: kubectl ashore inject [OPTIONS]") && text.contains("\n  kubectl ashore inject --lookup deploy.yaml"),
+        "{text}"
+    );
     let (code, text) = ask(&["inject"]);
     assert_eq!(code, Some(2));
     assert!(text.contains("Usage: kubectl ashore inject"), "{text}");
@@ -30,12 +33,38 @@ fn kubectl_finds_it_under_its_own_name() {
 
 #[test]
 fn the_command_line_itself_may_be_wrong() {
-    for args in
-        [&["inject"][..], &["frob"], &["inject", "--frob", "x"], &["inject", "-o", "xml", "x"], &["inject", "-i", "-o", "json", "x"], &[]]
-    {
+    for args in [
+        &["inject"][..],
+        &["frob"],
+        &["inject", "--frob", "x"],
+        &["inject", "-o", "xml", "x"],
+        &["inject", "-i", "-o", "json", "x"],
+        &["explain", "--registries", "r.yaml", "x"],
+        &["images"],
+        &["images", "resolve"],
+        &["images", "resolve", "--cluster", "x"],
+        &["images", "resolve", "-n", "shop", "x"],
+        &[],
+    ] {
         let run = run(args, "");
         assert_eq!((run.code, run.out.as_str()), (2, ""), "{args:?}");
         assert!(run.err.contains("Usage: ashore") || run.err.contains("possible values"), "{}", run.err);
+    }
+}
+
+#[test]
+fn a_wrong_value_is_named_with_what_is_allowed() {
+    for (args, words) in [
+        (
+            &["images", "resolve", "x", "--platform", "arm64"][..],
+            "'arm64' for '--platform <PLATFORM>': not linux/ARCHITECTURE, such as linux/amd64",
+        ),
+        (&["images", "resolve", "x", "--platform", "linux/arm64/v8"], "not linux/ARCHITECTURE"),
+        (&["images", "resolve", "--cluster", "-n", "../x"], "'../x' for '--namespace <NAMESPACE>': not a name of lower-case letters"),
+    ] {
+        let run = run(args, "");
+        assert_eq!(run.code, 2);
+        assert!(run.err.contains(words), "{}", run.err);
     }
 }
 

@@ -7,55 +7,12 @@ mod in_place;
 mod pass_through;
 mod patch;
 mod round_trip;
+mod run;
 
+use run::{Run, folder, run_in};
 use serde_json::Value;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-/// What a run of the command left behind.
-struct Run {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Run {
-    /// Its standard output, if all was well.
-    #[track_caller]
-    fn good(self) -> String {
-        assert_eq!(self.code, 0, "{}", self.err);
-        self.out
-    }
-
-    /// Its standard error, if the input was refused and nothing was written.
-    #[track_caller]
-    fn refused(self) -> String {
-        assert_eq!((self.code, self.out.as_str()), (1, ""), "{}", self.err);
-        self.err
-    }
-}
-
-fn run_in(dir: &Path, args: &[&str], input: &[u8]) -> Run {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ashore"))
-        .args(args)
-        .current_dir(dir)
-        // Help is as wide as the terminal says.
-        .env_remove("COLUMNS")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("ashore runs");
-    let (mut stdin, input) = (child.stdin.take().expect("a pipe"), input.to_vec());
-    // It may leave without having read all of it.
-    let writer = std::thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().expect("it ends");
-    let _ = writer.join();
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Run { code: output.status.code().expect("no signal"), out: text(output.stdout), err: text(output.stderr) }
-}
 
 /// Runs it where the manifests are.
 fn run(args: &[&str], input: &str) -> Run {
@@ -73,19 +30,6 @@ fn manifests() -> Vec<String> {
     names.sort();
     assert!(names.len() >= 12, "{names:?}");
     names
-}
-
-/// A new, empty folder with these files in it.
-fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).expect("a folder");
-    for (name, text) in files {
-        let path = dir.join(name);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-        fs::write(path, text).expect("a file");
-    }
-    dir
 }
 
 /// The documents in a text, as values, read by another way than through the command.

@@ -75,15 +75,24 @@ impl Ashore {
 
     /// Installs it with these values (`key=value`), or changes them, and waits until it injects.
     pub(crate) fn with(values: &[&str]) -> Self {
+        Self::installed(&values.iter().map(|value| format!(" --set {value}")).collect::<String>())
+    }
+
+    /// The same with values that are more than words.
+    pub(crate) fn with_values(values: &Value) -> Self {
+        let folder = ashore_tests::Folder::new();
+        Self::installed(&format!(" --values {}", folder.write("values.json", &values.to_string()).display()))
+    }
+
+    fn installed(values: &str) -> Self {
         let mut this = Self::alone();
-        let values = values.iter().map(|value| format!(" --set {value}")).collect::<String>();
-        if this.state.values.as_ref() != Some(&values) {
+        if this.state.values.as_deref() != Some(values) {
             this.state.values = None;
             this.helm(&format!(
                 "upgrade --install ashore {} {WHERE} --create-namespace --reset-values --wait --timeout 3m{values}",
                 chart()
             ));
-            this.state.values = Some(values);
+            this.state.values = Some(values.to_owned());
         }
         this.at_work();
         this

@@ -2,7 +2,7 @@
 
 use ashore_tests::image::Image;
 use ashore_tests::paths;
-use ashore_tests::programs::program;
+use ashore_tests::programs::{self, program};
 use std::io::{Error, Result};
 use std::path::PathBuf;
 
@@ -24,14 +24,5 @@ fn main() -> Result<()> {
         .program("bin/ashore", &ashore)?
         .program("ashore-init", &paths::init())?
         .write(&names, &folder.join("ashore.tar"))?;
-    // The programs that tests run in pods, and a shell.
-    let busybox = paths::find("busybox").ok_or_else(|| Error::other("busybox is not installed: apt-get install busybox-static"))?;
-    let mut image = Image::new().entrypoint(["/bin/actor"]).env(["PATH=/bin"]).open_folder("tmp")?.program("bin/busybox", &busybox)?;
-    for name in ["sh", "sleep", "cat", "kill", "ps", "wget", "nc", "httpd"] {
-        image = image.link(&format!("bin/{name}"), "busybox")?;
-    }
-    for name in ["actor", "parent", "child"] {
-        image = image.program(&format!("bin/{name}"), &program(name))?;
-    }
-    image.write(&["registry.test/programs:1"], &folder.join("programs.tar"))
+    programs::image()?.write(&["registry.test/programs:1"], &folder.join("programs.tar"))
 }

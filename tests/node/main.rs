@@ -7,6 +7,7 @@ mod endings;
 mod faults;
 mod install;
 mod kinds;
+mod registries;
 mod stops;
 mod traffic;
 mod workloads;
@@ -49,6 +50,9 @@ ashore_tests::node_tests![
     faults::what_belongs_to_it_is_deleted_and_edited_under_load,
     faults::certificates_are_renewed_under_load,
     faults::what_was_missed_while_it_was_down_is_seen_afterwards,
+    registries::private_images_of_several_tenants,
+    registries::a_tag_that_moves,
+    registries::down_and_slow,
     install::upgrades_rollback_and_uninstall_break_no_running_pod;
     // Everybody's watches end with the API server.
     alone: faults::the_api_server_is_restarted,

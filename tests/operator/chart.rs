@@ -1,10 +1,14 @@
 //! The chart on a real API server: what Helm makes of it from the first install to the end, and that its rights are enough.
 
 use crate::admission::{CONFIGURATION, at_work};
-use crate::control::{Control, NAMESPACE};
+use crate::control::{Control, NAMESPACE, PATIENCE};
 use crate::events;
 use crate::pods::{asking, injected, try_create};
 use crate::replica::{Replica, Service};
+use ashore_tests::harness::eventually;
+use ashore_tests::image::{Image, Index};
+use ashore_tests::pki::Ca;
+use ashore_tests::registry::{Auth, Options, Registry};
 use ashore_tests::{Folder, Outcome, Skip, paths};
 use serde_json::{Value, json};
 use std::fs;
@@ -13,7 +17,7 @@ use std::process::Command;
 
 const CLUSTER_ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
 /// Values that the chart before this one is said not to have had.
-const NEW: [&str; 5] = ["/webhook/timeout", "/caBundle", "/healthPort", "/priorityQuota", "/test"];
+const NEW: [&str; 7] = ["/webhook/timeout", "/caBundle", "/healthPort", "/priorityQuota", "/test", "/lookup", "/imagesConfigMap"];
 
 struct Helm<'c> {
     program: PathBuf,
@@ -131,7 +135,7 @@ pub fn from_install_to_uninstall() -> Outcome {
     run(&control, &["upgrade", "ashore", &chart, "--reuse-values"]);
     let spec = deployment(&control);
     assert_eq!(spec["replicas"], 3);
-    for arg in ["--log-level=debug", "--webhook-timeout=5s", "--certificates=self"] {
+    for arg in ["--log-level=debug", "--webhook-timeout=5s", "--certificates=self", "--lookup", "--pull-secrets", "--image-cache=16Mi"] {
         assert!(has_arg(&spec, arg), "{arg}: {spec}");
     }
     owned();
@@ -148,7 +152,7 @@ pub fn from_install_to_uninstall() -> Outcome {
 
     run(&control, &["upgrade", "ashore", &chart, "--reset-then-reuse-values", "--set", "policy.delay=5s,networkPolicy.enabled=true"]);
     let with_policy = deployment(&control);
-    assert!(has_arg(&with_policy, "--policy=/etc/ashore/policy.yaml") && with_policy["replicas"] == 3, "{with_policy}");
+    assert!(has_arg(&with_policy, "--policy=/etc/ashore/config/policy.yaml") && with_policy["replicas"] == 3, "{with_policy}");
     owned();
     run(&control, &["upgrade", "ashore", &chart, "--reset-values"]);
     assert_eq!(deployment(&control)["replicas"], 2);
@@ -178,7 +182,7 @@ fn foreign_kind(control: &Control, group: &str, kind: &str, plural: &str) {
     });
     control.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition);
     let there = || (control.get(&format!("/apis/{group}/v1/{plural}")).status == 200).then_some(());
-    ashore_tests::harness::eventually(kind, crate::control::PATIENCE, there);
+    eventually(kind, PATIENCE, there);
 }
 
 /// Every kind that the chart renders, with every value, in the API server's own eyes.
@@ -196,8 +200,100 @@ pub fn every_installation_is_taken() -> Outcome {
         let notes = helm.run(&[&words[..], &place].concat()).unwrap_or_else(|said| panic!("{installation}: {said}"));
         assert!(notes.contains("helm -n "), "{notes}");
         assert!(left(&control, installation, installation).len() >= 6);
+        // `everything` reads pull secrets in two namespaces that are not its own.
+        let elsewhere = || ["default", "kube-public"].map(|namespace| left(&control, namespace, installation)).concat();
+        let roles = elsewhere().iter().filter(|path| path.ends_with("-pull-secrets")).count();
+        assert_eq!(roles, if installation == "everything" { 4 } else { 0 }, "{installation}");
         helm.run(&[&["uninstall", installation][..], &place].concat()).unwrap();
-        assert_eq!(left(&control, installation, installation), [""; 0], "{installation}");
+        assert_eq!([left(&control, installation, installation), elsewhere()].concat(), [""; 0], "{installation}");
+    }
+    Ok(())
+}
+
+/// A pod that asks and sets no command, kept by a ReplicaSet.
+fn without_command(image: &str, pull_secret: &str) -> Value {
+    let mut pod = asking();
+    pod["spec"]["containers"][0]["image"] = image.into();
+    pod["spec"]["containers"][0].as_object_mut().unwrap().remove("command");
+    pod["spec"]["imagePullSecrets"] = json!([{"name": pull_secret}]);
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": pull_secret, "controller": true}]);
+    pod
+}
+
+fn told_owner(control: &Control, namespace: &str, why: &str) {
+    eventually("an Event on the owner", PATIENCE, || {
+        let events = control.get(&format!("/api/v1/namespaces/{namespace}/events")).body["items"].take();
+        let mut told = events.as_array().unwrap().iter().filter(|event| event["reason"] == "ImageNotResolved");
+        told.find(|event| event["involvedObject"]["kind"] == "ReplicaSet" && event["message"].as_str().unwrap().contains(why)).map(drop)
+    });
+}
+
+/// With the rights that the chart gives, all of them and narrowed: which platforms the nodes have, what opens a private registry, and
+/// what is said of a container that was left as it is.
+pub fn registries_are_asked() -> Outcome {
+    let program = helm()?;
+    let ca = Ca::new();
+    let registry = Registry::new(&Options { tls: Some(&ca), auth: Auth::Users(&[("reader", "sesame")]), ..Options::default() })?;
+    let built = |architecture: &str| Image::new().platform("linux", architecture, None).entrypoint([&*format!("/on-{architecture}")]);
+    Index::of([built("amd64"), built("arm64")]).pack().push(&registry, "team/app:1")?;
+    let image = registry.image("team/app:1");
+
+    let control = Control::start()?;
+    control.namespace("team", &json!({}));
+    let labels = json!({"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"});
+    control.create("/api/v1/nodes", &json!({"metadata": {"name": "one", "labels": labels}}));
+    let auths = json!({"auths": {registry.host(): {"username": "reader", "password": "sesame"}}}).to_string();
+    for (namespace, name) in [("team", "pull"), ("team", "other"), ("default", "pull")] {
+        let secret = json!({
+            "metadata": {"name": name}, "type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": auths},
+        });
+        control.create(&format!("/api/v1/namespaces/{namespace}/secrets"), &secret);
+    }
+    let chart = chart().display().to_string();
+    let run = |words: &[&str]| {
+        Helm { program: program.clone(), control: &control }.ashore(words).unwrap_or_else(|said| panic!("{words:?}: {said}"));
+    };
+    run(&["install", "ashore", &chart, "--set", "lookup.pullSecrets.names={pull},lookup.pullSecrets.namespaces={team}"]);
+
+    let settings = json!({"registries": {registry.host(): {"ca": registry.ca()}}, "allowAddresses": ["127.0.0.0/8"]});
+    let file = control.file("registries.yaml");
+    fs::write(&file, settings.to_string()).unwrap();
+    let registries = format!("--registries={}", file.display());
+    // Nothing that could not be told is remembered: rights and nodes come at any time.
+    let flags = ["--lookup", "--pull-secrets", &registries, "--failure-lifetime=0s", "--pod-uid=uid"];
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", &flags);
+    at_work(&control);
+    replica.wait_until_ready();
+    let command = |namespace: &str, pull_secret: &str| {
+        let pod = try_create(&control, namespace, &without_command(&image, pull_secret)).body;
+        let command = &pod["spec"]["containers"][0]["command"];
+        command.is_array().then(|| command.to_string())
+    };
+    let injected = |namespace: &str, pull_secret: &str| {
+        eventually("the image to be known", PATIENCE, || command(namespace, pull_secret).filter(|command| command.contains("/on-arm64")));
+    };
+    injected("team", "pull");
+    let log = replica.log();
+    assert!(!log.contains("forbidden") && !log.contains("sesame"), "{log}");
+    assert!(events::all(&control).iter().all(|event| event["reason"] != "Forbidden"), "{:?}", events::all(&control));
+
+    // What may not be read opens nothing, and whoever looks at the owner sees why.
+    for (namespace, name) in [("team", "other"), ("default", "pull")] {
+        assert_eq!(command(namespace, name), None);
+        told_owner(&control, namespace, &format!("secret {namespace}/{name} may not be read by Ashore"));
+    }
+
+    // The right to all of them: nothing has to be restarted.
+    run(&["upgrade", "ashore", &chart, "--reset-values"]);
+    injected("team", "other");
+    injected("default", "pull");
+    assert!(!replica.log().contains("sesame"));
+    // And none at all.
+    run(&["upgrade", "ashore", &chart, "--set", "lookup.enabled=false"]);
+    for path in ["/api/v1/namespaces/team/secrets/pull", "/api/v1/nodes"] {
+        eventually("the right is gone", PATIENCE, || (control.as_ashore("GET", path, &json!({})).status == 403).then_some(()));
     }
     Ok(())
 }

@@ -185,7 +185,7 @@ impl Control {
         self.create("/api/v1/namespaces", &json!({"metadata": {"name": name, "labels": labels}}));
     }
 
-    /// Gives Ashore the rights that docs/operator.md names, but for these verbs on the configuration.
+    /// Gives Ashore the rights that docs/operator.md names for one that asks no registries, but for these verbs on the configuration.
     pub fn grant(&self, configuration_verbs: &[&str]) {
         let rbac = "/apis/rbac.authorization.k8s.io/v1";
         let rule = |group: &str, resource: &str, names: &[&str], verbs: &[&str]| {

@@ -9,6 +9,7 @@ mod control;
 mod election;
 mod events;
 mod front;
+mod images;
 mod missed;
 mod pods;
 mod repairs;
@@ -38,6 +39,7 @@ const TESTS: &[Test] = &[
     ("election::the_api_server_restarts", election::the_api_server_restarts),
     ("chart::from_install_to_uninstall", chart::from_install_to_uninstall),
     ("chart::every_installation_is_taken", chart::every_installation_is_taken),
+    ("chart::registries_are_asked", chart::registries_are_asked),
     ("cert_manager::renewed_and_moved_to_another_authority", cert_manager::renewed_and_moved_to_another_authority),
     ("rotation::under_load", rotation::under_load),
     ("rights::the_configuration_may_not_be_written", rights::the_configuration_may_not_be_written),
@@ -49,6 +51,8 @@ const TESTS: &[Test] = &[
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
     ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
+    ("images::of_every_kind", images::of_every_kind),
+    ("images::with_few_rights", images::with_few_rights),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

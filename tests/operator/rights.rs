@@ -118,11 +118,12 @@ pub fn the_secrets_may_not_be_written() -> Outcome {
 pub fn nothing_at_all() -> Outcome {
     let control = Control::start()?;
     let service = Service::start();
-    let replica = Replica::start(&control, &service, "a", &[]);
+    let replica = Replica::start(&control, &service, "a", &["--lookup", "--pull-secrets"]);
     for (what, words) in [
         ("nothing owns Ashore's objects: uninstalling will leave them behind", "cannot get clusterroles.rbac.authorization.k8s.io ashore"),
         ("cannot watch; trying again", "cannot watch secrets ashore-system/ashore-tls"),
         ("cannot watch; trying again", "cannot watch mutatingwebhookconfigurations.admissionregistration.k8s.io ashore"),
+        ("cannot watch; trying again", "cannot watch nodes"),
         ("the lease", "cannot get leases.coordination.k8s.io ashore-system/ashore"),
         ("what is wrong is not told in Events, only here", "cannot create events"),
     ] {

@@ -7,6 +7,13 @@ replicas: 2
 image: {repository: ashore, pullPolicy: IfNotPresent}
 webhook: {failurePolicy: Ignore, timeout: 5s}
 missedPods: {enabled: true, every: 1m}
+lookup:
+  enabled: true
+  tagLifetime: 5m
+  alwaysLifetime: 30s
+  failureLifetime: 30s
+  cacheSize: 16Mi
+  pullSecrets: {enabled: true}
 certificates: {mode: self, issuerRef: {kind: Issuer, group: cert-manager.io}}
 shutdown: {delay: 5s, drainTimeout: 20s}
 log: {level: info, format: json}
@@ -82,9 +89,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{- /* A duration as a flag takes it: YAML's large numbers would be 1e+06 otherwise. */ -}}
+{{- define "ashore.duration" -}}
+{{- if kindIs "float64" . -}}
+{{- int64 . -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* The whole seconds, rounded up, of a duration such as 1m30s or 500ms; a bare number is seconds. */ -}}
 {{- define "ashore.seconds" -}}
-{{- $text := toString . -}}
+{{- $text := include "ashore.duration" . -}}
 {{- if regexMatch "^[0-9]+$" $text -}}
 {{- $text -}}
 {{- else -}}
@@ -111,4 +127,30 @@ runAsUser: 65532
 runAsGroup: 65532
 seccompProfile:
   type: RuntimeDefault
+{{- end -}}
+
+{{- /* To read the Secrets that pods pull their images with. */ -}}
+{{- define "ashore.pullSecretsRule" -}}
+- apiGroups: [""]
+  resources: [secrets]
+  {{- with .Values.lookup.pullSecrets.names }}
+  resourceNames: {{ toJson . }}
+  {{- end }}
+  # get: those that a pod names in imagePullSecrets, one by one, when its image is asked for.
+  verbs: [get]
+{{- end -}}
+
+{{- /* What is configured of registries, as --registries reads it; nothing if nothing is. */ -}}
+{{- define "ashore.registries" -}}
+{{- $all := dict -}}
+{{- if .Values.lookup.enabled -}}
+{{- range $name := list "registries" "allowAddresses" "refuseAddresses" -}}
+{{- with get $.Values.lookup $name -}}
+{{- $_ := set $all $name . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $all -}}
+{{- toYaml $all -}}
+{{- end -}}
 {{- end -}}

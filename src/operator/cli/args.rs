@@ -54,6 +54,9 @@ pub(crate) enum Word {
         #[arg(short, long, value_enum, default_value_t = Explanation::Text)]
         output: Explanation,
     },
+    /// What images run
+    #[command(subcommand)]
+    Images(Images),
     /// Run the webhook
     Serve(Box<serve::Args>),
     /// Write the completion script of a shell
@@ -63,6 +66,74 @@ pub(crate) enum Word {
     },
     /// Write the version
     Version,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Images {
+    /// Ask registries what the images of pods and workloads run, and print the map that --images takes
+    ///
+    /// Prints each image of the pods and templates in the files, or of the live cluster's, with its Entrypoint, Cmd, StopSignal and
+    /// WorkingDir: for --images, for the chart's `images` value, or for a cluster that cannot ask registries itself. Neither Env nor
+    /// User: nothing needs them, and Env may hold secrets.
+    Resolve {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        cluster: Cluster,
+        /// Platforms that the image has to be the same for, linux/ARCHITECTURE; may be given more than once [default: those that the pods
+        /// allow]
+        #[arg(long = "platform", value_name = "PLATFORM", value_parser = platform)]
+        platforms: Vec<String>,
+        #[command(flatten)]
+        registries: RegistriesFile,
+        /// What to write
+        #[arg(short, long, value_enum, default_value_t = MapFormat::Yaml)]
+        output: MapFormat,
+    },
+}
+
+/// What the live cluster takes the place of.
+const FILES: [&str; 3] = ["names", "filename", "recursive"];
+
+#[derive(Args)]
+pub(crate) struct Cluster {
+    /// The live cluster's pods and workloads in place of files, in all namespaces; KUBECONFIG says where it is, as for kubectl
+    #[arg(long, conflicts_with_all = FILES)]
+    pub cluster: bool,
+    /// Only this namespace's
+    #[arg(short, long, value_name = "NAMESPACE", requires = "cluster", conflicts_with_all = FILES, value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME", requires = "cluster", conflicts_with_all = FILES)]
+    pub context: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct RegistriesFile {
+    /// Mirrors, certificate authorities, registries without TLS, and addresses that may be asked (YAML or JSON, as `serve` has it)
+    #[arg(long, value_name = "FILE")]
+    pub registries: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MapFormat {
+    /// For --images, and for a values file
+    Yaml,
+    /// The same, for programs
+    Json,
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let good = !text.is_empty() && text.len() <= 63 && text.bytes().all(fine);
+    good.then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits and -, at most 63 bytes".into())
+}
+
+/// The architecture in a platform, by Go's name as nodes have it.
+fn platform(text: &str) -> Result<String, String> {
+    let name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let architecture = text.strip_prefix("linux/").filter(|rest| !rest.is_empty() && rest.bytes().all(name));
+    architecture.map(str::to_owned).ok_or_else(|| "not linux/ARCHITECTURE, such as linux/amd64 or linux/arm64".into())
 }
 
 #[derive(Args)]
@@ -99,6 +170,11 @@ pub(crate) struct How {
     /// What images run: a map from image references to OCI image configs (YAML or JSON); may be given more than once
     #[arg(long, value_name = "FILE")]
     pub images: Vec<String>,
+    /// Ask registries about the images that no --images file has, with your own Docker or Podman configuration and its credential helpers
+    #[arg(long)]
+    pub lookup: bool,
+    #[command(flatten)]
+    pub registries: RegistriesFile,
     /// The image that brings the init into the pod [default: the policy's]
     #[arg(long, value_name = "IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub init_image: Option<String>,
@@ -117,8 +193,14 @@ const EXIT_CODES: &str = "Exit codes:
   1  an input is wrong or refused: each problem is named, and nothing is written
   2  the command line is wrong";
 
+const RESOLVE_EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  an input is wrong, and nothing is written; or an image cannot be resolved: each is named with the reason,
+     and the others are written all the same
+  2  the command line is wrong";
+
 const EXAMPLES: &str = "Examples:
-  {bin} explain deploy.yaml              what would happen at a stop
+  {bin} explain --lookup deploy.yaml     what would happen at a stop
   {bin} inject deploy.yaml | kubectl apply -f -
   helm template ./chart | {bin} inject - | kubectl apply -f -
   {bin} inject --in-place -R k8s/        change the files themselves
@@ -126,17 +208,19 @@ const EXAMPLES: &str = "Examples:
 
 {codes}";
 
-const INJECT_HELP: &str = "Images: a container without a command runs what its image says. List the images with --images:
+const INJECT_HELP: &str = "Images: a container without a command runs what its image says. --lookup asks the image's registry; without it \
+nothing is asked over the network, and the images have to be listed with --images:
   nginx:1.27:
     Entrypoint: [/docker-entrypoint.sh]
     Cmd: [nginx, -g, daemon off;]
     StopSignal: SIGQUIT
-A container whose image is not listed is left as it is, with a warning.
+`{bin} images resolve` prints such a list. A container whose image is not known is left as it is, with a warning.
 
 Nothing is written, to standard output or in place, unless all inputs are good.
 
 Examples:
-  {bin} inject deploy.yaml --images images.yaml | kubectl apply --dry-run=server -f -
+  {bin} inject --lookup deploy.yaml | kubectl apply --dry-run=server -f -
+  {bin} inject --images images.yaml deploy.yaml | kubectl apply -f -
   kubectl patch deployment web --type=json -p \"$({bin} inject -o patch web.yaml)\"
   kubectl get deployment web -o yaml | {bin} inject - | kubectl apply -f -
   {bin} inject --in-place -R k8s/
@@ -154,8 +238,22 @@ const EXPLAIN_HELP: &str =
 signals on and shares the container's log; what asks PID 1 itself does not (jcmd 1 for a JVM: name the JVM's own PID).
 
 Examples:
-  {bin} explain deploy.yaml --images images.yaml
+  {bin} explain --lookup deploy.yaml
+  {bin} explain --images images.yaml deploy.yaml
   {bin} explain -R k8s/ -o json | jq '.[].containers[] | select(.skipped)'
+
+{codes}";
+
+const RESOLVE_HELP: &str = "Registries are asked with your own Docker or Podman configuration (DOCKER_CONFIG, REGISTRY_AUTH_FILE) and its \
+credential helpers; with --cluster, first with the pods' imagePullSecrets where you may read them. Registries on this machine \
+(localhost:5000) are asked without TLS. An image that differs between the platforms that its pods allow is not resolved: --platform \
+chooses.
+
+Examples:
+  {bin} images resolve deploy.yaml > images.yaml
+  {bin} explain --images <({bin} images resolve deploy.yaml) deploy.yaml
+  {bin} images resolve -R k8s/ --platform linux/amd64 --registries registries.yaml
+  {bin} images resolve --cluster -n shop -o json | jq 'with_entries(select(.value.StopSignal))'
 
 {codes}";
 
@@ -168,5 +266,14 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP)] {
         command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
     }
-    command
+    for word in ["inject", "explain"] {
+        command = command.mut_subcommand(word, |sub| sub.mut_arg("registries", |registries| registries.requires("lookup")));
+    }
+    let help = RESOLVE_HELP.replace("{bin}", bin).replace("{codes}", RESOLVE_EXIT_CODES);
+    command.mut_subcommand("images", |images| {
+        images.mut_subcommand("resolve", |sub| {
+            // The cluster takes the files' place.
+            sub.after_help(help).mut_arg("names", |names| names.required_unless_present_any(["filename", "cluster"]))
+        })
+    })
 }

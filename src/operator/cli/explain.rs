@@ -2,15 +2,15 @@
 //!
 //! The steps are worked out from the planned flags by the init's own parser and timing, so they are what it will do.
 
-use super::documents::{self, Format};
+use super::documents::Format;
 use super::problem::Problem;
 use super::sources::Source;
-use super::workload::{self, Content, Origin, title};
+use super::workload::{self, Origin, title};
 use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use ashore_init::timing::Timing;
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, ContainerPlan, Outcome, Policy, Reason, Request, StaticImages, plan, undo};
+use ashore_inject::{ContainerKind, ContainerPlan, Images, Outcome, Policy, Reason, Request, plan, undo};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
@@ -93,47 +93,16 @@ struct Step {
 }
 
 /// Explains the pods of one file.
-pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &StaticImages, problems: &mut Vec<Problem>) -> Vec<Pod> {
-    let (mut found, mut kinds, mut good) = (Vec::new(), Vec::new(), true);
-    documents::read(source, format, |mut document| {
-        let value = match std::mem::replace(&mut document.content, Ok(None)) {
-            Ok(Some(value)) => value,
-            Ok(None) => return,
-            Err(problem) => {
-                good = false;
-                return problems.push(problem);
-            }
-        };
-        let origin = Origin::new(source, &document);
-        match workload::content(&origin, &value) {
-            Ok(Content::Workload(pods)) => {
-                for pod in &pods {
-                    match explain(&origin, &value, pod, policy, images) {
-                        Ok(pod) => found.push(pod),
-                        Err(more) => {
-                            good = false;
-                            problems.extend(more);
-                        }
-                    }
-                }
-            }
-            Ok(Content::Other) => kinds.extend(value.get("kind").and_then(Value::as_str).map(str::to_owned)),
-            Err(problem) => {
-                good = false;
-                problems.push(problem);
-            }
-        }
+pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &dyn Images, problems: &mut Vec<Problem>) -> Vec<Pod> {
+    let mut found = Vec::new();
+    workload::each(source, format, problems, |origin, value, pod| {
+        found.push(explain(origin, value, pod, policy, images)?);
+        Ok(())
     });
-    if found.is_empty() && good && !source.found {
-        kinds.sort();
-        kinds.dedup();
-        let what = if kinds.is_empty() { String::new() } else { format!(", only {}", kinds.join(", ")) };
-        problems.push(Problem::with_file(&source.name, format!("there is no pod or workload in it{what}")));
-    }
     found
 }
 
-fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy, images: &StaticImages) -> Result<Pod, Vec<Problem>> {
+fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy, images: &dyn Images) -> Result<Pod, Vec<Problem>> {
     let problems = workload::unknown(origin, pod);
     if !problems.is_empty() {
         return Err(problems);

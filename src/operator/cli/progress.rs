@@ -1,5 +1,6 @@
-//! A line on standard error that says how far long work has come, if somebody is looking.
+//! What is said on standard error while the work is done: a line on how far it has come, if somebody is looking, and warnings.
 
+use super::output::say;
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// The line.
 pub(crate) struct Progress {
+    quiet: bool,
     next: Option<Instant>,
     shown: bool,
 }
@@ -17,7 +19,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// A line, unless there is no terminal to show it on or nobody wants it.
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { next: (!quiet && stderr().is_terminal()).then(|| Instant::now() + QUIET_FOR), shown: false }
+        Self { quiet, next: (!quiet && stderr().is_terminal()).then(|| Instant::now() + QUIET_FOR), shown: false }
     }
 
     /// `done` of `many` are done, and this one is next.
@@ -28,6 +30,14 @@ impl Progress {
             self.shown = true;
             let name: String = name.chars().take(60).collect();
             let _ = write!(stderr(), "\r\x1b[K{doing} {}/{many} {name}", done + 1);
+        }
+    }
+
+    /// Something that the person should hear, unless nobody wants to hear anything.
+    pub(crate) fn warn(&mut self, what: impl std::fmt::Display) {
+        self.clear();
+        if !self.quiet {
+            say(format_args!("warning: {what}"));
         }
     }
 

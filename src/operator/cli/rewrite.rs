@@ -1,21 +1,23 @@
 //! `ashore inject` and `ashore uninject`: documents in, the same documents with their pods changed out.
 
+use super::asking::Asking;
 use super::documents::{self, Format};
 use super::edit;
 use super::json::{self, Layout};
 use super::output::Rendered;
 use super::problem::Problem;
+use super::progress::Progress;
 use super::sources::Source;
 use super::workload::{self, Content, Origin, title};
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{Outcome, Patch, Policy, Reason, Request, StaticImages, plan, undo};
+use ashore_inject::{Images, Outcome, Patch, Policy, Reason, Request, plan, undo};
 use serde_json::Value;
 
 /// What to do to each pod.
 pub(crate) enum Verb {
     /// Put its containers under the init.
-    Inject(Box<Policy>, StaticImages),
+    Inject(Box<Policy>, Box<Asking>),
     /// Take them out again.
     Uninject,
 }
@@ -63,7 +65,8 @@ impl Summary {
     }
 }
 
-fn count(n: usize, what: &str) -> String {
+/// `1 image`, `2 images`.
+pub(crate) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
@@ -79,6 +82,17 @@ pub(crate) struct Findings {
 }
 
 impl Verb {
+    /// Asks about images that were missed; whether there were any, and the files have to be gone through again.
+    ///
+    /// # Errors
+    /// Why nobody can be asked at all.
+    pub(crate) fn ask(&self, progress: &mut Progress) -> Result<bool, Vec<Problem>> {
+        match self {
+            Self::Inject(_, images) => images.ask(progress),
+            Self::Uninject => Ok(false),
+        }
+    }
+
     /// Changes the documents of one file. `output`: what to write, if not what they are written in.
     pub(crate) fn file(&self, source: &Source, format: Format, output: Option<Output>, findings: &mut Findings) -> Rendered {
         let (mut out, mut any, mut changed) = (String::with_capacity(source.text.len()), false, false);
@@ -155,7 +169,7 @@ impl Verb {
         let (mut patch, problems) = (Patch::default(), findings.problems.len());
         for pod in &pods {
             let (part, pod_problems) = match self {
-                Self::Inject(policy, images) => inject(origin, value, pod, policy, images, findings),
+                Self::Inject(policy, images) => inject(origin, value, pod, policy, &**images, findings),
                 Self::Uninject => match undo(pod.pod) {
                     Ok(part) => (part, Vec::new()),
                     Err(error) => (
@@ -181,7 +195,7 @@ fn inject(
     value: &Value,
     pod: &PodRef<'_>,
     policy: &Policy,
-    images: &StaticImages,
+    images: &dyn Images,
     findings: &mut Findings,
 ) -> (Patch, Vec<Problem>) {
     let mut problems = workload::unknown(origin, pod);

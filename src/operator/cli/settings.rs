@@ -1,4 +1,4 @@
-//! The files that say how: a policy (`--policy`) and image configs (`--images`).
+//! The files that say how: a policy (`--policy`), image configs (`--images`), and how registries are asked (`--registries`).
 
 use super::documents::{self, Document, Format};
 use super::problem::Problem;
@@ -8,7 +8,7 @@ use super::workload::Origin;
 use ashore_inject::policy::PolicyError;
 use ashore_inject::{ImageConfig, Policy, StaticImages};
 use ashore_lookup::Hosts;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Reads a policy file.
@@ -46,9 +46,24 @@ pub(crate) fn images(names: &[String]) -> Result<StaticImages, Vec<Problem>> {
 /// # Errors
 /// All that is wrong with it.
 pub(crate) fn registries(name: &str) -> Result<Hosts, Vec<Problem>> {
+    read_registries(name).map(|(_, hosts)| hosts)
+}
+
+/// The same as a document, for somebody who has something to add.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(super) fn registries_document(name: &str) -> Result<Map<String, Value>, Vec<Problem>> {
+    read_registries(name).map(|(document, _)| document.as_object().cloned().unwrap_or_default())
+}
+
+fn read_registries(name: &str) -> Result<(Value, Hosts), Vec<Problem>> {
     let (source, document, value) = only_document(name, "a document about registries")?;
     let origin = Origin::new(&source, &document);
-    Hosts::from_value(&value).map_err(|errors| errors.iter().map(|error| origin.field_problem(error.field(), error.to_string())).collect())
+    match Hosts::from_value(&value) {
+        Ok(hosts) => Ok((value, hosts)),
+        Err(errors) => Err(errors.iter().map(|error| origin.field_problem(error.field(), error.to_string())).collect()),
+    }
 }
 
 const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];

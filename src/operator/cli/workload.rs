@@ -1,6 +1,6 @@
 //! The pods in a document, and what is wrong with them before anything is decided.
 
-use super::documents::Document;
+use super::documents::{self, Document, Format};
 use super::problem::Problem;
 use super::sources::Source;
 use super::tree::Lines;
@@ -34,11 +34,27 @@ impl<'a> Origin<'a> {
         self.document.problem(self.source, line, what)
     }
 
-    /// A problem with the field of this path: `spec.rewrite.TERM`, `items[3].spec`.
+    /// A problem with the field of this path: `spec.rewrite.TERM`, `items[3].spec`, `registries["docker.io"].ca`.
     pub(crate) fn field_problem(&self, field: &str, what: impl Into<String>) -> Problem {
-        let pointer: String = field.split(['.', '[']).map(|step| format!("/{}", step.trim_end_matches(']'))).collect();
-        self.problem(&pointer, what)
+        self.problem(&pointer(field), what)
     }
+}
+
+/// The JSON Pointer of the field of this path.
+fn pointer(field: &str) -> String {
+    let (mut pointer, mut rest) = (String::new(), field);
+    while !rest.is_empty() {
+        let (step, after) = if let Some(quoted) = rest.strip_prefix("[\"") {
+            quoted.split_once("\"]").unwrap_or((quoted, ""))
+        } else if let Some(index) = rest.strip_prefix('[') {
+            index.split_once(']').unwrap_or((index, ""))
+        } else {
+            rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len()))
+        };
+        pointer.extend(["/", &step.replace('~', "~0").replace('/', "~1")]);
+        rest = after.strip_prefix('.').unwrap_or(after);
+    }
+    pointer
 }
 
 /// What a document is to us.
@@ -62,6 +78,48 @@ pub(crate) fn content<'a>(origin: &Origin<'_>, value: &'a Value) -> Result<Conte
             Ok(Content::Other)
         }
         Err(error) => Err(origin.field_problem(&error.field, error.to_string())),
+    }
+}
+
+/// Hands on the pods of one file; one that has none is a problem, unless it was only found in a folder.
+pub(crate) fn each(
+    source: &Source,
+    format: Format,
+    problems: &mut Vec<Problem>,
+    mut each: impl FnMut(&Origin<'_>, &Value, &PodRef<'_>) -> Result<(), Vec<Problem>>,
+) {
+    let (mut any, mut kinds) = (false, Vec::new());
+    documents::read(source, format, |mut document| {
+        let value = match std::mem::replace(&mut document.content, Ok(None)) {
+            Ok(Some(value)) => value,
+            Ok(None) => return,
+            Err(problem) => {
+                any = true;
+                return problems.push(problem);
+            }
+        };
+        let origin = Origin::new(source, &document);
+        match content(&origin, &value) {
+            Ok(Content::Workload(pods)) => {
+                any |= !pods.is_empty();
+                for pod in &pods {
+                    if let Err(more) = each(&origin, &value, pod) {
+                        problems.extend(more);
+                    }
+                }
+            }
+            Ok(Content::Other) => kinds.extend(value.get("kind").and_then(Value::as_str).map(str::to_owned)),
+            Err(problem) => {
+                any = true;
+                problems.push(problem);
+            }
+        }
+    });
+    if !any && !source.found {
+        kinds.sort();
+        kinds.dedup();
+        let what = if kinds.is_empty() { String::new() } else { format!(", only {}", kinds.join(", ")) };
+        problems.push(Problem::with_file(&source.name, format!("there is no pod or workload in it{what}")));
     }
 }
 
@@ -118,4 +176,23 @@ fn container_at(pod: &PodRef<'_>, name: &str) -> Option<String> {
         let at = containers.iter().position(|c| c.get("name").is_some_and(|n| n == name))?;
         Some(format!("{}/spec/{list}/{at}", pod.pointer))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pointer;
+
+    #[test]
+    fn a_fields_path_is_a_pointer() {
+        for (field, expected) in [
+            ("spec.rewrite.TERM", "/spec/rewrite/TERM"),
+            ("items[3].spec", "/items/3/spec"),
+            ("registries[\"docker.io\"].mirrors[0].url", "/registries/docker.io/mirrors/0/url"),
+            ("registries[\"a.example/x\"", "/registries/a.example~1x\""),
+            ("the document", "/the document"),
+            ("", ""),
+        ] {
+            assert_eq!(pointer(field), expected);
+        }
+    }
 }

@@ -82,6 +82,7 @@ async fn a_token_has_its_time() {
     for (answer, passed, tokens) in [
         (json!({"token": "token"}), 40, 1),
         (json!({"token": "token"}), 50, 2),
+        (json!({"token": "token", "expires_in": "300"}), 40, 1),
         (json!({"access_token": "token", "expires_in": 300}), 280, 1),
         (json!({"token": "", "access_token": "token", "expires_in": 300}), 290, 2),
         (json!({"token": "token", "expires_in": 1e300}), 3590, 2),

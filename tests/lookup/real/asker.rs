@@ -71,7 +71,7 @@ impl Asker {
 pub(crate) fn question(image: &str, credentials: &[Credential]) -> Question {
     let reference = Reference::parse(image).unwrap();
     let keyrings = credentials.iter().map(|credential| Arc::new(Keyring::with(reference.registry(), credential.clone()))).collect();
-    Question { reference, architectures: Architectures::ALL, always_pulled: false, keyrings }
+    Question { asker: "somebody".into(), reference, architectures: Architectures::ALL, always_pulled: false, keyrings, fallbacks: vec![] }
 }
 
 /// The entrypoint, of one word each.
