@@ -3,6 +3,7 @@
 pub mod docker;
 pub mod hostile;
 mod images;
+pub mod shelf;
 pub mod token;
 
 pub use docker::{Auth, Options, Registry, Upstream};

@@ -105,6 +105,12 @@ impl Client {
         })
     }
 
+    /// Another one for the same connection, whose requests go at the same time: HTTP/2's.
+    pub fn twin(&self) -> Self {
+        let Sender::Http2(sender) = &self.sender else { panic!("HTTP/1.1 has one request at a time") };
+        Self { sender: Sender::Http2(sender.clone()), shown: self.shown.clone(), resumed: self.resumed }
+    }
+
     pub async fn get(&mut self, path: &str) -> Result<Answer, hyper::Error> {
         self.send(Request::get(path).header("host", "localhost").body(Body::empty()).unwrap()).await
     }

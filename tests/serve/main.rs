@@ -4,6 +4,7 @@
 mod certificates;
 mod client;
 mod limits;
+mod lookups;
 mod pki;
 mod program;
 mod reviews;

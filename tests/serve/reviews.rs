@@ -8,7 +8,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 /// The pod that the API server would have after the answer.
-fn admitted(answer: &Value, pod: &Value) -> Value {
+pub fn admitted(answer: &Value, pod: &Value) -> Value {
     let response = &answer["response"];
     assert_eq!(response["allowed"], true, "{answer}");
     let mut pod = pod.clone();
@@ -20,7 +20,7 @@ fn admitted(answer: &Value, pod: &Value) -> Value {
     pod
 }
 
-async fn posted(client: &mut Client, path: &str, review: &Value) -> Value {
+pub async fn posted(client: &mut Client, path: &str, review: &Value) -> Value {
     client.post(path, review.to_string()).await.unwrap().json()
 }
 

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::pki::{Ca, Mount};
 use ashore::admission::Planner;
 use ashore::listener::Phase;
+use ashore::looking::Looking;
 use ashore::metrics::Metrics;
 use ashore::serve::{Args, Server};
 use ashore_init::settings::{ReportWhen, Strategy};
@@ -65,9 +66,19 @@ impl TestServer {
     }
 
     pub async fn start_with(planner: Planner, ca: Ca, mount: Mount) -> Self {
-        let metrics = Arc::new(Metrics::new());
+        Self::bind(planner, policy(), Arc::default(), Arc::default(), ca, mount).await
+    }
+
+    /// With the real planner, and images that are looked up there.
+    pub async fn looking(images: Arc<Looking>, policy: Policy, metrics: Arc<Metrics>) -> Self {
+        let ca = Ca::new();
+        let mount = Mount::new(&ca.leaf());
+        Self::bind(Box::new(ashore::admission::plan), policy, images, metrics, ca, mount).await
+    }
+
+    async fn bind(planner: Planner, policy: Policy, images: Arc<Looking>, metrics: Arc<Metrics>, ca: Ca, mount: Mount) -> Self {
         let own = Some("ashore-system".into());
-        let server = Server::bind(&args(&mount), planner, policy(), Arc::default(), None, own, metrics).await.unwrap();
+        let server = Server::bind(&args(&mount), planner, policy, images, None, own, metrics).await.unwrap();
         let address = server.address().unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         Self { ca, mount, address, phase, serving: tokio::spawn(server.serve(phases)) }
