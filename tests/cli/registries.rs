@@ -165,7 +165,7 @@ fn with_what_docker_has() -> Outcome {
     assert_eq!(err, "error: /nowhere/auth.json: there is no such file, and REGISTRY_AUTH_FILE names it\n");
     let odd = dir.join("odd").display().to_string();
     let run = run_with(&dir, &["explain", "--lookup", "pods.yaml"], b"", &[("DOCKER_CONFIG", &odd)]);
-    assert!(run.err.starts_with(&format!("warning: {odd}/config.json: the entry for \"b.example\" ")), "{}", run.err);
+    assert!(run.err.starts_with(&format!("warning: {odd}/config.json: entry \"b.example\": ")), "{}", run.err);
     assert!(run.good().contains("/app --run"), "the others hold");
     let bad = dir.join("bad").display().to_string();
     let err = resolve(&[("DOCKER_CONFIG", &bad)]).refused();
