@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test cluster cluster-down bench bench-cluster lint image image-test manifests packages clean
+.PHONY: help build init demo test cluster cluster-down bench bench-cluster bench-lookup lint image image-test manifests packages clean
 
 release := target/release
 version := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -1)
@@ -39,6 +39,9 @@ bench: build ## the figures of docs/PERFORMANCE.md, beside tini, tini-static, du
 
 bench-cluster: packages init ## the figures of a cluster, on a Kubernetes node on this machine, as root
 	benches/cluster/run
+
+bench-lookup: packages init ## the figures of image lookup, beside a registry on this machine
+	benches/lookup/run
 
 lint: ## formatting, clippy, and licences and sources of what we depend on
 	cargo fmt --all --check

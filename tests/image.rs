@@ -122,7 +122,8 @@ impl Image {
         self
     }
 
-    fn set(mut self, name: &str, value: Value) -> Self {
+    /// Sets a field of its `config`, whatever that is.
+    pub fn set(mut self, name: &str, value: Value) -> Self {
         self.config.insert(name.to_owned(), value);
         self
     }

@@ -5,6 +5,7 @@ mod admission;
 mod install;
 mod memory;
 mod start;
+#[path = "../statistics.rs"]
 mod statistics;
 
 use ashore_tests::cluster::{available, node};
