@@ -67,7 +67,7 @@ pub(crate) fn measure(rounds: Rounds) -> Outcome {
     let (good, silent) = (Shelf::start(app), Shelf::start(app));
     silent.halt();
     let refusing = format!("127.0.0.1:{}", free_port(LOOPBACK));
-    for (kind, dead) in [("silent", silent.host()), ("refuses connections", refusing)] {
+    for (kind, dead) in [("that is silent", silent.host()), ("that refuses connections", refusing)] {
         let registries: Vec<(String, Trust<'_>)> = vec![(good.host(), None), (dead.clone(), None)];
         let server = Server::start(&registries, &[]);
         let mut other = server.connect();
@@ -85,7 +85,7 @@ pub(crate) fn measure(rounds: Rounds) -> Outcome {
         });
         let [before, during] = [before, during].map(|took| [0.5, 0.99].map(|share| percentile(&took, share)));
         println!(
-            "a registry that is {kind}, {} pods: slowest answer {:.2} s of 5 s; other images p50 {:.2} ms before, {:.2} ms meanwhile; p99 \
+            "a registry {kind}, {} pods: slowest answer {:.2} s of 5 s; other images p50 {:.2} ms before, {:.2} ms meanwhile; p99 \
              {:.2} ms before, {:.2} ms meanwhile, ratio {:.2}",
             rounds.pods,
             longest.as_secs_f64(),
