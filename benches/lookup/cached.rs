@@ -1,42 +1,42 @@
-//! What an image that is known adds to an admission: the same review by turns to a webhook that looks nothing up, with a command, and to
-//! one that does, with and without.
+//! What an image that is known adds to an admission: the same reviews about it and about one that is in the image map, for which nothing
+//! is looked up, by turns over one connection.
 
 use crate::Rounds;
 use crate::server::{FOUND, Server, review};
 use crate::statistics::percentile;
-use ashore_tests::Outcome;
 use ashore_tests::image::Image;
 use ashore_tests::registry::shelf::Shelf;
+use ashore_tests::{Folder, Outcome};
 use std::time::Instant;
 
 pub(crate) fn measure(rounds: Rounds) -> Outcome {
-    let registry = Shelf::start(|_| Some(Image::new().entrypoint(["/usr/bin/cart", "--listen", ":8080"]).pack()));
-    let (alone, looking) = (Server::start(&[], &[]), Server::start(&[(registry.host(), None)], &[]));
-    let image = registry.image("team/cart:1.4");
-    let requests = [true, false].map(|command| review(&image, command, "shop"));
-    let (mut alone, mut looking) = (alone.connect(), looking.connect());
-    let mut took = [Vec::new(), Vec::new(), Vec::new()];
+    const PROGRAM: [&str; 3] = ["/usr/bin/cart", "--listen", ":8080"];
+    let registry = Shelf::start(|_| Some(Image::new().entrypoint(PROGRAM).pack()));
+    let [listed, known] = ["listed", "shared"].map(|name| registry.image(&format!("team/{name}:1.4")));
+    let folder = Folder::new();
+    let map = folder.write("images", &serde_json::json!({&listed: {"Entrypoint": PROGRAM}}).to_string());
+    let server = Server::start(&[(registry.host(), None)], &[&format!("--images={}", map.display())]);
+    let requests = [(&listed, true), (&known, true), (&listed, false), (&known, false)];
+    let requests = requests.map(|(image, command)| review(image, command, "shop"));
+    let mut connection = server.connect();
+    let mut took = [const { Vec::new() }; 4];
     for round in 0..rounds.reviews + 100 {
-        // Each is first, second and third as often as the others.
-        for which in [0, 1, 2].map(|which| (which + round) % 3) {
-            let (connection, request) = if which == 0 { (&mut alone, &requests[0]) } else { (&mut looking, &requests[which - 1]) };
+        // Each is at each place as often as the others.
+        for which in [0, 1, 2, 3].map(|which| (which + round) % 4) {
             let began = Instant::now();
-            connection.review(request, true);
+            connection.review(&requests[which], true);
             let elapsed = began.elapsed().as_secs_f64() * 1e6;
             if round >= 100 {
                 took[which].push(elapsed);
             }
         }
     }
-    assert_eq!(looking.metric(FOUND), 1.0);
-    for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
-        let [nothing, command, image] = [0, 1, 2].map(|which| percentile(&took[which], share));
-        println!(
-            "a known image, {name}: nothing looked up {nothing:.1} us; command set {command:.1} us, added {:.1} us; only an image \
-             {image:.1} us, added {:.1} us",
-            command - nothing,
-            image - nothing
-        );
+    assert_eq!(connection.metric(FOUND), 1.0);
+    for (what, pair) in [("a command is set", [0, 1]), ("no command is set", [2, 3])] {
+        for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            let [listed, known] = pair.map(|which| percentile(&took[which], share));
+            println!("a known image, {what}, {name}: listed {listed:.1} us, looked up {known:.1} us, added {:.1} us", known - listed);
+        }
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ struct Rounds {
 type Figure = (&'static str, fn(Rounds) -> Outcome);
 
 fn main() -> ExitCode {
-    let mut rounds = Rounds { reviews: 30_000, lookups: 500, pods: 1000 };
+    let mut rounds = Rounds { reviews: 30_000, lookups: 200, pods: 1000 };
     let figures: [Figure; 5] = [
         ("cached", cached::measure),
         ("cold", cold::measure),
