@@ -105,6 +105,14 @@ impl Client {
         })
     }
 
+    /// Whether no further request can be sent by it.
+    pub fn is_closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
     /// Another one for the same connection, whose requests go at the same time: HTTP/2's.
     pub fn twin(&self) -> Self {
         let Sender::Http2(sender) = &self.sender else { panic!("HTTP/1.1 has one request at a time") };

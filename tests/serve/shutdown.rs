@@ -1,6 +1,6 @@
 //! Its own stop: whoever has sent a request gets an answer.
 
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::pki::{Ca, Mount};
 use crate::program::Program;
 use crate::server::{TestServer, some_plan};
@@ -10,6 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+/// Longer than any answer takes.
+const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_refuses_nothing_and_exits_0() {
@@ -28,20 +33,15 @@ async fn sigterm_under_load_refuses_nothing_and_exits_0() {
                 // Until no connection can be made any more: every request that was sent has its answer.
                 while let Ok(mut client) = Client::with(address, Arc::clone(&config), alpn).await {
                     loop {
-                        // A connection that the server closed between two requests takes no further one: that is no failure.
-                        let answer = match client.post("/mutate?timeout=5s", body.clone()).await {
-                            Err(e) if e.is_canceled() || e.is_closed() => break,
-                            answer => answer.expect("a request that was sent has no answer"),
-                        };
+                        let answer = timeout(LONG, client.post("/mutate?timeout=5s", body.clone())).await;
+                        let Some(answer) = taken(&client, answer) else { break };
                         assert_eq!(answer.json()["response"]["allowed"], true);
                         answered.fetch_add(1, SeqCst);
                         if answer.closes {
                             break;
                         }
-                        let ready = match client.get("/readyz").await {
-                            Err(e) if e.is_canceled() || e.is_closed() => break,
-                            ready => ready.expect("a request that was sent has no answer"),
-                        };
+                        let ready = timeout(LONG, client.get("/readyz")).await;
+                        let Some(ready) = taken(&client, ready) else { break };
                         assert_eq!(ready.status, 200, "it stays ready");
                         if ready.closes {
                             break;
@@ -65,6 +65,16 @@ async fn sigterm_under_load_refuses_nothing_and_exits_0() {
     assert!(answered.load(SeqCst) > at_signal, "it served on after the signal");
     program.logged("drained").await;
     assert_eq!(program.ended().await, Some(0));
+}
+
+/// The answer, if the request was sent: a connection that the server closed between two requests takes no further one, and that is no
+/// failure. Seldom, the client does not notice and waits for ever.
+fn taken(client: &Client, answer: Result<Result<Answer, hyper::Error>, Elapsed>) -> Option<Answer> {
+    match answer {
+        Ok(Err(error)) if error.is_canceled() || error.is_closed() => None,
+        Err(_) if client.is_closed() => None,
+        answer => Some(answer.expect("a request that was sent is answered").expect("a request that was sent has no answer")),
+    }
 }
 
 async fn in_flight_while_draining(alpn: &str) {
