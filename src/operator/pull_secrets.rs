@@ -115,7 +115,7 @@ fn make_room(slots: &mut Slots) {
 
 /// Whether it can be an object's name (RFC 1123). The API server takes any text for the name of a pull secret, and names become a part of
 /// the request's path as they are.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
     let fine = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
     name.len() <= 253 && plain && name.split('.').all(fine)

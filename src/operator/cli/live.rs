@@ -185,6 +185,11 @@ impl Accounts<'_> {
 }
 
 async fn get(client: &Client, namespace: &str, plural: &str, name: &str) -> Result<Value, ObjectError> {
+    // It becomes a part of the path as it is, and is a pod author's word.
+    if !pull_secrets::is_name(name) {
+        let (what, why) = (format!("{plural} {namespace}/{}", name.escape_debug()), "nothing can have that name".into());
+        return Err(ObjectError { verb: "get", what, why, code: Some(404) });
+    }
     let request = Request::new(format!("/api/v1/namespaces/{namespace}/{plural}")).get(name, &Default::default());
     let body = pages::get(client, &format!("{plural} {namespace}/{name}"), request).await?;
     Ok(serde_json::from_slice(&body).unwrap_or_default())
