@@ -6,6 +6,7 @@ use crate::cache::{self, Cache, Entry, Key};
 use crate::client::Client;
 use crate::credential::{Credential, CredentialId};
 use crate::digest::Digest;
+use crate::document::Document;
 use crate::failure::Failure;
 use crate::hosts::Endpoint;
 use crate::image::{self, Manifest};
@@ -255,23 +256,29 @@ impl Lookup {
 
     /// The answer as it is remembered for whoever has these credentials.
     fn remembered(&self, question: &Question, ids: &[CredentialId]) -> Option<Answer> {
-        let reference = question.reference.to_string();
-        let now = Instant::now();
-        let lifetime = self.lifetime(question);
-        let architectures = question.architectures.to_string();
-        let meanings = ids.iter().copied().map(Some).chain([None]).map(|id| Key::meaning(&reference, id));
-        for meaning in meanings {
-            if let Some(Entry::Meaning(digest, since)) = self.cache.get(&meaning)
-                && now < since + lifetime
-                && let Some(Entry::Content(content)) = self.cache.get(&Key::content(&question.reference, &digest, &architectures))
-            {
-                return Some(content);
-            }
+        if let Some(answer) = self.meant(question, ids, self.lifetime(question)).next() {
+            return Some(answer);
         }
-        match self.cache.get(&Key::question(&reference, &question.architectures, ids)) {
-            Some(Entry::Failure(unknown, until)) if now < until => Some(Err(unknown)),
+        let key = Key::question(&question.reference.to_string(), &question.architectures, ids);
+        match self.cache.get(&key) {
+            Some(Entry::Failure(unknown, until)) if Instant::now() < until => Some(Err(unknown)),
             _ => None,
         }
+    }
+
+    /// What the reference meant not longer ago than this, to each of these credentials and to nobody in particular.
+    fn meant(&self, question: &Question, ids: &[CredentialId], lifetime: Duration) -> impl Iterator<Item = Answer> {
+        let (reference, architectures) = (question.reference.to_string(), question.architectures.to_string());
+        let ids = ids.iter().copied().map(Some).chain([None]);
+        ids.filter_map(move |id| match self.cache.get(&Key::meaning(&reference, id)) {
+            Some(Entry::Meaning(digest, since)) if since.elapsed() < lifetime => {
+                match self.cache.get(&Key::content(&question.reference, &digest, &architectures)) {
+                    Some(Entry::Content(content)) => Some(content),
+                    _ => None,
+                }
+            }
+            _ => None,
+        })
     }
 
     fn lifetime(&self, question: &Question) -> Duration {
@@ -297,7 +304,7 @@ impl Lookup {
                     Ok(config) => return Ok(config),
                     Err(trouble) => trouble,
                 };
-                let again = matches!(&trouble, Trouble::Failure(failure) if is_refusal(failure));
+                let again = matches!(&trouble, Trouble::Failure(failure) if failure.is_refusal());
                 refusals += u32::from(again);
                 // The registry's own word counts more than that of a mirror, and its first one most: the kubelet gets that, too.
                 if !matches!(first, Some((of, _)) if of == at) {
@@ -312,28 +319,12 @@ impl Lookup {
             return Err(Unknown { code: "noEndpoint", why: "its registry is nowhere to be asked".into() });
         };
         if trouble.may_pass()
-            && let Some(config) = self.stale(question, endpoints)
+            && let Some(config) = self.meant(question, &question.ids(endpoints), self.lifetime(question) + STALE).find_map(Result::ok)
         {
             tracing::debug!(image = %question.reference, "its registry does not answer: what it meant before holds on");
             return Ok(config);
         }
         Err(trouble.into_unknown(refusals))
-    }
-
-    /// What a reference meant when its registry was last heard of.
-    fn stale(&self, question: &Question, endpoints: &[Arc<Endpoint>]) -> Option<Arc<ImageConfig>> {
-        let reference = question.reference.to_string();
-        let architectures = question.architectures.to_string();
-        let ids = question.ids(endpoints).into_iter().map(Some).chain([None]);
-        ids.map(|id| Key::meaning(&reference, id)).find_map(|meaning| match self.cache.get(&meaning) {
-            Some(Entry::Meaning(digest, since)) if since.elapsed() < self.lifetime(question) + STALE => {
-                match self.cache.get(&Key::content(&question.reference, &digest, &architectures)) {
-                    Some(Entry::Content(Ok(config))) => Some(config),
-                    _ => None,
-                }
-            }
-            _ => None,
-        })
     }
 
     async fn ask_one(
@@ -408,9 +399,7 @@ impl Teller<'_> {
             cache.insert(meaning, Entry::Meaning(digest, Instant::now()));
             return Ok(content?);
         }
-        let Self { endpoint, credential, deadline, .. } = *self;
-        let client = &self.lookup.client;
-        let document = client.manifest(endpoint, reference.repository(), reference.version(), credential, deadline).await?;
+        let document = self.manifest(reference.version()).await?;
         let (digest, manifest) = (document.digest.clone(), image::read(&document));
         // Its room is for the next body.
         drop(document);
@@ -433,34 +422,17 @@ impl Teller<'_> {
     /// What a manifest's image runs, or those of an index.
     async fn content(&self, manifest: Result<Manifest, Unknown>) -> Result<ImageConfig, Trouble> {
         let entries = match manifest? {
-            Manifest::Image(config) => return self.one().config(&config).await,
+            Manifest::Image(config) => return self.config(&config).await,
             Manifest::Index(entries) => entries,
         };
         let candidates = image::candidates(&entries, &self.question.architectures)?;
-        let one = self.one();
-        let configs = try_join_all(candidates.iter().map(|candidate| one.image(&candidate.digest))).await?;
+        let configs = try_join_all(candidates.iter().map(|candidate| self.image(&candidate.digest))).await?;
         Ok(image::agreed(candidates.iter().map(|candidate| &candidate.platform).zip(configs).collect())?)
     }
 
-    fn one(&self) -> One<'_> {
-        let repository = self.question.reference.repository();
-        One { client: &self.lookup.client, endpoint: self.endpoint, repository, credential: self.credential, deadline: self.deadline }
-    }
-}
-
-/// One image, and nothing of an index.
-struct One<'a> {
-    client: &'a Client,
-    endpoint: &'a Arc<Endpoint>,
-    repository: &'a str,
-    credential: Option<&'a Credential>,
-    deadline: Instant,
-}
-
-impl One<'_> {
+    /// What one image of an index runs.
     async fn image(&self, digest: &Digest) -> Result<ImageConfig, Trouble> {
-        let Self { client, endpoint, repository, credential, deadline } = *self;
-        let document = client.manifest(endpoint, repository, &digest.to_string(), credential, deadline).await?;
+        let document = self.manifest(&digest.to_string()).await?;
         let manifest = image::read(&document);
         drop(document);
         match manifest? {
@@ -469,8 +441,14 @@ impl One<'_> {
         }
     }
 
+    async fn manifest(&self, version: &str) -> Result<Document, Failure> {
+        let Self { endpoint, credential, deadline, .. } = *self;
+        self.lookup.client.manifest(endpoint, self.question.reference.repository(), version, credential, deadline).await
+    }
+
     async fn config(&self, descriptor: &image::Descriptor) -> Result<ImageConfig, Trouble> {
-        let Self { client, endpoint, repository, credential, deadline } = *self;
+        let Self { endpoint, credential, deadline, .. } = *self;
+        let (client, repository) = (&self.lookup.client, self.question.reference.repository());
         let body = client.blob(endpoint, repository, &descriptor.digest, descriptor.size, credential, deadline).await?;
         Ok(image::config(&body)?)
     }
@@ -501,11 +479,6 @@ impl Trouble {
             }
         }
     }
-}
-
-/// Whether another credential could get more; a registry that hides what it has says that it has it not.
-fn is_refusal(failure: &Failure) -> bool {
-    matches!(failure, Failure::Unauthorized { .. } | Failure::Forbidden { .. } | Failure::NotFound { .. })
 }
 
 /// A time in whole seconds, rounded up.

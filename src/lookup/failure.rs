@@ -147,6 +147,11 @@ impl Failure {
         }
     }
 
+    /// Whether another credential could get more; a registry that hides what it has says that it has it not.
+    pub fn is_refusal(&self) -> bool {
+        is_refusal(self.code())
+    }
+
     pub(crate) fn protocol(host: &str, what: impl Into<String>) -> Self {
         Self::Protocol { host: host.into(), what: what.into() }
     }
@@ -154,4 +159,9 @@ impl Failure {
     pub(crate) fn unreachable(host: &str, why: impl Into<String>) -> Self {
         Self::Unreachable { host: host.into(), why: why.into() }
     }
+}
+
+/// The same by the [code](Failure::code), which is also that of what is not known for such a reason.
+pub fn is_refusal(code: &str) -> bool {
+    matches!(code, "unauthorized" | "forbidden" | "notFound")
 }

@@ -2,6 +2,7 @@
 
 use crate::address::{Addresses, authority};
 use crate::failure::Failure;
+use crate::text::shown;
 use ashore_inject::{Reference, suggest};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -176,7 +177,7 @@ impl Hosts {
     /// # Errors
     /// [`Failure::Protocol`]: that is no name of a registry.
     pub fn endpoints(&self, registry: &str) -> Result<Vec<Arc<Endpoint>>, Failure> {
-        let itself = authority(registry).ok_or_else(|| Failure::protocol(&shown(registry), "is not the name of a registry"))?;
+        let itself = authority(registry).ok_or_else(|| Failure::protocol(&shown(registry, MOST_SHOWN), "is not the name of a registry"))?;
         match self.registries.get(&registry_name(&itself)) {
             Some(endpoints) => Ok(endpoints.clone()),
             None => Ok(vec![Arc::new(Endpoint::registry(itself, None))]),
@@ -251,14 +252,6 @@ fn registry_name(url: &Url) -> String {
     if DOCKER_HUB_TOO.contains(&name.as_str()) { DOCKER_HUB.into() } else { name }
 }
 
-fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(MOST_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(MOST_SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 /// Reads the document, and keeps what is wrong with it.
 #[derive(Default)]
 struct Reader {
@@ -286,7 +279,7 @@ impl Reader {
     }
 
     fn registry(&mut self, name: &str, registry: &Value) {
-        let field = format!("registries[{:?}]", shown(name));
+        let field = format!("registries[{:?}]", shown(name, MOST_SHOWN));
         let Some(mut url) = authority(name) else {
             return self.bad("registries", &Value::from(name), A_REGISTRY);
         };
@@ -369,7 +362,7 @@ impl Reader {
 
     fn bad(&mut self, field: &str, value: &Value, expected: &'static str) {
         let field = if field.is_empty() { "the document" } else { field }.to_owned();
-        self.errors.push(HostsError::BadValue { field, value: shown(&value.to_string()), expected });
+        self.errors.push(HostsError::BadValue { field, value: shown(&value.to_string(), MOST_SHOWN), expected });
     }
 
     fn object<'a>(&mut self, field: &str, value: &'a Value, known: &[&'static str]) -> Option<&'a Map<String, Value>> {
@@ -378,7 +371,7 @@ impl Reader {
             return None;
         };
         for unknown in map.keys().filter(|key| !known.contains(&key.as_str())) {
-            let path = if field.is_empty() { shown(unknown) } else { format!("{field}.{}", shown(unknown)) };
+            let path = if field.is_empty() { shown(unknown, MOST_SHOWN) } else { format!("{field}.{}", shown(unknown, MOST_SHOWN)) };
             let hint = suggest::hint(unknown, known.iter().copied());
             self.errors.push(HostsError::UnknownField { field: path, hint, known: known.join(", ") });
         }

@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::document::{DOCKER_INDEX, DOCKER_MANIFEST, Document, OCI_INDEX, OCI_MANIFEST};
+use crate::text::shown;
 use ashore_inject::{Architectures, ImageConfig, Unknown};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -13,6 +14,8 @@ const MOST_PLATFORMS: usize = 16;
 const LONGEST_PROGRAM: usize = 64 * 1024;
 /// The most of a list that goes into a message.
 const SHOWN: usize = 8;
+/// The most of a text that does, in characters.
+const MOST_SHOWN: usize = 100;
 
 const CONFIGS: [&str; 2] = ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
@@ -55,7 +58,7 @@ impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { os, architecture, variant } = self;
         let parts = [os, architecture, variant];
-        let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).map(|part| short(part)).collect();
+        let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).map(|part| shown(part, MOST_SHOWN)).collect();
         f.write_str(&shown.join("/"))
     }
 }
@@ -74,15 +77,6 @@ struct Link<'a> {
 
 fn broken(why: impl fmt::Display) -> Unknown {
     Unknown { code: "brokenImage", why: format!("what its registry has is broken: {why}") }
-}
-
-/// A text that somebody else has written, for a message.
-fn short(text: &str) -> String {
-    let mut short: String = text.chars().take(100).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(100).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 /// Reads a document.
@@ -110,7 +104,7 @@ pub(crate) fn read(document: &Document) -> Result<Manifest, Unknown> {
     }
     let Image { config } = serde_json::from_slice(&document.body).map_err(unreadable)?;
     if !CONFIGS.contains(&&*config.media_type) {
-        let why = format!("it is no container image, but {}", short(&config.media_type));
+        let why = format!("it is no container image, but {}", shown(&config.media_type, MOST_SHOWN));
         return Err(Unknown { code: "notAnImage", why });
     }
     Ok(Manifest::Image(Descriptor { digest: digest(&config.digest)?, size: config.size }))
@@ -185,8 +179,10 @@ pub(crate) fn length(config: &ImageConfig) -> usize {
 pub(crate) fn agreed(mut configs: Vec<(&Platform, ImageConfig)>) -> Result<ImageConfig, Unknown> {
     let Some((platform, config)) = configs.pop() else { return Ok(ImageConfig::default()) };
     for (other, different) in &configs {
-        let list = |words: &Option<Vec<String>>| short(&serde_json::to_string(words.as_deref().unwrap_or_default()).unwrap_or_default());
-        let text = |text: &Option<String>| text.as_deref().map_or_else(|| "unset".into(), short);
+        let list = |words: &Option<Vec<String>>| {
+            shown(&serde_json::to_string(words.as_deref().unwrap_or_default()).unwrap_or_default(), MOST_SHOWN)
+        };
+        let text = |text: &Option<String>| text.as_deref().map_or_else(|| "unset".into(), |text| shown(text, MOST_SHOWN));
         let fields = [
             ("ENTRYPOINT", list(&different.entrypoint), list(&config.entrypoint), different.entrypoint != config.entrypoint),
             ("CMD", list(&different.cmd), list(&config.cmd), different.cmd != config.cmd),

@@ -16,6 +16,7 @@ pub mod failure;
 pub mod hosts;
 mod image;
 pub mod keyring;
+mod text;
 mod trust;
 
 pub use client::Client;

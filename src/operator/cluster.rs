@@ -26,6 +26,7 @@ use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
 use crate::objects::{Kind, Objects, chain};
 use crate::rotation::Lifetimes;
+use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
 use crate::survey::Survey;
@@ -123,10 +124,6 @@ fn label(text: &str) -> Result<String, String> {
     let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let good = !text.is_empty() && text.len() <= 59 && text.bytes().all(fine) && !text.starts_with('-') && !text.ends_with('-');
     good.then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits and -, at most 59 bytes".into())
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    ashore_init::duration::parse(text.as_bytes()).ok_or_else(|| format!("not {}", ashore_init::duration::EXPECTED))
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -278,56 +275,52 @@ impl Cluster {
 
     /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
     pub fn start(self, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
-        start(self, parts, stop)
-    }
-}
-
-fn start(cluster: Cluster, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
-    let Cluster { client, complaints, objects, settings, .. } = cluster;
-    let Parts { tls, said, connections, admission } = parts;
-    let metrics = Arc::clone(&admission.metrics);
-    let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
-    let settings = Arc::new(settings);
-    let shared = Arc::new(Shared {
-        tls,
-        issuers: Mutex::default(),
-        changed: Notify::new(),
-        metrics: Arc::clone(&metrics),
-        said: Arc::clone(&said),
-        complaints,
-    });
-    let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
-    tokio::spawn(async move {
-        let mut stopped = stop;
-        let mut stopping = stopped.clone();
-        let owner = tokio::select! {
-            owner = owner(&objects, &settings.cluster_role) => owner,
-            _ = stopping.wait_for(|stop| *stop) => return follower.abort(),
-        };
-        let (stands, standing) = watch::channel(Standing::Unknown);
-        let labeller = settings.wanted.pair.is_some().then(|| {
-            let labeller = Labeller { settings: Arc::clone(&settings), objects: objects.clone(), said, connections };
-            tokio::spawn(labeller.run(standing.clone()))
+        let Self { client, complaints, objects, settings, .. } = self;
+        let Parts { tls, said, connections, admission } = parts;
+        let metrics = Arc::clone(&admission.metrics);
+        let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
+        let settings = Arc::new(settings);
+        let shared = Arc::new(Shared {
+            tls,
+            issuers: Mutex::default(),
+            changed: Notify::new(),
+            metrics: Arc::clone(&metrics),
+            said: Arc::clone(&said),
+            complaints,
         });
-        let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
-        let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(standing.clone(), every)));
-        let keeper = tokio::spawn(keeper.run(standing));
-        let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
-        let until = async move {
-            // Whoever could say stop has gone: that means stop, too.
-            let _ = stopped.wait_for(|stop| *stop).await;
-            for task in std::iter::once(keeper).chain(survey) {
-                task.abort();
-                let _ = task.await;
+        let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
+        tokio::spawn(async move {
+            let mut stopped = stop;
+            let mut stopping = stopped.clone();
+            let owner = tokio::select! {
+                owner = owner(&objects, &settings.cluster_role) => owner,
+                _ = stopping.wait_for(|stop| *stop) => return follower.abort(),
+            };
+            let (stands, standing) = watch::channel(Standing::Unknown);
+            let labeller = settings.wanted.pair.is_some().then(|| {
+                let labeller = Labeller { settings: Arc::clone(&settings), objects: objects.clone(), said, connections };
+                tokio::spawn(labeller.run(standing.clone()))
+            });
+            let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
+            let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(standing.clone(), every)));
+            let keeper = tokio::spawn(keeper.run(standing));
+            let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
+            let until = async move {
+                // Whoever could say stop has gone: that means stop, too.
+                let _ = stopped.wait_for(|stop| *stop).await;
+                for task in std::iter::once(keeper).chain(survey) {
+                    task.abort();
+                    let _ = task.await;
+                }
+            };
+            lease::run(objects, name, identity, owner, metrics, stands, until).await;
+            if let Some(labeller) = labeller {
+                // It has been told that we do not lead any more.
+                let _ = labeller.await;
             }
-        };
-        lease::run(objects, name, identity, owner, metrics, stands, until).await;
-        if let Some(labeller) = labeller {
-            // It has been told that we do not lead any more.
-            let _ = labeller.await;
-        }
-        follower.abort();
-    })
+            follower.abort();
+        })
+    }
 }
 
 /// The reference to the ClusterRole that owns everything. Without one, uninstalling leaves the objects behind.

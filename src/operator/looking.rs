@@ -3,6 +3,7 @@
 use crate::nodes::Nodes;
 use crate::pull_secrets::{DefaultPullSecrets, PullSecrets};
 use ashore_inject::{Answer, Architectures, Asked, ImageConfig, Images, Reference, StaticImages, Unknown};
+use ashore_lookup::failure::is_refusal;
 use ashore_lookup::{Keyring, Lookup, Question};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -178,7 +179,9 @@ impl Registries {
 
     async fn resolve(&self, namespace: &Arc<str>, open: &Open, deadline: Instant) -> Result<Arc<ImageConfig>, Unknown> {
         let (mut answer, secrets) = self.ask(namespace, open, deadline).await;
-        let Some(store) = self.secrets.as_ref().filter(|_| answer.as_ref().is_err_and(is_refusal)) else { return answer };
+        let Some(store) = self.secrets.as_ref().filter(|_| answer.as_ref().is_err_and(|unknown| is_refusal(unknown.code))) else {
+            return answer;
+        };
         // Somebody may have put a new password into a Secret since it was read.
         let mut renewed = false;
         for name in &open.pull_secrets {
@@ -190,7 +193,7 @@ impl Registries {
         }
         answer.map_err(|mut unknown| {
             // What could not be read may be just what was missing.
-            if is_refusal(&unknown)
+            if is_refusal(unknown.code)
                 && let Some(why) = why_not
             {
                 unknown.why = format!("{}; {why}", unknown.why);
@@ -216,11 +219,6 @@ impl Registries {
         let question = Question { asker: Arc::clone(namespace), reference, architectures, always_pulled, keyrings, fallbacks };
         (self.lookup.resolve(question, deadline).await, why_not)
     }
-}
-
-/// Whether other credentials could open it.
-fn is_refusal(unknown: &Unknown) -> bool {
-    matches!(unknown.code, "unauthorized" | "forbidden" | "notFound")
 }
 
 fn as_answer(answer: Result<Arc<ImageConfig>, Unknown>) -> Answer {

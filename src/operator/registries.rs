@@ -14,7 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Where OpenSSL's users, and so the field, say whom to trust beside the public authorities.
-pub(crate) const TRUST: &str = "SSL_CERT_FILE";
+const TRUST: &str = "SSL_CERT_FILE";
+
+/// The file that it names, if it names one.
+pub(crate) fn trust() -> Option<PathBuf> {
+    std::env::var_os(TRUST).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty())
+}
 
 /// How registries are asked what images run.
 #[derive(Debug, Clone, clap::Args)]
@@ -71,8 +76,7 @@ pub fn start(args: &Args, cluster: Option<&Cluster>, metrics: &Arc<Metrics>) -> 
         return Ok(None);
     }
     let hosts = args.registries.as_deref().map(settings::registries).transpose().map_err(wrong)?.unwrap_or_default();
-    let trust = std::env::var_os(TRUST).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
-    let client = Client::new(hosts, trust.as_deref()).map_err(|error| ServeError::Settings(error.to_string()))?;
+    let client = Client::new(hosts, trust().as_deref()).map_err(|error| ServeError::Settings(error.to_string()))?;
     let settings = Settings {
         tag_lifetime: args.tag_lifetime,
         always_lifetime: args.always_lifetime,

@@ -4,7 +4,7 @@ use super::credentials::Credentials;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::settings;
-use crate::registries::TRUST;
+use crate::registries::trust;
 use ashore_inject::{Architectures, ImageConfig, Reference, Unknown};
 use ashore_lookup::{Client, Hosts, Keyring, Lookup, Question, Settings};
 use futures_util::StreamExt;
@@ -12,7 +12,7 @@ use futures_util::stream;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -30,7 +30,7 @@ const TIMED_OUT: &str = "timedOut";
 const TICK: Duration = Duration::from_millis(100);
 /// What a person's own machine has registries on.
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1"];
-/// Where distributions keep the authorities that this machine trusts, unless [`TRUST`] says it.
+/// Where distributions keep the authorities that this machine trusts, unless [`trust`] says it.
 const SYSTEM_TRUST: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// What is to be asked about an image.
@@ -76,8 +76,7 @@ impl Registries {
             return Ok(Vec::new());
         }
         let hosts = self.hosts(&wanted)?;
-        let trust = std::env::var_os(TRUST).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
-        let trust = trust.or_else(|| SYSTEM_TRUST.iter().map(Path::new).find(|path| path.is_file()).map(Path::to_path_buf));
+        let trust = trust().or_else(|| SYSTEM_TRUST.iter().map(Path::new).find(|path| path.is_file()).map(Path::to_path_buf));
         let client = Client::new(hosts, trust.as_deref()).map_err(|error| vec![Problem::with_file("--lookup", error.to_string())])?;
         self.credentials.warnings().iter().for_each(|warning| progress.warn(warning));
         let runtime = runtime()?;
