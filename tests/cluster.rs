@@ -166,6 +166,29 @@ impl Node {
         output_of(words, with_input(command, input))
     }
 
+    /// Creates an object in a namespace, and gives what kubectl warns of.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub fn create(&self, namespace: &str, manifest: &Value) -> String {
+        let mut command = self.command();
+        command.args(["--namespace", namespace, "create", "-f", "-"]);
+        let output = with_input(command, &manifest.to_string());
+        let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
+        output_of("create", output);
+        warnings
+    }
+
+    /// What would be created of the manifest.
+    ///
+    /// # Panics
+    /// It would be refused.
+    pub fn would_create(&self, namespace: &str, manifest: &Value) -> Value {
+        let words = format!("--namespace {namespace} create --dry-run=server --output json -f -");
+        let created = self.kubectl_with(&words, &manifest.to_string());
+        serde_json::from_str(&created).unwrap_or_else(|error| panic!("{error}:\n{created}"))
+    }
+
     /// The manifest (JSON) as `ashore inject` gives it back, with these words besides.
     ///
     /// # Panics

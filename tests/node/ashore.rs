@@ -131,8 +131,7 @@ impl Ashore {
 
     /// Whether a pod that asks is injected now.
     pub(crate) fn injects(&self) -> bool {
-        let words = "--namespace default create --dry-run=server --output json -f -";
-        is_injected(&serde_json::from_str(&node().kubectl_with(words, &asking("try", "true").to_string())).unwrap())
+        is_injected(&node().would_create("default", &asking("try", "true")))
     }
 
     /// A load of pods that ask, in this namespace: two at a time, about two hundred a second.

@@ -2,7 +2,7 @@
 
 use crate::ashore::{Ashore, is_injected};
 use ashore_tests::cluster::pod::{ending, is_ready, name, pod};
-use ashore_tests::cluster::{Namespace, Node, SOON, node};
+use ashore_tests::cluster::{Namespace, SOON, node};
 use ashore_tests::harness::eventually;
 use ashore_tests::image::{Image, Index};
 use ashore_tests::pki::Ca;
@@ -12,8 +12,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Stdio;
-use std::time::Duration;
 
 /// The node's own address, which pods and containerd reach alike.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 255, 1));
@@ -56,18 +54,6 @@ fn go_architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
-/// Creates an object, and gives what kubectl warns of.
-fn create(node: &Node, namespace: &Namespace, manifest: &Value) -> String {
-    let mut command = node.command();
-    command.args(["--namespace", &namespace.name, "create", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), manifest.to_string().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let warnings = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{warnings}");
-    warnings
-}
-
 /// The sum over all replicas of a metric's samples that begin so.
 fn counted(ashore: &Ashore, sample: &str) -> f64 {
     ashore.replicas().iter().filter_map(|replica| ashore.metric(name(replica), sample)).sum()
@@ -105,7 +91,7 @@ pub(crate) fn private_images_of_several_tenants() -> Outcome {
     // Of an image for several platforms, the one that counts is for what the cluster's nodes are.
     let elsewhere = Image::new().platform("linux", "s390x", None).entrypoint(["/elsewhere"]);
     Index::of([actor("main on=TERM:finish=100").platform("linux", go_architecture(), None), elsewhere]).push(&registry, "team/both:1")?;
-    let warnings = create(node(), &two, &only("both", &registry.image("team/both:1")));
+    let warnings = node().create(&two.name, &only("both", &registry.image("team/both:1")));
     assert!(is_injected(&two.ready("both")), "{warnings}");
 
     // A third has a Secret that does not open it: it learns nothing of what the others' opened.
@@ -113,7 +99,7 @@ pub(crate) fn private_images_of_several_tenants() -> Outcome {
     three.apply(&secret("pull", &registry, "alice", "guess"));
     let before = counted(&ashore, r#"ashore_unresolved_images_total{reason="unauthorized"}"#);
     named["spec"]["imagePullSecrets"] = json!([{"name": "pull"}]);
-    let warnings = create(node(), &three, &named);
+    let warnings = node().create(&three.name, &named);
     for words in ["Warning: container app", &image, "does not accept the credentials", "set command, or list the image"] {
         assert!(warnings.contains(words), "{words:?} in {warnings}");
     }
@@ -192,7 +178,7 @@ pub(crate) fn down_and_slow() -> Outcome {
         let mut manifest = only(name, &registry.image(&format!("{name}:1")));
         manifest["spec"]["containers"][0]["imagePullPolicy"] = "IfNotPresent".into();
         // The API server itself would say that the webhook did not answer in time.
-        let warnings = create(node(), &namespace, &manifest);
+        let warnings = node().create(&namespace.name, &manifest);
         assert!(warnings.contains("Warning: container app") && warnings.contains(&registry.host()), "{warnings}");
         let ready = namespace.ready(name);
         assert!(is_ready(&ready) && !is_injected(&ready), "{ready:#}");
@@ -203,12 +189,7 @@ pub(crate) fn down_and_slow() -> Outcome {
         }
         // As soon as it answers again, pods are what they should be.
         manifest["metadata"]["name"] = "again".into();
-        eventually("a pod is injected again", SOON, || {
-            std::thread::sleep(Duration::from_millis(300));
-            let dry = node()
-                .kubectl_with(&format!("--namespace {} create --dry-run=server --output json -f -", namespace.name), &manifest.to_string());
-            is_injected(&serde_json::from_str(&dry).unwrap()).then_some(())
-        });
+        eventually("a pod is injected again", SOON, || is_injected(&node().would_create(&namespace.name, &manifest)).then_some(()));
     }
     let unresolved = ["unreachable", "leftAlone", "timedOut"]
         .map(|reason| counted(&ashore, &format!(r#"ashore_unresolved_images_total{{reason="{reason}"}}"#)));
