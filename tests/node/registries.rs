@@ -156,19 +156,23 @@ pub(crate) fn a_tag_that_moves() -> Outcome {
 
 pub(crate) fn down_and_slow() -> Outcome {
     let ca = Ca::new();
-    let (registry, values) = registry(&ca, Auth::None, json!({"failureLifetime": "1s"}))?;
-    let names = ["down", "slow"];
-    for name in names {
-        actor("main on=TERM:finish=100").push(&registry, &format!("{name}:1"))?;
+    // One for each, so that neither is left alone for what the other has done.
+    let (down, mut values) = registry(&ca, Auth::None, json!({"failureLifetime": "1s"}))?;
+    let (slow, more) = registry(&ca, Auth::None, json!({}))?;
+    values["lookup"]["registries"][slow.host()] = more["lookup"]["registries"][slow.host()].clone();
+    let registries = [("down", &down), ("slow", &slow)];
+    for (name, registry) in registries {
+        actor("main on=TERM:finish=100").push(registry, &format!("{name}:1"))?;
     }
     let ashore = Ashore::with_values(&values);
     let namespace = Namespace::new();
     // The node has the images, and Ashore has never heard of them.
     let mut unasked = pod("unasked", json!([]));
-    unasked["spec"]["containers"] = names.map(|name| json!({"name": name, "image": registry.image(&format!("{name}:1"))})).to_vec().into();
+    unasked["spec"]["containers"] =
+        registries.map(|(name, registry)| json!({"name": name, "image": registry.image(&format!("{name}:1"))})).to_vec().into();
     namespace.apply(&unasked);
     namespace.ready("unasked");
-    for name in names {
+    for (name, registry) in registries {
         let down = name == "down";
         if down {
             registry.stop()
