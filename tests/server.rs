@@ -6,16 +6,23 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// 127.0.0.1.
 pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A port that was free a moment ago.
+/// A port that is free: none that this process has had before, and none that the system gives to those who connect (from 32768 on, ip(7)),
+/// who could take it before the server does.
 ///
 /// # Panics
 /// The address is not this machine's, or no port is left.
 pub fn free_port(address: IpAddr) -> u16 {
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other test programs begin elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    let next = || 20_000 + (begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000) as u16;
+    let free = |port: &u16| TcpListener::bind((address, *port)).is_ok();
+    std::iter::repeat_with(next).take(10_000).find(free).unwrap()
 }
 
 /// Nobody is left behind if the test is killed: the program dies with the thread that starts it (PR_SET_PDEATHSIG(2const)).
