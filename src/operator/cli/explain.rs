@@ -10,7 +10,7 @@ use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use ashore_init::timing::Timing;
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, ContainerPlan, Images, Outcome, Policy, Reason, Request, plan, undo};
+use ashore_inject::{ContainerKind, ContainerPlan, Images, OptIn, Outcome, Policy, Reason, Request, plan, undo};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
@@ -109,7 +109,7 @@ fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Pol
     }
     let ask = |pod_value: &Value| {
         let bytes = pod_value.to_string().into_bytes();
-        plan(&Request { pod: &bytes, policy, images, opted_in: true, claims: &pod.claims })
+        plan(&Request { opt_in: OptIn::Named, claims: &pod.claims, ..Request::new(&bytes, policy, images) })
             .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
     };
     let planned = ask(pod.pod)?;
