@@ -1,9 +1,10 @@
 //! What a policy selects by: Kubernetes' label selectors, and patterns of names.
 
+use crate::annotations::shown;
 use crate::policy::{MOST, PolicyError, bad, each, known, object};
 use serde_json::{Map, Value, json};
 
-/// The longest key, value or pattern, in bytes: what a label's key may be at most.
+/// The longest pattern, in bytes.
 const LONGEST: usize = 317;
 
 /// A label selector (Kubernetes API, `LabelSelector`). Without a requirement it selects everything.
@@ -89,8 +90,11 @@ impl LabelSelector {
         let mut requirements = Vec::new();
         if let Some(labels) = map.get("matchLabels").filter(|labels| !labels.is_null()) {
             for (key, value) in object(&format!("{at}.matchLabels"), labels)? {
-                let value = text(&format!("{at}.matchLabels.{key}"), value, "a label's value, in quotes if it is a number")?;
-                requirements.push(Requirement { key: key.clone(), operator: Operator::In, values: vec![value] });
+                let place = format!("{at}.matchLabels.{}", shown(key));
+                if !is_key(key) {
+                    return Err(bad(&place, value, &format!("the value of a label's key, which is {KEY}")));
+                }
+                requirements.push(Requirement { key: key.clone(), operator: Operator::In, values: vec![label_value(&place, value)?] });
             }
         }
         if let Some(expressions) = map.get("matchExpressions").filter(|expressions| !expressions.is_null()) {
@@ -110,7 +114,8 @@ impl LabelSelector {
 fn requirement(at: &str, value: &Value) -> Result<Requirement, PolicyError> {
     let map = object(at, value)?;
     known(&format!("{at}."), map, &["key", "operator", "values"])?;
-    let key = text(&format!("{at}.key"), map.get("key").unwrap_or(&Value::Null), "a label's key")?;
+    let key = map.get("key").unwrap_or(&Value::Null);
+    let key = key.as_str().filter(|key| is_key(key)).ok_or_else(|| bad(&format!("{at}.key"), key, KEY))?.to_owned();
     let word = map.get("operator").unwrap_or(&Value::Null);
     let found = word.as_str().and_then(|word| Operator::ALL.into_iter().find(|(name, _)| *name == word));
     let (_, operator) = found.ok_or_else(|| bad(&format!("{at}.operator"), word, "In, NotIn, Exists or DoesNotExist"))?;
@@ -119,7 +124,7 @@ fn requirement(at: &str, value: &Value) -> Result<Requirement, PolicyError> {
     let expected = if matches!(operator, Operator::In | Operator::NotIn) { "a list of values, at least one" } else { "empty" };
     if !given.is_null() {
         each(&format!("{at}.values"), given, expected, |at, value| {
-            values.push(text(at, value, "a label's value, in quotes if it is a number")?);
+            values.push(label_value(at, value)?);
             Ok(())
         })?;
     }
@@ -127,6 +132,37 @@ fn requirement(at: &str, value: &Value) -> Result<Requirement, PolicyError> {
         return Err(bad(&format!("{at}.values"), given, &format!("{expected}, with operator {}", operator.word())));
     }
     Ok(Requirement { key, operator, values })
+}
+
+/// What a label's key is (Kubernetes documentation, "Labels and Selectors", Syntax and character set).
+const KEY: &str =
+    "a label's key such as app or example.com/tier: letters, digits, '-', '_' and '.', at most 63, after a DNS name and '/' if any";
+/// What a label's value is.
+const VALUE: &str = "a label's value: at most 63 letters, digits, '-', '_' and '.', in quotes if it is a number";
+
+/// A name of letters, digits, `-`, `_` and `.` that begins and ends with one of the first two. What is none is in no label: it is refused, so
+/// that nothing else gets into the expressions that the API server is given.
+fn is_name(text: &str) -> bool {
+    let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && ends(text.bytes().next())
+        && ends(text.bytes().next_back())
+}
+
+fn is_key(key: &str) -> bool {
+    let dns = |prefix: &str| {
+        let part = |part: &str| is_name(part) && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        prefix.len() <= 253 && prefix.split('.').all(part)
+    };
+    match key.split_once('/') {
+        Some((prefix, name)) => dns(prefix) && is_name(name),
+        None => is_name(key),
+    }
+}
+
+fn label_value(at: &str, value: &Value) -> Result<String, PolicyError> {
+    value.as_str().filter(|text| text.is_empty() || is_name(text)).map(str::to_owned).ok_or_else(|| bad(at, value, VALUE))
 }
 
 fn text(at: &str, value: &Value, expected: &str) -> Result<String, PolicyError> {
@@ -219,7 +255,16 @@ mod tests {
     #[test]
     fn an_error_names_the_requirement() {
         for (selector, message) in [
-            (json!({"matchLabels": {"app": 3}}), "s.matchLabels.app: 3 is not a label's value, in quotes"),
+            (json!({"matchLabels": {"app": 3}}), "s.matchLabels.app: 3 is not a label's value: at most 63"),
+            (json!({"matchLabels": {"app": "') || true"}}), "s.matchLabels.app: \"') || true\" is not a label's value"),
+            (
+                json!({"matchLabels": {"app'": "x"}}),
+                "s.matchLabels.app': \"x\" is not the value of a label's key, which is a label's key such as",
+            ),
+            (
+                json!({"matchExpressions": [{"key": "A.b/c", "operator": "Exists"}]}),
+                "s.matchExpressions[0].key: \"A.b/c\" is not a label's key",
+            ),
             (json!({"matchLabels": []}), "s.matchLabels: [] is not an object"),
             (json!({"matchExpressions": [{"key": "a", "operator": "in"}]}), "s.matchExpressions[0].operator: \"in\" is not In, NotIn"),
             (json!({"matchExpressions": [{"key": "a", "operator": "In"}]}), "s.matchExpressions[0].values: null is not a list of values"),

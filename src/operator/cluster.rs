@@ -21,16 +21,21 @@ use crate::admission::Admission;
 use crate::complaint::Complaints;
 use crate::configuration::{FailurePolicy, Pair, Target, Wanted};
 use crate::connections::Connections;
+use crate::follow::Follower;
 use crate::keeper::Keeper;
 use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
+use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain};
 use crate::rotation::Lifetimes;
+use crate::rulebook::Rulebook;
 use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
 use crate::survey::Survey;
 use crate::tls::Tls;
+use crate::watching::Troubles;
+use ashore_inject::Policy;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -268,6 +273,12 @@ impl Cluster {
         Ok(Self { client, complaints, objects, others, settings })
     }
 
+    /// Keeps the rulebook from now on. What policies do not say, they take from `base`.
+    pub fn follow(&self, base: Policy, book: &Arc<Rulebook>, metrics: &Arc<Metrics>) {
+        let troubles = |what: &str| Troubles::new(what.to_owned(), self.objects.clone(), Arc::clone(metrics), Arc::clone(&self.complaints));
+        Follower { client: self.client.clone(), base, book: Arc::clone(book) }.start(troubles);
+    }
+
     /// Who tells the owners of pods about images that are not known.
     pub fn skipped(&self) -> Skipped {
         Skipped::new(self.others.clone(), &self.settings.pod_name)
@@ -278,6 +289,7 @@ impl Cluster {
         let Self { client, complaints, objects, settings, .. } = self;
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
+        let rulebook = Arc::clone(&admission.rulebook);
         let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
         let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
@@ -287,6 +299,7 @@ impl Cluster {
             metrics: Arc::clone(&metrics),
             said: Arc::clone(&said),
             complaints,
+            rulebook,
         });
         let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
         tokio::spawn(async move {

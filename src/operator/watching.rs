@@ -68,16 +68,25 @@ impl Troubles {
     }
 }
 
+/// Whether the API server has said that a right is missing, or that there is no such resource.
+pub fn is_refused(error: &watcher::Error) -> bool {
+    status(error).is_some_and(|status| matches!(status.code, 403 | 404))
+}
+
 /// The API server's answer, if it is that a right is missing.
 fn refusal(error: &watcher::Error) -> Option<&Status> {
-    let status = match error {
+    status(error).filter(|status| status.code == 403)
+}
+
+/// The API server's answer.
+fn status(error: &watcher::Error) -> Option<&Status> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        _ => return None,
-    };
-    (status.code == 403).then_some(status)
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
 }
 
 /// Whether nobody answered.
