@@ -7,11 +7,12 @@ use crate::annotations::shown;
 use crate::pod::Container;
 use crate::policy::{self, Policy, PolicyError, bad, known, object};
 use crate::recognise::{main_of, versionless};
+use crate::suggest;
 use ashore_init::settings::STOP_SIGNALS;
 use ashore_init::signal::Signal;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 /// The rows that come with Ashore, as a JSON object from names to rows.
@@ -148,9 +149,9 @@ pub enum Held {
 #[derive(Debug, Clone, Default)]
 pub struct Profiles {
     rows: Vec<Arc<Profile>>,
-    programs: BTreeMap<String, usize>,
+    programs: HashMap<String, usize>,
     /// The patterns for images, by their last step where that has no `*` in it.
-    images: BTreeMap<String, Vec<(String, usize)>>,
+    images: HashMap<String, Vec<(String, usize)>>,
     /// The other patterns.
     loose: Vec<(String, usize)>,
 }
@@ -182,19 +183,26 @@ impl Profiles {
             if matches!(value, Value::Null | Value::Bool(false)) {
                 match at {
                     Some(at) => _ = rows.remove(at),
-                    None => return Err(bad(name, value, &format!("a row; to take one out, name one of {}", names(&rows)))),
+                    None => {
+                        let known = || rows.iter().map(|row| row.name.as_str());
+                        let (hint, all) = (suggest::hint(name, known()), known().collect::<Vec<_>>().join(", "));
+                        return Err(bad(&shown(name), value, &format!("a row{hint}; there are {all}")));
+                    }
                 }
                 continue;
             }
             if name.is_empty() || name.len() > 63 || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
                 return Err(bad("a row's name", &shown(name).into(), "lower-case letters, digits and -, at most 63 of them"));
             }
-            let mut row = at.map_or_else(|| Profile { name: name.clone(), ..Profile::default() }, |at| rows.remove(at));
+            let at = at.unwrap_or_else(|| {
+                rows.push(Profile { name: name.clone(), ..Profile::default() });
+                rows.len() - 1
+            });
+            let row = &mut rows[at];
             row.set(value.as_object().ok_or_else(|| bad(name, value, "an object with fields, or null to take the row out"))?)?;
             if row.programs.is_empty() && row.images.is_empty() {
                 return Err(bad(name, value, "a row that is found by anything: it needs programs or images"));
             }
-            rows.push(row);
         }
         Self::of(rows)
     }
@@ -231,7 +239,10 @@ impl Profiles {
     /// words of its own.
     pub fn find<'w>(&self, argv: impl Iterator<Item = &'w str>, image: Option<&str>) -> Option<Found<'_>> {
         let main = main_of(argv);
-        let by_program = |name: &str| self.programs.get(name).or_else(|| self.programs.get(versionless(name)));
+        let by_program = |name: &str| {
+            let without = || Some(versionless(name)).filter(|without| without.len() < name.len());
+            self.programs.get(name).or_else(|| self.programs.get(without()?))
+        };
         let by_image = || image.and_then(|image| self.by_image(image));
         let (index, by) = match main.program.and_then(by_program) {
             Some(index) => (*index, By::Program),
@@ -337,10 +348,6 @@ fn words(field: &str, value: &Value, expected: &str, fine: impl Fn(&str) -> bool
     list.iter().enumerate().map(word).collect()
 }
 
-fn names(rows: &[Profile]) -> String {
-    rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
 /// An image's repository as Docker writes it: without tag and digest, and without what names Docker Hub.
 fn repository(image: &str) -> &str {
     let image = image.split('@').next().unwrap_or_default();
@@ -418,7 +425,7 @@ mod tests {
         for (document, message) in [
             (json!([]), "the document: [] is not an object with fields"),
             (json!({"nginx": "off"}), "nginx: \"off\" is not an object with fields, or null to take the row out"),
-            (json!({"ngnix": null}), "ngnix: null is not a row; to take one out, name one of celery, "),
+            (json!({"nginxx": null}), "nginxx: null is not a row (did you mean nginx?); there are celery, "),
             (json!({"My app": {"programs": ["x"]}}), "a row's name: \"My app\" is not lower-case letters, digits and -"),
             (json!({"mine": {"why": "x"}}), "mine: {\"why\":\"x\"} is not a row that is found by anything: it needs programs or images"),
             (json!({"nginx": {"rewrites": {}}}), "unknown field nginx.rewrites (did you mean rewrite?); there are programs, images,"),

@@ -112,6 +112,10 @@ impl Known {
                 Effect::Held(held) => known.held.push(Held { field, why: held.to_string() }),
             }
         }
+        // With a row that rewrites, that is because the right one comes already.
+        if known.changes.is_empty() && known.held.is_empty() && !row.rewrite.is_empty() {
+            known.changes.push(format!("{stop_signal} is right already"));
+        }
         known
     }
 
