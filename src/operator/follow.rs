@@ -144,7 +144,7 @@ fn read(mut object: DynamicObject, base: &Policy) -> (PolicyName, Result<Arc<Rul
         .types
         .get_or_insert_with(|| kube::core::TypeMeta { api_version: ashore_inject::rule::API_VERSION.into(), kind: name.kind().into() });
     let read = serde_json::to_value(object).map_err(|error| error.to_string());
-    let rule = read.and_then(|document| Rule::read(&document, base).map_err(|error| error.to_string()));
+    let rule = read.and_then(|document| Rule::stored(&document, base).map_err(|error| error.to_string()));
     let unusable = |why| {
         tracing::warn!(policy = %name, why, "a policy cannot be used");
         Unusable { name: name.clone(), generation, why }

@@ -200,6 +200,7 @@ mod tests {
             policy: Policy::default(),
             rulebook: rulebook(),
             client: None,
+            profiles: ashore_inject::Profiles::default(),
             images: Arc::default(),
             skipped: None,
             own_namespace: Some("ashore-system".into()),

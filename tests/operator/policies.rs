@@ -159,7 +159,7 @@ pub fn nobody_else_is_asked_about() -> Outcome {
     control.namespace("shop", &json!({"team": "a"}));
     control.namespace("off", &json!({"team": "a"}));
     put(&control, &of("off"), "off", json!({"mode": "Off"}));
-    put(&control, CLUSTER, "audit", json!({"mode": "Audit"}));
+    put(&control, CLUSTER, "audit", json!({"mode": "Audit", "podSelector": {"matchLabels": {"app": "db"}}}));
     let owned = json!({"matchLabels": {"app": "web"}, "ownerKinds": ["Deployment", "StatefulSet"]});
     put(&control, CLUSTER, "team", json!({"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": owned}));
     let owned = |kind: &str, labels: Value| {
