@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 #[schemars(rename_all = "camelCase", transform = optional, extend("x-kubernetes-validations" = rules::spec(), "default" = {}))]
 pub struct Spec {
     /// What is done with what the policy selects. Enforce: it is injected. Audit: it is left as it is, and what would be injected is
-    /// counted in the status. Off: it is left as it is, whatever ClusterShutdownPolicies say of it.
+    /// counted in the status. Off: it is left as it is, whatever policies that come after this one say of it.
     #[schemars(extend("default" = "Enforce"))]
     pub mode: Mode,
 
@@ -35,8 +35,8 @@ pub struct Spec {
     #[schemars(extend("default" = "0s", "x-kubernetes-validations" = rules::duration("delay")))]
     pub delay: IntOrString,
 
-    /// With strategy cascade: how long the order is kept before every process is asked, as a duration; without it: half of the time there
-    /// is.
+    /// With strategy cascade or main: how long the order is kept before every process is asked, as a duration; without it: half of the time
+    /// there is.
     #[schemars(extend("x-kubernetes-validations" = rules::duration("spread")))]
     pub spread: IntOrString,
 
@@ -219,10 +219,10 @@ pub enum Operator {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", transform = optional)]
 pub struct Containers {
-    /// Names such as app or web-*, where * is any characters; empty: all.
+    /// Names such as `app` or `web-*`, where `*` is any characters; empty: all.
     #[schemars(length(max = MOST), extend("x-kubernetes-list-type" = "atomic"))]
     pub names: Vec<NamePattern>,
-    /// Images such as nginx, */nginx:1.* or registry.example/team/*, with the tag or digest or without; empty: all.
+    /// Images such as `nginx`, `*/nginx:1.*` or `registry.example/team/*`, with the tag or digest or without; empty: all.
     #[schemars(length(max = MOST), extend("x-kubernetes-list-type" = "atomic"))]
     pub images: Vec<ImagePattern>,
 }

@@ -110,3 +110,20 @@ fn look(at: &str, schema: &Value) {
         fields.get(below).into_iter().for_each(|schema| look(&format!("{at}.{below}"), schema));
     }
 }
+
+/// The policies that people are shown: in `deploy/examples` and the guide.
+#[test]
+fn what_is_shown_is_read() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let examples = std::fs::read_dir(format!("{root}/deploy/examples")).unwrap().map(|entry| entry.unwrap().path());
+    let mut texts: Vec<String> = examples.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert_eq!(texts.len(), 5);
+    let guide = std::fs::read_to_string(format!("{root}/docs/policies.md")).unwrap();
+    texts.extend(guide.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()));
+    assert_eq!(texts.len(), 9);
+    for text in texts {
+        for document in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
+            Rule::read(&document, &Policy::default()).unwrap_or_else(|error| panic!("{error}:\n{text}"));
+        }
+    }
+}
