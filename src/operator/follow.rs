@@ -86,7 +86,7 @@ async fn follow_policies(
         let mut known = known.lock().unwrap_or_else(|e| e.into_inner());
         match event {
             Ok(event) => {
-                troubles.none();
+                troubles.seen(&event);
                 match event {
                     Event::Init => fresh.clear(),
                     Event::InitApply(object) => {
@@ -163,7 +163,7 @@ async fn follow_namespaces(
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                troubles.none();
+                troubles.seen(&event);
                 match event {
                     Event::Init => fresh.clear(),
                     Event::InitApply(namespace) => {

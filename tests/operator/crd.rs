@@ -2,6 +2,7 @@
 //! write them.
 
 use crate::control::{Control, PATIENCE};
+use crate::policies;
 use ashore_inject::{Policy, Rule};
 use ashore_tests::harness::eventually;
 use ashore_tests::{Outcome, paths};
@@ -12,9 +13,8 @@ const API: &str = "/apis/ashore.dev/v1alpha1";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 fn install(control: &Control) {
-    control.apply(&ashore_crd::yaml().unwrap());
+    policies::install(control);
     for kind in ashore_crd::KINDS {
-        eventually(kind.name, PATIENCE, || (control.get(&format!("{API}/{}", kind.plural)).status == 200).then_some(()));
         let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}.ashore.dev", kind.plural);
         let conditions = control.get(&path).body["status"]["conditions"].take();
         let holds = |name: &str| conditions.as_array().unwrap().iter().any(|c| c["type"] == name && c["status"] == "True");
