@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 #[schemars(rename_all = "camelCase", transform = optional, extend("x-kubernetes-validations" = rules::spec(), "default" = {}))]
 pub struct Spec {
     /// What is done with what the policy selects. Enforce: it is injected. Audit: it is left as it is, and what would be injected is
-    /// counted in the status. Off: it is left as it is, whatever ClusterShutdownPolicies say of it.
+    /// counted in the status. Off (in quotes: YAML reads a bare Off as false): it is left as it is, whatever policies that come after this one
+    /// say of it.
     #[schemars(extend("default" = "Enforce"))]
     pub mode: Mode,
 
@@ -35,8 +36,8 @@ pub struct Spec {
     #[schemars(extend("default" = "0s", "x-kubernetes-validations" = rules::duration("delay")))]
     pub delay: IntOrString,
 
-    /// With strategy cascade: how long the order is kept before every process is asked, as a duration; without it: half of the time there
-    /// is.
+    /// With strategy cascade or main: how long the order is kept before every process is asked, as a duration; without it: half of the time
+    /// there is.
     #[schemars(extend("x-kubernetes-validations" = rules::duration("spread")))]
     pub spread: IntOrString,
 
@@ -80,12 +81,10 @@ pub struct Spec {
 
     /// How the init gets into a pod. initContainer: an init container copies it. imageVolume: the image is mounted. configMap: it is
     /// mounted from a ConfigMap that Ashore keeps in the namespace. auto: the quickest of them that works for the pod.
-    #[schemars(extend("default" = "initContainer"))]
     pub delivery: Delivery,
 
     /// Whether what is known of widespread programs (which signal stops them well, which exit code means that all is well) holds where the
     /// policy says nothing else.
-    #[schemars(extend("default" = true))]
     pub profiles: bool,
 
     /// What becomes of a container whose image cannot be looked up. Skip: it is left as it is, with a warning. Deny: its pod is refused.
@@ -219,10 +218,10 @@ pub enum Operator {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase", transform = optional)]
 pub struct Containers {
-    /// Names such as app or web-*, where * is any characters; empty: all.
+    /// Names such as `app` or `web-*`, where `*` is any characters; empty: all.
     #[schemars(length(max = MOST), extend("x-kubernetes-list-type" = "atomic"))]
     pub names: Vec<NamePattern>,
-    /// Images such as nginx, */nginx:1.* or registry.example/team/*, with the tag or digest or without; empty: all.
+    /// Images such as `nginx`, `*/nginx:1.*` or `registry.example/team/*`, with the tag or digest or without; empty: all.
     #[schemars(length(max = MOST), extend("x-kubernetes-list-type" = "atomic"))]
     pub images: Vec<ImagePattern>,
 }

@@ -6,6 +6,7 @@ mod again;
 mod cert_manager;
 mod chart;
 mod control;
+mod crd;
 mod election;
 mod events;
 mod front;
@@ -65,6 +66,10 @@ const TESTS: &[Test] = &[
     ("owners::are_told_once", owners::are_told_once),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
+    ("crd::are_judged_as_the_reader_judges_them", crd::are_judged_as_the_reader_judges_them),
+    ("crd::show_their_defaults_and_their_status", crd::show_their_defaults_and_their_status),
+    ("crd::of_people_in_their_namespace", crd::of_people_in_their_namespace),
+    ("crd::that_people_will_want", crd::that_people_will_want),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];
