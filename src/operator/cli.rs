@@ -2,6 +2,7 @@
 
 mod args;
 mod asking;
+mod client;
 mod credentials;
 mod documents;
 mod edit;

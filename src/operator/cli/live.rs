@@ -1,22 +1,20 @@
 //! The pods and workloads of a live cluster, and the Secrets that they pull with.
 
 use super::args::Cluster;
+use super::client;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::registries::runtime;
 use super::resolve::Found;
 use super::workload::title;
-use crate::cluster::ClusterError;
-use crate::objects::{ObjectError, chain};
-use crate::pages::{self, Pages};
+use crate::objects::ObjectError;
+use crate::pages::Pages;
 use crate::pull_secrets;
 use ashore_inject::walk::{PodRef, pods};
 use ashore_lookup::Keyring;
 use futures_util::{StreamExt, stream};
 use kube::Client;
 use kube::api::ListParams;
-use kube::config::{Config, KubeConfigOptions};
-use kube::core::request::Request;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -45,24 +43,6 @@ const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
     ("batch", "v1", "CronJob", "cronjobs", false),
 ];
 
-/// A client of the cluster that the person means.
-///
-/// # Errors
-/// Why there is none.
-async fn client(context: Option<&str>) -> Result<Client, Problem> {
-    let failed = |error: &dyn std::error::Error| Problem::with_file("--cluster", ClusterError::NoServer(chain(error)).to_string());
-    // Whoever has installed one already has installed this one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = match context {
-        Some(context) => {
-            let options = KubeConfigOptions { context: Some(context.into()), ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await.map_err(|error| failed(&error))?
-        }
-        None => Config::infer().await.map_err(|error| failed(&error))?,
-    };
-    Client::try_from(config).map_err(|error| failed(&error))
-}
-
 /// Finds the images of the cluster's pods and templates, and gives what their Secrets open. What may not be listed is a problem, and the
 /// rest is listed all the same.
 ///
@@ -75,7 +55,8 @@ pub(crate) fn find(
     problems: &mut Vec<Problem>,
 ) -> Result<HashMap<Secret, Arc<Keyring>>, Vec<Problem>> {
     runtime()?.block_on(async {
-        let client = client(cluster.context.as_deref()).await.map_err(|problem| vec![problem])?;
+        let client =
+            client::client(cluster.context.as_deref()).await.map_err(|error| vec![Problem::with_file("--cluster", error.to_string())])?;
         let mut refused = Vec::new();
         let each_pod = |pod: &PodRef<'_>| {
             if let Err(refusal) = found.add(pod) {
@@ -184,15 +165,9 @@ impl Accounts<'_> {
     }
 }
 
+/// Reads an object of the core group.
 async fn get(client: &Client, namespace: &str, plural: &str, name: &str) -> Result<Value, ObjectError> {
-    // It becomes a part of the path as it is, and is a pod author's word.
-    if !pull_secrets::is_name(name) {
-        let (what, why) = (format!("{plural} {namespace}/{}", name.escape_debug()), "nothing can have that name".into());
-        return Err(ObjectError { verb: "get", what, why, code: Some(404) });
-    }
-    let request = Request::new(format!("/api/v1/namespaces/{namespace}/{plural}")).get(name, &Default::default());
-    let body = pages::get(client, &format!("{plural} {namespace}/{name}"), request).await?;
-    Ok(serde_json::from_slice(&body).unwrap_or_default())
+    client::get(client, &format!("/api/v1/namespaces/{namespace}/{plural}"), &format!("{plural} {namespace}/"), name).await
 }
 
 fn has_controller(object: &Value) -> bool {

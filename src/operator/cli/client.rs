@@ -1,0 +1,43 @@
+//! The live cluster as the command line sees it: a client of the one that the person means, and single objects by their names.
+
+use crate::cluster::ClusterError;
+use crate::objects::{ObjectError, chain};
+use crate::pages;
+use crate::pull_secrets;
+use kube::Client;
+use kube::config::{Config, KubeConfigOptions};
+use kube::core::request::Request;
+use serde_json::Value;
+
+/// A client of the cluster that the person means: of this context of the kubeconfig, or the current one, or the cluster that this runs in.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn client(context: Option<&str>) -> Result<Client, ClusterError> {
+    let failed = |error: &dyn std::error::Error| ClusterError::NoServer(chain(error));
+    // Whoever has installed one already has installed this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = match context {
+        Some(context) => {
+            let options = KubeConfigOptions { context: Some(context.into()), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.map_err(|error| failed(&error))?
+        }
+        None => Config::infer().await.map_err(|error| failed(&error))?,
+    };
+    Client::try_from(config).map_err(|error| failed(&error))
+}
+
+/// Reads an object of this name, of the resource at this path (`/apis/apps/v1/namespaces/shop/deployments`), called so in messages, its name right
+/// behind (`deployments.apps shop/`).
+///
+/// # Errors
+/// What the API server says, or its silence; a name that nothing can have is not asked for, and not found.
+pub(crate) async fn get(client: &Client, path: &str, what: &str, name: &str) -> Result<Value, ObjectError> {
+    // It becomes a part of the path as it is, and is somebody else's word.
+    if !pull_secrets::is_name(name) {
+        let (what, why) = (format!("{what}{}", name.escape_debug()), "nothing can have that name".into());
+        return Err(ObjectError { verb: "get", what, why, code: Some(404) });
+    }
+    let body = pages::get(client, &format!("{what}{name}"), Request::new(path).get(name, &Default::default())).await?;
+    Ok(serde_json::from_slice(&body).unwrap_or_default())
+}
