@@ -2,6 +2,7 @@
 
 mod args;
 mod asking;
+mod check;
 mod client;
 mod credentials;
 mod documents;
@@ -22,7 +23,7 @@ mod workload;
 mod yaml;
 
 use crate::serve;
-use args::{Cli, Cluster, Explanation, Files, How, Images, MapFormat, Word, Writing, command};
+use args::{Check, Cli, Cluster, Explanation, Files, How, Images, MapFormat, Table, Word, Writing, command};
 use ashore_inject::Policy;
 use asking::Asking;
 use clap::error::{ContextKind, ContextValue};
@@ -74,6 +75,7 @@ pub fn main() -> ExitCode {
         Word::Explain { files, how, output } => {
             how.read().map_or_else(refuse, |(policy, images)| explain(&files, &policy, &images, output))
         }
+        Word::Check(args) => check(&args),
         Word::Images(Images::Resolve { files, cluster, platforms, registries, output }) => {
             let registries = Registries::read(registries.registries.as_deref());
             registries.and_then(|registries| resolve(&files, &cluster, &registries, Found::new(&platforms), output)).unwrap_or_else(refuse)
@@ -225,6 +227,18 @@ fn explain(files: &Files, policy: &Policy, images: &Asking, output: Explanation)
         Explanation::Text => explain::text(&pods),
         Explanation::Json => explain::json(&pods),
     })
+}
+
+fn check(args: &Check) -> u8 {
+    let report = match check::run(args, &mut Progress::new(args.quiet)) {
+        Ok(report) => report,
+        Err(problems) => return refuse(problems),
+    };
+    let printed = print(&match args.output {
+        Table::Table => report.text(),
+        Table::Json => report.json(),
+    });
+    if report.failed() { WRONG } else { printed }
 }
 
 fn resolve(files: &Files, cluster: &Cluster, registries: &Registries, mut found: Found, output: MapFormat) -> Result<u8, Vec<Problem>> {

@@ -5,6 +5,7 @@ mod admission;
 mod again;
 mod cert_manager;
 mod chart;
+mod check;
 mod control;
 mod election;
 mod events;
@@ -57,6 +58,8 @@ const TESTS: &[Test] = &[
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
     ("owners::are_told_once", owners::are_told_once),
+    ("check::before_an_install", check::before_an_install),
+    ("check::after_an_install", check::after_an_install),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
     ("secret::somebody_elses", secret::somebody_elses),

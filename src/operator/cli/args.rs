@@ -1,7 +1,7 @@
 //! The grammar of the command line, and the help that teaches it.
 
 use super::rewrite::Output;
-use crate::serve;
+use crate::{pull_secrets, serve};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::Path;
@@ -54,6 +54,12 @@ pub(crate) enum Word {
         #[arg(short, long, value_enum, default_value_t = Explanation::Text)]
         output: Explanation,
     },
+    /// Look at a cluster: whether Ashore can be installed in it, or whether the Ashore that is there works
+    ///
+    /// Before an install: the version, what you may do, names and webhooks that are in the way, whether its pods would be let in, nodes,
+    /// network. After it: replicas, the webhook's configuration, certificates, whether the API server reaches the webhook (by a pod that is
+    /// created as a dry run), the leader, policies, and pods that ask and run without Ashore. Nothing in the cluster is changed.
+    Check(Check),
     /// What images run
     #[command(subcommand)]
     Images(Images),
@@ -92,6 +98,36 @@ pub(crate) enum Images {
     },
 }
 
+#[derive(Args)]
+pub(crate) struct Check {
+    /// The namespace that Ashore is in, or will be [default: where it is found, else ashore]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// What Ashore's Deployment and webhook are called, or will be
+    #[arg(long, value_name = "NAME", default_value = "ashore", value_parser = name)]
+    pub name: String,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Check for an install, though one may be there [default: by what is found]
+    #[arg(long)]
+    pub before_install: bool,
+    /// Say nothing on standard error but what is wrong
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// What to write
+    #[arg(short, long, value_enum, default_value_t = Table::Table)]
+    pub output: Table,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Table {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
 /// What the live cluster takes the place of.
 const FILES: [&str; 3] = ["names", "filename", "recursive"];
 
@@ -127,6 +163,10 @@ fn namespace(text: &str) -> Result<String, String> {
     let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let good = !text.is_empty() && text.len() <= 63 && text.bytes().all(fine);
     good.then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits and -, at most 63 bytes".into())
+}
+
+fn name(text: &str) -> Result<String, String> {
+    pull_secrets::is_name(text).then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits, - and .".into())
 }
 
 /// The architecture in a platform, by Go's name as nodes have it.
@@ -244,6 +284,24 @@ Examples:
 
 {codes}";
 
+const CHECK_HELP: &str = "Each line says how a thing is, and after -> what to do:
+  passed     as it should be
+  warning    it works, and somebody should look at it
+  FAILED     it does not work
+  not known  it could not be looked at: mostly for want of a right, which is named
+
+KUBECONFIG says which cluster, as for kubectl; in a pod, its service account does.
+
+Examples:
+  {bin} check                               before an install, or after it
+  {bin} check -n platform --name platform-ashore
+  {bin} check --context production -o json | jq '.checks[] | select(.state == \"failed\")'
+
+Exit codes:
+  0  nothing failed
+  1  something failed, or the cluster cannot be asked
+  2  the command line is wrong";
+
 const RESOLVE_HELP: &str = "Registries are asked with your own Docker or Podman configuration (DOCKER_CONFIG, REGISTRY_AUTH_FILE) and its \
 credential helpers; with --cluster, first with the pods' imagePullSecrets where you may read them. Registries on this machine \
 (localhost:5000) are asked without TLS. An image that differs between the platforms that its pods allow is not resolved: --platform \
@@ -263,7 +321,7 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     let bin = if stem.is_some_and(|stem| stem.starts_with("kubectl")) { "kubectl ashore" } else { "ashore" };
     let fill = |help: &str| help.replace("{bin}", bin).replace("{codes}", EXIT_CODES);
     let mut command = Cli::command().bin_name(bin).after_help(fill(EXAMPLES));
-    for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP)] {
+    for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP), ("check", CHECK_HELP)] {
         command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
     }
     for word in ["inject", "explain"] {
