@@ -3,7 +3,7 @@
 use super::chart::{Chart, Made};
 use super::report::{Line, some};
 use super::server;
-use super::subject::{CONFIGURATIONS, NAMESPACES, NETWORK_POLICIES, NODES, Right, Subject};
+use super::subject::{CONFIGURATIONS, NAMESPACES, NETWORK_POLICIES, NODES, Right, Subject, in_words};
 use kube::api::ListParams;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -48,14 +48,11 @@ pub(crate) async fn rights(subject: &Subject) -> Line {
         Ok(missing) if missing.is_empty() => {
             Line::passed(CHECK, format!("you may make all that the chart makes ({many} rights), and give Ashore its own"))
         }
-        Ok(missing) => {
-            let missing: Vec<String> = missing.iter().map(Right::to_string).collect();
-            Line::failed(
-                CHECK,
-                format!("you may not: {}", some(&missing)),
-                "have somebody install it who may, such as a cluster administrator",
-            )
-        }
+        Ok(missing) => Line::failed(
+            CHECK,
+            format!("you may not: {}", some(&in_words(&missing))),
+            "have somebody install it who may, such as a cluster administrator",
+        ),
         Err(error) => Line::not_seen(CHECK, &error),
     }
 }

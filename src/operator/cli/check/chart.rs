@@ -152,6 +152,7 @@ fn words(list: &Value) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::subject::in_words;
     use super::*;
 
     #[test]
@@ -162,7 +163,7 @@ mod tests {
             assert!(made.iter().any(|made| made == expected), "{expected}: {made:?}");
         }
         assert!(made.iter().all(|made| made.contains(" platform-ashore")), "{made:?}");
-        let rights: Vec<String> = chart.rights(true).iter().chain(&chart.gives()).map(Right::to_string).collect();
+        let rights: Vec<String> = chart.rights(true).iter().chain(&chart.gives()).flat_map(|right| in_words([right])).collect();
         for expected in [
             "create namespaces",
             "create clusterroles.rbac.authorization.k8s.io",

@@ -8,6 +8,7 @@ use kube::Client;
 use kube::api::{ListParams, PostParams};
 use kube::core::request::{self, Request};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many questions are asked at once.
 const AT_ONCE: usize = 8;
@@ -52,19 +53,23 @@ pub(crate) struct Right {
     pub name: Option<String>,
 }
 
-impl std::fmt::Display for Right {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { verb, group, resource, namespace, name } = self;
-        let dot = if group.is_empty() { "" } else { "." };
-        write!(f, "{verb} {resource}{dot}{group}")?;
-        if let Some(name) = name {
-            write!(f, " {name}")?;
-        }
-        match namespace {
-            Some(namespace) => write!(f, " in {namespace}"),
-            None => Ok(()),
-        }
+impl Right {
+    /// What it is a right to: `secrets ashore-tls in platform`.
+    fn object(&self) -> String {
+        let Self { group, resource, namespace, name, .. } = self;
+        let name = name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
+        let namespace = namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
+        format!("{}{name}{namespace}", what((group, resource)))
     }
+}
+
+/// Rights in words, those to the same thing together: `get/list pods`.
+pub(crate) fn in_words<'r>(rights: impl IntoIterator<Item = &'r Right>) -> Vec<String> {
+    let mut by_object: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for right in rights {
+        by_object.entry(right.object()).or_default().insert(&right.verb);
+    }
+    by_object.into_iter().map(|(object, verbs)| format!("{} {object}", verbs.into_iter().collect::<Vec<_>>().join("/"))).collect()
 }
 
 /// The path of a resource in a namespace, or of the whole cluster's.
