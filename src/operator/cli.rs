@@ -10,6 +10,7 @@ mod edit;
 mod explain;
 mod json;
 mod live;
+mod named;
 mod output;
 mod problem;
 mod progress;
@@ -19,16 +20,18 @@ mod rewrite;
 pub(crate) mod settings;
 mod sources;
 mod tree;
+mod wanted;
 mod workload;
 mod yaml;
 
 use crate::serve;
-use args::{Check, Cli, Cluster, Explanation, Files, How, Images, MapFormat, Table, Word, Writing, command};
+use args::{Check, Cli, Cluster, Explanation, Files, How, Images, Live, MapFormat, Table, Word, Writing, command};
 use ashore_inject::Policy;
 use asking::Asking;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, FromArgMatches};
 use documents::Format;
+use named::Name;
 use output::say;
 use problem::Problem;
 use progress::Progress;
@@ -72,8 +75,16 @@ pub fn main() -> ExitCode {
             how.read().map_or_else(refuse, |(policy, images)| rewrite(&Verb::Inject(Box::new(policy), Box::new(images)), &files, &writing))
         }
         Word::Uninject { files, writing } => rewrite(&Verb::Uninject, &files, &writing),
-        Word::Explain { files, how, output } => {
-            how.read().map_or_else(refuse, |(policy, images)| explain(&files, &policy, &images, output))
+        Word::Explain { mut files, live, how, output } => {
+            let names = named::take(&mut files.names);
+            if names.is_empty() && (live.namespace.is_some() || live.context.is_some()) {
+                let what = "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)";
+                if let Some(explain) = command.find_subcommand_mut("explain") {
+                    explain.error(ErrorKind::MissingRequiredArgument, what).exit();
+                }
+            }
+            how.read()
+                .map_or_else(refuse, |(policy, images)| explain(&files, &names, &live, &policy, images, output).unwrap_or_else(refuse))
         }
         Word::Check(args) => check(&args),
         Word::Images(Images::Resolve { files, cluster, platforms, registries, output }) => {
@@ -197,23 +208,32 @@ fn rewrite(verb: &Verb, files: &Files, writing: &Writing) -> u8 {
     if findings.problems.is_empty() { DONE } else { refuse(findings.problems) }
 }
 
-fn explain(files: &Files, policy: &Policy, images: &Asking, output: Explanation) -> u8 {
+fn explain(
+    files: &Files,
+    names: &[Name],
+    live: &Live,
+    policy: &Policy,
+    mut images: Asking,
+    output: Explanation,
+) -> Result<u8, Vec<Problem>> {
     let mut progress = Progress::new(files.quiet);
     let mut problems = Vec::new();
     let sources = files.read(&mut progress, &mut problems);
+    let read = named::read(names, live, images.looks_up(), &mut progress, &mut problems)?;
+    images.open_with(read.keyrings);
+    let many = sources.len() + read.found.len();
     let pods = loop {
         let mut pods = Vec::new();
         for (at, source) in sources.iter().enumerate() {
-            progress.step("explaining", at, sources.len(), &source.name);
-            pods.extend(explain::file(source, Format::of(source), policy, images, &mut problems));
+            progress.step("explaining", at, many, &source.name);
+            pods.extend(explain::file(source, Format::of(source), policy, &images, &mut problems));
         }
-        if !problems.is_empty() {
+        for (at, found) in read.found.iter().enumerate() {
+            progress.step("explaining", sources.len() + at, many, &found.source.name);
+            pods.extend(explain::live(found, policy, &images.within(&found.namespace.name), &mut problems));
+        }
+        if !problems.is_empty() || !images.ask(&mut progress)? {
             break pods;
-        }
-        match images.ask(&mut progress) {
-            Ok(true) => {}
-            Ok(false) => break pods,
-            Err(problems) => return refuse(problems),
         }
     };
     progress.clear();
@@ -221,12 +241,12 @@ fn explain(files: &Files, policy: &Policy, images: &Asking, output: Explanation)
         problems.push(Problem::with_file(&files.all().join(" "), "there is no pod or workload in it"));
     }
     if !problems.is_empty() {
-        return refuse(problems);
+        return Err(problems);
     }
-    print(&match output {
+    Ok(print(&match output {
         Explanation::Text => explain::text(&pods),
         Explanation::Json => explain::json(&pods),
-    })
+    }))
 }
 
 fn check(args: &Check) -> u8 {

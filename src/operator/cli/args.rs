@@ -45,9 +45,14 @@ pub(crate) enum Word {
     /// Shows every pod as `inject` would make it (or as it was injected already): what runs, which signal goes to whom and when,
     /// the deadline, and why a container is left as it is. The times are the latest: a container ends as soon as its last
     /// process has gone.
+    ///
+    /// pod/NAME, deploy/NAME, sts/, ds/, rs/, job/ and cronjob/NAME (and the longer names that kubectl has for these) are read from the
+    /// cluster, unless there is a file of that name: that is read as a file.
     Explain {
         #[command(flatten)]
         files: Files,
+        #[command(flatten)]
+        live: Live,
         #[command(flatten)]
         how: How,
         /// What to write
@@ -145,6 +150,16 @@ pub(crate) struct Cluster {
 }
 
 #[derive(Args)]
+pub(crate) struct Live {
+    /// The namespace of what is named as TYPE/NAME [default: the context's]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// The context of the kubeconfig, for what is named as TYPE/NAME [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+#[derive(Args)]
 pub(crate) struct RegistriesFile {
     /// Mirrors, certificate authorities, registries without TLS, and addresses that may be asked (YAML or JSON, as `serve` has it)
     #[arg(long, value_name = "FILE")]
@@ -178,8 +193,7 @@ fn platform(text: &str) -> Result<String, String> {
 
 #[derive(Args)]
 pub(crate) struct Files {
-    /// Files, folders (their .yaml, .yml and .json files) or - for standard input
-    #[arg(value_name = "FILE", required_unless_present = "filename")]
+    #[arg(value_name = "FILE", required_unless_present = "filename", help = FILES_HELP)]
     pub names: Vec<String>,
     /// The same, as kubectl spells it
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -227,6 +241,8 @@ pub(crate) enum Explanation {
     /// For programs; times in milliseconds
     Json,
 }
+
+const FILES_HELP: &str = "Files, folders (their .yaml, .yml and .json files) or - for standard input";
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -280,6 +296,7 @@ signals on and shares the container's log; what asks PID 1 itself does not (jcmd
 Examples:
   {bin} explain --lookup deploy.yaml
   {bin} explain --images images.yaml deploy.yaml
+  {bin} explain --lookup -n shop pod/web-7d9f deploy/web
   {bin} explain -R k8s/ -o json | jq '.[].containers[] | select(.skipped)'
 
 {codes}";
@@ -324,6 +341,11 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP), ("check", CHECK_HELP)] {
         command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
     }
+    command = command.mut_subcommand("explain", |sub| {
+        sub.mut_arg("names", |names| {
+            names.value_name("FILE|TYPE/NAME").help(format!("{FILES_HELP}; or objects of the cluster, such as pod/web"))
+        })
+    });
     for word in ["inject", "explain"] {
         command = command.mut_subcommand(word, |sub| sub.mut_arg("registries", |registries| registries.requires("lookup")));
     }

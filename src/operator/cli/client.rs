@@ -27,6 +27,19 @@ pub(crate) async fn client(context: Option<&str>) -> Result<Client, ClusterError
     Client::try_from(config).map_err(|error| failed(&error))
 }
 
+/// The path of a resource in a namespace, or in the whole cluster.
+pub(crate) fn path(group: &str, version: &str, resource: &str, namespace: Option<&str>) -> String {
+    let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    let namespace = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
+    format!("{root}{namespace}/{resource}")
+}
+
+/// A resource as messages call it: `deployments.apps`.
+pub(crate) fn what(group: &str, resource: &str) -> String {
+    let dot = if group.is_empty() { "" } else { "." };
+    format!("{resource}{dot}{group}")
+}
+
 /// Reads an object of this name, of the resource at this path (`/apis/apps/v1/namespaces/shop/deployments`), called so in messages, its name right
 /// behind (`deployments.apps shop/`).
 ///

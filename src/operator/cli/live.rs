@@ -33,7 +33,7 @@ pub(crate) struct Secret {
 
 /// What has pods or templates: group, version, kind, resource, and whether those that have a controller are passed over, since that has
 /// the template.
-const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
+pub(super) const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
     ("", "v1", "Pod", "pods", false),
     ("apps", "v1", "Deployment", "deployments", false),
     ("apps", "v1", "StatefulSet", "statefulsets", false),
@@ -80,22 +80,18 @@ async fn each(
     problems: &mut Vec<Problem>,
     mut each: impl FnMut(&PodRef<'_>),
 ) -> Result<(), Problem> {
-    let mut accounts = Accounts { client, secrets: HashMap::new() };
+    let mut accounts = Accounts::new(client);
     for (at, (group, version, kind, plural, templated)) in RESOURCES.into_iter().enumerate() {
         progress.step("listing", at, RESOURCES.len(), plural);
-        let (root, api_version, dot) = match group {
-            "" => ("/api/".to_owned() + version, version.to_owned(), ""),
-            _ => (format!("/apis/{group}/{version}"), format!("{group}/{version}"), "."),
-        };
-        let (path, whose) = match &cluster.namespace {
-            Some(namespace) => (format!("{root}/namespaces/{namespace}/{plural}"), format!("of namespace {namespace}")),
-            None => (format!("{root}/{plural}"), "of all namespaces".into()),
-        };
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let namespace = cluster.namespace.as_deref();
+        let whose = namespace.map_or_else(|| "of all namespaces".to_owned(), |namespace| format!("of namespace {namespace}"));
+        let (path, what) = (client::path(group, version, plural, namespace), client::what(group, plural));
         let list = match kind {
             "Pod" => ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed"),
             _ => ListParams::default(),
         };
-        let mut pages = Pages::objects(client, path, format!("{plural}{dot}{group} {whose}"), list);
+        let mut pages = Pages::objects(client, path, format!("{what} {whose}"), list);
         let listed = async {
             while let Some(body) = pages.next().await? {
                 for item in pages.read(&body)?.items() {
@@ -127,15 +123,20 @@ async fn each(
 }
 
 /// The pull secrets of service accounts, by namespace and name.
-struct Accounts<'c> {
+pub(super) struct Accounts<'c> {
     client: &'c Client,
     secrets: HashMap<(String, String), Vec<Value>>,
 }
 
-impl Accounts<'_> {
+impl<'c> Accounts<'c> {
+    /// None is known yet.
+    pub(super) fn new(client: &'c Client) -> Self {
+        Self { client, secrets: HashMap::new() }
+    }
+
     /// Gives a template that names no pull secrets those of its service account, as the API server does with the pods that are made
     /// from it (k8s.io/kubernetes plugin/pkg/admission/serviceaccount).
-    async fn fill_in(&mut self, object: &mut Value) {
+    pub(super) async fn fill_in(&mut self, object: &mut Value) {
         let without = |pod: PodRef<'_>| {
             let spec = pod.pod.get("spec")?;
             let none = spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty);
@@ -167,7 +168,7 @@ impl Accounts<'_> {
 
 /// Reads an object of the core group.
 async fn get(client: &Client, namespace: &str, plural: &str, name: &str) -> Result<Value, ObjectError> {
-    client::get(client, &format!("/api/v1/namespaces/{namespace}/{plural}"), &format!("{plural} {namespace}/"), name).await
+    client::get(client, &client::path("", "v1", plural, Some(namespace)), &format!("{plural} {namespace}/"), name).await
 }
 
 fn has_controller(object: &Value) -> bool {
@@ -176,7 +177,7 @@ fn has_controller(object: &Value) -> bool {
 }
 
 /// What the Secrets open, as far as the person may read them and there is something in them.
-async fn keyrings(client: &Client, secrets: BTreeSet<&Secret>, progress: &mut Progress) -> HashMap<Secret, Arc<Keyring>> {
+pub(super) async fn keyrings(client: &Client, secrets: BTreeSet<&Secret>, progress: &mut Progress) -> HashMap<Secret, Arc<Keyring>> {
     let many = secrets.len();
     let mut reading = stream::iter(secrets)
         .map(async |secret| (secret, get(client, &secret.namespace, "secrets", &secret.name).await))

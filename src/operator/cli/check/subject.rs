@@ -1,6 +1,6 @@
 //! What is checked: an installation by its name and namespace, in a cluster. How its objects are asked for.
 
-use crate::cli::client;
+use crate::cli::client::{self, path, what};
 use crate::objects::ObjectError;
 use crate::pages::{self, Pages};
 use futures_util::{StreamExt, stream};
@@ -59,7 +59,7 @@ impl Right {
         let Self { group, resource, namespace, name, .. } = self;
         let name = name.as_ref().map_or_else(String::new, |name| format!(" {name}"));
         let namespace = namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
-        format!("{}{name}{namespace}", what((group, resource)))
+        format!("{}{name}{namespace}", what(group, resource))
     }
 }
 
@@ -70,18 +70,6 @@ pub(crate) fn in_words<'r>(rights: impl IntoIterator<Item = &'r Right>) -> Vec<S
         by_object.entry(right.object()).or_default().insert(&right.verb);
     }
     by_object.into_iter().map(|(object, verbs)| format!("{} {object}", verbs.into_iter().collect::<Vec<_>>().join("/"))).collect()
-}
-
-/// The path of a resource in a namespace, or of the whole cluster's.
-fn path(group: &str, version: &str, resource: &str, namespace: Option<&str>) -> String {
-    let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-    let namespace = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
-    format!("{root}{namespace}/{resource}")
-}
-
-fn what((group, resource): (&str, &str)) -> String {
-    let dot = if group.is_empty() { "" } else { "." };
-    format!("{resource}{dot}{group}")
 }
 
 impl Subject {
@@ -103,7 +91,7 @@ impl Subject {
 
     async fn object(&self, (group, resource): (&str, &str), namespace: Option<&str>, name: &str) -> Result<Option<Value>, ObjectError> {
         let slash = namespace.map_or_else(String::new, |namespace| format!("{namespace}/"));
-        let what = format!("{} {slash}", what((group, resource)));
+        let what = format!("{} {slash}", what(group, resource));
         match client::get(&self.client, &path(group, "v1", resource, namespace), &what, name).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -131,7 +119,7 @@ impl Subject {
         list: ListParams,
     ) -> Result<Vec<Value>, ObjectError> {
         let whose = namespace.map_or_else(|| "of the whole cluster".to_owned(), |namespace| format!("of namespace {namespace}"));
-        let (path, what) = (path(group, version, resource, namespace), format!("{} {whose}", what((group, resource))));
+        let (path, what) = (path(group, version, resource, namespace), format!("{} {whose}", what(group, resource)));
         let mut pages = Pages::objects(&self.client, path, what, list);
         let mut all = Vec::new();
         while let Some(body) = pages.next().await? {
