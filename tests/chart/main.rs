@@ -513,7 +513,8 @@ fn the_notes_have_commands_with_the_right_names() -> Outcome {
     let (_, notes) = said.split_once("NOTES:").unwrap();
     for command in [
         "kubectl -n platform rollout status deployment/stops-ashore",
-        "helm -n platform test stops",
+        "ashore check --namespace platform --name stops-ashore",
+        "helm -n platform test stops --logs",
         "kubectl label namespace NAMESPACE ashore.dev/inject=true",
         "kubectl get events -A --field-selector reason=ImageNotResolved",
     ] {

@@ -9,6 +9,7 @@ mod check;
 mod control;
 mod election;
 mod events;
+mod explain;
 mod front;
 mod images;
 mod missed;
@@ -60,6 +61,8 @@ const TESTS: &[Test] = &[
     ("owners::are_told_once", owners::are_told_once),
     ("check::before_an_install", check::before_an_install),
     ("check::after_an_install", check::after_an_install),
+    ("explain::a_live_cluster", explain::a_live_cluster),
+    ("explain::what_pull_secrets_open", explain::what_pull_secrets_open),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
     ("secret::somebody_elses", secret::somebody_elses),
