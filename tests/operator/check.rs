@@ -1,6 +1,7 @@
 //! `ashore check`, before an install and after it: each thing that can be wrong has its line, and the exit code says it.
 
-use crate::admission::{CONFIGURATION, at_work};
+use crate::admission::{CONFIGURATION, at_work, with_one_replica};
+use crate::chart::{chart, helm};
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
 use crate::pods::{asking, try_create};
 use crate::replica::{Replica, Service};
@@ -275,7 +276,7 @@ pub fn after_an_install() -> Outcome {
     ready(&control, 2);
 
     // Somebody who may do nothing in particular.
-    let nobody = control.kubeconfig_as("nobody");
+    let nobody = control.kubeconfig_as("nobody", "default");
     let few = check(&nobody, &[]);
     few.ended("installed", 0);
     for (name, words) in [
@@ -294,6 +295,46 @@ pub fn after_an_install() -> Outcome {
     own.says("certificate", "passed", &[]);
 
     broken(&control, &admin, replica)
+}
+
+/// `helm test` runs it with few rights, and they are enough to find what is wrong.
+pub fn with_the_rights_of_helm_test() -> Outcome {
+    let helm = helm()?;
+    let (control, _service, replica) = with_one_replica(&[])?;
+    deployment(&control);
+    let mut template = Command::new(helm);
+    template.args([
+        "template",
+        "ashore",
+        "--namespace",
+        NAMESPACE,
+        "--kube-version",
+        "1.37.0",
+        "--show-only",
+        "templates/tests/check.yaml",
+    ]);
+    let rendered = template.arg(chart()).output().unwrap();
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    control.namespace("ashore-test", &json!({"pod-security.kubernetes.io/enforce": "restricted"}));
+    control.apply(&String::from_utf8(rendered.stdout).unwrap());
+    let kubeconfig = control.kubeconfig_as("system:serviceaccount:ashore-test:ashore-check", "ashore-test");
+    eventually("the right to create pods", PATIENCE, || {
+        check(&kubeconfig, &[]).report["checks"].to_string().contains("comes back injected").then_some(())
+    });
+    let checked = check(&kubeconfig, &[]);
+    checked.ended("installed", 0);
+    checked.says("webhook", "passed", &["dry run in namespace ashore-test"]);
+    checked.says("certificate", "passed", &["the caBundle's authorities hold until 20", "in Secret ashore-tls, which you may not get"]);
+    for name in ["version", "replicas", "configuration", "leader"] {
+        checked.says(name, "passed", &[]);
+    }
+    checked.says("drift", "unknown", &["may not list namespaces of the whole cluster"]);
+    // The pod that it would run in is let in there, and is not asked about itself.
+    let pod = control.get("/api/v1/namespaces/ashore-test/pods/ashore-check");
+    assert_eq!((pod.status, pod.body["metadata"]["labels"].get("ashore.dev/injected")), (200, None));
+    replica.kill();
+    check(&kubeconfig, &[]).ended("installed", 1);
+    Ok(())
 }
 
 /// What a replica would put right, so without one.

@@ -118,21 +118,21 @@ impl Control {
         self.kubeconfig_of("admin.kubeconfig", ADMIN)
     }
 
-    /// A file for KUBECONFIG, with the rights of this user, who has none but those that everybody has.
-    pub fn kubeconfig_as(&self, user: &str) -> PathBuf {
-        self.kubeconfig_with(&format!("{user}.kubeconfig"), &json!({"token": ADMIN, "as": user}))
+    /// A file for KUBECONFIG, with the rights of this user, whose context is in this namespace.
+    pub fn kubeconfig_as(&self, user: &str, namespace: &str) -> PathBuf {
+        self.kubeconfig_with("user.kubeconfig", &json!({"token": ADMIN, "as": user}), namespace)
     }
 
     fn kubeconfig_of(&self, file: &str, token: &str) -> PathBuf {
-        self.kubeconfig_with(file, &json!({"token": token}))
+        self.kubeconfig_with(file, &json!({"token": token}), "default")
     }
 
-    fn kubeconfig_with(&self, file: &str, user: &Value) -> PathBuf {
+    fn kubeconfig_with(&self, file: &str, user: &Value, namespace: &str) -> PathBuf {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
             "users": [{"name": "u", "user": user}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
         });
         self.folder.write(file, &config.to_string())
     }
