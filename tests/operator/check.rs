@@ -1,8 +1,10 @@
 //! `ashore check`, before an install and after it: each thing that can be wrong has its line, and the exit code says it.
 
 use crate::admission::{CONFIGURATION, at_work, with_one_replica};
+use crate::again::two;
 use crate::chart::{chart, helm};
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::front::Way;
 use crate::pods::{asking, try_create};
 use crate::replica::{Replica, Service};
 use ashore_tests::harness::eventually;
@@ -295,6 +297,36 @@ pub fn after_an_install() -> Outcome {
     own.says("certificate", "passed", &[]);
 
     broken(&control, &admin, replica)
+}
+
+/// As in a cluster: three Services, two replicas.
+pub fn by_its_services() -> Outcome {
+    let (control, front, _a, _b) = two(&[])?;
+    deployment(&control);
+    let admin = control.admin_kubeconfig();
+    // It is found without a namespace, too.
+    let (code, out, said) = run(&admin, &[]);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{out}");
+    assert!(out.starts_with("ashore in namespace ashore-system, installed\n\npassed "), "{out}");
+    let well = check(&admin, &[]);
+    well.says("configuration", "passed", &["4 webhooks with a caBundle, failurePolicy Ignore, asked again when nobody answers"]);
+    well.says("certificate", "passed", &["the API server accepts it until 20"]);
+    well.says("leader", "passed", &["a leads"]);
+    front.set(&front.first, Way::Refused);
+    check(&admin, &[]).says("webhook", "passed", &[]);
+    front.set(&front.again, Way::Refused);
+    let lost = check(&admin, &[]);
+    lost.ended("installed", 1);
+    lost.says("webhook", "failed", &["came back as it was", "Service ashore: no endpoints available", "hostNetwork, NetworkPolicy"]);
+    // The names that it calls by are not those of the certificate any more.
+    let elsewhere = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/service/name", "value": "elsewhere"}]);
+    let refused = || check(&admin, &[]).report["checks"].to_string().contains("it is not for elsewhere.ashore-system.svc");
+    eventually("a name that is not in the certificate", PATIENCE, || {
+        // The leader puts it right.
+        control.patch(CONFIGURATION, &elsewhere);
+        refused().then_some(())
+    });
+    Ok(())
 }
 
 /// `helm test` runs it with few rights, and they are enough to find what is wrong.

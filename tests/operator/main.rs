@@ -61,6 +61,7 @@ const TESTS: &[Test] = &[
     ("owners::are_told_once", owners::are_told_once),
     ("check::before_an_install", check::before_an_install),
     ("check::after_an_install", check::after_an_install),
+    ("check::by_its_services", check::by_its_services),
     ("check::with_the_rights_of_helm_test", check::with_the_rights_of_helm_test),
     ("explain::a_live_cluster", explain::a_live_cluster),
     ("explain::what_pull_secrets_open", explain::what_pull_secrets_open),

@@ -261,6 +261,7 @@ const EXAMPLES: &str = "Examples:
   helm template ./chart | {bin} inject - | kubectl apply -f -
   {bin} inject --in-place -R k8s/        change the files themselves
   {bin} uninject deploy.yaml             back to what it was
+  {bin} check                            can it be installed in this cluster; does it work
 
 {codes}";
 

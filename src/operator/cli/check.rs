@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Check, progress: &mut Progress) -> Result<Report, Vec<P
 }
 
 async fn look(args: &Check, progress: &mut Progress) -> Result<Report, String> {
-    let client = client::client(args.context.as_deref()).await.map_err(|error| error.to_string())?;
+    let client = client::plain_client(args.context.as_deref()).await.map_err(|error| error.to_string())?;
     let namespace = args.namespace.clone().unwrap_or_else(|| NAMESPACE.into());
     let mut subject = Subject { client, name: args.name.clone(), namespace };
     progress.step("checking", 0, 1, "version");

@@ -14,17 +14,37 @@ use serde_json::Value;
 /// # Errors
 /// Why there is none.
 pub(crate) async fn client(context: Option<&str>) -> Result<Client, ClusterError> {
-    let failed = |error: &dyn std::error::Error| ClusterError::NoServer(chain(error));
+    make(config(context).await?)
+}
+
+/// The same, for somebody who wants to hear the first answer: one that says "not now" (429, 503, 504) is not asked for again.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn plain_client(context: Option<&str>) -> Result<Client, ClusterError> {
+    let mut config = config(context).await?;
+    config.default_retry = false;
+    make(config)
+}
+
+fn make(config: Config) -> Result<Client, ClusterError> {
+    Client::try_from(config).map_err(|error| failed(&error))
+}
+
+fn failed(error: &dyn std::error::Error) -> ClusterError {
+    ClusterError::NoServer(chain(error))
+}
+
+async fn config(context: Option<&str>) -> Result<Config, ClusterError> {
     // Whoever has installed one already has installed this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = match context {
+    match context {
         Some(context) => {
             let options = KubeConfigOptions { context: Some(context.into()), ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await.map_err(|error| failed(&error))?
+            Config::from_kubeconfig(&options).await.map_err(|error| failed(&error))
         }
-        None => Config::infer().await.map_err(|error| failed(&error))?,
-    };
-    Client::try_from(config).map_err(|error| failed(&error))
+        None => Config::infer().await.map_err(|error| failed(&error)),
+    }
 }
 
 /// The path of a resource in a namespace, or in the whole cluster.

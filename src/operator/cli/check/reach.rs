@@ -99,7 +99,7 @@ async fn silent(subject: &Subject, namespace: &str, ms: u128, configuration: &Re
             format!("{what}, though the API server reaches Service {name}"),
             "the certificate, or the pods behind the Services that are asked first and again: see the other lines, and docs/operator.md",
         ),
-        Err(error) if error.is_forbidden() || error.is_silence() => Line::failed(CHECK, what, otherwise),
+        Err(error) if error.is_forbidden() => Line::failed(CHECK, what, otherwise),
         Err(error) => Line::failed(CHECK, format!("{what}: Service {name}: {}", error.why), otherwise),
     }
 }
