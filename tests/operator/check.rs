@@ -102,8 +102,10 @@ pub fn before_an_install() -> Outcome {
     few.says("admission", "unknown", &["may not create pods in namespace ashore-system"]);
 
     // All that the chart makes is not enough: nobody gives what they have not.
-    let everything = json!({"apiGroups": ["*"], "resources": ["namespaces", "deployments", "services", "serviceaccounts", "roles", "rolebindings",
-        "clusterroles", "clusterrolebindings", "poddisruptionbudgets", "resourcequotas", "secrets"], "verbs": ["get", "list", "create", "update"]});
+    let resources = ["namespaces", "deployments", "services", "serviceaccounts", "roles", "rolebindings", "clusterroles"];
+    let more = ["clusterrolebindings", "poddisruptionbudgets", "resourcequotas", "secrets", "customresourcedefinitions"];
+    let resources = [&resources[..], &more].concat();
+    let everything = json!({"apiGroups": ["*"], "resources": resources, "verbs": ["get", "list", "create", "update"]});
     control.create(&format!("{RBAC}/clusterroles"), &json!({"metadata": {"name": "installer"}, "rules": [everything]}));
     let role = json!({"kind": "ClusterRole", "name": "installer", "apiGroup": "rbac.authorization.k8s.io"});
     let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
@@ -267,7 +269,8 @@ pub fn after_an_install() -> Outcome {
     one.says("replicas", "warning", &["1 of 2 are ready"]);
     ready(&control, 0);
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
-    let pod = json!({"metadata": {"name": "ashore-x", "labels": {"app.kubernetes.io/name": "ashore"}}, "spec": {"containers": [{"name": "ashore", "image": "ashore"}]}});
+    let spec = json!({"containers": [{"name": "ashore", "image": "ashore"}]});
+    let pod = json!({"metadata": {"name": "ashore-x", "labels": {"app.kubernetes.io/name": "ashore"}}, "spec": spec});
     control.create(&pods, &pod);
     let waiting = json!([{"name": "ashore", "image": "", "imageID": "", "ready": false, "restartCount": 0,
         "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}]);

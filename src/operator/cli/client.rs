@@ -60,8 +60,8 @@ pub(crate) fn what(group: &str, resource: &str) -> String {
     format!("{resource}{dot}{group}")
 }
 
-/// Reads an object of this name, of the resource at this path (`/apis/apps/v1/namespaces/shop/deployments`), called so in messages, its name right
-/// behind (`deployments.apps shop/`).
+/// Reads an object of this name, of the resource at this path (`/apis/apps/v1/namespaces/shop/deployments`). Messages call it `what`
+/// (`deployments.apps shop/`) with the name right behind.
 ///
 /// # Errors
 /// What the API server says, or its silence; a name that nothing can have is not asked for, and not found.

@@ -203,7 +203,8 @@ impl Facts {
             let _ = writeln!(out, "  {injected} of its {there} pods {} injected", if injected == 1 { "is" } else { "are" });
         }
         if self.missed {
-            out.push_str("  warning: it asks, and runs without Ashore: it was created before it asked, or while nobody answered; made anew, it gets this\n");
+            out.push_str("  warning: it asks, and runs without Ashore, since it was created before it asked or while nobody answered; ");
+            out.push_str("made anew, it gets this\n");
         }
     }
 }

@@ -12,8 +12,11 @@ use std::collections::BTreeSet;
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// What the image is built for.
 const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
-/// The most names of what is in the way that are asked for.
+/// The annotations by which Helm knows what is a release's.
 const HELM: [&str; 2] = ["meta.helm.sh/release-name", "meta.helm.sh/release-namespace"];
+
+/// What kinds are.
+const KINDS: &str = "customresourcedefinitions";
 
 /// Whether the person may make all that the chart makes, and give Ashore the rights that it needs.
 pub(crate) async fn rights(subject: &Subject) -> Line {
@@ -62,14 +65,15 @@ pub(crate) async fn names(subject: &Subject) -> Line {
     const CHECK: &str = "names";
     let (mut taken, mut own, mut not_seen) = (Vec::new(), None, None);
     for Made { group, resource, name, namespaced } in Chart::new(&subject.name, &subject.namespace).makes() {
-        // Those that are of no v1 group are none of the chart's.
-        let resource_of = (group.as_str(), resource.as_str());
-        let there = if namespaced { subject.own(resource_of, &name).await } else { subject.of_cluster(resource_of, &name).await };
+        let of = (group.as_str(), resource.as_str());
+        let there = if namespaced { subject.own(of, &name).await } else { subject.of_cluster(of, &name).await };
         match there {
             Ok(None) => {}
             Ok(Some(object)) => {
                 let [release, namespace] = HELM.map(|key| object["metadata"]["annotations"][key].as_str());
                 match (release, namespace) {
+                    // Kinds outlive the release that brought them.
+                    (Some(_), Some(namespace)) if namespace == subject.namespace && resource == KINDS => {}
                     (Some(release), Some(namespace)) if namespace == subject.namespace => own = Some(release.to_owned()),
                     (Some(release), Some(namespace)) => {
                         taken.push(format!("{resource} {name} (of the release {release} in namespace {namespace})"))

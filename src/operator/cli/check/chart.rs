@@ -11,7 +11,7 @@ const MANIFESTS: &str = include_str!("../../../../deploy/ashore.yaml");
 /// What they are called there.
 const NAME: &str = "ashore";
 /// The objects that have no namespace.
-const OF_CLUSTER: [&str; 3] = ["Namespace", "ClusterRole", "ClusterRoleBinding"];
+const OF_CLUSTER: [&str; 4] = ["Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"];
 /// What Helm keeps its own record in.
 const RECORD: [&str; 4] = ["get", "list", "create", "update"];
 

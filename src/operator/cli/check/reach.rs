@@ -79,8 +79,8 @@ async fn silent(subject: &Subject, namespace: &str, ms: u128, configuration: &Re
         Ok(None) => return Line::failed(CHECK, format!("{what}: the API server knows of no webhook"), "see the line on the configuration"),
         Err(_) => return Line::failed(CHECK, what, format!("look at MutatingWebhookConfiguration {name}, which you may not get")),
     };
-    let otherwise = "if nothing above is wrong: the network between them (port, hostNetwork, NetworkPolicy: docs/install.md), or an API server \
-                     without the plugin MutatingAdmissionWebhook; its log says why it failed open";
+    let otherwise = "if nothing above is wrong: the network between them (port, hostNetwork, NetworkPolicy: docs/install.md), or an API \
+                     server without the plugin MutatingAdmissionWebhook; its log says why it failed open";
     if !by_service(configuration) {
         let url = configuration["webhooks"][0]["clientConfig"]["url"].as_str().unwrap_or_default();
         return Line::failed(
@@ -121,7 +121,9 @@ fn unreached(subject: &Subject, why: &str) -> Line {
 fn pod(image: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"generateName": "ashore-check-", "annotations": {INJECT: "true"}, "labels": {"app.kubernetes.io/name": "ashore-check"}},
+        "metadata": {
+            "generateName": "ashore-check-", "annotations": {INJECT: "true"}, "labels": {"app.kubernetes.io/name": "ashore-check"},
+        },
         "spec": {
             "restartPolicy": "Never", "automountServiceAccountToken": false,
             "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},

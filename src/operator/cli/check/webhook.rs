@@ -43,7 +43,8 @@ pub(crate) fn configuration(subject: &Subject, configuration: &Result<Option<Val
             CHECK,
             format!("{count} webhooks, failurePolicy {policy}, asked once: what a dying replica has not answered is lost"),
             format!(
-                "the serving certificate has to be for {name}-first.{namespace}.svc and {name}-again.{namespace}.svc as well (docs/operator.md)"
+                "the serving certificate has to be for {name}-first.{namespace}.svc and {name}-again.{namespace}.svc as well \
+                 (docs/operator.md)"
             ),
         );
     }
@@ -79,7 +80,8 @@ pub(crate) async fn certificate(subject: &Subject, configuration: &Result<Option
     let Subject { name, namespace, .. } = subject;
     let secret = format!("{name}-tls");
     let renew = format!(
-        "kubectl -n {namespace} get events, logs deployment/{name}: Ashore renews its own; with cert-manager or secret, renew the Secret {secret}"
+        "kubectl -n {namespace} get events; kubectl -n {namespace} logs deployment/{name}: Ashore renews its own; with cert-manager or \
+         secret, renew the Secret {secret}"
     );
     let configuration = match configuration {
         Ok(Some(configuration)) => configuration,
