@@ -2,6 +2,7 @@
 
 mod args;
 mod asking;
+mod book;
 mod check;
 mod client;
 mod credentials;
@@ -219,7 +220,7 @@ fn explain(
     let mut progress = Progress::new(files.quiet);
     let mut problems = Vec::new();
     let sources = files.read(&mut progress, &mut problems);
-    let read = named::read(names, live, images.looks_up(), &mut progress, &mut problems)?;
+    let read = named::read(names, live, policy, images.looks_up(), &mut progress, &mut problems)?;
     images.open_with(read.keyrings);
     let many = sources.len() + read.found.len();
     let pods = loop {

@@ -226,7 +226,9 @@ impl Control {
         };
         let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
         let mut rules = vec![rule("rbac.authorization.k8s.io", "clusterroles", &["ashore"], &["get"])];
-        rules.push(rule("", "namespaces", &[], &["list"]));
+        rules.push(rule("", "namespaces", &[], &["list", "watch"]));
+        rules.push(json!({"apiGroups": ["ashore.dev"], "resources": ["shutdownpolicies", "clustershutdownpolicies"],
+            "verbs": ["get", "list", "watch"]}));
         rules.push(rule("", "pods", &[], &["get", "list"]));
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));

@@ -107,7 +107,12 @@ pub fn a_live_cluster() -> Outcome {
     assert_eq!(try_create(&control, "default", &named("quiet", &json!({}))).status, 201);
     let (code, text, _) = run(&admin, &["pod/quiet"]);
     assert_eq!(code, Some(0));
-    assert!(text.contains("not wanted: neither it nor namespace default asks (ashore.dev/inject); here is what it would get"), "{text}");
+    assert!(
+        text.contains(
+            "not wanted: neither it nor namespace default asks (ashore.dev/inject), and no policy does; here is what it would get"
+        ),
+        "{text}"
+    );
     let (code, out, said) = run(&admin, &["pod/quiet", "pod/none", "deploy/none"]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
     let not_found = "error: pod/none: cannot get pods default/none: pods \"none\" not found\n\

@@ -16,6 +16,7 @@ mod missed;
 mod nodes;
 mod owners;
 mod pods;
+mod policies;
 mod pull_secrets;
 mod repairs;
 mod replica;
@@ -56,6 +57,11 @@ const TESTS: &[Test] = &[
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
     ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
+    ("policies::the_nearest_word_decides", policies::the_nearest_word_decides),
+    ("policies::of_several_the_older_has_the_say", policies::of_several_the_older_has_the_say),
+    ("policies::changed_deleted_and_made_again", policies::changed_deleted_and_made_again),
+    ("policies::nobody_else_is_asked_about", policies::nobody_else_is_asked_about),
+    ("policies::every_replica_follows", policies::every_replica_follows),
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
     ("owners::are_told_once", owners::are_told_once),

@@ -6,14 +6,14 @@ use super::documents::Format;
 use super::named::{Found, Made};
 use super::problem::Problem;
 use super::sources::Source;
-use super::wanted::{Wanted, governing};
+use super::wanted::{Governing, Wanted, governing};
 use super::workload::{self, Origin, title};
 use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use ashore_init::timing::Timing;
-use ashore_inject::annotations::STATUS;
+use ashore_inject::annotations::{INJECT, STATUS};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, ContainerPlan, Images, Outcome, Policy, Reason, Request, plan, undo};
+use ashore_inject::{ContainerKind, ContainerPlan, Images, OptIn, Outcome, Policy, Reason, Request, plan, undo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -140,7 +140,7 @@ pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &dy
         if !problems.is_empty() {
             return Err(problems);
         }
-        found.push(explain(origin, value, pod, governing(policy, pod, None).policy, images)?);
+        found.push(explain(origin, value, pod, &governing(policy, pod, None), images)?);
         Ok(())
     });
     found
@@ -153,7 +153,7 @@ pub(crate) fn live(found: &Found, policy: &Policy, images: &dyn Images, problems
     let mut wrong = Vec::new();
     workload::each(&found.source, Format::Json, &mut wrong, |origin, value, pod| {
         let governing = governing(policy, pod, Some(&found.namespace));
-        let mut explained = explain(origin, value, pod, governing.policy, images)?;
+        let mut explained = explain(origin, value, pod, &governing, images)?;
         let facts = Facts::of(found, pod, governing.wanted, &explained);
         (explained.line, explained.live) = (None, Some(facts));
         pods.push(explained);
@@ -173,7 +173,7 @@ impl Facts {
         Self {
             missed: there && would_be && wanted.as_ref().is_some_and(|wanted| wanted.wanted == Some(true)),
             wanted,
-            namespace_label: found.namespace.label.clone().ok().flatten(),
+            namespace_label: found.namespace.labels.as_ref().ok().and_then(|labels| labels.get(INJECT).cloned()),
             phase: phase.map(str::to_owned),
             marker: status.and_then(|text| serde_json::from_str(text).ok()),
             pods: found.pods,
@@ -209,10 +209,17 @@ impl Facts {
     }
 }
 
-fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy, images: &dyn Images) -> Result<Pod, Vec<Problem>> {
+fn explain(
+    origin: &Origin<'_>,
+    document: &Value,
+    pod: &PodRef<'_>,
+    governing: &Governing<'_>,
+    images: &dyn Images,
+) -> Result<Pod, Vec<Problem>> {
+    let Governing { policy, policies, .. } = *governing;
     let ask = |pod_value: &Value| {
         let bytes = pod_value.to_string().into_bytes();
-        plan(&Request { pod: &bytes, policy, images, opted_in: true, claims: &pod.claims })
+        plan(&Request { opt_in: OptIn::Named, policies, claims: &pod.claims, ..Request::new(&bytes, policy, images) })
             .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
     };
     let planned = ask(pod.pod)?;

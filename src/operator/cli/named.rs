@@ -2,6 +2,7 @@
 //! what they say themselves.
 
 use super::args::Live;
+use super::book;
 use super::client;
 use super::live::{self, Accounts, RESOURCES, Secret};
 use super::problem::Problem;
@@ -11,7 +12,9 @@ use super::sources::Source;
 use super::wanted::Namespace;
 use crate::objects::ObjectError;
 use crate::pages::Pages;
-use ashore_inject::annotations::{INJECT, INJECTED};
+use crate::rulebook::Labels;
+use ashore_inject::Policy;
+use ashore_inject::annotations::INJECTED;
 use ashore_inject::walk::pods;
 use ashore_lookup::Keyring;
 use kube::Client;
@@ -70,7 +73,7 @@ pub(crate) struct Found {
     /// The object, under the name that it was given.
     pub source: Source,
     /// The namespace it is in.
-    pub namespace: Namespace,
+    pub namespace: Arc<Namespace>,
     /// The pods that are made from it, if it is a workload, and they may be seen.
     pub pods: Option<Made>,
 }
@@ -101,6 +104,7 @@ pub(crate) struct Read {
 pub(crate) fn read(
     names: &[Name],
     live: &Live,
+    base: &Policy,
     lookup: bool,
     progress: &mut Progress,
     problems: &mut Vec<Problem>,
@@ -109,7 +113,7 @@ pub(crate) fn read(
     runtime()?.block_on(async {
         let client = client::client(live.context.as_deref()).await;
         let client = client.map_err(|error| vec![Problem::with_file(&first.given, error.to_string())])?;
-        let namespace = namespace(&client, live.namespace.as_deref().unwrap_or(client.default_namespace())).await;
+        let namespace = Arc::new(namespace(&client, live.namespace.as_deref().unwrap_or(client.default_namespace()), base).await);
         let mut accounts = Accounts::new(&client);
         let (mut read, mut secrets) = (Read::default(), BTreeSet::new());
         for (at, name) in names.iter().enumerate() {
@@ -129,7 +133,7 @@ pub(crate) fn read(
                 secrets.extend(pull_secrets(&object, &namespace.name));
             }
             let source = Source { name: name.given.clone(), path: None, found: false, text: object.to_string(), mark: false };
-            read.found.push(Found { source, namespace: namespace.clone(), pods: made(&client, &object, &namespace.name).await });
+            read.found.push(Found { source, namespace: Arc::clone(&namespace), pods: made(&client, &object, &namespace.name).await });
         }
         read.keyrings = live::keyrings(&client, secrets.iter().collect(), progress).await;
         Ok(read)
@@ -146,13 +150,17 @@ async fn object(client: &Client, Name { kind, name, .. }: &Name, namespace: &str
     })
 }
 
-async fn namespace(client: &Client, name: &str) -> Namespace {
-    let label = match client::get(client, &client::path("", "v1", "namespaces", None), "namespaces ", name).await {
-        Ok(found) => Ok(found["metadata"]["labels"][INJECT].as_str().map(str::to_owned)),
-        Err(error) if error.is_forbidden() => Err(format!("you may not get namespaces {name}")),
-        Err(error) => Err(error.to_string()),
+async fn namespace(client: &Client, name: &str, base: &Policy) -> Namespace {
+    let not_seen = |error: ObjectError| match error.is_forbidden() {
+        true => format!("you may not {} {}", error.verb, error.what),
+        false => error.to_string(),
     };
-    Namespace { name: name.into(), label }
+    let found = client::get(client, &client::path("", "v1", "namespaces", None), "namespaces ", name).await;
+    let labels: Result<Labels, String> =
+        found.map(|found| serde_json::from_value(found["metadata"]["labels"].clone()).unwrap_or_default()).map_err(not_seen);
+    let policies = book::policies(client, Some(name), base).await.map_err(not_seen);
+    let policies = policies.map(|policies| policies.of_namespace(name, labels.as_ref().unwrap_or(&Labels::new())));
+    Namespace { name: name.into(), labels, policies }
 }
 
 /// The Secrets that its pods pull with.

@@ -3,18 +3,19 @@
 use super::report::{Line, some};
 use super::subject::{CONFIG_MAPS, Subject};
 use crate::admission::{Admission, Hindsight, plan};
-use crate::cli::yaml;
+use crate::cli::{book, yaml};
 use crate::looking::Looking;
 use crate::metrics::Metrics;
-use crate::missed::{Candidate, name};
+use crate::missed::Candidate;
 use crate::objects::ObjectError;
 use crate::pages::{self, Pages};
 use crate::planners::Planners;
-use ashore_inject::annotations::{INJECT, INJECTED};
+use crate::rulebook::{Labels, Rulebook};
+use ashore_inject::annotations::INJECTED;
 use ashore_inject::{Answer, Asked, ImageConfig, Images, Policy};
 use kube::api::ListParams;
 use kube::core::request::Request;
-use std::collections::HashSet;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -79,22 +80,26 @@ impl Images for Anything {
 
 async fn look(subject: &Subject) -> Result<Seen, ObjectError> {
     let policy = policy(subject).await;
-    let sure = admission(subject, policy.clone(), false);
-    let generous = admission(subject, policy, true);
     let client = &subject.client;
-    let mut asking = HashSet::new();
-    let labelled = ListParams::default().labels(&format!("{INJECT}=true"));
-    let mut pages = Pages::metadata(client, "/api/v1/namespaces", "namespaces of the whole cluster", labelled);
+    let rulebook = Rulebook::default();
+    let mut pages = Pages::metadata(client, "/api/v1/namespaces", "namespaces of the whole cluster", ListParams::default());
     while let Some(body) = pages.next().await? {
-        let page = pages.read(&body)?;
-        asking.extend(page.items().filter_map(name));
+        for namespace in pages.read(&body)?.items() {
+            let namespace: Value = serde_json::from_str(namespace.get()).unwrap_or_default();
+            let labels: Labels = serde_json::from_value(namespace["metadata"]["labels"].clone()).unwrap_or_default();
+            rulebook.set_namespace(namespace["metadata"]["name"].as_str().unwrap_or_default(), Some(labels));
+        }
     }
+    rulebook.set_policies(book::policies(client, None, &policy).await?, Vec::new());
+    let rulebook = Arc::new(rulebook);
+    let sure = admission(subject, policy.clone(), &rulebook, false);
+    let generous = admission(subject, policy, &rulebook, true);
     let at_large = ListParams::default().labels(&format!("{INJECTED}!=true")).fields("status.phase!=Succeeded,status.phase!=Failed");
     let mut pages = Pages::metadata(client, "/api/v1/pods", "pods of the whole cluster", at_large);
     let (mut seen, mut read) = (Seen::default(), 0);
     while let Some(body) = pages.next().await? {
         let page = pages.read(&body)?;
-        for pod in page.items().filter_map(|pod| Candidate::read(pod, &asking, &sure)) {
+        for pod in page.items().filter_map(|pod| Candidate::read(pod, &sure)) {
             if read == MOST_PODS {
                 seen.left += 1;
                 continue;
@@ -109,7 +114,7 @@ async fn look(subject: &Subject) -> Result<Seen, ObjectError> {
                 Err(error) => return Err(error),
             };
             let decide = async |admission: &Arc<Admission>| {
-                admission.hindsight(whole.clone(), namespace, pod.opt_in, Instant::now() + DECIDE).await.unwrap_or(Hindsight::LeftAlone)
+                admission.hindsight(whole.clone(), namespace, Instant::now() + DECIDE).await.unwrap_or(Hindsight::LeftAlone)
             };
             let named = format!("{namespace}/{name}");
             match decide(&sure).await {
@@ -127,13 +132,15 @@ async fn look(subject: &Subject) -> Result<Seen, ObjectError> {
 }
 
 /// What decides, without images or with any.
-fn admission(subject: &Subject, policy: Policy, any_image: bool) -> Arc<Admission> {
+fn admission(subject: &Subject, policy: Policy, rulebook: &Arc<Rulebook>, any_image: bool) -> Arc<Admission> {
     let generous = |request: &ashore_inject::Request<'_>, read: Option<&ashore_inject::Pod<'_>>| {
         plan(&ashore_inject::Request { images: &Anything, ..*request }, read)
     };
     Arc::new(Admission {
         planner: if any_image { Box::new(generous) } else { Box::new(plan) },
         policy,
+        rulebook: Arc::clone(rulebook),
+        client: None,
         images: Arc::new(Looking::default()),
         own_namespace: Some(subject.namespace.clone()),
         skipped: None,
