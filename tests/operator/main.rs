@@ -5,10 +5,12 @@ mod admission;
 mod again;
 mod cert_manager;
 mod chart;
+mod check;
 mod control;
 mod crd;
 mod election;
 mod events;
+mod explain;
 mod front;
 mod images;
 mod missed;
@@ -64,6 +66,12 @@ const TESTS: &[Test] = &[
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
     ("owners::are_told_once", owners::are_told_once),
+    ("check::before_an_install", check::before_an_install),
+    ("check::after_an_install", check::after_an_install),
+    ("check::by_its_services", check::by_its_services),
+    ("check::with_the_rights_of_helm_test", check::with_the_rights_of_helm_test),
+    ("explain::a_live_cluster", explain::a_live_cluster),
+    ("explain::what_pull_secrets_open", explain::what_pull_secrets_open),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
     ("crd::are_judged_as_the_reader_judges_them", crd::are_judged_as_the_reader_judges_them),
