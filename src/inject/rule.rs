@@ -28,6 +28,17 @@ pub enum Mode {
     Off,
 }
 
+impl Mode {
+    /// The word for it in a policy.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "Enforce",
+            Self::Audit => "Audit",
+            Self::Off => "Off",
+        }
+    }
+}
+
 /// What becomes of workloads whose pods should be injected, and are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Remediate {
@@ -199,6 +210,15 @@ impl Rule {
         let kind = controller.unwrap_or(NO_OWNER);
         let deployment = kind == "ReplicaSet" && marked;
         self.owner_kinds.iter().any(|wanted| wanted == kind || (deployment && wanted == "Deployment"))
+    }
+
+    /// Whether it is sure to be for every container that the other one is for, one of the same namespace or of the whole cluster.
+    pub fn covers(&self, other: &Self) -> bool {
+        let any = |own: &LabelSelector, others: &LabelSelector| own.requirements().is_empty() || own == others;
+        any(&self.namespaces, &other.namespaces)
+            && any(&self.pods, &other.pods)
+            && (self.owner_kinds.is_empty() || self.owner_kinds == other.owner_kinds)
+            && (self.selects_all_containers() || (self.names == other.names && self.images == other.images))
     }
 
     /// Whether it is for every container of a pod that it is for.

@@ -129,6 +129,11 @@ impl Summary {
         Some(&self.labels[at].1)
     }
 
+    /// Differs when it says something else in annotations of ours.
+    pub fn notes(&self) -> u64 {
+        self.notes
+    }
+
     /// What keeps it, if anything does.
     pub fn controller(&self) -> Option<&Controller> {
         self.controller.as_ref()

@@ -27,11 +27,13 @@ use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain};
+use crate::replicas;
 use crate::rotation::Lifetimes;
 use crate::rulebook::Rulebook;
 use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
+use crate::statuses::{Others, Statuses};
 use crate::survey::Survey;
 use crate::tls::Tls;
 use crate::watching::Troubles;
@@ -231,6 +233,14 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The other replicas, if there may be any: the chart has two Services from two replicas on.
+    fn others(&self) -> Option<Others> {
+        let Wanted { namespace, pair, .. } = &self.wanted;
+        pair.as_ref().map(|_| Others { namespace: namespace.clone(), own: self.pod_name.clone() })
+    }
+}
+
 /// What of the server the tasks touch.
 #[derive(Debug)]
 pub struct Parts {
@@ -290,7 +300,17 @@ impl Cluster {
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
         let rulebook = Arc::clone(&admission.rulebook);
-        let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
+        let (written, reads) = watch::channel(None);
+        let survey = settings.missed_pods_every.map(|every| Survey::new(client.clone(), admission, Arc::clone(&complaints), every));
+        let statuses = Statuses {
+            client,
+            book: Arc::clone(&rulebook),
+            written: reads,
+            known: survey.as_ref().map(Survey::known),
+            others: settings.others(),
+            metrics: Arc::clone(&metrics),
+            complaints: Arc::clone(&complaints),
+        };
         let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
             tls,
@@ -300,6 +320,7 @@ impl Cluster {
             said: Arc::clone(&said),
             complaints,
             rulebook,
+            written,
         });
         let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
         tokio::spawn(async move {
@@ -314,14 +335,18 @@ impl Cluster {
                 let labeller = Labeller { settings: Arc::clone(&settings), objects: objects.clone(), said, connections };
                 tokio::spawn(labeller.run(standing.clone()))
             });
+            let sayer = settings.others().map(|Others { own, .. }| {
+                tokio::spawn(replicas::say(objects.clone(), own, Arc::clone(&shared.rulebook)))
+            });
             let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
-            let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(standing.clone(), every)));
+            let survey = survey.map(|survey| tokio::spawn(survey.run(standing.clone())));
+            let statuses = tokio::spawn(statuses.run(standing.clone()));
             let keeper = tokio::spawn(keeper.run(standing));
             let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
             let until = async move {
                 // Whoever could say stop has gone: that means stop, too.
                 let _ = stopped.wait_for(|stop| *stop).await;
-                for task in std::iter::once(keeper).chain(survey) {
+                for task in [keeper, statuses].into_iter().chain(survey).chain(sayer) {
                     task.abort();
                     let _ = task.await;
                 }
