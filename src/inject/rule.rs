@@ -105,6 +105,12 @@ pub struct Rule {
 const SELECTION: [&str; 5] = ["mode", "namespaceSelector", "podSelector", "containers", "remediate"];
 
 impl Rule {
+    /// The fields that a spec may have.
+    pub fn fields(cluster: bool) -> Vec<&'static str> {
+        let selection = SELECTION.into_iter().filter(|field| cluster || *field != "namespaceSelector");
+        selection.chain(policy::FIELDS).collect()
+    }
+
     /// Reads a policy object. What it does not say about our image and where that is mounted is as `base` has it.
     ///
     /// # Errors
@@ -135,9 +141,7 @@ impl Rule {
     }
 
     fn read_spec(&mut self, at: &str, map: &Map<String, Value>, cluster: bool) -> Result<(), PolicyError> {
-        let selection = SELECTION.into_iter().filter(|field| cluster || *field != "namespaceSelector");
-        let fields: Vec<&'static str> = selection.chain(policy::FIELDS).collect();
-        known(at, map, &fields)?;
+        known(at, map, &Self::fields(cluster))?;
         // Null is how Kubernetes writes "unset".
         for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
             let field = format!("{at}{name}");
