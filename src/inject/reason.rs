@@ -121,17 +121,8 @@ impl Reason {
 }
 
 /// The codes of reasons that surprise.
-const SURPRISING: [&str; 9] = [
-    "imageUnknown",
-    "notLookedUp",
-    "mustBePid1",
-    "windows",
-    "mirrorPod",
-    "pathTaken",
-    "runsBeforeInit",
-    "noProgram",
-    "nothingToWrap",
-];
+const SURPRISING: [&str; 9] =
+    ["imageUnknown", "notLookedUp", "mustBePid1", "windows", "mirrorPod", "pathTaken", "runsBeforeInit", "noProgram", "nothingToWrap"];
 
 /// The code itself, if it is that of a reason of which [`Reason::is_surprising`] says so.
 pub(crate) fn surprising(code: &str) -> Option<&'static str> {

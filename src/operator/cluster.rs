@@ -337,9 +337,8 @@ impl Cluster {
                 let labeller = Labeller { settings: Arc::clone(&settings), objects: objects.clone(), said, connections };
                 tokio::spawn(labeller.run(standing.clone()))
             });
-            let sayer = settings.others().map(|Others { own, .. }| {
-                tokio::spawn(replicas::say(objects.clone(), own, Arc::clone(&shared.rulebook)))
-            });
+            let sayer =
+                settings.others().map(|Others { own, .. }| tokio::spawn(replicas::say(objects.clone(), own, Arc::clone(&shared.rulebook))));
             let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
             let survey = survey.map(|survey| tokio::spawn(survey.run(standing.clone())));
             let statuses = tokio::spawn(statuses.run(standing.clone()));

@@ -197,8 +197,7 @@ impl Objects {
     /// # Errors
     /// [`ObjectError`].
     pub async fn annotate(&self, pod: &str, annotations: &[(&str, &str)]) -> Result<(), ObjectError> {
-        let annotations: serde_json::Map<String, Value> =
-            annotations.iter().map(|(key, text)| ((*key).to_owned(), value!(text))).collect();
+        let annotations: serde_json::Map<String, Value> = annotations.iter().map(|(key, text)| ((*key).to_owned(), value!(text))).collect();
         self.mark(pod, &value!({"annotations": annotations})).await
     }
 

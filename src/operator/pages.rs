@@ -68,7 +68,15 @@ pub struct Pages<'c> {
 impl<'c> Pages<'c> {
     /// The objects of the resource at this path, called so in messages.
     pub fn objects(client: &'c Client, path: impl Into<String>, what: impl Into<String>, list: ListParams) -> Self {
-        Self { client, path: path.into(), what: what.into(), metadata: false, next: Some(list.limit(PAGE)), read: 0, version: String::new() }
+        Self {
+            client,
+            path: path.into(),
+            what: what.into(),
+            metadata: false,
+            next: Some(list.limit(PAGE)),
+            read: 0,
+            version: String::new(),
+        }
     }
 
     /// Their metadata alone.

@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The fields that we write. Others may write more.
-pub const FIELDS: [&str; 8] =
-    ["observedGeneration", "conditions", "matched", "injected", "wouldInject", "missed", "skipped", "lastError"];
+pub const FIELDS: [&str; 8] = ["observedGeneration", "conditions", "matched", "injected", "wouldInject", "missed", "skipped", "lastError"];
 /// The most policies that a message names.
 const NAMED: usize = 3;
 /// The longest error that is repeated, in bytes.
@@ -136,9 +135,7 @@ impl Facts<'_> {
             (true, true) => {
                 Condition::new("Overlaps", "False", "None", format!("no other {} selects the same containers", self.name.kind()))
             }
-            (true, false) => {
-                Condition::new("Overlaps", "True", "GoesBefore", format!("it goes before {}: {order}", names(&tally.after)))
-            }
+            (true, false) => Condition::new("Overlaps", "True", "GoesBefore", format!("it goes before {}: {order}", names(&tally.after))),
             (false, true) => Condition::new("Overlaps", "True", "GoesAfter", format!("it goes after {}: {order}", names(&tally.before))),
             (false, false) => {
                 let (before, after) = (names(&tally.before), names(&tally.after));
@@ -160,7 +157,10 @@ impl Facts<'_> {
                 Remediate::Never => "restart their workloads (kubectl rollout restart), or have that done by remediate: Rollout",
                 Remediate::Rollout => "their workloads are restarted one by one",
             };
-            all.push(("PodsMissed", format!("{} that it wants run without Ashore, since they are older or it did not answer: {what}", pods(tally.missed))));
+            all.push((
+                "PodsMissed",
+                format!("{} that it wants run without Ashore, since they are older or it did not answer: {what}", pods(tally.missed)),
+            ));
         }
         if tally.refused > 0 {
             let what = "would be refused if they were created now: correct what lastError says";
@@ -213,7 +213,8 @@ mod tests {
 
     fn rule(spec: Value) -> Arc<Rule> {
         let metadata = json!({"name": "web", "namespace": "shop", "uid": "u", "generation": 3});
-        let document = json!({"apiVersion": ashore_inject::rule::API_VERSION, "kind": "ShutdownPolicy", "metadata": metadata, "spec": spec});
+        let document =
+            json!({"apiVersion": ashore_inject::rule::API_VERSION, "kind": "ShutdownPolicy", "metadata": metadata, "spec": spec});
         Arc::new(Rule::read(&document, &Policy::default()).unwrap())
     }
 
@@ -252,6 +253,9 @@ mod tests {
             json!([5, 5, 0, {"total": 0}, null, null])
         );
         assert_eq!(ours(&said), said);
+        // It has no field that the schema does not know.
+        let typed: ashore_crd::status::Status = serde_json::from_value(said.clone()).unwrap();
+        assert_eq!(serde_json::to_value(typed).unwrap(), said);
     }
 
     #[test]

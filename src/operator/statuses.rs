@@ -47,13 +47,7 @@ pub const RESOURCES: [(&str, &str); 2] = [(NAMESPACED, "shutdownpolicies"), (CLU
 pub fn resource(kind: &str) -> ApiResource {
     let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
     let plural = RESOURCES.into_iter().find(|(name, _)| *name == kind).map_or("", |(_, plural)| plural);
-    ApiResource {
-        group: group.into(),
-        version: version.into(),
-        api_version: API_VERSION.into(),
-        kind: kind.into(),
-        plural: plural.into(),
-    }
+    ApiResource { group: group.into(), version: version.into(), api_version: API_VERSION.into(), kind: kind.into(), plural: plural.into() }
 }
 
 /// The other replicas, of which the leader waits for each.

@@ -191,7 +191,8 @@ impl Survey {
     /// Lists all pods, and says from where a watch goes on.
     async fn list(&self, term: &Term, scope: &Scope) -> Result<String, ObjectError> {
         let (fields, labels) = self.selectors(scope);
-        let params = ListParams { label_selector: Some(labels).filter(|labels| !labels.is_empty()), ..ListParams::default().fields(&fields) };
+        let params =
+            ListParams { label_selector: Some(labels).filter(|labels| !labels.is_empty()), ..ListParams::default().fields(&fields) };
         let mut pages = Pages::metadata(&self.client, PATH, WHAT, params);
         term.census().begin(scope.clone());
         while let Some(body) = pages.next().await? {
@@ -300,13 +301,7 @@ impl Survey {
             }
             let Round { counts, missed, refused, open, more } = round;
             let took = began.elapsed();
-            tracing::debug!(
-                missed = counts.missed,
-                open = open.len(),
-                more,
-                ms = took.as_micros() as f64 / 1000.0,
-                "pods were counted"
-            );
+            tracing::debug!(missed = counts.missed, open = open.len(), more, ms = took.as_micros() as f64 / 1000.0, "pods were counted");
             if missed.count + refused.count > 0 {
                 told = Some(began);
             }
