@@ -26,6 +26,7 @@ pub mod reference;
 pub mod rule;
 pub mod selector;
 pub mod suggest;
+pub mod summary;
 mod undo;
 pub mod walk;
 
@@ -42,6 +43,7 @@ pub use profiles::Profiles;
 pub use reason::Reason;
 pub use reference::Reference;
 pub use rule::{Mode, PolicyName, Remediate, Rule};
+pub use summary::Summary;
 pub use undo::undo;
 
 use ashore_init::signal::Signal;

@@ -9,7 +9,7 @@
 //! | cluster | `shutdownpolicies`, `clustershutdownpolicies` | any | get, list, watch | what they say, on every replica |
 //! | cluster | their `status` | any | patch | what the leader says of them, by server-side apply |
 //! | cluster | `namespaces` | any | list, watch | which ask for injection by their label, and which policies are for |
-//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone; unless `--missed-pods-every 0` |
+//! | cluster | `pods` | any | get, list, watch | for the status of policies, and to find those that ask and were not injected; a list and a watch are of metadata alone; unless `--missed-pods-every 0` |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
@@ -17,7 +17,8 @@
 //! | namespace | `leases` | NAME | get, update | leader election |
 //! | namespace | `leases` | any | create | a POST has no name to go by |
 //! | namespace | `events` | any | create | to say on the own pod what is wrong |
-//! | namespace | `pods/status` | any | patch | with `--again-service`: to say on its own pod when it is to be asked, and on that of a leader that has died that it is not. Labels can be set by this, a pod's spec and owners cannot |
+//! | namespace | `pods` | any | list | with `--again-service`: which policies each of the other replicas says that it knows |
+//! | namespace | `pods/status` | any | patch | with `--again-service`: to say on its own pod when it is to be asked and which policies it knows, and on that of a leader that has died that it is not. Labels and annotations can be set by this, a pod's spec and owners cannot |
 
 use crate::admission::Admission;
 use crate::complaint::Complaints;
@@ -29,11 +30,13 @@ use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain};
+use crate::replicas;
 use crate::rotation::Lifetimes;
 use crate::rulebook::Rulebook;
 use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
+use crate::statuses::{Others, Statuses};
 use crate::survey::Survey;
 use crate::tls::Tls;
 use crate::watching::Troubles;
@@ -114,7 +117,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", env = "ASHORE_CA_LIFETIME", default_value = "8760h", value_parser = lifetime)]
     pub ca_lifetime: Duration,
 
-    /// How often to look for pods that ask and were not injected, since Ashore did not answer; 0: never
+    /// How often to tell of pods that ask and were not injected, since Ashore did not answer, and to look anew at those whose images are not
+    /// known. They are seen as they come; 0: pods are not followed, and the status of policies counts none
     #[arg(long, value_name = "DURATION", env = "ASHORE_MISSED_PODS_EVERY", default_value = "1m", value_parser = period)]
     pub missed_pods_every: Duration,
 
@@ -172,7 +176,7 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// The ClusterRole that owns everything.
     pub cluster_role: String,
-    /// How often to look for pods that were missed, if at all.
+    /// How often to tell of pods that were missed, if they are followed.
     pub missed_pods_every: Option<Duration>,
     /// This replica.
     pub pod_name: String,
@@ -230,6 +234,14 @@ impl Settings {
             pod_name: pod_name.ok_or_else(|| flag("--pod-name: needed, since this host has no name"))?,
             pod_uid: args.pod_uid.clone(),
         }))
+    }
+}
+
+impl Settings {
+    /// The other replicas, if there may be any: the chart has two Services from two replicas on.
+    fn others(&self) -> Option<Others> {
+        let Wanted { namespace, pair, .. } = &self.wanted;
+        pair.as_ref().map(|_| Others { namespace: namespace.clone(), own: self.pod_name.clone() })
     }
 }
 
@@ -292,7 +304,17 @@ impl Cluster {
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
         let rulebook = Arc::clone(&admission.rulebook);
-        let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
+        let (written, reads) = watch::channel(None);
+        let survey = settings.missed_pods_every.map(|every| Survey::new(client.clone(), admission, Arc::clone(&complaints), every));
+        let statuses = Statuses {
+            client,
+            book: Arc::clone(&rulebook),
+            written: reads,
+            known: survey.as_ref().map(Survey::known),
+            others: settings.others(),
+            metrics: Arc::clone(&metrics),
+            complaints: Arc::clone(&complaints),
+        };
         let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
             tls,
@@ -302,6 +324,7 @@ impl Cluster {
             said: Arc::clone(&said),
             complaints,
             rulebook,
+            written,
         });
         let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
         tokio::spawn(async move {
@@ -316,14 +339,17 @@ impl Cluster {
                 let labeller = Labeller { settings: Arc::clone(&settings), objects: objects.clone(), said, connections };
                 tokio::spawn(labeller.run(standing.clone()))
             });
+            let sayer =
+                settings.others().map(|Others { own, .. }| tokio::spawn(replicas::say(objects.clone(), own, Arc::clone(&shared.rulebook))));
             let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
-            let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(standing.clone(), every)));
+            let survey = survey.map(|survey| tokio::spawn(survey.run(standing.clone())));
+            let statuses = tokio::spawn(statuses.run(standing.clone()));
             let keeper = tokio::spawn(keeper.run(standing));
             let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
             let until = async move {
                 // Whoever could say stop has gone: that means stop, too.
                 let _ = stopped.wait_for(|stop| *stop).await;
-                for task in std::iter::once(keeper).chain(survey) {
+                for task in [keeper, statuses].into_iter().chain(survey).chain(sayer) {
                     task.abort();
                     let _ = task.await;
                 }

@@ -24,6 +24,7 @@ mod replica;
 mod rights;
 mod rotation;
 mod secret;
+mod statuses;
 
 use ashore_tests::harness::{Test, run_without_sandbox};
 
@@ -78,6 +79,13 @@ const TESTS: &[Test] = &[
     ("crd::show_their_defaults_and_their_status", crd::show_their_defaults_and_their_status),
     ("crd::of_people_in_their_namespace", crd::of_people_in_their_namespace),
     ("crd::that_people_will_want", crd::that_people_will_want),
+    ("statuses::count_pods_and_say_whether_they_hold", statuses::count_pods_and_say_whether_they_hold),
+    ("statuses::name_who_is_in_the_way", statuses::name_who_is_in_the_way),
+    ("statuses::say_what_cannot_be_used", statuses::say_what_cannot_be_used),
+    ("statuses::outlive_the_leader", statuses::outlive_the_leader),
+    ("statuses::wait_for_every_replica", statuses::wait_for_every_replica),
+    ("statuses::do_without_counts", statuses::do_without_counts),
+    ("statuses::what_many_cost", statuses::what_many_cost),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

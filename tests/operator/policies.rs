@@ -8,6 +8,8 @@ use ashore_tests::Outcome;
 use ashore_tests::harness::eventually;
 use serde_json::{Value, json};
 
+/// The group and version of policies.
+pub const API: &str = "/apis/ashore.dev/v1alpha1";
 const CLUSTER: &str = "/apis/ashore.dev/v1alpha1/clustershutdownpolicies";
 
 fn of(namespace: &str) -> String {

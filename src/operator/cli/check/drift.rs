@@ -6,16 +6,16 @@ use crate::admission::{Admission, Hindsight, plan};
 use crate::cli::{book, yaml};
 use crate::looking::Looking;
 use crate::metrics::Metrics;
-use crate::missed::Candidate;
 use crate::objects::ObjectError;
 use crate::pages::{self, Pages};
 use crate::planners::Planners;
 use crate::rulebook::{Labels, Rulebook};
 use ashore_inject::annotations::INJECTED;
-use ashore_inject::{Answer, Asked, ImageConfig, Images, Policy};
+use ashore_inject::{Answer, Asked, Asks, ImageConfig, Images, Pod, Policy, asks};
 use kube::api::ListParams;
 use kube::core::request::Request;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -114,14 +114,15 @@ async fn look(subject: &Subject) -> Result<Seen, ObjectError> {
                 Err(error) => return Err(error),
             };
             let decide = async |admission: &Arc<Admission>| {
-                admission.hindsight(whole.clone(), namespace, Instant::now() + DECIDE).await.unwrap_or(Hindsight::LeftAlone)
+                let hindsight = admission.hindsight(whole.clone(), namespace, Instant::now() + DECIDE).await;
+                hindsight.unwrap_or_else(|_| Hindsight::Planned(Vec::new()))
             };
             let named = format!("{namespace}/{name}");
             match decide(&sure).await {
-                Hindsight::Injected => seen.missed.push(named),
                 Hindsight::Refused(why) => seen.refused.push(format!("{named} ({why})")),
-                Hindsight::LeftAlone => {
-                    if decide(&generous).await == Hindsight::Injected {
+                hindsight if hindsight.is_missed() => seen.missed.push(named),
+                Hindsight::Planned(_) => {
+                    if decide(&generous).await.is_missed() {
                         seen.perhaps.push(named);
                     }
                 }
@@ -129,6 +130,36 @@ async fn look(subject: &Subject) -> Result<Seen, ObjectError> {
         }
     }
     Ok(seen)
+}
+
+/// A pod that asks, by its metadata.
+struct Candidate {
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+impl Candidate {
+    /// `None` if it is none of ours, goes already, or does not ask.
+    fn read(pod: &RawValue, admission: &Admission) -> Option<Self> {
+        let object: Value = serde_json::from_str(pod.get()).ok()?;
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (namespace, name, uid) = (text("namespace"), text("name"), text("uid"));
+        if !object["metadata"]["deletionTimestamp"].is_null() || admission.protects(&namespace) {
+            return None;
+        }
+        let ground = admission.rulebook.ground(&namespace)?;
+        // A value that means nothing is no "no".
+        match asks(&Pod::read_metadata(pod.get().as_bytes()).ok()?, &ground.rules, ground.opt_in) {
+            Ok(Asks::No(_) | Asks::Audited) => None,
+            Ok(Asks::Yes) | Err(_) => Some(Self { namespace, name, uid }),
+        }
+    }
+
+    /// Whether this is the whole of it, and not of another one that has its name now.
+    fn is(&self, pod: &[u8]) -> bool {
+        serde_json::from_slice::<Value>(pod).is_ok_and(|pod| pod["metadata"]["uid"] == self.uid.as_str())
+    }
 }
 
 /// What decides, without images or with any.
