@@ -87,6 +87,8 @@ pub struct Metrics {
     lookup_seconds: Histogram,
     reloads: Family<ByResult, Counter>,
     repairs: Family<ByWhat, Counter>,
+    remedy_restarts: Family<ByOutcome, Counter>,
+    remedy_paused: Family<[(&'static str, &'static str); 0], Gauge>,
     /// Of one sample without labels, or of none while nobody knows.
     pods_missed: Family<[(&'static str, &'static str); 0], Gauge>,
     /// Requests to `/mutate` that have no answer yet.
@@ -125,6 +127,8 @@ impl Metrics {
             lookup_seconds: Histogram::new(seconds),
             reloads: Family::default(),
             repairs: Family::default(),
+            remedy_restarts: Family::default(),
+            remedy_paused: Family::default(),
             pods_missed: Family::default(),
             ca_expiry: Gauge::default(),
             leader: Gauge::default(),
@@ -173,6 +177,16 @@ impl Metrics {
             "Pods that run as they are and would be injected if they were created now; on the leader alone",
             metrics.pods_missed.clone(),
         );
+        r.register(
+            "remedy_restarts",
+            "Workloads restarted to have their pods injected, by how it ended: restarted, failed, gone",
+            metrics.remedy_restarts.clone(),
+        );
+        r.register(
+            "remedy_paused",
+            "Policies that restart no more workloads, since one did not come back; on the leader alone",
+            metrics.remedy_paused.clone(),
+        );
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
@@ -192,6 +206,9 @@ impl Metrics {
             let _ = metrics.lookups.get_or_create(&ByResult { result: reason });
             let _ = metrics.unresolved_images.get_or_create(&ByReason { reason });
         }
+        for outcome in ["restarted", "failed", "gone"] {
+            let _ = metrics.remedy_restarts.get_or_create(&ByOutcome { outcome });
+        }
         for what in ["edited", "deleted"] {
             let _ = metrics.repairs.get_or_create(&ByWhat { what });
         }
@@ -203,12 +220,19 @@ impl Metrics {
         self.repairs.get_or_create(&ByWhat { what }).inc();
     }
 
+    /// Counts a workload that was restarted, by how it ended: `restarted`, `failed` or `gone`.
+    pub fn remedied(&self, outcome: &'static str) {
+        self.remedy_restarts.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// How many policies restart no more workloads; `None` when this replica does not lead.
+    pub fn remedy_paused(&self, policies: Option<usize>) {
+        sample(&self.remedy_paused, policies);
+    }
+
     /// How many pods were missed; `None` when this replica does not know.
     pub fn missed(&self, pods: Option<usize>) {
-        match pods {
-            Some(pods) => drop(self.pods_missed.get_or_create(&[]).set(i64::try_from(pods).unwrap_or(i64::MAX))),
-            None => self.pods_missed.clear(),
-        }
+        sample(&self.pods_missed, pods);
     }
 
     /// Counts an answered request, by which the API server asked for the first time or `again`.
@@ -256,6 +280,14 @@ impl Metrics {
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)
+    }
+}
+
+/// Sets the one sample of a gauge, or takes it away.
+fn sample(gauge: &Family<[(&'static str, &'static str); 0], Gauge>, value: Option<usize>) {
+    match value {
+        Some(value) => drop(gauge.get_or_create(&[]).set(i64::try_from(value).unwrap_or(i64::MAX))),
+        None => gauge.clear(),
     }
 }
 
