@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let document = json!({"kind": "ShutdownPolicy", "metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 3}});
+        let document = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy",
+            "metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 3}});
         let mut rule = Rule::read(&document, &Policy::default()).unwrap();
         let record = Record { why: Some("1 of 2".into()), ..Record::new(&rule, 1_700_000_000) };
         let metadata = json!({"resourceVersion": "7"});

@@ -15,6 +15,7 @@ mod nodes;
 mod owners;
 mod pods;
 mod pull_secrets;
+mod remedy;
 mod repairs;
 mod replica;
 mod rights;
@@ -54,6 +55,9 @@ const TESTS: &[Test] = &[
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
     ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
+    ("remedy::one_at_a_time_until_one_does_not_come_back", remedy::one_at_a_time_until_one_does_not_come_back),
+    ("remedy::held_back_for_as_long_as_it_takes", remedy::held_back_for_as_long_as_it_takes),
+    ("remedy::whoever_leads", remedy::whoever_leads),
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
     ("owners::are_told_once", owners::are_told_once),
