@@ -24,6 +24,7 @@ pub mod reference;
 pub mod rule;
 pub mod selector;
 pub mod suggest;
+pub mod summary;
 mod undo;
 pub mod walk;
 
@@ -39,6 +40,7 @@ pub use policy::Policy;
 pub use reason::Reason;
 pub use reference::Reference;
 pub use rule::{Mode, PolicyName, Remediate, Rule};
+pub use summary::Summary;
 pub use undo::undo;
 
 use ashore_init::signal::Signal;

@@ -51,6 +51,8 @@ const OWNERS: usize = 1000;
 struct Owner<'a> {
     #[serde(borrow, default)]
     kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
     #[serde(default)]
     controller: Option<bool>,
 }
@@ -442,10 +444,17 @@ impl<'a> Pod<'a> {
         if let Scalar::Text(text) = value { Some(text) } else { None }
     }
 
-    /// The kind of its controller, if it has one (Kubernetes API, `OwnerReference.controller`).
-    pub(crate) fn controller_kind(&self) -> Option<&str> {
+    /// All of its labels.
+    pub(crate) fn all_labels(&self) -> impl Iterator<Item = (&str, &Scalar<'a>)> {
+        let labels = self.metadata.given().and_then(|metadata| metadata.labels.given());
+        labels.into_iter().flat_map(|labels| labels.others.iter().chain(&labels.ours)).map(|(key, value)| (&**key, value))
+    }
+
+    /// The kind and the name of its controller, if it has one (Kubernetes API, `OwnerReference.controller`).
+    pub(crate) fn controller(&self) -> Option<(&str, &str)> {
         let owners = self.metadata.given()?.owner_references.items();
-        owners.iter().find(|owner| owner.controller == Some(true))?.kind.as_deref()
+        let owner = owners.iter().find(|owner| owner.controller == Some(true))?;
+        Some((owner.kind.as_deref()?, owner.name.as_deref().unwrap_or_default()))
     }
 
     /// Whether it is the API object of a static pod: whatever is changed in it, the kubelet runs what its file says.

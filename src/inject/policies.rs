@@ -101,15 +101,13 @@ pub(crate) fn of_pod<'r>(rules: &'r [Arc<Rule>], pod: &Pod<'_>) -> Vec<&'r Arc<R
 
 /// Who has the say about a container, of a pod that `asks` itself or does not.
 pub(crate) fn say<'r>(request: &Request<'_>, rules: &[&'r Arc<Rule>], asks: bool, container: &Container<'_>) -> Say<'r> {
-    let selecting = || rules.iter().copied().filter(|rule| rule.selects_container(container));
-    let rule = selecting().find(|rule| rule.mode != Mode::Off);
+    let selecting = rules.iter().copied().filter(|rule| rule.selects_container(container));
+    let rule = selecting.clone().find(|rule| rule.mode != Mode::Off);
     if asks {
         return Say { unwanted: None, rule };
     }
-    let of = |namespaced: bool| selecting().find(|rule| rule.name.namespace.is_some() == namespaced);
-    let labelled = request.opt_in == OptIn::Namespace;
-    let unwanted = match of(true).or_else(|| if labelled { None } else { of(false) }) {
-        None if labelled => None,
+    let unwanted = match nearest(selecting, request.opt_in) {
+        None if request.opt_in == OptIn::Namespace => None,
         None => Some(Reason::NotOptedIn),
         Some(policy) => match policy.mode {
             Mode::Enforce => None,
@@ -119,6 +117,19 @@ pub(crate) fn say<'r>(request: &Request<'_>, rules: &[&'r Arc<Rule>], asks: bool
         },
     };
     Say { unwanted, rule }
+}
+
+/// The policy that says whether a container is wanted, of those that select it, if the pod itself does not say so.
+fn nearest<'r>(selecting: impl Iterator<Item = &'r Arc<Rule>> + Clone, opt_in: OptIn) -> Option<&'r Arc<Rule>> {
+    let of = |namespaced: bool| selecting.clone().find(|rule| rule.name.namespace.is_some() == namespaced);
+    of(true).or_else(|| if opt_in == OptIn::Namespace { None } else { of(false) })
+}
+
+/// The policy that decides about a container, of those that select it: the one that its settings come from, unless another one switches it
+/// off. `asks`: the pod says itself that it is wanted.
+pub(crate) fn decider<'r>(selecting: impl Iterator<Item = &'r Arc<Rule>> + Clone, asks: bool, opt_in: OptIn) -> Option<&'r Arc<Rule>> {
+    let off = nearest(selecting.clone(), opt_in).filter(|rule| !asks && rule.mode == Mode::Off);
+    off.or_else(|| selecting.clone().find(|rule| rule.mode != Mode::Off))
 }
 
 /// Whether a pod asks, as far as its metadata show.
@@ -137,22 +148,28 @@ pub enum Asks {
 /// # Errors
 /// [`Refusal`], as [`crate::plan`] would say.
 pub fn asks(pod: &Pod<'_>, rules: &[Arc<Rule>], opt_in: OptIn) -> Result<Asks, Refusal> {
-    match annotations::own_word(pod.metadata.given())? {
-        Some(OwnWord::No(reason)) => return Ok(Asks::No(reason)),
-        Some(OwnWord::Yes) => return Ok(declined(opt_in).map_or(Asks::Yes, Asks::No)),
+    let own = annotations::own_word(pod.metadata.given())?;
+    Ok(asks_for(own, rules.iter().filter(|rule| rule.selects_pod(pod)), opt_in))
+}
+
+/// The same for a pod that says this of itself, and that these policies select.
+pub(crate) fn asks_for<'r>(own: Option<OwnWord>, selecting: impl Iterator<Item = &'r Arc<Rule>>, opt_in: OptIn) -> Asks {
+    match own {
+        Some(OwnWord::No(reason)) => return Asks::No(reason),
+        Some(OwnWord::Yes) => return declined(opt_in).map_or(Asks::Yes, Asks::No),
         None => {}
     }
     if let Some(reason) = declined(opt_in) {
-        return Ok(Asks::No(reason));
+        return Asks::No(reason);
     }
     let mut so_far = Asks::No(Reason::NotOptedIn);
     let mut labelled = opt_in == OptIn::Namespace;
-    for rule in rules.iter().filter(|rule| rule.selects_pod(pod)) {
+    for rule in selecting {
         if rule.name.namespace.is_none() && labelled {
-            return Ok(Asks::Yes);
+            return Asks::Yes;
         }
         match rule.mode {
-            Mode::Enforce => return Ok(Asks::Yes),
+            Mode::Enforce => return Asks::Yes,
             Mode::Audit => so_far = Asks::Audited,
             Mode::Off if rule.selects_all_containers() => so_far = Asks::No(Reason::SwitchedOff(rule.name.clone())),
             Mode::Off => {}
@@ -162,7 +179,7 @@ pub fn asks(pod: &Pod<'_>, rules: &[Arc<Rule>], opt_in: OptIn) -> Result<Asks, R
             break;
         }
     }
-    Ok(if labelled { Asks::Yes } else { so_far })
+    if labelled { Asks::Yes } else { so_far }
 }
 
 /// Why a whole namespace is left alone, if it says so.

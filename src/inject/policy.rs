@@ -126,8 +126,10 @@ pub(crate) const FIELDS: [&str; 15] = [
 ];
 const DOCUMENT_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 const KINDS: &str = "ShutdownPolicy or ClusterShutdownPolicy";
-/// The most elements of a list in a policy.
-pub(crate) const MOST: usize = 100;
+/// The most elements of a list in a policy, and members of a map.
+pub const MOST: usize = 100;
+/// The same of signals: the API server would not be asked to look at more (its rules on them are in the CustomResourceDefinitions).
+pub const MOST_SIGNALS: usize = 15;
 const MOUNT_PATH: &str = "an absolute path of letters, digits, '.', '_' and '-', such as /ashore";
 
 impl Policy {
@@ -189,6 +191,7 @@ impl Policy {
             }
             "stopSignals" => {
                 self.stop_signals.clear();
+                at_most(MOST_SIGNALS, field, value)?;
                 each(field, value, "a list of signals such as [\"QUIT\"]", |at, item| {
                     // One element, one signal: a comma in it would be two.
                     let one = scalar(item).filter(|w| !w.contains(',')).and_then(|w| signals(&w));
@@ -196,8 +199,17 @@ impl Policy {
                     Ok(())
                 })?;
             }
-            "rewrite" => self.rewrite = pairs(field, value, Rewrite::EXPECTED, rewrites)?,
-            "exitMap" => self.exit_map = pairs(field, value, ExitMap::EXPECTED, exit_codes)?,
+            "rewrite" => {
+                at_most(MOST_SIGNALS, field, value)?;
+                self.rewrite = pairs(field, value, Rewrite::EXPECTED, rewrites)?;
+            }
+            "exitMap" => {
+                at_most(MOST, field, value)?;
+                if let Some((from, text)) = value.as_object().into_iter().flatten().find(|(_, to)| to.is_string()) {
+                    return Err(bad(&format!("{field}.{from}"), text, "a number without quotes, 0 to 255"));
+                }
+                self.exit_map = pairs(field, value, ExitMap::EXPECTED, exit_codes)?;
+            }
             "report" => self.report = word().and_then(|w| ReportWhen::parse(w.as_bytes())).ok_or_else(|| no(ReportWhen::EXPECTED))?,
             "sidecars" => self.sidecars = yes()?,
             "initContainers" => self.init_containers = yes()?,
@@ -286,10 +298,16 @@ pub(crate) fn each(
     mut each: impl FnMut(&str, &Value) -> Result<(), PolicyError>,
 ) -> Result<(), PolicyError> {
     let list = value.as_array().ok_or_else(|| bad(field, value, expected))?;
-    if list.len() > MOST {
-        return Err(bad(field, &Value::from(list.len()), &format!("at most {MOST} elements")));
-    }
+    at_most(MOST, field, value)?;
     list.iter().enumerate().try_for_each(|(i, item)| each(&format!("{field}[{i}]"), item))
+}
+
+/// Refuses a list or map of more than these.
+fn at_most(most: usize, field: &str, value: &Value) -> Result<(), PolicyError> {
+    match value.as_array().map(Vec::len).or(value.as_object().map(Map::len)) {
+        Some(count) if count > most => Err(bad(field, &Value::from(count), &format!("at most {most} elements"))),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn object<'v>(field: &str, value: &'v Value) -> Result<&'v Map<String, Value>, PolicyError> {
@@ -369,8 +387,10 @@ mod tests {
             (json!({"stopSignals": "QUIT"}), "stopSignals: \"QUIT\" is not a list"),
             (json!({"stopSignals": ["QUIT", "KILL"]}), "stopSignals[1]: \"KILL\" is not signals such as"),
             (json!({"rewrite": {"TERM": "WHAT"}}), "rewrite.TERM: \"WHAT\" is not one of signal pairs"),
+            (json!({"exitMap": {"143": "0"}}), "exitMap.143: \"0\" is not a number without quotes"),
             (json!({"exitMap": {"143": 256}}), "exitMap.143: 256 is not one of exit code pairs"),
             (json!({"minGrace": "2m", "maxGrace": 60}), "maxGrace: 60 is not at least minGrace, which is 120 seconds"),
+            (json!({"stopSignals": vec!["QUIT"; MOST_SIGNALS + 1]}), "stopSignals: 16 is not at most 15 elements"),
             (json!({"maxGrace": 0}), "maxGrace: 0 is not longer than nothing"),
             (json!({"sidecars": "true"}), "sidecars: \"true\" is not true or false"),
             (json!({"onUnresolved": "deny"}), "onUnresolved: \"deny\" is not Skip or Deny"),

@@ -116,17 +116,39 @@ impl Reason {
 
     /// Whether the person who asked would be surprised by it, and should be warned: not of what was said or is always so.
     pub fn is_surprising(&self) -> bool {
-        matches!(
-            self,
-            Self::ImageUnknown { .. }
-                | Self::NotLookedUp
-                | Self::MustBePid1(_)
-                | Self::Windows
-                | Self::MirrorPod
-                | Self::PathTaken { .. }
-                | Self::RunsBeforeInit
-                | Self::NoProgram
-                | Self::NothingToWrap
-        )
+        surprising(self.code()).is_some()
+    }
+}
+
+/// The codes of reasons that surprise.
+const SURPRISING: [&str; 9] =
+    ["imageUnknown", "notLookedUp", "mustBePid1", "windows", "mirrorPod", "pathTaken", "runsBeforeInit", "noProgram", "nothingToWrap"];
+
+/// The code itself, if it is that of a reason of which [`Reason::is_surprising`] says so.
+pub(crate) fn surprising(code: &str) -> Option<&'static str> {
+    SURPRISING.into_iter().find(|one| *one == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_surprise_have_these_codes() {
+        let text = || String::from("x");
+        let reasons = [
+            Reason::ImageUnknown { image: text(), unknown: Unknown { code: "notFound", why: text() } },
+            Reason::NotLookedUp,
+            Reason::MustBePid1(text()),
+            Reason::Windows,
+            Reason::MirrorPod,
+            Reason::PathTaken { path: text(), by: text() },
+            Reason::RunsBeforeInit,
+            Reason::NoProgram,
+            Reason::NothingToWrap,
+        ];
+        assert_eq!(reasons.each_ref().map(Reason::code), SURPRISING);
+        assert!(reasons.iter().all(Reason::is_surprising));
+        assert!(!Reason::SidecarNotAsked.is_surprising() && !Reason::AlreadyInjected.is_surprising());
     }
 }

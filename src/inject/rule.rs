@@ -28,6 +28,17 @@ pub enum Mode {
     Off,
 }
 
+impl Mode {
+    /// The word for it in a policy.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "Enforce",
+            Self::Audit => "Audit",
+            Self::Off => "Off",
+        }
+    }
+}
+
 /// What becomes of workloads whose pods should be injected, and are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Remediate {
@@ -94,6 +105,12 @@ pub struct Rule {
 const SELECTION: [&str; 5] = ["mode", "namespaceSelector", "podSelector", "containers", "remediate"];
 
 impl Rule {
+    /// The fields that a spec may have.
+    pub fn fields(cluster: bool) -> Vec<&'static str> {
+        let selection = SELECTION.into_iter().filter(|field| cluster || *field != "namespaceSelector");
+        selection.chain(policy::FIELDS).collect()
+    }
+
     /// Reads a policy object. What it does not say about our image and where that is mounted is as `base` has it.
     ///
     /// # Errors
@@ -124,9 +141,7 @@ impl Rule {
     }
 
     fn read_spec(&mut self, at: &str, map: &Map<String, Value>, cluster: bool) -> Result<(), PolicyError> {
-        let selection = SELECTION.into_iter().filter(|field| cluster || *field != "namespaceSelector");
-        let fields: Vec<&'static str> = selection.chain(policy::FIELDS).collect();
-        known(at, map, &fields)?;
+        known(at, map, &Self::fields(cluster))?;
         // Null is how Kubernetes writes "unset".
         for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
             let field = format!("{at}{name}");
@@ -186,14 +201,28 @@ impl Rule {
 
     /// Whether it is for this pod, if it is for the pod's namespace.
     pub fn selects_pod(&self, pod: &Pod<'_>) -> bool {
-        self.pods.selects(|key| pod.label(key)) && (self.owner_kinds.is_empty() || self.selects_owner(pod))
+        self.selects(|key| pod.label(key), pod.controller().map(|(kind, _)| kind))
+    }
+
+    /// The same for a pod with these labels, of which `label` gives the value, and a controller of this kind.
+    pub(crate) fn selects<'l>(&self, label: impl Fn(&str) -> Option<&'l str>, controller: Option<&str>) -> bool {
+        self.pods.selects(&label) && (self.owner_kinds.is_empty() || self.selects_owner(controller, label(POD_TEMPLATE_HASH).is_some()))
     }
 
     /// Deployments own their pods through ReplicaSets, which they mark (k8s.io/api apps/v1, DefaultDeploymentUniqueLabelKey).
-    fn selects_owner(&self, pod: &Pod<'_>) -> bool {
-        let kind = pod.controller_kind().unwrap_or(NO_OWNER);
-        let deployment = kind == "ReplicaSet" && pod.label(POD_TEMPLATE_HASH).is_some();
+    fn selects_owner(&self, controller: Option<&str>, marked: bool) -> bool {
+        let kind = controller.unwrap_or(NO_OWNER);
+        let deployment = kind == "ReplicaSet" && marked;
         self.owner_kinds.iter().any(|wanted| wanted == kind || (deployment && wanted == "Deployment"))
+    }
+
+    /// Whether it is sure to be for every container that the other one is for, one of the same namespace or of the whole cluster.
+    pub fn covers(&self, other: &Self) -> bool {
+        let any = |own: &LabelSelector, others: &LabelSelector| own.requirements().is_empty() || own == others;
+        any(&self.namespaces, &other.namespaces)
+            && any(&self.pods, &other.pods)
+            && (self.owner_kinds.is_empty() || self.owner_kinds == other.owner_kinds)
+            && (self.selects_all_containers() || (self.names == other.names && self.images == other.images))
     }
 
     /// Whether it is for every container of a pod that it is for.
@@ -203,12 +232,17 @@ impl Rule {
 
     /// Whether it is for this container, if it is for its pod.
     pub(crate) fn selects_container(&self, container: &Container<'_>) -> bool {
-        let named = self.names.is_empty() || self.names.iter().any(|pattern| pattern.is(container.name()));
-        named && (self.images.is_empty() || self.selects_image(container.image()))
+        self.selects_named(container.name(), |rule| rule.selects_image(container.image()))
+    }
+
+    /// The same for one with this name, whose image is only looked at if that matters.
+    pub(crate) fn selects_named(&self, name: &str, image: impl FnOnce(&Self) -> bool) -> bool {
+        let named = self.names.is_empty() || self.names.iter().any(|pattern| pattern.is(name));
+        named && (self.images.is_empty() || image(self))
     }
 
     /// By the name as the pod has it, or in full, with the tag or digest or without.
-    fn selects_image(&self, image: &str) -> bool {
+    pub(crate) fn selects_image(&self, image: &str) -> bool {
         let any = |name: &str| self.images.iter().any(|pattern| pattern.is(name));
         if any(image) {
             return true;

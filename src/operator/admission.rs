@@ -8,6 +8,7 @@ use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use crate::rulebook::{Ground, Rulebook};
 use crate::skipped::{Owner, Skipped};
+use ashore_inject::summary::{Fate, Seen};
 use ashore_inject::{ContainerKind, ContainerPlan, OptIn, Plan, Pod, Policy, Reason, Refusal};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -59,12 +60,22 @@ pub struct Admission {
 /// What would become of a pod that is there already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hindsight {
-    /// At least one of its containers would be wrapped that is not.
-    Injected,
-    /// Nothing: it declines, or there is a reason to leave it as it is.
-    LeftAlone,
+    /// This of its containers.
+    Planned(Vec<Seen>),
     /// Its author would have to correct this first.
     Refused(String),
+}
+
+impl Hindsight {
+    /// Its containers; none if it would be refused.
+    pub fn containers(&self) -> &[Seen] {
+        if let Self::Planned(containers) = self { containers } else { &[] }
+    }
+
+    /// Whether at least one of its containers would be wrapped that is not.
+    pub fn is_missed(&self) -> bool {
+        self.containers().iter().any(|container| container.fate == Fate::Wrapped)
+    }
 }
 
 /// How a review was asked for.
@@ -175,12 +186,31 @@ impl Admission {
     /// Why that is not known, [`NoResult`] or that the deadline has come.
     pub async fn hindsight(self: &Arc<Self>, pod: Bytes, namespace: &str, deadline: Instant) -> Result<Hindsight, NoPlan> {
         let ground = self.rulebook.ground(namespace).unwrap_or_default();
-        let whole = Whole { pod, read: None, held: None, namespace, ground, audited: false };
-        Ok(match self.plan(whole, deadline, deadline).await? {
-            Ok(plan) if plan.containers.iter().any(|c| matches!(c.outcome, ashore_inject::Outcome::Wrapped(_))) => Hindsight::Injected,
-            Ok(_) | Err(Refusal::NotAPod(_)) => Hindsight::LeftAlone,
-            Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => Hindsight::Refused(refusal.to_string()),
-        })
+        let plan = async |audited| {
+            let whole = Whole { pod: pod.clone(), read: None, held: None, namespace, ground: Arc::clone(&ground), audited };
+            self.plan(whole, deadline, deadline).await
+        };
+        let planned = match plan(false).await? {
+            Ok(plan) => plan.containers,
+            Err(Refusal::NotAPod(_)) => return Ok(Hindsight::Planned(Vec::new())),
+            Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. })) => {
+                return Ok(Hindsight::Refused(refusal.to_string()));
+            }
+        };
+        let mut containers = Seen::planned(&planned);
+        let is_audited = |container: &ContainerPlan| matches!(container.skipped(), Some(Reason::Audited(_)));
+        if planned.iter().any(is_audited) {
+            let enforced = match plan(true).await? {
+                Ok(plan) => Seen::planned(&plan.containers),
+                Err(_) => Vec::new(),
+            };
+            for ((container, planned), enforced) in containers.iter_mut().zip(&planned).zip(enforced) {
+                if is_audited(planned) {
+                    container.fate = if enforced.fate == Fate::Wrapped { Fate::Audited } else { enforced.fate };
+                }
+            }
+        }
+        Ok(Hindsight::Planned(containers))
     }
 
     fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, ground: &Ground, audited: bool, images: &PodImages) -> Result<Plan, Refusal> {

@@ -77,6 +77,10 @@ pub fn main() -> ExitCode {
             let registries = Registries::read(registries.registries.as_deref());
             registries.and_then(|registries| resolve(&files, &cluster, &registries, Found::new(&platforms), output)).unwrap_or_else(refuse)
         }
+        Word::Crds => match ashore_crd::yaml() {
+            Ok(text) => print(&text),
+            Err(error) => refuse(vec![Problem::with_file("standard output", error.to_string())]),
+        },
         Word::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "ashore", &mut script);

@@ -6,8 +6,10 @@
 //! |---|---|---|---|---|
 //! | cluster | `mutatingwebhookconfigurations` | NAME | get, list, watch, create, patch, update | to keep the webhook's configuration (server-side apply creates by name) |
 //! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
-//! | cluster | `namespaces` | any | list | which ask for injection by their label; unless `--missed-pods-every 0`, as the next |
-//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone |
+//! | cluster | `shutdownpolicies`, `clustershutdownpolicies` | any | get, list, watch | what they say, on every replica |
+//! | cluster | their `status` | any | patch | what the leader says of them, by server-side apply |
+//! | cluster | `namespaces` | any | list, watch | which ask for injection by their label, and which policies are for |
+//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone; unless `--missed-pods-every 0` |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
@@ -27,11 +29,13 @@ use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain};
+use crate::replicas;
 use crate::rotation::Lifetimes;
 use crate::rulebook::Rulebook;
 use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
+use crate::statuses::{Others, Statuses};
 use crate::survey::Survey;
 use crate::tls::Tls;
 use crate::watching::Troubles;
@@ -231,6 +235,14 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The other replicas, if there may be any: the chart has two Services from two replicas on.
+    fn others(&self) -> Option<Others> {
+        let Wanted { namespace, pair, .. } = &self.wanted;
+        pair.as_ref().map(|_| Others { namespace: namespace.clone(), own: self.pod_name.clone() })
+    }
+}
+
 /// What of the server the tasks touch.
 #[derive(Debug)]
 pub struct Parts {
@@ -290,7 +302,17 @@ impl Cluster {
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
         let rulebook = Arc::clone(&admission.rulebook);
-        let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
+        let (written, reads) = watch::channel(None);
+        let survey = settings.missed_pods_every.map(|every| Survey::new(client.clone(), admission, Arc::clone(&complaints), every));
+        let statuses = Statuses {
+            client,
+            book: Arc::clone(&rulebook),
+            written: reads,
+            known: survey.as_ref().map(Survey::known),
+            others: settings.others(),
+            metrics: Arc::clone(&metrics),
+            complaints: Arc::clone(&complaints),
+        };
         let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
             tls,
@@ -300,6 +322,7 @@ impl Cluster {
             said: Arc::clone(&said),
             complaints,
             rulebook,
+            written,
         });
         let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
         tokio::spawn(async move {
@@ -314,14 +337,17 @@ impl Cluster {
                 let labeller = Labeller { settings: Arc::clone(&settings), objects: objects.clone(), said, connections };
                 tokio::spawn(labeller.run(standing.clone()))
             });
+            let sayer =
+                settings.others().map(|Others { own, .. }| tokio::spawn(replicas::say(objects.clone(), own, Arc::clone(&shared.rulebook))));
             let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
-            let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(standing.clone(), every)));
+            let survey = survey.map(|survey| tokio::spawn(survey.run(standing.clone())));
+            let statuses = tokio::spawn(statuses.run(standing.clone()));
             let keeper = tokio::spawn(keeper.run(standing));
             let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
             let until = async move {
                 // Whoever could say stop has gone: that means stop, too.
                 let _ = stopped.wait_for(|stop| *stop).await;
-                for task in std::iter::once(keeper).chain(survey) {
+                for task in [keeper, statuses].into_iter().chain(survey).chain(sayer) {
                     task.abort();
                     let _ = task.await;
                 }

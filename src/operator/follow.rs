@@ -2,12 +2,12 @@
 
 use crate::pages;
 use crate::rulebook::{Labels, Rulebook, Unusable};
+use crate::statuses::{RESOURCES, resource};
 use crate::watching::{Slower, Troubles, is_refused};
-use ashore_inject::rule::{CLUSTER, NAMESPACED};
 use ashore_inject::{Policy, PolicyName, Rule};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, DynamicObject};
 use kube::core::{PartialObjectMeta, request};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -46,15 +46,8 @@ impl Follower {
     pub fn start(self, troubles: impl Fn(&str) -> Troubles) {
         let Self { client, base, book } = self;
         let (known, base) = (Arc::new(Mutex::new(Known::default())), Arc::new(base));
-        for (at, (kind, plural)) in [(NAMESPACED, "shutdownpolicies"), (CLUSTER, "clustershutdownpolicies")].into_iter().enumerate() {
-            let resource = ApiResource {
-                group: "ashore.dev".into(),
-                version: "v1alpha1".into(),
-                api_version: ashore_inject::rule::API_VERSION.into(),
-                kind: kind.into(),
-                plural: plural.into(),
-            };
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        for (at, (kind, plural)) in RESOURCES.into_iter().enumerate() {
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(kind));
             let troubles = troubles(&format!("{plural}.ashore.dev"));
             let (known, base, book) = (Arc::clone(&known), Arc::clone(&base), Arc::clone(&book));
             tokio::spawn(async move {
@@ -102,7 +95,9 @@ async fn follow_policies(
                     }
                     Event::Apply(object) => {
                         let (name, rule) = read(object, base);
-                        known.put(name, rule);
+                        if !known.put(name, rule) {
+                            continue;
+                        }
                     }
                     Event::Delete(object) => drop(known.rules.remove(&name(&object))),
                 }
@@ -125,10 +120,27 @@ async fn follow_policies(
 }
 
 impl Known {
-    fn put(&mut self, name: PolicyName, rule: Result<Arc<Rule>, Unusable>) {
-        if self.rules.len() < MOST || self.rules.contains_key(&name) {
-            self.rules.insert(name, rule);
+    /// Notes a policy, and says whether it is another one than before: its status changes far more often.
+    fn put(&mut self, name: PolicyName, rule: Result<Arc<Rule>, Unusable>) -> bool {
+        if self.rules.len() >= MOST && !self.rules.contains_key(&name) {
+            return false;
         }
+        let changed = self.rules.get(&name).is_none_or(|before| identity(before) != identity(&rule));
+        if let Err(unusable) = &rule
+            && changed
+        {
+            tracing::warn!(policy = %name, why = unusable.why, "a policy cannot be used");
+        }
+        self.rules.insert(name, rule);
+        changed
+    }
+}
+
+/// The uid and the generation of a policy.
+fn identity(rule: &Result<Arc<Rule>, Unusable>) -> (&str, i64) {
+    match rule {
+        Ok(rule) => (&rule.uid, rule.generation),
+        Err(unusable) => (&unusable.uid, unusable.generation),
     }
 }
 
@@ -138,18 +150,14 @@ fn name(object: &DynamicObject) -> PolicyName {
 
 fn read(mut object: DynamicObject, base: &Policy) -> (PolicyName, Result<Arc<Rule>, Unusable>) {
     let name = name(&object);
-    let generation = object.metadata.generation.unwrap_or_default();
+    let (uid, generation) = (object.metadata.uid.clone().unwrap_or_default(), object.metadata.generation.unwrap_or_default());
     // Lists leave out what each of their items is.
     object
         .types
         .get_or_insert_with(|| kube::core::TypeMeta { api_version: ashore_inject::rule::API_VERSION.into(), kind: name.kind().into() });
     let read = serde_json::to_value(object).map_err(|error| error.to_string());
     let rule = read.and_then(|document| Rule::read(&document, base).map_err(|error| error.to_string()));
-    let unusable = |why| {
-        tracing::warn!(policy = %name, why, "a policy cannot be used");
-        Unusable { name: name.clone(), generation, why }
-    };
-    let rule = rule.map(Arc::new).map_err(unusable);
+    let rule = rule.map(Arc::new).map_err(|why| Unusable { name: name.clone(), uid, generation, why });
     (name, rule)
 }
 

@@ -8,7 +8,6 @@ use crate::groups::{Group, groups};
 use crate::lease::Standing;
 use crate::objects::{Kind, ObjectError, Objects};
 use crate::rotation::{Facts, Leaf, Step, Trust, next};
-use crate::rulebook::Rulebook;
 use crate::serving::{Candidate, LEAF_KEYS, Shared, timestamp, value};
 use crate::tls::now;
 use base64::Engine;
@@ -55,6 +54,10 @@ pub struct Keeper {
     missing: String,
     /// The pods that the policies want.
     groups: Vec<Group>,
+    /// The version of these policies.
+    version: Arc<str>,
+    /// Whether the configuration is what they want.
+    settled: bool,
 }
 
 /// Keeps two that want different things from fighting at full speed: the first repair is at once, each further one waits twice as long.
@@ -94,6 +97,8 @@ impl Keeper {
             told: String::new(),
             missing: String::new(),
             groups: Vec::new(),
+            version: Arc::default(),
+            settled: false,
         }
     }
 
@@ -107,6 +112,7 @@ impl Keeper {
                 self.written = None;
                 self.trusts = None;
                 self.named = None;
+                self.shared.written.send_replace(None);
                 if standing.changed().await.is_err() {
                     return;
                 }
@@ -116,11 +122,14 @@ impl Keeper {
                 Ok(wait) => {
                     retry = RETRY.0;
                     self.told.clear();
+                    if self.settled {
+                        self.shared.written.send_replace(Some(Arc::clone(&self.version)));
+                    }
                     let shared = Arc::clone(&self.shared);
                     tokio::select! {
                         () = tokio::time::sleep(wait.min(LOOK_AGAIN)) => {}
                         () = shared.changed.notified() => {}
-                        () = other_groups(&mut changes, &shared.rulebook, &self.groups) => {}
+                        () = other_groups(&mut changes, &shared, self.settled, &self.groups) => {}
                         _ = standing.changed() => {}
                     }
                 }
@@ -139,7 +148,8 @@ impl Keeper {
             // Without them, what a leader before us has told the API server of them would be taken back.
             return Ok(Duration::from_millis(200));
         }
-        self.groups = groups(&self.shared.rulebook.policies());
+        let (policies, version) = self.shared.rulebook.policies_and_version();
+        (self.groups, self.version, self.settled) = (groups(&policies), version, false);
         let name = &self.settings.wanted.name;
         let live = self.objects.get(Kind::Configuration, name).await?;
         let (mut bundle, wait) = if self.settings.names.authority.is_some() {
@@ -392,6 +402,7 @@ impl Keeper {
         let different = live.as_ref().map(|live| differences(&wanted, live));
         if different.as_ref().is_some_and(Vec::is_empty) {
             self.written = Some(wanted);
+            self.settled = true;
             return Ok(None);
         }
         let edited = match (&self.written, &live) {
@@ -430,6 +441,7 @@ impl Keeper {
             }
         }
         self.written = Some(wanted);
+        self.settled = true;
         // Since when it trusts whom is counted from here.
         Ok(Some(Duration::from_secs(1)))
     }
@@ -451,9 +463,17 @@ impl Keeper {
     }
 }
 
-/// Waits until the policies want other pods than these.
-async fn other_groups(changes: &mut watch::Receiver<u64>, book: &Rulebook, now: &[Group]) {
-    while groups(&book.policies()) == now {
+/// Waits until the policies want other pods than these. Until then each of their versions is one that the configuration was written by, if
+/// it was at all.
+async fn other_groups(changes: &mut watch::Receiver<u64>, shared: &Shared, settled: bool, now: &[Group]) {
+    loop {
+        let (policies, version) = shared.rulebook.policies_and_version();
+        if groups(&policies) != now {
+            return;
+        }
+        if settled {
+            shared.written.send_if_modified(|written| written.replace(Arc::clone(&version)) != Some(version));
+        }
         if changes.changed().await.is_err() {
             return std::future::pending().await;
         }

@@ -1,16 +1,19 @@
 //! The webhook and the command line. What becomes of a pod is decided in `ashore-inject`; this crate carries requests,
 //! files and certificates to and from it.
 
+pub mod accounts;
 pub mod admission;
 pub mod authority;
 pub mod body;
 pub mod budgets;
+pub mod census;
 pub mod certificate;
 pub mod cli;
 pub mod cluster;
 pub mod complaint;
 pub mod configuration;
 pub mod connections;
+pub mod counts;
 mod envelope;
 pub mod follow;
 pub mod groups;
@@ -25,7 +28,6 @@ pub mod logging;
 pub mod looking;
 pub mod mark;
 pub mod metrics;
-pub mod missed;
 pub mod nodes;
 pub mod objects;
 pub mod pages;
@@ -33,6 +35,7 @@ pub mod planners;
 pub mod pull_secrets;
 pub mod registries;
 pub mod remedy;
+pub mod replicas;
 pub mod review;
 pub mod rollout;
 pub mod rotation;
@@ -40,9 +43,12 @@ pub mod rulebook;
 pub mod serve;
 pub mod serving;
 pub mod skipped;
+pub mod status;
+pub mod statuses;
 pub mod survey;
 pub mod tls;
 pub mod watching;
+pub mod workloads;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.
 #[global_allocator]

@@ -1,6 +1,8 @@
 //! What `/metrics` tells: counters and a histogram with few, fixed label values.
 
-use ashore_inject::Reason;
+use crate::counts::{Counts, Tally};
+use crate::status::Read;
+use ashore_inject::{PolicyName, Reason};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -72,6 +74,33 @@ struct ByWhat {
     what: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByNamespace {
+    namespace: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPolicy {
+    kind: &'static str,
+    namespace: String,
+    policy: String,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByMode {
+    kind: &'static str,
+    mode: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByKind {
+    kind: &'static str,
+}
+
+/// The most namespaces, and the most policies, that have samples of their own: those that have the most pods missed, and the first by name.
+const MOST_LABELS: usize = 100;
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -91,6 +120,11 @@ pub struct Metrics {
     remedy_paused: Family<[(&'static str, &'static str); 0], Gauge>,
     /// Of one sample without labels, or of none while nobody knows.
     pods_missed: Family<[(&'static str, &'static str); 0], Gauge>,
+    namespace_pods_missed: Family<ByNamespace, Gauge>,
+    policy_pods: Family<ByPolicy, Gauge>,
+    policies: Family<ByMode, Gauge>,
+    policies_not_ready: Family<ByKind, Gauge>,
+    status_writes: Family<ByResult, Counter>,
     /// Requests to `/mutate` that have no answer yet.
     pub in_flight: Gauge,
     /// The memory that answers about images take, in bytes.
@@ -130,6 +164,11 @@ impl Metrics {
             remedy_restarts: Family::default(),
             remedy_paused: Family::default(),
             pods_missed: Family::default(),
+            namespace_pods_missed: Family::default(),
+            policy_pods: Family::default(),
+            policies: Family::default(),
+            policies_not_ready: Family::default(),
+            status_writes: Family::default(),
             ca_expiry: Gauge::default(),
             leader: Gauge::default(),
             cluster_errors: Counter::default(),
@@ -187,6 +226,23 @@ impl Metrics {
             "Policies that restart no more workloads, since one did not come back; on the leader alone",
             metrics.remedy_paused.clone(),
         );
+        r.register(
+            "namespace_pods_missed",
+            "The same by namespace, of the hundred that have the most; on the leader alone",
+            metrics.namespace_pods_missed.clone(),
+        );
+        r.register(
+            "policy_pods",
+            "Pods that a policy decides about, of the first hundred policies, by how they are: matched is all of them; on the leader alone",
+            metrics.policy_pods.clone(),
+        );
+        r.register("policies", "Policies by kind and mode; on the leader alone", metrics.policies.clone());
+        r.register(
+            "policies_not_ready",
+            "Policies that cannot be used, or are not in effect on every replica yet; on the leader alone",
+            metrics.policies_not_ready.clone(),
+        );
+        r.register("policy_status_writes", "Statuses of policies, by whether they could be written", metrics.status_writes.clone());
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
@@ -199,6 +255,7 @@ impl Metrics {
         }
         for result in ["ok", "failed"] {
             let _ = metrics.reloads.get_or_create(&ByResult { result });
+            let _ = metrics.status_writes.get_or_create(&ByResult { result });
         }
         let _ = metrics.lookups.get_or_create(&ByResult { result: "found" });
         // Of the many reasons, those that alerts are made of.
@@ -227,12 +284,54 @@ impl Metrics {
 
     /// How many policies restart no more workloads; `None` when this replica does not lead.
     pub fn remedy_paused(&self, policies: Option<usize>) {
-        sample(&self.remedy_paused, policies);
+        match policies {
+            Some(policies) => drop(self.remedy_paused.get_or_create(&[]).set(gauge(policies))),
+            None => self.remedy_paused.clear(),
+        }
     }
 
-    /// How many pods were missed; `None` when this replica does not know.
-    pub fn missed(&self, pods: Option<usize>) {
-        sample(&self.pods_missed, pods);
+    /// How many pods were missed, and how the policies do; `None` when this replica does not know.
+    pub fn missed(&self, counts: Option<&Counts>) {
+        self.namespace_pods_missed.clear();
+        self.policy_pods.clear();
+        let Some(counts) = counts else { return self.pods_missed.clear() };
+        self.pods_missed.get_or_create(&[]).set(gauge(counts.missed));
+        let mut namespaces: Vec<_> = counts.missed_by_namespace.iter().collect();
+        namespaces.sort_by_key(|(_, pods)| std::cmp::Reverse(**pods));
+        for (namespace, pods) in namespaces.into_iter().take(MOST_LABELS) {
+            self.namespace_pods_missed.get_or_create(&ByNamespace { namespace: namespace.to_string() }).set(gauge(*pods));
+        }
+        let mut policies: Vec<_> = counts.by_policy.iter().collect();
+        policies.sort_by_key(|(name, _)| *name);
+        for (name, tally) in policies.into_iter().take(MOST_LABELS) {
+            let Tally { matched, injected, audited, missed, skipped, .. } = tally;
+            let states = [("matched", matched), ("injected", injected), ("wouldInject", audited), ("missed", missed), ("skipped", skipped)];
+            for (state, pods) in states {
+                let namespace = name.namespace.clone().unwrap_or_default();
+                let policy = ByPolicy { kind: name.kind(), namespace, policy: name.name.clone(), state };
+                self.policy_pods.get_or_create(&policy).set(gauge(*pods));
+            }
+        }
+    }
+
+    /// What policies there are, and whether each is ready; none on a replica that does not lead.
+    pub fn policies(&self, all: &[(&PolicyName, Read<'_>, bool)]) {
+        self.policies.clear();
+        self.policies_not_ready.clear();
+        for (name, read, ready) in all {
+            let kind = name.kind();
+            let mode = match read {
+                Read::Rule(rule) => rule.mode.word(),
+                Read::Unusable(_) => "unusable",
+            };
+            self.policies.get_or_create(&ByMode { kind, mode }).inc();
+            self.policies_not_ready.get_or_create(&ByKind { kind }).inc_by(i64::from(!*ready));
+        }
+    }
+
+    /// Counts a policy's status, written or not.
+    pub fn status_written(&self, ok: bool) {
+        self.status_writes.get_or_create(&ByResult { result: if ok { "ok" } else { "failed" } }).inc();
     }
 
     /// Counts an answered request, by which the API server asked for the first time or `again`.
@@ -283,12 +382,8 @@ impl Metrics {
     }
 }
 
-/// Sets the one sample of a gauge, or takes it away.
-fn sample(gauge: &Family<[(&'static str, &'static str); 0], Gauge>, value: Option<usize>) {
-    match value {
-        Some(value) => drop(gauge.get_or_create(&[]).set(i64::try_from(value).unwrap_or(i64::MAX))),
-        None => gauge.clear(),
-    }
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Default for Metrics {

@@ -214,7 +214,20 @@ impl Objects {
     pub async fn label(&self, pod: &str, labels: &[(&str, bool)]) -> Result<(), ObjectError> {
         let labels: serde_json::Map<String, Value> =
             labels.iter().map(|(label, on)| ((*label).to_owned(), value!(on.to_string()))).collect();
-        let body = Patch::Merge(value!({"metadata": {"labels": labels}}));
+        self.mark(pod, &value!({"labels": labels})).await
+    }
+
+    /// Sets annotations of a pod, in the same way.
+    ///
+    /// # Errors
+    /// [`ObjectError`].
+    pub async fn annotate(&self, pod: &str, annotations: &[(&str, &str)]) -> Result<(), ObjectError> {
+        let annotations: serde_json::Map<String, Value> = annotations.iter().map(|(key, text)| ((*key).to_owned(), value!(text))).collect();
+        self.mark(pod, &value!({"annotations": annotations})).await
+    }
+
+    async fn mark(&self, pod: &str, metadata: &Value) -> Result<(), ObjectError> {
+        let body = Patch::Merge(value!({"metadata": metadata}));
         let (params, api) = (merging(), self.api(Kind::Pod));
         let what = self.what(Kind::Pod, pod).replacen("pods", "pods/status", 1);
         self.request("patch", what, api.patch_status(pod, &params, &body)).await.map(drop)

@@ -37,6 +37,8 @@ pub struct Page<'a> {
 struct PageMetadata<'a> {
     #[serde(borrow, default, rename = "continue")]
     after: Cow<'a, str>,
+    #[serde(borrow, default, rename = "resourceVersion")]
+    version: Cow<'a, str>,
 }
 
 impl Page<'_> {
@@ -60,12 +62,21 @@ pub struct Pages<'c> {
     /// `None` when the last page has been read.
     next: Option<ListParams>,
     read: usize,
+    version: String,
 }
 
 impl<'c> Pages<'c> {
     /// The objects of the resource at this path, called so in messages.
     pub fn objects(client: &'c Client, path: impl Into<String>, what: impl Into<String>, list: ListParams) -> Self {
-        Self { client, path: path.into(), what: what.into(), metadata: false, next: Some(list.limit(PAGE)), read: 0 }
+        Self {
+            client,
+            path: path.into(),
+            what: what.into(),
+            metadata: false,
+            next: Some(list.limit(PAGE)),
+            read: 0,
+            version: String::new(),
+        }
     }
 
     /// Their metadata alone.
@@ -102,11 +113,17 @@ impl<'c> Pages<'c> {
     /// What is no list.
     pub fn read<'b>(&mut self, body: &'b Bytes) -> Result<Page<'b>, ObjectError> {
         let page: Page<'b> = serde_json::from_slice(body).map_err(|error| self.failed(format!("what came is not a list: {error}")))?;
+        page.metadata.version.as_ref().clone_into(&mut self.version);
         self.next = self.next.take().zip(page.after()).map(|(list, after)| {
             let limit = list.limit.map_or(PAGE, |limit| (limit * 2).min(PAGE));
             list.continue_token(after).limit(limit)
         });
         Ok(page)
+    }
+
+    /// The version of the list, all of whose pages have the same: a watch goes on from there.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     fn failed(&self, why: String) -> ObjectError {

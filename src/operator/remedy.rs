@@ -2,33 +2,26 @@
 //! time in the whole cluster, for policies with `remediate: Rollout`. The first that does not come back stops its policy's restarts until
 //! somebody has put it right. What is under way is written on the workloads (`mark`), so that it does not depend on who leads.
 
-use crate::budgets::Budgets;
+use crate::accounts::{Account, Accounts, acts};
 use crate::complaint::Weight;
 use crate::lately;
 use crate::lease::Standing;
 use crate::mark::{self, Record, State};
 use crate::metrics::Metrics;
-use crate::objects::{Kind, ObjectError, Objects};
+use crate::objects::{Kind, ObjectError};
 use crate::pages::Pages;
 use crate::rollout::{Restartable, Rollout};
-use crate::rulebook::{Labels, Rulebook};
 use crate::serving::timestamp;
 use crate::skipped::{Owner, Skipped};
 use crate::tls::now;
-use ashore_inject::annotations::INJECTED;
-use ashore_inject::{Asks, Mode, Pod, PolicyName, Remediate, Rule, asks};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use crate::workloads::{Controller, Found, Workload, Workloads, template};
+use ashore_inject::{PolicyName, Rule};
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
 use kube::api::ListParams;
-use kube::core::Selector;
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -69,19 +62,6 @@ impl Default for Pace {
     }
 }
 
-/// The controller of a pod, as the pod names it, or the pod itself when it has none.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Controller {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The controller's kind.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
-    /// Its apiVersion.
-    pub api_version: String,
-}
-
 /// A controller of pods that should be injected and are not.
 #[derive(Debug, Clone)]
 pub struct Missed {
@@ -94,46 +74,10 @@ pub struct Missed {
 /// Where it is known which there are.
 pub type Wanted = Box<dyn Fn() -> Vec<Missed> + Send + Sync>;
 
-/// What the remedy has come to for a policy.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
-    /// Workloads that came back with their pods injected, for this generation of the policy.
-    pub restarted: usize,
-    /// The one that is being restarted.
-    pub restarting: Option<String>,
-    /// Workloads that wait, and why: the first few.
-    pub waiting: Vec<(String, String)>,
-    /// How many more wait.
-    pub more: usize,
-    /// The one that did not come back, and why: nothing is restarted until that has been put right.
-    pub paused_by: Option<(String, String)>,
-    /// Nothing is restarted, since this Ashore may not.
-    pub off: bool,
-}
-
-/// What is said of each policy with `remediate: Rollout`; nothing on a replica that does not lead.
-#[derive(Debug, Default)]
-pub struct Accounts(Mutex<BTreeMap<PolicyName, Account>>);
-
-impl Accounts {
-    /// The one of a policy.
-    pub fn of(&self, policy: &PolicyName) -> Option<Account> {
-        self.lock().get(policy).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PolicyName, Account>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
 /// The remedy.
 pub struct Remedy {
-    /// A client of the API server, for lists.
-    pub client: Client,
-    /// Its objects.
-    pub objects: Objects,
-    /// The policies.
-    pub rulebook: Arc<Rulebook>,
+    /// Who asks the API server.
+    pub workloads: Workloads,
     /// Which workloads have pods that were missed.
     pub wanted: Wanted,
     /// Who tells the workloads' owners.
@@ -146,27 +90,6 @@ pub struct Remedy {
     pub configuration: String,
     /// How often it looks.
     pub pace: Pace,
-}
-
-/// A workload that can be restarted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Workload {
-    kind: Restartable,
-    namespace: String,
-    name: String,
-    uid: String,
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind.kind().name(), self.namespace, self.name)
-    }
-}
-
-impl fmt::Display for Controller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
-    }
 }
 
 /// A workload that was restarted and is not back.
@@ -221,7 +144,7 @@ struct Office {
     /// Since when a generation of a policy has been known, by the policy's uid.
     known: HashMap<String, (i64, Instant)>,
     /// What controllers came to that are ReplicaSets.
-    owners: HashMap<Controller, Result<(Restartable, String), String>>,
+    owners: HashMap<Controller, Found>,
     held: BTreeMap<Controller, Held>,
     /// Where the last look ended.
     cursor: Option<Controller>,
@@ -245,7 +168,7 @@ struct Says<'a>(&'a Remedy);
 impl Drop for Says<'_> {
     fn drop(&mut self) {
         self.0.metrics.remedy_paused(None);
-        self.0.accounts.lock().clear();
+        self.0.accounts.set(BTreeMap::new());
     }
 }
 
@@ -285,7 +208,7 @@ impl Remedy {
     }
 
     async fn pass(&self, office: &mut Office) -> Result<(), ObjectError> {
-        if !self.rulebook.is_known() {
+        if !self.workloads.rulebook.is_known() {
             return Ok(());
         }
         if !office.listed {
@@ -301,7 +224,7 @@ impl Remedy {
 
     /// The policies that are to be acted upon.
     fn rules(&self) -> Vec<Arc<Rule>> {
-        self.rulebook.policies().iter().filter(|rule| acts(rule)).cloned().collect()
+        self.workloads.rulebook.policies().iter().filter(|rule| acts(rule)).cloned().collect()
     }
 
     /// What was written on workloads by whoever led before.
@@ -310,14 +233,14 @@ impl Remedy {
             let plural = kind.kind().plural();
             let marked = ListParams::default().labels(mark::LABEL);
             let what = format!("{plural}.apps of all namespaces");
-            let mut pages = Pages::metadata(&self.client, format!("/apis/apps/v1/{plural}"), what, marked);
+            let mut pages = Pages::metadata(&self.workloads.client, format!("/apis/apps/v1/{plural}"), what, marked);
             while let Some(body) = pages.next().await? {
                 for item in pages.read(&body)?.items() {
                     let metadata = serde_json::from_str::<Value>(item.get()).map(|mut item| item["metadata"].take()).unwrap_or_default();
                     let (Some(state), Some(record)) = (mark::state(&metadata), Record::read(&metadata)) else { continue };
                     match state {
                         State::Restarted => *office.restarted.entry((record.uid, record.generation)).or_default() += 1,
-                        _ => office.marks.push(Mark::new(workload(kind, &metadata), record, state == State::Failed)),
+                        _ => office.marks.push(Mark::new(Workload::of(kind, &metadata), record, state == State::Failed)),
                     }
                 }
             }
@@ -348,7 +271,7 @@ impl Remedy {
     /// Whether this one is done with.
     async fn judge(&self, mark: &mut Mark, office: &mut Office) -> Result<bool, ObjectError> {
         let Workload { kind, namespace, name, uid } = &mark.workload;
-        let (kind, objects, name) = (*kind, self.objects.at(namespace), name.clone());
+        let (kind, objects, name) = (*kind, self.workloads.objects.at(namespace), name.clone());
         let live = objects.get(kind.kind(), &name).await?.filter(|live| live["metadata"]["uid"] == uid.as_str());
         let Some(live) = live else {
             tracing::info!(workload = %mark.workload, "a workload that was restarted for its pods to be injected has been deleted");
@@ -357,7 +280,7 @@ impl Remedy {
         };
         let metadata = &live["metadata"];
         let why = match kind.rollout(&live) {
-            Rollout::Done => match self.pods(&mark.workload, &live, None).await? {
+            Rollout::Done => match self.workloads.pods(&mark.workload, &live, None).await? {
                 0 => {
                     mark.record.why = None;
                     if !note(objects.merge(kind.kind(), &name, &mark.record.patch(metadata, Some(State::Restarted))).await)? {
@@ -467,7 +390,7 @@ impl Remedy {
 
     /// Whether the API server asks us about pods, and has for long enough to have taken note of it.
     async fn is_asked(&self) -> Result<bool, ObjectError> {
-        let live = self.objects.get(Kind::Configuration, &self.configuration).await?;
+        let live = self.workloads.objects.get(Kind::Configuration, &self.configuration).await?;
         Ok(live.is_some_and(|live| {
             let made = live["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
             let age = made.map(|made| now() - made.as_second()).unwrap_or_default();
@@ -484,27 +407,36 @@ impl Remedy {
         looks: &mut usize,
         seen: &mut HashSet<(Restartable, String, String)>,
     ) -> Result<Look, ObjectError> {
-        let (kind, name) = match self.resolve(controller, office, looks).await? {
-            Some(Ok(found)) => found,
-            Some(Err(why)) => return Ok(Look::Held(None, why)),
-            None => return Ok(Look::Fine),
+        *looks += 1;
+        let found = match office.owners.get(controller) {
+            Some(known) => known.clone(),
+            None => {
+                let Some(found) = self.workloads.restartable(controller).await? else { return Ok(Look::Fine) };
+                office.owners.insert(controller.clone(), found.clone());
+                found
+            }
+        };
+        let (kind, name) = match found {
+            Ok(found) => found,
+            Err(why) => return Ok(Look::Held(None, why)),
         };
         if !seen.insert((kind, controller.namespace.clone(), name.clone())) {
             return Ok(Look::Fine);
         }
-        *looks += 1;
-        let objects = self.objects.at(&controller.namespace);
-        let Some(live) = objects.get(kind.kind(), &name).await? else { return Ok(Look::Fine) };
+        let objects = self.workloads.objects.at(&controller.namespace);
+        let Some(live) = objects.get(kind.kind(), &name).await? else {
+            return Ok(Look::Held(None, format!("there is no {} (apps/v1) of this name", kind.kind().name())));
+        };
         let metadata = &live["metadata"];
-        let workload = workload(kind, metadata);
+        let workload = Workload::of(kind, metadata);
         let before = Record::read(metadata).or_else(|| office.own.get(&workload.uid).cloned()).filter(|record| record.is_of(rule));
         let against = before.and_then(|record| too_soon(&record, mark::state(metadata))).or_else(|| kind.held_back(&live));
         if let Some(why) = against {
             return Ok(Look::Held(Some(workload), why));
         }
-        let mut budgets = self.budgets(&controller.namespace).await?;
+        let mut budgets = self.workloads.budgets(&controller.namespace).await?;
         budgets.show(&template(&live));
-        let missed = self.pods(&workload, &live, Some(&mut budgets)).await?;
+        let missed = self.workloads.pods(&workload, &live, Some(&mut budgets)).await?;
         if missed == 0 {
             return Ok(Look::Fine);
         }
@@ -525,86 +457,6 @@ impl Remedy {
         let message = format!("restarted for {policy}, since {missed} of its pods ran without Ashore");
         self.event(&workload, Weight::Normal, RESTARTED, &message);
         Ok(Look::Restarted(Mark::new(workload, record, false)))
-    }
-
-    /// What can be restarted of this controller's pods, or why nothing can; `None` if it has gone.
-    async fn resolve(
-        &self,
-        controller: &Controller,
-        office: &mut Office,
-        looks: &mut usize,
-    ) -> Result<Option<Result<(Restartable, String), String>>, ObjectError> {
-        let Controller { namespace, kind, name, api_version } = controller;
-        if let Some(restartable) = Restartable::of(api_version, kind) {
-            return Ok(Some(Ok((restartable, name.clone()))));
-        }
-        if !(kind == Kind::ReplicaSet.name() && api_version.starts_with("apps/")) {
-            return Ok(Some(Err(not_ours(kind, api_version))));
-        }
-        if let Some(known) = office.owners.get(controller) {
-            return Ok(Some(known.clone()));
-        }
-        *looks += 1;
-        let Some(set) = self.objects.at(namespace).get(Kind::ReplicaSet, name).await? else { return Ok(None) };
-        let owners = set["metadata"]["ownerReferences"].as_array();
-        let found = match owners.into_iter().flatten().find(|owner| owner["controller"] == true) {
-            None => Err("a ReplicaSet without a Deployment is not restarted: delete its pods to have them injected".into()),
-            Some(owner) => {
-                let text = |field: &str| owner[field].as_str().unwrap_or_default();
-                match Restartable::of(text("apiVersion"), text("kind")) {
-                    Some(kind) => Ok((kind, text("name").to_owned())),
-                    None => Err(not_ours(text("kind"), text("apiVersion"))),
-                }
-            }
-        };
-        office.owners.insert(controller.clone(), found.clone());
-        Ok(Some(found))
-    }
-
-    /// The budgets of a namespace.
-    async fn budgets(&self, namespace: &str) -> Result<Budgets, ObjectError> {
-        let path = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
-        let what = format!("poddisruptionbudgets.policy {namespace}/");
-        let mut pages = Pages::objects(&self.client, path, what, ListParams::default());
-        let mut budgets = Budgets::default();
-        while let Some(body) = pages.next().await? {
-            pages.read(&body)?.items().for_each(|budget| budgets.add(budget));
-        }
-        Ok(budgets)
-    }
-
-    /// How many of its pods ask, and are not injected; shows all of them to the budgets.
-    async fn pods(&self, workload: &Workload, live: &Value, mut budgets: Option<&mut Budgets>) -> Result<usize, ObjectError> {
-        let Workload { kind, namespace, uid, .. } = workload;
-        let what = format!("pods of {workload}");
-        let failed = |why: String| ObjectError { verb: "list", what: what.clone(), why, code: Some(422) };
-        let selector =
-            serde_json::from_value::<LabelSelector>(live["spec"]["selector"].clone()).map_err(|error| failed(error.to_string()))?;
-        let selector = Selector::try_from(selector).map_err(|error| failed(error.to_string()))?;
-        let labels = if budgets.is_some() { selector.to_string() } else { format!("{selector},{INJECTED}!=true") };
-        let at_work = ListParams::default().labels(&labels).fields("status.phase!=Succeeded,status.phase!=Failed");
-        let mut pages = Pages::metadata(&self.client, format!("/api/v1/namespaces/{namespace}/pods"), what.clone(), at_work);
-        let ground = self.rulebook.ground(namespace);
-        let mut missed = 0;
-        while let Some(body) = pages.next().await? {
-            for item in pages.read(&body)?.items() {
-                let Ok(Object { metadata }) = serde_json::from_str::<Object<'_>>(item.get()) else { continue };
-                let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller);
-                // The ReplicaSets of a Deployment are known by the selector alone.
-                let own = owner.is_some_and(|owner| *kind == Restartable::Deployment || owner.uid == uid.as_str());
-                if metadata.deletion_timestamp.is_some() || !own {
-                    continue;
-                }
-                if let Some(budgets) = &mut budgets {
-                    budgets.show(&metadata.labels.clone().unwrap_or_default());
-                }
-                let injected = metadata.labels.is_some_and(|labels| labels.get(INJECTED).is_some_and(|value| value == "true"));
-                if !injected && ground.as_ref().is_none_or(|ground| wants(item, &ground.rules, ground.opt_in)) {
-                    missed += 1;
-                }
-            }
-        }
-        Ok(missed)
     }
 
     /// Notes that one waits, and tells its owner, unless much the same was told lately.
@@ -647,7 +499,7 @@ impl Remedy {
         }
         let paused = accounts.values().filter(|account| account.paused_by.is_some()).count();
         self.metrics.remedy_paused(Some(paused));
-        *self.accounts.lock() = accounts;
+        self.accounts.set(accounts);
     }
 }
 
@@ -662,33 +514,6 @@ impl fmt::Debug for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Remedy")
     }
-}
-
-/// Says of policies that want workloads restarted that nobody does it: this Ashore may not. For ever.
-pub async fn off(rulebook: Arc<Rulebook>, accounts: Arc<Accounts>, mut standing: watch::Receiver<Standing>) {
-    let mut changes = rulebook.changes();
-    let mut told: HashSet<PolicyName> = HashSet::new();
-    loop {
-        let leads = standing.borrow_and_update().leads();
-        let rules = rulebook.policies();
-        let idle: HashSet<_> = rules.iter().filter(|rule| leads && acts(rule)).map(|rule| rule.name.clone()).collect();
-        told.retain(|policy| idle.contains(policy));
-        for policy in &idle {
-            if told.insert(policy.clone()) {
-                tracing::warn!(%policy, "remediate: Rollout is not acted upon: this Ashore runs without --remedy (remedy.enabled in the chart)");
-            }
-        }
-        *accounts.lock() = idle.into_iter().map(|policy| (policy, Account { off: true, ..Account::default() })).collect();
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            changed = standing.changed() => if changed.is_err() { return },
-        }
-    }
-}
-
-/// Whether workloads are to be restarted for this policy.
-fn acts(rule: &Rule) -> bool {
-    rule.remediate == Remediate::Rollout && rule.mode == Mode::Enforce
 }
 
 /// Whether it is the API server that cannot answer now, rather than something about what was asked.
@@ -716,52 +541,4 @@ fn too_soon(record: &Record, state: Option<State>) -> Option<String> {
         Some(State::Restarted) => (now() - record.at < AGAIN).then(|| format!("it was restarted at {at}: not more than once an hour")),
         _ => Some(format!("it was restarted at {at} to no avail: not again until the policy changes")),
     }
-}
-
-fn not_ours(kind: &str, api_version: &str) -> String {
-    format!(
-        "a {kind} ({api_version}) is not restarted, only Deployments, StatefulSets and DaemonSets are: replace its pods to have them injected"
-    )
-}
-
-fn workload(kind: Restartable, metadata: &Value) -> Workload {
-    let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-    Workload { kind, namespace: text("namespace"), name: text("name"), uid: text("uid") }
-}
-
-/// The labels of a workload's template.
-fn template(live: &Value) -> Labels {
-    serde_json::from_value(live["spec"]["template"]["metadata"]["labels"].clone()).unwrap_or_default()
-}
-
-/// Whether a pod asks, as far as its metadata show. A value that means nothing is no "no".
-fn wants(pod: &RawValue, rules: &[Arc<Rule>], opt_in: ashore_inject::OptIn) -> bool {
-    let pod = Pod::read_metadata(pod.get().as_bytes());
-    pod.is_ok_and(|pod| !matches!(asks(&pod, rules, opt_in), Ok(Asks::No(_) | Asks::Audited)))
-}
-
-/// What of a pod's metadata matters here.
-#[derive(Debug, Deserialize)]
-struct Object<'a> {
-    #[serde(borrow)]
-    metadata: Metadata<'a>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata<'a> {
-    #[serde(default)]
-    labels: Option<Labels>,
-    #[serde(borrow, default)]
-    deletion_timestamp: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    owner_references: Option<Vec<Reference<'a>>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Reference<'a> {
-    #[serde(borrow, default)]
-    uid: Cow<'a, str>,
-    #[serde(default)]
-    controller: bool,
 }

@@ -39,6 +39,8 @@ impl Ground {
 pub struct Unusable {
     /// Its name.
     pub name: PolicyName,
+    /// Its uid.
+    pub uid: String,
     /// The generation that this is.
     pub generation: i64,
     /// What is wrong with it.
@@ -49,6 +51,7 @@ pub struct Unusable {
 struct State {
     policies: Arc<Policies>,
     unusable: Arc<Vec<Unusable>>,
+    version: Arc<str>,
     namespaces: HashMap<String, Arc<Labels>>,
     /// What was worked out of both, by namespace.
     grounds: HashMap<String, Arc<Ground>>,
@@ -91,6 +94,17 @@ impl Rulebook {
         ground(&policies, namespace, &labels)
     }
 
+    /// What all policies are called together, with their generations: the same on each replica that knows the same ones.
+    pub fn version(&self) -> Arc<str> {
+        Arc::clone(&self.read().version)
+    }
+
+    /// All policies that can be used, and what they and those that cannot are called together.
+    pub fn policies_and_version(&self) -> (Arc<Policies>, Arc<str>) {
+        let state = self.read();
+        (Arc::clone(&state.policies), Arc::clone(&state.version))
+    }
+
     /// All policies that can be used.
     pub fn policies(&self) -> Arc<Policies> {
         Arc::clone(&self.read().policies)
@@ -119,9 +133,11 @@ impl Rulebook {
 
     /// These are the policies now.
     pub fn set_policies(&self, policies: Policies, unusable: Vec<Unusable>) {
+        let version = version(&policies, &unusable);
         let mut state = self.write();
         state.policies = Arc::new(policies);
         state.unusable = Arc::new(unusable);
+        state.version = version;
         state.grounds.clear();
         state.policies_known = true;
         drop(state);
@@ -170,6 +186,16 @@ impl Rulebook {
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+/// Half of a SHA-256 in hexadecimal digits: another build of Ashore has to come to the same.
+fn version(policies: &Policies, unusable: &[Unusable]) -> Arc<str> {
+    let usable = policies.iter().map(|rule| (rule.uid.as_str(), rule.generation));
+    let mut all: Vec<_> = usable.chain(unusable.iter().map(|policy| (policy.uid.as_str(), policy.generation))).collect();
+    all.sort_unstable();
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    all.into_iter().for_each(|(uid, generation)| digest.update(format!("{uid} {generation}\n").as_bytes()));
+    digest.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
 fn ground(policies: &Policies, namespace: &str, labels: &Labels) -> Ground {

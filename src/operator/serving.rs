@@ -20,7 +20,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// What is seen is considered anew at least this often, since certificates end by themselves.
@@ -48,6 +48,8 @@ pub struct Shared {
     pub complaints: Arc<Complaints>,
     /// The policies.
     pub rulebook: Arc<Rulebook>,
+    /// The version of them by which this replica has written the webhook's configuration, or found it written, while it leads.
+    pub written: watch::Sender<Option<Arc<str>>>,
 }
 
 /// A serving certificate from a Secret.

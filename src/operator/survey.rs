@@ -1,154 +1,431 @@
-//! The leader's look for pods that were missed: pages of metadata of those that are not injected, and the few whole pods that it takes
-//! to be sure.
+//! The leader's view of all pods: a list of their metadata page by page, then a watch, and the few whole pods that it takes to know what
+//! would become of those that are not injected.
 
-use crate::admission::{Admission, Hindsight};
+use crate::admission::{Admission, Hindsight, PROTECTED};
+use crate::census::{Candidate, Census, MOST_OPEN, News, Round, Scope, resource_version};
 use crate::complaint::{Complaints, Reason};
+use crate::counts::Counts;
 use crate::lease::Standing;
-use crate::metrics::Metrics;
-use crate::missed::{Candidate, Ledger, News, Tally};
-use crate::objects::ObjectError;
+use crate::objects::{ObjectError, chain};
 use crate::pages::{self, Pages};
+use crate::watching::Slower;
 use ashore_inject::annotations::INJECTED;
+use futures_util::StreamExt;
 use kube::Client;
-use kube::api::ListParams;
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::request;
-use std::sync::Arc;
+use serde_json::value::RawValue;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The most pods that are read whole in a pass.
-const MOST_PODS: usize = 200;
-/// How long after a pass that left pods for the next one that begins, at most: 20 pods a second.
-const BEHIND: Duration = Duration::from_secs(10);
+/// In which time [`MOST_OPEN`] whole pods are read, at least, if it is no longer than the time to look anew: 20 pods a second.
+const READS: Duration = Duration::from_secs(10);
+/// How many of them at the same time.
+const AT_ONCE: usize = 8;
 /// How long deciding about a pod may take.
 const DECIDE: Duration = Duration::from_secs(5);
+/// How long after a change pods are counted: more changes come with it.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How long after a count the next one is made, at least, and in times of how long it took.
+const PAUSE: (Duration, u32) = (Duration::from_millis(500), 10);
+/// How long after a list the next one is made for labels that nobody asked for before, at least, and in times of how long it took.
+const LIST_AGAIN: (Duration, u32) = (Duration::from_secs(1), 5);
+/// How long pods are not counted at first, while it is not known what would become of some.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// How long a watch has to have lasted so that it is no failure that it ends.
+const LASTED: Duration = Duration::from_secs(5);
 
-/// The leader's look at all pods.
+/// How the policies do, by the rulebook of this version.
+#[derive(Debug)]
+pub struct Counted {
+    /// [`crate::rulebook::Rulebook::version`].
+    pub version: Arc<str>,
+    /// The counts.
+    pub counts: Counts,
+}
+
+/// What is known of the pods; `None` while nobody knows.
+pub type Known = watch::Receiver<Option<Arc<Counted>>>;
+
+/// The leader's view of all pods.
 #[derive(Clone)]
 pub struct Survey {
     client: Client,
     admission: Arc<Admission>,
     complaints: Arc<Complaints>,
+    /// How often to tell of what is new, and to look anew at what was not sure.
+    every: Duration,
+    known: watch::Sender<Option<Arc<Counted>>>,
+}
+
+/// What the tasks of one term have in common.
+struct Term {
+    census: Mutex<Census>,
+    /// Counts the changes; `None`: what there is, is not known.
+    changes: watch::Sender<Option<u64>>,
+    /// Pods that have to be looked at.
+    open: watch::Sender<Vec<Candidate>>,
+    /// How often pods have been looked at, and whether some are being.
+    looks: Mutex<(usize, bool)>,
+    told: Mutex<String>,
+}
+
+impl Term {
+    fn census(&self) -> MutexGuard<'_, Census> {
+        self.census.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn looks(&self) -> MutexGuard<'_, (usize, bool)> {
+        self.looks.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Something has changed of what is known.
+    fn changed(&self) {
+        self.changes.send_if_modified(|count| count.as_mut().map(|count| *count = count.wrapping_add(1)).is_some());
+    }
 }
 
 /// What a replica says while it knows. It says nothing as soon as that is over, however it ends.
-struct Says(Arc<Metrics>);
+struct Says<'s>(&'s Survey);
 
-impl Drop for Says {
+impl Drop for Says<'_> {
     fn drop(&mut self) {
-        self.0.missed(None);
+        self.0.say(None);
     }
 }
 
 impl Survey {
-    /// For what this webhook decides.
-    pub fn new(client: Client, admission: Arc<Admission>, complaints: Arc<Complaints>) -> Self {
-        Self { client, admission, complaints }
+    /// For what this webhook decides. What is new is told, and what is not sure looked at anew, this often.
+    pub fn new(client: Client, admission: Arc<Admission>, complaints: Arc<Complaints>, every: Duration) -> Self {
+        Self { client, admission, complaints, every, known: watch::Sender::new(None) }
     }
 
-    /// Looks whenever this replica leads, at once and then so often, for ever.
-    pub async fn run(self, mut standing: watch::Receiver<Standing>, every: Duration) {
+    /// What is known, whenever this replica leads: how each policy does, and which workloads have pods that are missed.
+    pub fn known(&self) -> Known {
+        self.known.subscribe()
+    }
+
+    /// Follows the pods whenever this replica leads, for ever.
+    pub async fn run(self, mut standing: watch::Receiver<Standing>) {
         while standing.wait_for(Standing::leads).await.is_ok() {
             tokio::select! {
-                () = self.lead(every) => {}
+                () = self.lead() => {}
                 ended = standing.wait_for(|standing| !standing.leads()) => if ended.is_err() { return },
             }
         }
     }
 
-    async fn lead(&self, every: Duration) {
-        let says = Says(Arc::clone(&self.admission.metrics));
-        let mut ledger = Ledger::default();
-        let mut told = String::new();
-        loop {
-            let wait = match self.pass(&mut ledger).await {
-                Ok((tally, behind)) => {
-                    told.clear();
-                    says.0.missed(Some(tally.missed));
-                    tell(tally);
-                    if behind { every.min(BEHIND) } else { every }
-                }
-                Err(error) => {
-                    says.0.cluster_errors.inc();
-                    if error.is_forbidden() {
-                        // What was known gets old unseen.
-                        says.0.missed(None);
-                        self.complaints.say(Reason::Forbidden, &error.to_string());
-                    }
-                    let error = error.to_string();
-                    if told != error {
-                        tracing::warn!(error, "cannot look for pods that were missed; trying again");
-                        told = error;
-                    }
-                    every
-                }
-            };
-            tokio::time::sleep(wait).await;
-        }
+    async fn lead(&self) {
+        let _says = Says(self);
+        let term = Arc::new(Term {
+            census: Mutex::default(),
+            changes: watch::Sender::new(None),
+            open: watch::Sender::new(Vec::new()),
+            looks: Mutex::default(),
+            told: Mutex::default(),
+        });
+        tokio::join!(self.follow(&term), self.count(&term), self.look(&term));
     }
 
-    /// Looks at all pods, and says whether some are left for the next pass.
-    async fn pass(&self, ledger: &mut Ledger) -> Result<(Tally, bool), ObjectError> {
-        let began = Instant::now();
-        ledger.begin();
-        let (mut listed, mut left, mut behind) = (0, MOST_PODS, false);
-        let at_large = ListParams::default().labels(&format!("{INJECTED}!=true")).fields("status.phase!=Succeeded,status.phase!=Failed");
-        let mut pages = Pages::metadata(&self.client, "/api/v1/pods", "pods of all namespaces", at_large);
-        while let Some(body) = pages.next().await? {
-            let page = pages.read(&body)?;
-            listed += page.items().count();
-            for pod in page.items().filter_map(|pod| Candidate::read(pod, &self.admission)) {
-                if !ledger.unsure(&pod) {
-                    continue;
+    fn say(&self, counted: Option<Arc<Counted>>) {
+        self.admission.metrics.missed(counted.as_deref().map(|counted| &counted.counts));
+        self.known.send_replace(counted);
+    }
+
+    /// Keeps the census.
+    async fn follow(&self, term: &Term) {
+        let book = &self.admission.rulebook;
+        let mut changes = book.changes();
+        let mut slower = Slower::default();
+        loop {
+            while !book.is_known() {
+                if changes.changed().await.is_err() {
+                    return std::future::pending().await;
                 }
-                if left == 0 {
-                    behind = true;
-                    continue;
+            }
+            let (scope, began) = (Scope::of(&book.policies()), Instant::now());
+            let outcome = match self.list(term, &scope).await {
+                Ok(version) => {
+                    let took = began.elapsed();
+                    self.works(term);
+                    term.changes.send_replace(Some(0));
+                    let pods = term.census().len();
+                    tracing::debug!(pods, injected = scope.injected, ms = took.as_micros() as f64 / 1000.0, "all pods were listed");
+                    // Labels that are asked for one after the other are not listed for one by one.
+                    let not_before = Instant::now() + LIST_AGAIN.0.max(took * LIST_AGAIN.1);
+                    tokio::select! {
+                        outcome = self.watch(term, &scope, version) => outcome,
+                        () = async {
+                            while scope.covers(&Scope::of(&book.policies())) {
+                                if changes.changed().await.is_err() {
+                                    std::future::pending::<()>().await;
+                                }
+                            }
+                            tokio::time::sleep_until(not_before).await;
+                        } => Ok(()),
+                    }
                 }
-                left -= 1;
-                if let Some(hindsight) = self.look(&pod).await? {
-                    ledger.put(&pod, hindsight);
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(()) => slower = Slower::default(),
+                Err(error) => {
+                    self.complain(term, &error);
+                    tokio::time::sleep(slower.next().unwrap_or_default()).await;
                 }
             }
         }
-        let tally = ledger.end();
-        let ms = began.elapsed().as_micros() as f64 / 1000.0;
-        tracing::debug!(listed, read = MOST_PODS - left, missed = tally.missed, behind, ms, "looked for pods that were missed");
-        Ok((tally, behind))
+    }
+
+    /// Which pods matter: those that have not ended, in namespaces that may be touched; and if there are no policies, those that are not
+    /// injected.
+    fn selectors(&self, scope: &Scope) -> (String, String) {
+        let own = self.admission.own_namespace.as_deref();
+        let namespaces = PROTECTED.into_iter().chain(own).map(|name| format!(",metadata.namespace!={name}"));
+        let fields = namespaces.fold("status.phase!=Succeeded,status.phase!=Failed".to_owned(), |all, one| all + &one);
+        (fields, if scope.injected { String::new() } else { format!("{INJECTED}!=true") })
+    }
+
+    /// Lists all pods, and says from where a watch goes on.
+    async fn list(&self, term: &Term, scope: &Scope) -> Result<String, ObjectError> {
+        let (fields, labels) = self.selectors(scope);
+        let params =
+            ListParams { label_selector: Some(labels).filter(|labels| !labels.is_empty()), ..ListParams::default().fields(&fields) };
+        let mut pages = Pages::metadata(&self.client, PATH, WHAT, params);
+        term.census().begin(scope.clone());
+        while let Some(body) = pages.next().await? {
+            let page = pages.read(&body)?;
+            let mut census = term.census();
+            page.items().for_each(|pod| _ = census.see(pod, |namespace| self.admission.protects(namespace)));
+        }
+        term.census().end();
+        Ok(pages.version().to_owned())
+    }
+
+    /// Follows what happens after this version, until it takes a list to know what that was, or something goes wrong.
+    async fn watch(&self, term: &Term, scope: &Scope, mut version: String) -> Result<(), ObjectError> {
+        let (fields, labels) = self.selectors(scope);
+        let params =
+            WatchParams { label_selector: Some(labels).filter(|labels| !labels.is_empty()), ..WatchParams::default().fields(&fields) };
+        let failed = |why: String, code| ObjectError { verb: "watch", what: WHAT.into(), why, code };
+        let of = |error: &kube::Error| match error {
+            kube::Error::Api(status) => failed(status.message.clone(), Some(status.code)),
+            error => failed(chain(error), None),
+        };
+        let mut slower = Slower::default();
+        loop {
+            let began = Instant::now();
+            let request = request::Request::new(PATH).watch_metadata(&params, &version).map_err(|error| failed(chain(&error), None))?;
+            let events = match self.client.request_events::<Box<RawValue>>(request).await {
+                Ok(events) => events,
+                Err(kube::Error::Api(status)) if status.code == GONE => return Ok(()),
+                Err(error @ kube::Error::Api(_)) => return Err(of(&error)),
+                Err(error) => {
+                    self.complain(term, &of(&error));
+                    tokio::time::sleep(slower.next().unwrap_or_default()).await;
+                    continue;
+                }
+            };
+            self.works(term);
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.next().await {
+                let changed = match event {
+                    Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
+                        version = resource_version(&pod).unwrap_or(version);
+                        term.census().see(&pod, |namespace| self.admission.protects(namespace))
+                    }
+                    Ok(WatchEvent::Deleted(pod)) => {
+                        version = resource_version(&pod).unwrap_or(version);
+                        term.census().gone(&pod)
+                    }
+                    Ok(WatchEvent::Bookmark(bookmark)) => {
+                        version = bookmark.metadata.resource_version;
+                        false
+                    }
+                    Ok(WatchEvent::Error(status)) if status.code == GONE => return Ok(()),
+                    Ok(WatchEvent::Error(status)) => return Err(failed(status.message.clone(), Some(status.code))),
+                    // It goes on where it was.
+                    Err(error) => {
+                        tracing::debug!(error = chain(&error), "a watch of pods has ended");
+                        break;
+                    }
+                };
+                if changed {
+                    term.changed();
+                }
+            }
+            if began.elapsed() < LASTED {
+                tokio::time::sleep(slower.next().unwrap_or_default()).await;
+            } else {
+                slower = Slower::default();
+            }
+        }
+    }
+
+    /// Counts whenever something has changed.
+    async fn count(&self, term: &Arc<Term>) {
+        let book = &self.admission.rulebook;
+        let (mut changes, mut rules) = (term.changes.subscribe(), book.changes());
+        let (mut told, term_began): (Option<Instant>, _) = (None, Instant::now());
+        loop {
+            if changes.wait_for(Option::is_some).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(SETTLE).await;
+            changes.mark_unchanged();
+            rules.mark_unchanged();
+            let began = Instant::now();
+            let (looks, looking) = *term.looks();
+            let tell = !looking && told.is_none_or(|told| told.elapsed() >= self.every);
+            let version = book.version();
+            if !term.census().covers(&Scope::of(&book.policies())) {
+                // They are listed anew.
+                tokio::select! {
+                    changed = changes.changed() => if changed.is_err() { return },
+                    changed = rules.changed() => if changed.is_err() { return },
+                }
+                continue;
+            }
+            let (of, term_of, every) = (Arc::clone(book), Arc::clone(term), self.every);
+            // Many pods take a while: nobody else is to wait for that.
+            let counting = tokio::task::spawn_blocking(move || {
+                let mut round = term_of.census().round(|namespace| of.ground(namespace), every, tell);
+                round.counts.overlap_in_words(of.policies().iter());
+                round
+            });
+            let Ok(round) = counting.await else { return };
+            if book.version() != version {
+                continue;
+            }
+            let Round { counts, missed, refused, open, more } = round;
+            let took = began.elapsed();
+            tracing::debug!(missed = counts.missed, open = open.len(), more, ms = took.as_micros() as f64 / 1000.0, "pods were counted");
+            if missed.count + refused.count > 0 {
+                told = Some(began);
+            }
+            tell_of(&missed, &refused, counts.missed);
+            let idle = open.is_empty();
+            term.looks().1 |= !idle;
+            term.open.send_replace(open);
+            if idle || looks > 0 || term_began.elapsed() >= FIRST_LOOK {
+                self.say(Some(Arc::new(Counted { version, counts })));
+            }
+            tokio::time::sleep(PAUSE.0.max(took * PAUSE.1)).await;
+            // What is new and was not told, and what is not sure, is due at some time.
+            let due = if idle { self.every } else { self.every.min(Duration::from_secs(1)) };
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                changed = rules.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(due) => {}
+            }
+            if changes.borrow().is_none() {
+                self.say(None);
+            }
+        }
+    }
+
+    /// Looks at pods that have to be read whole.
+    async fn look(&self, term: &Term) {
+        let mut open = term.open.subscribe();
+        let most = MOST_OPEN as f64;
+        let (mut tokens, mut at, pace) = (most, Instant::now(), most / self.every.min(READS).as_secs_f64());
+        loop {
+            if open.wait_for(|open| !open.is_empty()).await.is_err() {
+                return;
+            }
+            tokens = (tokens + at.elapsed().as_secs_f64() * pace).min(most);
+            at = Instant::now();
+            if tokens < 1.0 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+            let now: Vec<Candidate> = term.open.send_replace(Vec::new()).into_iter().take(tokens as usize).collect();
+            tokens -= now.len() as f64;
+            let looked = futures_util::stream::iter(now).map(|pod| async move { (self.look_at(term, &pod).await, pod) });
+            let mut looked = std::pin::pin!(looked.buffer_unordered(AT_ONCE));
+            while let Some((outcome, pod)) = looked.next().await {
+                match outcome {
+                    Ok(Some(hindsight)) => {
+                        term.census().put(&pod, hindsight);
+                        term.changed();
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        self.complain(term, &error);
+                        // Whoever could not be read is open still, and comes again.
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+            let mut looks = term.looks();
+            *looks = (looks.0 + 1, false);
+            drop(looks);
+            term.changed();
+        }
     }
 
     /// What would become of the pod if it were created now; `None` if it has gone.
-    async fn look(&self, pod: &Candidate) -> Result<Option<Hindsight>, ObjectError> {
+    async fn look_at(&self, term: &Term, pod: &Candidate) -> Result<Option<Hindsight>, ObjectError> {
         let Candidate { namespace, name, .. } = pod;
+        if term.census().knows(pod, self.every) {
+            return Ok(None);
+        }
         let what = format!("pods {namespace}/{name}");
         let request = request::Request::new(format!("/api/v1/namespaces/{namespace}/pods")).get(name, &Default::default());
         let whole = match pages::get(&self.client, &what, request).await {
             Ok(whole) => whole,
-            Err(error) if error.code == Some(404) => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        if !pod.is(&whole) {
+        if !term.census().is(pod, &whole) {
             return Ok(None);
         }
-        let hindsight = self.admission.hindsight(whole, namespace, Instant::now() + DECIDE).await;
-        let why = match hindsight {
+        let why = match self.admission.hindsight(whole, namespace, Instant::now() + DECIDE).await {
             Ok(hindsight) => return Ok(Some(hindsight)),
             Err(why) => why.to_string(),
         };
-        tracing::error!(namespace, name, why, "it is not known whether a pod was missed");
-        Ok(Some(Hindsight::LeftAlone))
+        tracing::error!(namespace = &**namespace, name = &**name, why, "it is not known whether a pod was missed");
+        Ok(Some(Hindsight::Planned(Vec::new())))
+    }
+
+    fn works(&self, term: &Term) {
+        term.told.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    }
+
+    /// Tells of an error once.
+    fn complain(&self, term: &Term, error: &ObjectError) {
+        self.admission.metrics.cluster_errors.inc();
+        if error.is_forbidden() {
+            // What was known gets old unseen.
+            term.changes.send_replace(None);
+            self.say(None);
+            self.complaints.say(Reason::Forbidden, &error.to_string());
+        }
+        let error = error.to_string();
+        let mut told = term.told.lock().unwrap_or_else(|e| e.into_inner());
+        if *told != error {
+            tracing::warn!(error, "cannot look for pods that were missed; trying again");
+            *told = error;
+        }
     }
 }
 
+/// All pods.
+const PATH: &str = "/api/v1/pods";
+const WHAT: &str = "pods of all namespaces";
+/// What the API server says when it does not remember a version any more.
+const GONE: u16 = 410;
+
 /// Tells of each pod once.
-fn tell(Tally { missed, new, refused }: Tally) {
-    let listed = |News { count, named }: News| (count, named.join(", "), count - named.len());
-    if new.count > 0 {
-        let (new, pods, more) = listed(new);
+fn tell_of(missed: &News, refused: &News, all: usize) {
+    let listed = |News { count, named }: &News| (*count, named.join(", "), count - named.len());
+    if missed.count > 0 {
+        let (new, pods, more) = listed(missed);
         tracing::warn!(
             new,
-            missed,
+            missed = all,
             pods,
             more,
             "pods that ask run without Ashore: delete them, or restart their workload, to have them injected"

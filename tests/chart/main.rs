@@ -17,6 +17,7 @@ ashore_tests::tests![
     helm_lint_has_nothing_to_say,
     pods_meet_pod_security_restricted,
     rights_are_named_one_by_one,
+    the_kinds_are_part_of_the_release,
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
     a_long_time_in_seconds_is_that_time,
@@ -105,21 +106,30 @@ fn rights_are_named_one_by_one() -> Outcome {
     for installation in INSTALLATIONS {
         let documents = helm.render(installation);
         let roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
-        // Two of them are for the pull secrets of a namespace each.
-        assert_eq!(roles.len(), if installation == "everything" { 4 } else { 2 }, "{installation}");
+        // Two of them are people's, by way of Kubernetes' own roles; two more are for the pull secrets of a namespace each.
+        assert_eq!(roles.len(), if installation == "everything" { 6 } else { 4 }, "{installation}");
+        let (people, roles): (Vec<_>, Vec<_>) =
+            roles.into_iter().partition(|role| role["metadata"]["labels"].to_string().contains("rbac.authorization.k8s.io/aggregate-to-"));
+        people_may_say_how_their_pods_stop(&people);
         for role in roles {
             for rule in role["rules"].as_array().unwrap() {
                 assert!(!rule.to_string().contains('*'), "{installation}: {rule}");
                 let verbs: BTreeSet<_> = rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
-                let looks =
-                    [("namespaces", &["list"][..]), ("pods", &["get", "list"]), ("nodes", &["list", "watch"]), ("secrets", &["get"])];
-                let looks = looks.map(|(what, may)| (json!([what]), json!(may)));
+                let looks = [
+                    ("namespaces", &["list", "watch"][..]),
+                    ("pods", &["get", "list"]),
+                    ("nodes", &["list", "watch"]),
+                    ("secrets", &["get"]),
+                ];
+                let mut looks = looks.map(|(what, may)| (json!([what]), json!(may))).to_vec();
+                looks.push((json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
                 let looks = rule.get("resourceNames").is_none() && looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
                 assert!(!looks || role["kind"] == "ClusterRole", "{installation}: {rule}");
-                // A POST has no name to go by, nor has a pod; its status is all of it that may be written.
-                let pods = rule["resources"] == json!(["pods/status"]) && verbs == BTreeSet::from(["patch"]);
+                // A POST has no name to go by, nor has a pod or a policy; its status is all of it that may be written.
+                let statuses = [json!(["pods/status"]), json!(["shutdownpolicies/status", "clustershutdownpolicies/status"])];
+                let status = statuses.contains(&rule["resources"]) && verbs == BTreeSet::from(["patch"]);
                 // Any pod may be one that was missed, in any namespace, and name any Secret.
-                let nameless = looks || verbs == BTreeSet::from(["create"]) || pods;
+                let nameless = looks || verbs == BTreeSet::from(["create"]) || status;
                 assert_eq!(rule.get("resourceNames").is_none(), nameless, "{installation}: {rule}");
                 // Only its own certificates are its to write.
                 let writes = !verbs.is_disjoint(&BTreeSet::from(["create", "patch", "update", "delete"]));
@@ -131,8 +141,7 @@ fn rights_are_named_one_by_one() -> Outcome {
             let roles = of_kind(&documents, "ClusterRole");
             roles.iter().flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| rule["resources"] == json!([what]))
         };
-        let wanted = installation != "bare";
-        assert_eq!((looks("pods"), looks("namespaces")), (wanted, wanted), "{installation}");
+        assert_eq!((looks("pods"), looks("namespaces")), (installation != "bare", true), "{installation}");
         let every = match installation {
             "bare" => "0",
             "everything" => "5m",
@@ -143,6 +152,39 @@ fn rights_are_named_one_by_one() -> Outcome {
         for binding in of_kind(&documents, "ClusterRoleBinding").into_iter().chain(of_kind(&documents, "RoleBinding")) {
             let subject = &binding["subjects"][0];
             assert_eq!((&subject["name"], &subject["namespace"]), (account, &json!(RELEASE)), "{installation}");
+        }
+    }
+    Ok(())
+}
+
+/// What the chart adds to Kubernetes' roles: in a namespace, its policies and no more.
+fn people_may_say_how_their_pods_stop(roles: &[&Value]) {
+    let to = |who: &str| {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{who}");
+        let mut rules = roles.iter().filter(|role| role["metadata"]["labels"][&label] == "true").flat_map(|role| role["rules"].as_array());
+        let rule = &rules.next().unwrap()[0];
+        assert!(rules.next().is_none(), "{who}");
+        assert_eq!(rule["apiGroups"], json!(["ashore.dev"]), "{who}");
+        (rule["resources"].clone(), rule["verbs"].clone())
+    };
+    let all = json!(["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]);
+    assert_eq!(to("edit"), (json!(["shutdownpolicies"]), all));
+    assert_eq!(to("admin"), to("edit"));
+    assert_eq!(to("view"), (json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
+}
+
+/// Where Helm upgrades them; in `crds/` it would not.
+fn the_kinds_are_part_of_the_release() -> Outcome {
+    let helm = Helm::find()?;
+    assert!(!paths::workspace().join("charts/ashore/crds").exists());
+    for (installation, keep) in [("defaults", Some(true)), ("everything", Some(false)), ("host", Some(true)), ("bare", None)] {
+        let documents = helm.render(installation);
+        let kinds = of_kind(&documents, "CustomResourceDefinition");
+        assert_eq!(kinds.len(), if keep.is_some() { 2 } else { 0 }, "{installation}");
+        for kind in kinds {
+            let kept = kind["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";
+            assert_eq!(Some(kept), keep, "{installation}");
+            assert_eq!(kind["metadata"]["labels"]["app.kubernetes.io/instance"], RELEASE);
         }
     }
     Ok(())
@@ -159,7 +201,7 @@ fn what_ashore_makes_itself_is_not_rendered() -> Outcome {
         let text = serde_json::to_string(&documents).unwrap();
         assert!(!text.contains("caBundle") && !text.contains("BEGIN CERTIFICATE"), "{installation}");
         // Only kubectl and helm would take a namespace from their command line; nothing else is left in doubt.
-        let cluster_wide = ["ClusterRole", "ClusterRoleBinding", "Namespace"];
+        let cluster_wide = ["ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"];
         for document in &documents {
             let kind = document["kind"].as_str().unwrap();
             assert_eq!(document["metadata"].get("namespace").is_none(), cluster_wide.contains(&kind), "{installation}: {kind}");

@@ -14,6 +14,7 @@ mod missed;
 mod nodes;
 mod owners;
 mod pods;
+mod policies;
 mod pull_secrets;
 mod remedy;
 mod repairs;
@@ -63,6 +64,10 @@ const TESTS: &[Test] = &[
     ("owners::are_told_once", owners::are_told_once),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
+    ("policies::are_judged_as_the_reader_judges_them", policies::are_judged_as_the_reader_judges_them),
+    ("policies::show_their_defaults_and_their_status", policies::show_their_defaults_and_their_status),
+    ("policies::of_people_in_their_namespace", policies::of_people_in_their_namespace),
+    ("policies::that_people_will_want", policies::that_people_will_want),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

@@ -1,12 +1,14 @@
 //! The remedy against a real API server; the test does what the controllers of workloads do, of which there are none.
 
 use crate::control::{Control, NAMESPACE, PATIENCE};
+use ashore::accounts::{Account, Accounts};
 use ashore::lease::Standing;
 use ashore::metrics::Metrics;
 use ashore::objects::Objects;
-use ashore::remedy::{Account, Accounts, Controller, Missed, Pace, Remedy};
+use ashore::remedy::{Missed, Pace, Remedy};
 use ashore::rulebook::Rulebook;
 use ashore::skipped::Skipped;
+use ashore::workloads::{Controller, Workloads};
 use ashore_inject::{Policy, Rule};
 use ashore_tests::Outcome;
 use ashore_tests::harness::eventually;
@@ -106,10 +108,8 @@ impl Stage {
         let soon = Duration::from_millis(50);
         self.accounts = Arc::default();
         let remedy = Remedy {
-            client,
             tell: Skipped::new(objects.clone(), "ashore-0"),
-            objects,
-            rulebook: Arc::clone(&self.rulebook),
+            workloads: Workloads { client, objects, rulebook: Arc::clone(&self.rulebook) },
             wanted: Box::new(move || {
                 let missed = |controller: &Controller| Missed { controller: controller.clone(), rule: Self::rule(1) };
                 wanted.lock().unwrap().iter().map(missed).collect()
@@ -170,7 +170,7 @@ impl Stage {
             self.pod(name, &reference, "false");
         }
         self.settle(&plural, name);
-        let controller = Controller { namespace: "default".into(), kind: owner.0, name: owner.1, api_version: "apps/v1".into() };
+        let controller = Controller { namespace: "default".into(), kind: owner.0, name: owner.1 };
         self.wanted.lock().unwrap().push(controller.clone());
         controller
     }
@@ -341,15 +341,15 @@ pub fn held_back_for_as_long_as_it_takes() -> Outcome {
         &format!("{APPS}/deployments/d-short/status"),
         &json!({"status": {"availableReplicas": 1, "unavailableReplicas": 1, "readyReplicas": 1}}),
     );
-    let alien = Controller { kind: "StatefulSet".into(), api_version: "apps.kruise.io/v1beta1".into(), name: "e".into(), ..paused.clone() };
-    let pod = Controller { kind: "Pod".into(), api_version: "v1".into(), name: "f".into(), ..paused };
-    stage.wanted.lock().unwrap().extend([alien, pod]);
+    let alien = Controller { kind: "StatefulSet".into(), name: "e".into(), ..paused.clone() };
+    let job = Controller { kind: "Job".into(), name: "f".into(), ..paused };
+    stage.wanted.lock().unwrap().extend([alien, job]);
     let budget = json!({"metadata": {"name": "keep"}, "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "c-daemon"}}}});
     let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     stage.control.create(budgets, &budget);
     stage.control.create(&format!("{APPS}/replicasets"), &json!({"metadata": {"name": "bare"}, "spec": {"replicas": 1,
         "selector": {"matchLabels": {"app": "g"}}, "template": {"metadata": {"labels": {"app": "g"}}, "spec": {"containers": [{"name": "m", "image": "a"}]}}}}));
-    let bare = Controller { namespace: "default".into(), kind: "ReplicaSet".into(), name: "bare".into(), api_version: "apps/v1".into() };
+    let bare = Controller { namespace: "default".into(), kind: "ReplicaSet".into(), name: "bare".into() };
     stage.wanted.lock().unwrap().push(bare);
     stage.lead();
     // Until its controller has seen it, nobody knows what a budget allows.
@@ -361,8 +361,8 @@ pub fn held_back_for_as_long_as_it_takes() -> Outcome {
         ("b-set", "OnDelete"),
         ("c-daemon", "PodDisruptionBudget keep lets 0 pods be away now, a restart takes away up to 1"),
         ("d-short", "1 of 2 pods are available"),
-        ("/e", "a StatefulSet (apps.kruise.io/v1beta1) is not restarted"),
-        ("/f", "a Pod (v1) is not restarted"),
+        ("/e", "there is no StatefulSet (apps/v1) of this name"),
+        ("/f", "a Job is not restarted"),
         ("/bare", "a ReplicaSet without a Deployment is not restarted"),
     ] {
         stage.until_waiting(name, words);
