@@ -4,7 +4,8 @@ use crate::lease::Standing;
 use crate::rulebook::Rulebook;
 use ashore_inject::{Mode, PolicyName, Remediate, Rule};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::fmt;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What the remedy has come to for a policy.
@@ -24,23 +25,45 @@ pub struct Account {
     pub off: bool,
 }
 
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.off {
+            return f
+                .write_str("remediate: Rollout is not acted upon, since this Ashore runs without --remedy (remedy.enabled in the chart)");
+        }
+        write!(f, "their workloads are restarted one by one: {} restarted", self.restarted)?;
+        if let Some(workload) = &self.restarting {
+            write!(f, ", {workload} on its way")?;
+        }
+        if let Some((workload, why)) = self.waiting.first() {
+            write!(f, ", {} waiting, such as {workload}: {why}", self.waiting.len() + self.more)?;
+        }
+        Ok(())
+    }
+}
+
 /// What is said of each policy with `remediate: Rollout`; nothing on a replica that does not lead.
 #[derive(Debug, Default)]
-pub struct Accounts(Mutex<BTreeMap<PolicyName, Account>>);
+pub struct Accounts(watch::Sender<BTreeMap<PolicyName, Account>>);
 
 impl Accounts {
     /// The one of a policy.
     pub fn of(&self, policy: &PolicyName) -> Option<Account> {
-        self.lock().get(policy).cloned()
+        self.0.borrow().get(policy).cloned()
+    }
+
+    /// Tells of changes.
+    pub fn changes(&self) -> watch::Receiver<BTreeMap<PolicyName, Account>> {
+        self.0.subscribe()
     }
 
     /// This is said now.
     pub fn set(&self, all: BTreeMap<PolicyName, Account>) {
-        *self.lock() = all;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PolicyName, Account>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.send_if_modified(|said| {
+            let changed = *said != all;
+            *said = all;
+            changed
+        });
     }
 }
 

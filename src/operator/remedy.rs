@@ -72,14 +72,14 @@ pub struct Missed {
 }
 
 /// Where it is known which there are.
-pub type Wanted = Box<dyn Fn() -> Vec<Missed> + Send + Sync>;
+pub type MissedWorkloads = Box<dyn Fn() -> Vec<Missed> + Send + Sync>;
 
 /// The remedy.
 pub struct Remedy {
     /// Who asks the API server.
     pub workloads: Workloads,
     /// Which workloads have pods that were missed.
-    pub wanted: Wanted,
+    pub wanted: MissedWorkloads,
     /// Who tells the workloads' owners.
     pub tell: Skipped,
     /// What is counted.
