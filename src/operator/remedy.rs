@@ -250,22 +250,19 @@ impl Remedy {
 
     /// Sees to those that were restarted and are not back.
     async fn attend(&self, office: &mut Office) -> Result<(), ObjectError> {
+        let mut silent = None;
         for mut mark in std::mem::take(&mut office.marks) {
-            let done = self.judge(&mut mark, office).await;
+            let done = if silent.is_none() { self.judge(&mut mark, office).await } else { Ok(false) };
             match done {
-                Ok(true) => {}
-                // What this one says need not keep the others waiting.
-                Ok(false) => office.marks.push(mark),
-                Err(error) => {
-                    office.marks.push(mark);
-                    if passes(&error) {
-                        return Err(error);
-                    }
-                    tracing::warn!(%error, "cannot see whether a workload came back; trying again");
-                }
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) if passes(&error) => silent = Some(error),
+                // What is said of this one need not keep the others waiting.
+                Err(error) => tracing::warn!(%error, "cannot see whether a workload came back; trying again"),
             }
+            office.marks.push(mark);
         }
-        Ok(())
+        silent.map_or(Ok(()), Err)
     }
 
     /// Whether this one is done with.
@@ -329,6 +326,7 @@ impl Remedy {
     async fn next(&self, office: &mut Office) -> Result<(), ObjectError> {
         let rules = self.rules();
         office.known.retain(|uid, _| rules.iter().any(|rule| rule.uid == *uid));
+        office.restarted.retain(|(uid, generation), _| rules.iter().any(|rule| rule.uid == *uid && rule.generation == *generation));
         for rule in &rules {
             let known = office.known.entry(rule.uid.clone()).or_insert_with(|| (rule.generation, Instant::now()));
             if known.0 != rule.generation {

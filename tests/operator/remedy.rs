@@ -1,6 +1,8 @@
 //! The remedy against a real API server; the test does what the controllers of workloads do, of which there are none.
 
-use crate::control::{Control, NAMESPACE, PATIENCE};
+use crate::admission::at_work;
+use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::replica::{Replica, Service};
 use ashore::accounts::{Account, Accounts};
 use ashore::lease::Standing;
 use ashore::metrics::Metrics;
@@ -23,16 +25,21 @@ const APPS: &str = "/apis/apps/v1/namespaces/default";
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// What the chart lets it do with `remedy.enabled`, besides what it may do anyway.
-fn grant(control: &Control) {
+fn rights() -> Vec<Value> {
     let rule = |group: &str, resources: &[&str], verbs: &[&str]| json!({"apiGroups": [group], "resources": resources, "verbs": verbs});
-    let rules = json!([
-        rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], &["get"]),
-        rule("", &["pods"], &["get", "list"]),
+    vec![
         rule("", &["events"], &["create"]),
         rule("apps", &["deployments", "statefulsets", "daemonsets"], &["get", "list", "patch"]),
         rule("apps", &["replicasets"], &["get"]),
         rule("policy", &["poddisruptionbudgets"], &["list"]),
-    ]);
+    ]
+}
+
+/// Gives it these rights and those of them that it needs of the others, and a configuration of the webhook.
+fn grant(control: &Control) {
+    let mut rules = rights();
+    rules.push(json!({"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "verbs": ["get"]}));
+    rules.push(json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}));
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
     control.create(&format!("{rbac}/clusterroles"), &json!({"metadata": {"name": "ashore"}, "rules": rules}));
     let role = json!({"kind": "ClusterRole", "name": "ashore", "apiGroup": "rbac.authorization.k8s.io"});
@@ -144,76 +151,9 @@ impl Stage {
         self.until_account(&format!("{name} waits: {words}"), waits);
     }
 
-    /// A workload with two pods that are not injected, of which all are there; and what its pods name as their controller.
-    fn workload(&self, kind: &str, name: &str, spec: &Value) -> Controller {
-        let plural = format!("{}s", kind.to_lowercase());
-        let labels = json!({"app": name});
-        let template =
-            json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "a:1", "command": ["/a"]}]}});
-        let mut object = json!({"metadata": {"name": name}, "spec": {"selector": {"matchLabels": labels}, "template": template}});
-        if kind != "DaemonSet" {
-            object["spec"]["replicas"] = json!(2);
-        }
-        object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-        let made = self.control.create(&format!("{APPS}/{plural}"), &object);
-        let mut owner = (kind.to_owned(), name.to_owned(), made["metadata"]["uid"].clone());
-        if kind == "Deployment" {
-            let reference = json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": owner.2, "controller": true}]);
-            let set = format!("{name}-1");
-            object["metadata"] = json!({"name": set, "ownerReferences": reference});
-            object["spec"].as_object_mut().unwrap().retain(|field, _| ["replicas", "selector", "template"].contains(&field.as_str()));
-            let made = self.control.create(&format!("{APPS}/replicasets"), &object);
-            owner = ("ReplicaSet".into(), set, made["metadata"]["uid"].clone());
-        }
-        let reference = json!([{"apiVersion": "apps/v1", "kind": owner.0, "name": owner.1, "uid": owner.2, "controller": true}]);
-        for _ in 0..2 {
-            self.pod(name, &reference, "false");
-        }
-        self.settle(&plural, name);
-        let controller = Controller { namespace: "default".into(), kind: owner.0, name: owner.1 };
-        self.wanted.lock().unwrap().push(controller.clone());
-        controller
-    }
-
-    fn pod(&self, app: &str, owners: &Value, injected: &str) {
-        let labels = json!({"app": app, "ashore.dev/injected": injected});
-        let metadata = json!({"generateName": format!("{app}-"), "labels": labels, "ownerReferences": owners});
-        let pod = json!({"metadata": metadata, "spec": {"containers": [{"name": "main", "image": "a:1", "command": ["/a"]}]}});
-        self.control.create("/api/v1/namespaces/default/pods", &pod);
-    }
-
-    fn get(&self, plural: &str, name: &str) -> Value {
-        self.control.get(&format!("{APPS}/{plural}/{name}")).body
-    }
-
-    /// All pods of a workload are there, as its controller says.
-    fn settle(&self, plural: &str, name: &str) {
-        let generation = self.get(plural, name)["metadata"]["generation"].clone();
-        let status = if plural == "daemonsets" {
-            json!({"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2, "numberReady": 2,
-                "currentNumberScheduled": 2, "numberMisscheduled": 0})
-        } else {
-            json!({"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2, "conditions": null})
-        };
-        let path = format!("{APPS}/{plural}/{name}/status");
-        self.control.patch(&path, &json!({"status": status}));
-        self.control.patch(&path, &json!({"status": {"observedGeneration": generation}}));
-    }
-
-    /// Replaces the pods of a Deployment that has been restarted by others, which are injected or not.
-    fn replace(&self, name: &str, injected: &str) {
-        let pods = format!("/api/v1/namespaces/default/pods?labelSelector=app%3D{name}");
-        let all = self.control.get(&pods).body["items"].take();
-        for pod in all.as_array().unwrap() {
-            let own = pod["metadata"]["name"].as_str().unwrap();
-            self.control.delete(&format!("/api/v1/namespaces/default/pods/{own}?gracePeriodSeconds=0"));
-            self.pod(name, &pod["metadata"]["ownerReferences"], injected);
-        }
-    }
-
     /// Its pods have been replaced, and are available.
     fn comes_back(&self, name: &str) {
-        self.replace(name, "true");
+        self.replace(name, true);
         self.settle("deployments", name);
         self.until_label("deployments", name, "restarted");
     }
@@ -228,6 +168,24 @@ impl Stage {
             assert!(std::time::Instant::now() < deadline, "{name} is not {word}: {:?}\n{live:#}", self.account());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn workload(&self, kind: &str, name: &str, spec: &Value) -> Controller {
+        let controller = workload(&self.control, kind, name, spec);
+        self.wanted.lock().unwrap().push(controller.clone());
+        controller
+    }
+
+    fn get(&self, plural: &str, name: &str) -> Value {
+        get(&self.control, plural, name)
+    }
+
+    fn settle(&self, plural: &str, name: &str) {
+        settle(&self.control, plural, name);
+    }
+
+    fn replace(&self, name: &str, injected: bool) {
+        replace(&self.control, name, injected);
     }
 
     fn is_restarted(&self, plural: &str, name: &str) -> bool {
@@ -248,6 +206,70 @@ impl Stage {
 
     fn metric(&self, line: &str) -> bool {
         self.metrics.encode().unwrap().lines().any(|one| one == line)
+    }
+}
+
+/// A workload with two pods that are not injected, of which all are there; and what its pods name as their controller.
+fn workload(control: &Control, kind: &str, name: &str, spec: &Value) -> Controller {
+    let plural = format!("{}s", kind.to_lowercase());
+    let labels = json!({"app": name});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "a:1", "command": ["/a"]}]}});
+    let mut object = json!({"metadata": {"name": name}, "spec": {"selector": {"matchLabels": labels}, "template": template}});
+    if kind != "DaemonSet" {
+        object["spec"]["replicas"] = json!(2);
+    }
+    object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let made = control.create(&format!("{APPS}/{plural}"), &object);
+    let mut owner = (kind.to_owned(), name.to_owned(), made["metadata"]["uid"].clone());
+    if kind == "Deployment" {
+        let reference = json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": owner.2, "controller": true}]);
+        let set = format!("{name}-1");
+        object["metadata"] = json!({"name": set, "ownerReferences": reference});
+        object["spec"].as_object_mut().unwrap().retain(|field, _| ["replicas", "selector", "template"].contains(&field.as_str()));
+        let made = control.create(&format!("{APPS}/replicasets"), &object);
+        owner = ("ReplicaSet".into(), set, made["metadata"]["uid"].clone());
+    }
+    let reference = json!([{"apiVersion": "apps/v1", "kind": owner.0, "name": owner.1, "uid": owner.2, "controller": true}]);
+    for _ in 0..2 {
+        pod(control, name, &reference, false);
+    }
+    settle(control, &plural, name);
+    Controller { namespace: "default".into(), kind: owner.0, name: owner.1 }
+}
+
+fn pod(control: &Control, app: &str, owners: &Value, injected: bool) {
+    let labels = if injected { json!({"app": app, "ashore.dev/injected": "true"}) } else { json!({"app": app}) };
+    let metadata = json!({"generateName": format!("{app}-"), "labels": labels, "ownerReferences": owners});
+    let pod = json!({"metadata": metadata, "spec": {"containers": [{"name": "main", "image": "a:1", "command": ["/a"]}]}});
+    control.create("/api/v1/namespaces/default/pods", &pod);
+}
+
+fn get(control: &Control, plural: &str, name: &str) -> Value {
+    control.get(&format!("{APPS}/{plural}/{name}")).body
+}
+
+/// All pods of a workload are there, as its controller says.
+fn settle(control: &Control, plural: &str, name: &str) {
+    let generation = get(control, plural, name)["metadata"]["generation"].clone();
+    let status = if plural == "daemonsets" {
+        json!({"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2, "numberReady": 2,
+            "currentNumberScheduled": 2, "numberMisscheduled": 0})
+    } else {
+        json!({"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2, "conditions": null})
+    };
+    let path = format!("{APPS}/{plural}/{name}/status");
+    control.patch(&path, &json!({"status": status}));
+    control.patch(&path, &json!({"status": {"observedGeneration": generation}}));
+}
+
+/// Replaces the pods of a Deployment that has been restarted by others, which are injected or not.
+fn replace(control: &Control, name: &str, injected: bool) {
+    let pods = format!("/api/v1/namespaces/default/pods?labelSelector=app%3D{name}");
+    let all = control.get(&pods).body["items"].take();
+    for old in all.as_array().unwrap() {
+        let own = old["metadata"]["name"].as_str().unwrap();
+        control.delete(&format!("/api/v1/namespaces/default/pods/{own}?gracePeriodSeconds=0"));
+        pod(control, name, &old["metadata"]["ownerReferences"], injected);
     }
 }
 
@@ -295,7 +317,7 @@ pub fn one_at_a_time_until_one_does_not_come_back() -> Outcome {
     assert!(!stage.is_restarted("deployments", "c"));
 
     // Its pods come back without Ashore: that is no better.
-    stage.replace("b", "false");
+    stage.replace("b", false);
     stage.settle("deployments", "b");
     stage.until_account("still paused", paused);
     assert!(!stage.is_restarted("deployments", "c"));
@@ -303,7 +325,7 @@ pub fn one_at_a_time_until_one_does_not_come_back() -> Outcome {
     stage.until_label("deployments", "c", "restarting");
 
     // One that comes back, but not injected, is no better than one that does not.
-    stage.replace("c", "false");
+    stage.replace("c", false);
     stage.settle("deployments", "c");
     stage.until_told("c", "RemedyPaused", "it came back, but 2 of its pods run without Ashore");
     stage.until_label("deployments", "c", "failed");
@@ -321,7 +343,7 @@ pub fn one_at_a_time_until_one_does_not_come_back() -> Outcome {
 
     // One that has come back is not restarted again at once, whatever becomes of its pods.
     stage.generation(1);
-    stage.replace("d", "false");
+    stage.replace("d", false);
     stage.until_waiting("default/d", "not more than once an hour");
     // Who does not lead says nothing.
     stage.stands.send_replace(Standing::Follows);
@@ -379,7 +401,7 @@ pub fn held_back_for_as_long_as_it_takes() -> Outcome {
     stage.until_label("daemonsets", "c-daemon", "restarting");
     // The API server is away for a moment, in the middle of it.
     stage.control.restart();
-    stage.replace("c-daemon", "true");
+    stage.replace("c-daemon", true);
     stage.settle("daemonsets", "c-daemon");
     stage.until_label("daemonsets", "c-daemon", "restarted");
     stage.control.patch(&format!("{APPS}/deployments/a-paused"), &json!({"spec": {"paused": false}}));
@@ -421,5 +443,59 @@ pub fn whoever_leads() -> Outcome {
     assert_eq!(stage.get("deployments", "b")["metadata"]["labels"].get("ashore.dev/remedy"), None);
     stage.comes_back("c");
     stage.until_waiting("default/b", "not all of it is there already");
+    Ok(())
+}
+
+/// With real policies, the pods that the program counts itself, and its own webhook.
+pub fn by_the_program_itself() -> Outcome {
+    let control = Control::start()?;
+    control.grant(ALL);
+    let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
+    let mut rules = control.get(role).body["rules"].take();
+    rules.as_array_mut().unwrap().extend(rights());
+    control.patch(role, &json!({"rules": rules}));
+    control.apply(&ashore_crd::yaml().unwrap());
+    let policies = "/apis/ashore.dev/v1alpha1/clustershutdownpolicies";
+    eventually("the kind", PATIENCE, || (control.get(policies).status == 200).then_some(()));
+    workload(&control, "Deployment", "web", &json!({}));
+    let service = Service::start();
+    let first = Replica::start(&control, &service, "a", &["--missed-pods-every=1s"]);
+    at_work(&control);
+    let metadata = json!({"name": "all"});
+    let spec = json!({"remediate": "Rollout", "podSelector": {"ownerKinds": ["Deployment", "ReplicaSet"]}});
+    let kind = "ClusterShutdownPolicy";
+    control.create(policies, &json!({"apiVersion": "ashore.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}));
+    let degraded = |replica: &Replica, status: &str, words: &str| {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let policy = control.get(&format!("{policies}/all")).body;
+            let conditions = policy["status"]["conditions"].as_array().into_iter().flatten();
+            let says = |c: &&Value| c["type"] == "Degraded" && c["status"] == status && c["message"].as_str().unwrap().contains(words);
+            if conditions.into_iter().any(|condition| says(&condition)) {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{status} {words}: {policy:#}\n{}", replica.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    // It is not on by itself, and that is said.
+    degraded(
+        &first,
+        "True",
+        "2 pods that it wants run without Ashore, since they are older or it did not answer: remediate: Rollout is not acted upon",
+    );
+    first.logged("remediate: Rollout is not acted upon: this Ashore runs without --remedy (remedy.enabled in the chart)");
+    assert_eq!(get(&control, "deployments", "web")["spec"]["template"]["metadata"].get("annotations"), None);
+    first.stop();
+
+    let second = Replica::start(&control, &service, "b", &["--missed-pods-every=1s", "--remedy"]);
+    second.logged("restarting a workload to have its pods injected");
+    degraded(&second, "True", "0 restarted, Deployment default/web on its way");
+    replace(&control, "web", false);
+    settle(&control, "deployments", "web");
+    second.logged("all of its pods are back, and injected");
+    degraded(&second, "False", "");
+    assert_eq!(second.metric("ashore_remedy_restarts_total{outcome=\"restarted\"}"), 1.0);
+    assert_eq!(get(&control, "deployments", "web")["metadata"]["labels"]["ashore.dev/remedy"], "restarted");
     Ok(())
 }
