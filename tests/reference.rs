@@ -1,6 +1,7 @@
 //! `docs/reference.md`: every field, annotation and metric, from what the program itself says of them. `BLESS=1` (`make reference`) writes it.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
+use ashore::counts::Counts;
 use ashore::metrics::{Metrics, Outcome};
 use ashore_crd::{KINDS, Kind};
 use ashore_inject::annotations::{INJECT, INJECTED, KNOWN, STATUS};
@@ -145,7 +146,7 @@ fn metrics(text: &mut String) {
     // What has labels is shown with them once it was counted.
     metrics.skipped_container("imageUnknown");
     metrics.skipped_pod("notOptedIn");
-    metrics.missed(Some(0));
+    metrics.missed(Some(&Counts::default()));
     metrics.answered(Outcome::Injected, false, Duration::ZERO);
     let encoded = metrics.encode().unwrap();
     let lines: Vec<&str> = encoded.lines().collect();

@@ -199,3 +199,145 @@ fn note(by_policy: &mut HashMap<PolicyName, Tally>, first: &PolicyName, other: &
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ashore_inject::summary::Seen;
+    use ashore_inject::{OptIn, Pod, Policies, Policy, Request, StaticImages};
+    use serde_json::{Value, json};
+
+    /// One whose name has a slash is of a namespace. The first is the oldest.
+    fn rules(specs: &[(&str, Value)]) -> Vec<Arc<Rule>> {
+        let one = |(at, (name, spec)): (usize, &(&str, Value))| {
+            let (kind, namespace, name) = match name.split_once('/') {
+                Some((namespace, name)) => ("ShutdownPolicy", Some(namespace), name),
+                None => ("ClusterShutdownPolicy", None, *name),
+            };
+            let created = format!("2026-01-01T00:00:{at:02}Z");
+            let metadata = json!({"name": name, "namespace": namespace, "uid": name, "creationTimestamp": created});
+            let document = json!({"apiVersion": ashore_inject::rule::API_VERSION, "kind": kind, "metadata": metadata, "spec": spec});
+            Arc::new(Rule::read(&document, &Policy::default()).unwrap())
+        };
+        let policies: Policies = specs.iter().enumerate().map(one).collect();
+        policies.iter().cloned().collect()
+    }
+
+    fn group(rules: &[Arc<Rule>], opt_in: OptIn, metadata: &Value, hindsight: Option<Hindsight>) -> Group {
+        let json = json!({"metadata": metadata}).to_string();
+        let summary = Summary::of(&Pod::read_metadata(json.as_bytes()).unwrap(), |_| true);
+        let ground = Arc::new(Ground { opt_in, rules: rules.to_vec() });
+        let mut group = Group::new("n".into(), ground, Arc::new(summary));
+        (group.hindsight, group.pods) = (hindsight.map(Arc::new), 2);
+        group
+    }
+
+    fn count(rules: &[Arc<Rule>], metadata: &Value, hindsight: Option<Hindsight>) -> Counts {
+        let mut counts = Counts::default();
+        counts.add(&group(rules, OptIn::Nobody, metadata, hindsight));
+        counts
+    }
+
+    /// matched, injected, audited, missed, skipped, refused.
+    fn tally(counts: &Counts, name: &str) -> [usize; 6] {
+        let found = counts.by_policy.iter().find(|(policy, _)| policy.name == name).map(|(_, tally)| tally);
+        found.map_or([0; 6], |t| [t.matched, t.injected, t.audited, t.missed, t.skipped, t.refused])
+    }
+
+    /// Containers of these names and images, with what becomes of them.
+    fn planned(containers: &[(&str, &str, Fate)]) -> Hindsight {
+        let list: Vec<_> = containers.iter().map(|(name, image, _)| json!({"name": name, "image": image})).collect();
+        let pod = json!({"spec": {"containers": list}}).to_string();
+        let (policy, images) = (Policy::default(), StaticImages::default());
+        let mut seen = Seen::planned(&ashore_inject::plan(&Request::new(pod.as_bytes(), &policy, &images)).unwrap().containers);
+        seen.iter_mut().zip(containers).for_each(|(seen, (_, _, fate))| seen.fate = fate.clone());
+        Hindsight::Planned(seen)
+    }
+
+    fn injected(wrapped: &[(&str, &str)], skipped: Value) -> Value {
+        let wrapped: Vec<_> = wrapped.iter().map(|(name, policy)| json!({"name": name, "policy": policy})).collect();
+        let marker = json!({"version": 1, "mount": "/a", "volume": "a", "init": "i", "wrapped": wrapped, "skipped": skipped});
+        json!({"labels": {"ashore.dev/injected": "true"}, "annotations": {"ashore.dev/status": marker.to_string()}})
+    }
+
+    fn unknown(why: &str) -> Fate {
+        Fate::Skipped { code: Some("imageUnknown"), why: Some(why.into()) }
+    }
+
+    #[test]
+    fn injected_pods_count_where_their_containers_are_decided() {
+        let all = rules(&[("n/app", json!({"containers": {"names": ["app"]}})), ("rest", json!({}))]);
+        let metadata = injected(&[("app", "ShutdownPolicy n/app")], json!({"db": "mustBePid1", "log": "sidecarNotAsked"}));
+        let counts = count(&all, &metadata, None);
+        assert_eq!(tally(&counts, "app"), [2, 2, 0, 0, 0, 0]);
+        assert_eq!(tally(&counts, "rest"), [2, 0, 0, 0, 2, 0]);
+        let reasons = &counts.by_policy.iter().find(|(name, _)| name.name == "rest").unwrap().1.reasons;
+        assert_eq!((reasons, counts.missed), (&[("mustBePid1", 2)].into(), 0));
+    }
+
+    #[test]
+    fn those_that_are_not_count_by_what_would_become_of_them() {
+        let all = rules(&[("n/app", json!({"containers": {"images": ["nginx"]}})), ("rest", json!({}))]);
+        let owned = json!({"ownerReferences": [{"kind": "StatefulSet", "name": "web", "controller": true}]});
+        // Nothing is known yet of their containers.
+        let counts = count(&all, &owned, None);
+        assert_eq!((tally(&counts, "app"), tally(&counts, "rest")), ([0; 6], [2, 0, 0, 0, 0, 0]));
+        let plan = planned(&[("a", "nginx:1", Fate::Wrapped), ("b", "db:1", unknown("not found"))]);
+        let counts = count(&all, &owned, Some(plan));
+        assert_eq!((tally(&counts, "app"), tally(&counts, "rest")), ([2, 0, 0, 2, 0, 0], [2, 0, 0, 0, 2, 0]));
+        let error = counts.by_policy.iter().find_map(|(_, tally)| tally.error.clone());
+        assert_eq!(error.as_deref(), Some("a pod in namespace n: not found"));
+        assert_eq!((counts.missed, counts.missed_by_namespace.get("n")), (2, Some(&2)));
+        let (key, workload) = counts.workloads.iter().next().unwrap();
+        assert_eq!((&*key.1.kind, &*key.1.name, workload.pods), ("StatefulSet", "web", 2));
+        assert_eq!(workload.rule.as_ref().unwrap().name.name, "app");
+        let counts = count(&all, &owned, Some(Hindsight::Refused("bad".into())));
+        assert_eq!(tally(&counts, "rest"), [2, 0, 0, 0, 0, 2]);
+    }
+
+    #[test]
+    fn modes_and_words_nearer_than_a_policy() {
+        let wrapped = || Some(planned(&[("a", "x", Fate::Wrapped)]));
+        let plain = json!({});
+        let audit = rules(&[("audit", json!({"mode": "Audit"}))]);
+        assert_eq!(tally(&count(&audit, &plain, Some(planned(&[("a", "x", Fate::Audited)]))), "audit"), [2, 0, 2, 0, 0, 0]);
+        // A pod that asks itself is missed, whatever the policy does besides.
+        let asks = json!({"annotations": {"ashore.dev/inject": "true"}});
+        assert_eq!(tally(&count(&audit, &asks, wrapped()), "audit"), [2, 0, 0, 2, 0, 0]);
+        let off = rules(&[("off", json!({"mode": "Off"}))]);
+        assert_eq!(tally(&count(&off, &plain, None), "off"), [2, 0, 0, 0, 0, 0]);
+        let no = json!({"annotations": {"ashore.dev/inject": "false"}});
+        assert_eq!(tally(&count(&rules(&[("on", json!({}))]), &no, None), "on"), [0; 6]);
+        // Nobody's policy, but missed all the same.
+        let counts = count(&[], &asks, wrapped());
+        assert_eq!((counts.missed, counts.by_policy.len()), (2, 0));
+    }
+
+    #[test]
+    fn of_those_alike_each_knows_the_first() {
+        let all =
+            rules(&[("n/a", json!({})), ("n/b", json!({})), ("x", json!({})), ("y", json!({"podSelector": {"matchLabels": {"l": "v"}}}))]);
+        let names = |set: &BTreeSet<PolicyName>| set.iter().map(|name| name.name.clone()).collect::<Vec<_>>().join(" ");
+        let of = |counts: &Counts| {
+            let mut all: Vec<_> = counts.by_policy.iter().collect();
+            all.sort_by_key(|(name, _)| &name.name);
+            all.iter().map(|(name, t)| format!("{}: {}<{}", name.name, names(&t.before), names(&t.after))).collect::<Vec<_>>()
+        };
+        let counts = count(&all, &json!({"labels": {"l": "v"}}), None);
+        assert_eq!(of(&counts), ["a: <b", "b: a<", "x: <y", "y: x<"]);
+        assert_eq!(of(&count(&all, &json!({}), None)), ["a: <b", "b: a<"]);
+        // Without a pod, as far as their words show it.
+        let mut counts = Counts::default();
+        counts.overlap_in_words(&all);
+        assert_eq!(of(&counts), ["a: <b", "b: a<", "x: <y", "y: x<"]);
+        let apart = rules(&[
+            ("n/a", json!({})),
+            ("m/b", json!({})),
+            ("x", json!({"containers": {"names": ["a"]}})),
+            ("y", json!({"containers": {"names": ["b"]}})),
+        ]);
+        let mut counts = Counts::default();
+        counts.overlap_in_words(&apart);
+        assert_eq!(of(&counts), Vec::<String>::new());
+    }
+}

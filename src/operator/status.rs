@@ -263,6 +263,9 @@ mod tests {
             json!([5, 5, 0, {"total": 0}, null, null])
         );
         assert_eq!(ours(&said), said);
+        // It has no field that the schema does not know.
+        let typed: ashore_crd::status::Status = serde_json::from_value(said.clone()).unwrap();
+        assert_eq!(serde_json::to_value(typed).unwrap(), said);
     }
 
     #[test]

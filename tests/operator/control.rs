@@ -231,7 +231,8 @@ impl Control {
         let mut rules = vec![rule("rbac.authorization.k8s.io", "clusterroles", &["ashore"], &["get"])];
         rules.push(rule("", "namespaces", &[], &["list", "watch"]));
         rules.extend(["shutdownpolicies", "clustershutdownpolicies"].map(|all| rule("ashore.dev", all, &[], &["get", "list", "watch"])));
-        rules.push(rule("", "pods", &[], &["get", "list"]));
+        rules.extend(["shutdownpolicies/status", "clustershutdownpolicies/status"].map(|all| rule("ashore.dev", all, &[], &["patch"])));
+        rules.push(rule("", "pods", &[], &["get", "list", "watch"]));
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));
         }
@@ -244,6 +245,7 @@ impl Control {
             rule("coordination.k8s.io", "leases", &[], &["create"]),
             rule("", "events", &[], &["create"]),
             rule("", "pods/status", &[], &["patch"]),
+            rule("", "pods", &[], &["list"]),
         ];
         let at = format!("{rbac}/namespaces/{NAMESPACE}");
         self.create(&format!("{at}/roles"), &json!({"metadata": {"name": "ashore"}, "rules": rules}));

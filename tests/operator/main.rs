@@ -22,6 +22,7 @@ mod replica;
 mod rights;
 mod rotation;
 mod secret;
+mod statuses;
 
 use ashore_tests::harness::{Test, run_without_sandbox};
 
@@ -69,6 +70,12 @@ const TESTS: &[Test] = &[
     ("policies::show_their_defaults_and_their_status", policies::show_their_defaults_and_their_status),
     ("policies::of_people_in_their_namespace", policies::of_people_in_their_namespace),
     ("policies::that_people_will_want", policies::that_people_will_want),
+    ("statuses::count_pods_and_say_whether_they_hold", statuses::count_pods_and_say_whether_they_hold),
+    ("statuses::name_who_is_in_the_way", statuses::name_who_is_in_the_way),
+    ("statuses::say_what_cannot_be_used", statuses::say_what_cannot_be_used),
+    ("statuses::outlive_the_leader", statuses::outlive_the_leader),
+    ("statuses::wait_for_every_replica", statuses::wait_for_every_replica),
+    ("statuses::do_without_counts", statuses::do_without_counts),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

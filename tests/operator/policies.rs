@@ -8,12 +8,13 @@ use ashore_tests::{Outcome, paths};
 use serde_json::{Value, json};
 use std::fs;
 
-const API: &str = "/apis/ashore.dev/v1alpha1";
+pub const API: &str = "/apis/ashore.dev/v1alpha1";
 /// Fields that the reader does not know yet.
 const COMING: [&str; 2] = ["delivery", "profiles"];
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
-fn install(control: &Control) {
+/// Installs the kinds, and waits until they are served.
+pub fn install(control: &Control) {
     control.apply(&ashore_crd::yaml().unwrap());
     for kind in ashore_crd::KINDS {
         eventually(kind.name, PATIENCE, || (control.get(&format!("{API}/{}", kind.plural)).status == 200).then_some(()));

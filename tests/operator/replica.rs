@@ -113,6 +113,11 @@ impl Replica {
         found(&lines).unwrap()
     }
 
+    /// All lines with this message.
+    pub fn said(&self, message: &str) -> Vec<Value> {
+        self.log.0.lock().unwrap().iter().filter(|line| line["message"] == message).cloned().collect()
+    }
+
     /// How often it was said, after the first so many lines.
     pub fn times(&self, seen: usize, message: &str) -> usize {
         self.log.0.lock().unwrap().iter().skip(seen).filter(|line| line["message"] == message).count()

@@ -1,0 +1,283 @@
+//! What is said of policies: how many pods, whether they are in effect, what is in their way.
+
+use crate::admission::at_work;
+use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::missed::until_missed;
+use crate::pods::{asking, injected, pod, try_create};
+use crate::policies::{API, install};
+use crate::replica::{Replica, Service};
+use ashore_tests::Outcome;
+use ashore_tests::harness::eventually;
+use serde_json::{Value, json};
+
+const FLAGS: &[&str] = &["--missed-pods-every=1s"];
+
+/// A control plane with the kinds and one replica at work.
+fn with_policies() -> Result<(Control, Service, Replica), ashore_tests::Skip> {
+    let control = Control::start()?;
+    control.grant(ALL);
+    install(&control);
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", FLAGS);
+    at_work(&control);
+    Ok((control, service, replica))
+}
+
+/// Where a policy is; one without a namespace is for the cluster.
+fn path(namespace: &str, name: &str) -> String {
+    match namespace {
+        "" => format!("{API}/clustershutdownpolicies/{name}"),
+        namespace => format!("{API}/namespaces/{namespace}/shutdownpolicies/{name}"),
+    }
+}
+
+fn create(control: &Control, namespace: &str, name: &str, spec: &Value) -> Value {
+    let kind = if namespace.is_empty() { "ClusterShutdownPolicy" } else { "ShutdownPolicy" };
+    let policy = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    control.create(path(namespace, "").trim_end_matches('/'), &policy)
+}
+
+/// A condition, as its status and reason.
+fn condition(status: &Value, kind: &str) -> String {
+    let found = status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind);
+    found.map_or(String::new(), |found| format!("{} {}", found["status"].as_str().unwrap(), found["reason"].as_str().unwrap()))
+}
+
+fn message(status: &Value, kind: &str) -> String {
+    let found = status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind);
+    found.and_then(|found| found["message"].as_str()).unwrap_or_default().to_owned()
+}
+
+/// Waits until this holds of the status of a policy, and gives it.
+fn until(control: &Control, namespace: &str, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let body = control.get(&path(namespace, name)).body;
+        if body["status"] != last {
+            last = body["status"].clone();
+            if holds(&last) {
+                return last;
+            }
+        }
+        assert!(std::time::Instant::now() < deadline, "{what}: never; the status of {name} is {last:#}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// matched, injected, wouldInject, missed, skipped.
+fn counts(status: &Value) -> Value {
+    json!([status["matched"], status["injected"], status["wouldInject"], status["missed"], status["skipped"]["total"]])
+}
+
+fn bare(control: &Control, namespace: &str, name: &str, mut pod: Value) {
+    pod["metadata"]["name"] = json!(name);
+    let answer = try_create(control, namespace, &pod);
+    assert_eq!(answer.status, 201, "{}", answer.body);
+}
+
+pub fn count_pods_and_say_whether_they_hold() -> Outcome {
+    let (control, _service, replica) = with_policies()?;
+    let empty = json!({});
+    control.namespace("shop", &empty);
+    let web = || pod(&json!({}), &json!({"app": "web"}));
+    bare(&control, "shop", "older", web());
+    let mut init = web();
+    init["spec"]["containers"][0]["command"] = json!(["/sbin/init"]);
+    bare(&control, "shop", "has-init", init);
+    let mut unknown = web();
+    unknown["spec"]["containers"][0].as_object_mut().unwrap().remove("command");
+    bare(&control, "shop", "unknown", unknown);
+    bare(&control, "shop", "declines", pod(&json!({"ashore.dev/inject": "false"}), &json!({"app": "web"})));
+    bare(&control, "shop", "another", pod(&empty, &json!({"app": "db"})));
+    let refused = json!({"ashore.dev/inject": "true", "ashore.dev/delay": "soon"});
+    let mut asks = pod(&refused, &json!({"app": "api"}));
+    asks["metadata"]["name"] = json!("refused");
+    assert_eq!(try_create(&control, "shop", &asks).status, 422);
+
+    // As long as it only counts.
+    let select = |value: &str| json!({"matchLabels": {"app": value}});
+    create(&control, "shop", "web", &json!({"mode": "Audit", "podSelector": select("web")}));
+    let status = until(&control, "shop", "web", "all counts", |status| counts(status) == json!([3, 0, 1, 0, 2]));
+    assert_eq!((condition(&status, "Ready").as_str(), &status["observedGeneration"]), ("True Effective", &json!(1)), "{status}");
+    assert_eq!(status["skipped"]["reasons"], json!({"imageUnknown": 1, "mustBePid1": 1}));
+    assert_eq!(condition(&status, "Overlaps"), "False None");
+    assert_eq!(condition(&status, "Degraded"), "True ImagesNotResolved");
+    assert!(status["lastError"].as_str().unwrap().contains("registry.example/app:1"), "{status}");
+    until_missed(&replica, Some(0));
+
+    // What it says is in effect when it says so.
+    control.patch(&path("shop", "web"), &json!({"spec": {"mode": "Enforce"}}));
+    let status = until(&control, "shop", "web", "the change is observed", |status| status["observedGeneration"] == 2);
+    assert_eq!(condition(&status, "Ready"), "True Effective");
+    eventually("an injected pod", PATIENCE, || injected(&control, "shop", &web()).then_some(()));
+    let status = until(&control, "shop", "web", "the counts", |status| counts(status) == json!([4, 1, null, 1, 2]));
+    assert_eq!(condition(&status, "Degraded"), "True PodsMissed");
+    assert!(message(&status, "Degraded").contains("kubectl rollout restart"), "{status}");
+    until_missed(&replica, Some(1));
+    assert_eq!(replica.metric("ashore_namespace_pods_missed{namespace=\"shop\"}"), 1.0);
+    let sample = |state: &str| format!("ashore_policy_pods{{kind=\"ShutdownPolicy\",namespace=\"shop\",policy=\"web\",state=\"{state}\"}}");
+    assert_eq!((replica.metric(&sample("matched")), replica.metric(&sample("injected"))), (4.0, 1.0));
+    assert_eq!(replica.metric("ashore_policies{kind=\"ShutdownPolicy\",mode=\"Enforce\"}"), 1.0);
+
+    // Pods go, and with them what was wrong.
+    for name in ["older", "has-init", "unknown"] {
+        control.delete(&format!("/api/v1/namespaces/shop/pods/{name}?gracePeriodSeconds=0"));
+    }
+    let status = until(&control, "shop", "web", "nothing wrong", |status| counts(status) == json!([1, 1, null, 0, 0]));
+    assert_eq!((condition(&status, "Degraded").as_str(), status.get("lastError")), ("False None", None));
+
+    // One that is made anew starts anew.
+    control.patch(&path("shop", "web"), &json!({"spec": {"mode": "Off"}}));
+    until(&control, "shop", "web", "it is off", |status| status["observedGeneration"] == 3);
+    control.delete(&path("shop", "web"));
+    create(&control, "shop", "web", &json!({"podSelector": select("db")}));
+    let status = until(&control, "shop", "web", "the new one", |status| counts(status) == json!([1, 0, null, 1, 0]));
+    assert_eq!(status["observedGeneration"], 1);
+
+    // Nothing is written when nothing has changed.
+    let version = || control.get(&path("shop", "web")).body["metadata"]["resourceVersion"].clone();
+    let (before, rounds) = (version(), replica.said("pods were counted").len());
+    eventually("more counts", PATIENCE, || (replica.said("pods were counted").len() > rounds + 3).then_some(()));
+    assert_eq!(version(), before);
+    Ok(())
+}
+
+pub fn name_who_is_in_the_way() -> Outcome {
+    let (control, _service, _replica) = with_policies()?;
+    control.namespace("shop", &json!({"team": "a"}));
+    bare(&control, "shop", "p", pod(&json!({}), &json!({"app": "web"})));
+    let web = json!({"podSelector": {"matchLabels": {"app": "web"}}});
+    create(&control, "shop", "older", &web);
+    // Those of one second have their names for their ages.
+    create(&control, "shop", "younger", &json!({"podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]}}));
+    create(&control, "shop", "apart", &json!({"podSelector": {"matchLabels": {"app": "db"}}}));
+    create(&control, "", "wide", &json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}));
+    let overlaps = |status: &Value| condition(status, "Overlaps");
+    let first = until(&control, "shop", "older", "the other one", |status| overlaps(status) == "True GoesBefore");
+    assert!(message(&first, "Overlaps").starts_with("it goes before ShutdownPolicy younger: "), "{first}");
+    let second = until(&control, "shop", "younger", "the other one", |status| overlaps(status) == "True GoesAfter");
+    assert!(message(&second, "Overlaps").starts_with("it goes after ShutdownPolicy older: "), "{second}");
+    for (namespace, name) in [("shop", "apart"), ("", "wide")] {
+        until(&control, namespace, name, "nobody", |status| overlaps(status) == "False None");
+    }
+    // Only one decides.
+    until(&control, "shop", "older", "its pod", |status| status["matched"] == 1);
+    until(&control, "shop", "younger", "no pod", |status| status["matched"] == 0);
+
+    create(&control, "", "wider", &json!({}));
+    until(&control, "", "wide", "the other one", |status| overlaps(status) == "True GoesBefore");
+    let status = until(&control, "", "wider", "the other one", |status| overlaps(status) == "True GoesAfter");
+    assert!(message(&status, "Overlaps").starts_with("it goes after ClusterShutdownPolicy wide: "), "{status}");
+    // When the first one goes, the other one is alone.
+    control.delete(&path("shop", "older"));
+    until(&control, "shop", "younger", "its pod", |status| status["matched"] == 1 && overlaps(status) == "False None");
+    Ok(())
+}
+
+/// A later version's schema lets through what this one does not know.
+pub fn say_what_cannot_be_used() -> Outcome {
+    let (control, _service, replica) = with_policies()?;
+    let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clustershutdownpolicies.ashore.dev";
+    let mut versions = control.get(definition).body["spec"]["versions"].take();
+    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"] =
+        json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    control.patch(definition, &json!({"spec": {"versions": versions}}));
+    let strategies = json!({"strategy": "politely"});
+    eventually("the schema", PATIENCE, || {
+        let policy = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ClusterShutdownPolicy", "metadata": {"name": "later"}, "spec": strategies});
+        let answer = control.request("POST", &format!("{API}/clustershutdownpolicies"), Some(&policy));
+        (answer.status == 201).then_some(())
+    });
+    let status = until(&control, "", "later", "it cannot be used", |status| condition(status, "Ready") == "False Invalid");
+    assert!(message(&status, "Ready").contains("spec.strategy: \"politely\""), "{status}");
+    assert_eq!((&status["observedGeneration"], status.get("matched")), (&json!(1), None));
+    eventually("it is counted", PATIENCE, || {
+        (replica.metric("ashore_policies_not_ready{kind=\"ClusterShutdownPolicy\"}") == 1.0).then_some(())
+    });
+    assert_eq!(replica.metric("ashore_policies{kind=\"ClusterShutdownPolicy\",mode=\"unusable\"}"), 1.0);
+    control.patch(&path("", "later"), &json!({"spec": {"strategy": null}}));
+    let status = until(&control, "", "later", "it can", |status| condition(status, "Ready") == "True Effective");
+    assert_eq!((&status["observedGeneration"], status.get("lastError")), (&json!(2), None));
+    assert_eq!(replica.said("a policy cannot be used").len(), 1);
+    Ok(())
+}
+
+pub fn outlive_the_leader() -> Outcome {
+    let (control, service, first) = with_policies()?;
+    control.namespace("shop", &json!({}));
+    create(&control, "shop", "all", &json!({}));
+    eventually("an injected pod", PATIENCE, || injected(&control, "shop", &pod(&json!({}), &json!({}))).then_some(()));
+    let before = until(&control, "shop", "all", "its pod", |status| counts(status) == json!([1, 1, null, 0, 0]));
+    let second = Replica::start(&control, &service, "b", FLAGS);
+    second.wait_until_ready();
+    assert_eq!(second.metric("ashore_policies{kind=\"ShutdownPolicy\",mode=\"Enforce\"}"), 0.0);
+    assert_eq!(first.stop(), Some(0));
+    eventually("a new leader", PATIENCE, || second.leads().then_some(()));
+    assert!(injected(&control, "shop", &pod(&json!({}), &json!({}))));
+    let after = until(&control, "shop", "all", "both pods", |status| counts(status) == json!([2, 2, null, 0, 0]));
+    // Conditions are as old as they were.
+    assert_eq!(after["conditions"], before["conditions"]);
+    let policy = control.get(&path("shop", "all")).body;
+    let managers = policy["metadata"]["managedFields"].as_array().unwrap();
+    assert!(managers.iter().any(|one| one["manager"] == "ashore-status" && one["operation"] == "Apply" && one["subresource"] == "status"));
+    Ok(())
+}
+
+/// A policy is in effect when every replica that serves says so.
+pub fn wait_for_every_replica() -> Outcome {
+    let control = Control::start()?;
+    control.grant(ALL);
+    install(&control);
+    let service = Service::start();
+    let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+    let replica = |name: &str, ready: bool| {
+        let mut replica = pod(&json!({}), &json!({"ashore.dev/first": "true", "ashore.dev/again": "false"}));
+        replica["metadata"]["name"] = json!(name);
+        control.create(&pods, &replica);
+        let ready = if ready { "True" } else { "False" };
+        let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]}});
+        control.patch(&format!("{pods}/{name}/status"), &status);
+    };
+    for (name, ready) in [("a", true), ("b", true), ("starts", false)] {
+        replica(name, ready);
+    }
+    let own = "--service=ashore".to_owned();
+    let flags = ["--missed-pods-every=1s", "--first-service=ashore-first", "--again-service=ashore-again", own.as_str()];
+    let a = Replica::start(&control, &service, "a", &flags);
+    eventually("a leader", PATIENCE, || a.leads().then_some(()));
+    // The other one is there, and says nothing.
+    create(&control, "", "all", &json!({}));
+    let status = until(&control, "", "all", "it is pending", |status| condition(status, "Ready") == "False Pending");
+    assert!(message(&status, "Ready").contains("replica b has not seen it"), "{status}");
+    assert_eq!(status.get("observedGeneration"), None);
+    let b = Replica::start(&control, &service, "b", &flags);
+    let status = until(&control, "", "all", "it is in effect", |status| condition(status, "Ready") == "True Effective");
+    assert_eq!(status["observedGeneration"], 1);
+    let said = |name: &str| control.get(&format!("{pods}/{name}")).body["metadata"]["annotations"]["ashore.dev/policies"].clone();
+    assert_eq!(said("a"), said("b"));
+    // One that is gone is not waited for.
+    b.kill();
+    control.patch(&path("", "all"), &json!({"spec": {"mode": "Audit"}}));
+    until(&control, "", "all", "it is pending", |status| condition(status, "Ready") == "False Pending");
+    control.delete(&format!("{pods}/b?gracePeriodSeconds=0"));
+    until(&control, "", "all", "it is in effect", |status| status["observedGeneration"] == 2);
+    Ok(())
+}
+
+/// Without a look at pods, nothing is counted, and that is said; the rest is.
+pub fn do_without_counts() -> Outcome {
+    let control = Control::start()?;
+    control.grant(ALL);
+    install(&control);
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", &["--missed-pods-every=0"]);
+    create(&control, "", "all", &json!({}));
+    let status = until(&control, "", "all", "it is in effect", |status| condition(status, "Ready") == "True Effective");
+    assert_eq!((status.get("matched"), condition(&status, "Degraded").as_str()), (None, "Unknown NotCounted"), "{status}");
+    assert!(message(&status, "Degraded").contains("--missed-pods-every 0"), "{status}");
+    assert!(injected(&control, "default", &asking()));
+    // Nor is a right that is missing the end of it.
+    drop(replica);
+    Ok(())
+}
