@@ -2,8 +2,10 @@
 //!
 //! `cargo bench -p ashore-inject`
 
-use ashore_inject::{ImageConfig, OptIn, Policy, Request, StaticImages, plan};
+use ashore_inject::{ImageConfig, OptIn, Policies, Policy, Request, Rule, StaticImages, plan};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn main() {
     divan::main();
@@ -60,4 +62,33 @@ fn containers(bencher: divan::Bencher<'_, '_>, containers: usize) {
     let once = || plan(&request).map(|plan| plan.patch.to_json()).expect("the pod is in order");
     assert!(!once().as_str().is_empty());
     bencher.counter(divan::counter::BytesCount::new(pod.len())).bench_local(once);
+}
+
+/// Policies besides the one that wants the pod: as many again for other namespaces, and for pods with other labels.
+fn policies(others: usize) -> Policies {
+    let rule = |kind: &str, namespace: Option<String>, name: &str, spec: Value| {
+        let metadata = json!({"name": name, "namespace": namespace, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"});
+        let document = json!({"apiVersion": ashore_inject::rule::API_VERSION, "kind": kind, "metadata": metadata, "spec": spec});
+        Arc::new(Rule::read(&document, &Policy::default()).expect("the policy is in order"))
+    };
+    let selector = |n: usize| json!({"podSelector": {"matchLabels": {"app.kubernetes.io/name": format!("other-{n}")}}});
+    let cluster = (0..others).map(|n| rule("ClusterShutdownPolicy", None, &format!("a{n}"), selector(n)));
+    let elsewhere = (0..others).map(|n| rule("ShutdownPolicy", Some(format!("n{n}")), "p", json!({})));
+    let wanting = rule("ClusterShutdownPolicy", None, "z", json!({}));
+    cluster.chain(elsewhere).chain([wanting]).collect()
+}
+
+/// The same pod, wanted by one policy, with so many others of each kind.
+#[divan::bench(args = [0, 300])]
+fn beside_policies(bencher: divan::Bencher<'_, '_>, others: usize) {
+    let pod = pod(1);
+    let config = ImageConfig { entrypoint: Some(vec!["/app".into()]), ..ImageConfig::default() };
+    let images = StaticImages::from_iter([("registry.example/team/app:1.2.3".to_owned(), config)]);
+    let policy = Policy::default();
+    // Which are those of a namespace is worked out once for many pods.
+    let of_namespace = policies(others).of_namespace("team", &BTreeMap::new());
+    let request = Request { policies: &of_namespace, ..Request::new(&pod, &policy, &images) };
+    let once = || plan(&request).map(|plan| plan.patch.to_json()).expect("the pod is in order");
+    assert!(once().as_str().contains("ClusterShutdownPolicy z"));
+    bencher.bench_local(once);
 }

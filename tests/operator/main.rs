@@ -76,6 +76,7 @@ const TESTS: &[Test] = &[
     ("statuses::outlive_the_leader", statuses::outlive_the_leader),
     ("statuses::wait_for_every_replica", statuses::wait_for_every_replica),
     ("statuses::do_without_counts", statuses::do_without_counts),
+    ("statuses::what_many_cost", statuses::what_many_cost),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

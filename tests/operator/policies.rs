@@ -15,7 +15,22 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 /// Installs the kinds, and waits until they are served.
 pub fn install(control: &Control) {
-    control.apply(&ashore_crd::yaml().unwrap());
+    install_these(control, &ashore_crd::yaml().unwrap());
+}
+
+/// The same without the fields that the reader does not know yet, whose defaults it would refuse.
+pub fn install_what_is_read(control: &Control) {
+    let definition = |kind: ashore_crd::Kind| {
+        let mut definition = kind.definition();
+        let spec = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+        spec.as_object_mut().unwrap().retain(|field, _| !COMING.contains(&field.as_str()));
+        format!("---\n{definition}\n")
+    };
+    install_these(control, &ashore_crd::KINDS.map(definition).concat());
+}
+
+fn install_these(control: &Control, definitions: &str) {
+    control.apply(definitions);
     for kind in ashore_crd::KINDS {
         eventually(kind.name, PATIENCE, || (control.get(&format!("{API}/{}", kind.plural)).status == 200).then_some(()));
         let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}.ashore.dev", kind.plural);

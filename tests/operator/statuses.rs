@@ -3,11 +3,11 @@
 use crate::admission::at_work;
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
 use crate::missed::until_missed;
-use crate::pods::{asking, injected, pod, try_create};
-use crate::policies::{API, install};
+use crate::pods::{injected, pod, try_create};
+use crate::policies::{API, install_what_is_read};
 use crate::replica::{Replica, Service};
-use ashore_tests::Outcome;
 use ashore_tests::harness::eventually;
+use ashore_tests::{Outcome, Skip};
 use serde_json::{Value, json};
 
 const FLAGS: &[&str] = &["--missed-pods-every=1s"];
@@ -16,7 +16,7 @@ const FLAGS: &[&str] = &["--missed-pods-every=1s"];
 fn with_policies() -> Result<(Control, Service, Replica), ashore_tests::Skip> {
     let control = Control::start()?;
     control.grant(ALL);
-    install(&control);
+    install_what_is_read(&control);
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", FLAGS);
     at_work(&control);
@@ -207,15 +207,25 @@ pub fn outlive_the_leader() -> Outcome {
     let (control, service, first) = with_policies()?;
     control.namespace("shop", &json!({}));
     create(&control, "shop", "all", &json!({}));
-    eventually("an injected pod", PATIENCE, || injected(&control, "shop", &pod(&json!({}), &json!({}))).then_some(()));
-    let before = until(&control, "shop", "all", "its pod", |status| counts(status) == json!([1, 1, null, 0, 0]));
+    let app = || pod(&json!({}), &json!({}));
+    // Those of before the API server asks about them are missed.
+    eventually("an injected pod", PATIENCE, || injected(&control, "shop", &app()).then_some(()));
+    let pods = || {
+        let all = control.get("/api/v1/namespaces/shop/pods").body["items"].take();
+        let all = all.as_array().unwrap();
+        let injected = all.iter().filter(|pod| pod["metadata"]["labels"]["ashore.dev/injected"] == "true").count();
+        json!([all.len(), injected, null, all.len() - injected, 0])
+    };
+    let there = pods();
+    let before = until(&control, "shop", "all", "its pods", |status| counts(status) == there);
     let second = Replica::start(&control, &service, "b", FLAGS);
     second.wait_until_ready();
     assert_eq!(second.metric("ashore_policies{kind=\"ShutdownPolicy\",mode=\"Enforce\"}"), 0.0);
     assert_eq!(first.stop(), Some(0));
     eventually("a new leader", PATIENCE, || second.leads().then_some(()));
-    assert!(injected(&control, "shop", &pod(&json!({}), &json!({}))));
-    let after = until(&control, "shop", "all", "both pods", |status| counts(status) == json!([2, 2, null, 0, 0]));
+    assert!(injected(&control, "shop", &app()));
+    let there = pods();
+    let after = until(&control, "shop", "all", "one more", |status| counts(status) == there);
     // Conditions are as old as they were.
     assert_eq!(after["conditions"], before["conditions"]);
     let policy = control.get(&path("shop", "all")).body;
@@ -228,7 +238,7 @@ pub fn outlive_the_leader() -> Outcome {
 pub fn wait_for_every_replica() -> Outcome {
     let control = Control::start()?;
     control.grant(ALL);
-    install(&control);
+    install_what_is_read(&control);
     let service = Service::start();
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
     let replica = |name: &str, ready: bool| {
@@ -269,15 +279,102 @@ pub fn wait_for_every_replica() -> Outcome {
 pub fn do_without_counts() -> Outcome {
     let control = Control::start()?;
     control.grant(ALL);
-    install(&control);
+    install_what_is_read(&control);
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", &["--missed-pods-every=0"]);
     create(&control, "", "all", &json!({}));
     let status = until(&control, "", "all", "it is in effect", |status| condition(status, "Ready") == "True Effective");
     assert_eq!((status.get("matched"), condition(&status, "Degraded").as_str()), (None, "Unknown NotCounted"), "{status}");
     assert!(message(&status, "Degraded").contains("--missed-pods-every 0"), "{status}");
-    assert!(injected(&control, "default", &asking()));
-    // Nor is a right that is missing the end of it.
+    assert_eq!(replica.metric("ashore_policies_not_ready{kind=\"ClusterShutdownPolicy\"}"), 0.0);
+    Ok(())
+}
+
+/// Prints figures for docs/PERFORMANCE.md, on request: it takes minutes. `benches/policies/run` asks for it.
+pub fn what_many_cost() -> Outcome {
+    const PODS: usize = 5000;
+    const POLICIES: usize = 300;
+    if std::env::var_os("ASHORE_MEASURE").is_none() {
+        return Err(Skip("a measurement, made with ASHORE_MEASURE=1".into()));
+    }
+    let control = Control::start()?;
+    control.grant(ALL);
+    install_what_is_read(&control);
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", &["--log-level=info"]);
+    at_work(&control);
+    eprintln!("at rest: resident, most: {:.1?} MiB", replica.resident());
+    // Half of them for a namespace each, half for the pods of all namespaces that have a label.
+    let half = POLICIES / 2;
+    for n in 0..half {
+        let name = format!("n{n}");
+        control.namespace(&name, &json!({}));
+        create(&control, &name, "own", &json!({"podSelector": {"matchLabels": {"tier": "front"}}, "containers": {"names": ["main"]}}));
+        create(&control, "", &format!("p{n}"), &json!({"podSelector": {"matchLabels": {"app": format!("a{n}")}}}));
+    }
+    let all: Vec<(String, String)> =
+        (0..half).flat_map(|n| [(format!("n{n}"), "own".to_owned()), (String::new(), format!("p{n}"))]).collect();
+    let until_all = |what: &str, holds: &dyn Fn(&Value) -> bool| {
+        let began = std::time::Instant::now();
+        for (namespace, name) in &all {
+            until(&control, namespace, name, what, holds);
+        }
+        began.elapsed().as_secs_f64()
+    };
+    until_all("it is in effect", &|status| status["observedGeneration"] == 1);
+    // The API server's own view of the configuration may be a moment older.
+    eventually("an injected pod", PATIENCE, || injected(&control, "n0", &pod(&json!({}), &json!({"tier": "front"}))).then_some(()));
+    std::thread::scope(|threads| {
+        for thread in 0..8 {
+            let control = &control;
+            threads.spawn(move || {
+                for n in (thread..PODS).step_by(8) {
+                    let labels = json!({"app": format!("a{}", n % half), "tier": if n % 2 == 0 { "front" } else { "back" }});
+                    // As much metadata as kubectl and a few controllers leave.
+                    let pod = pod(&json!({"example.com/notes": "x".repeat(1000)}), &labels);
+                    assert!(injected(control, &format!("n{}", n % half), &pod));
+                }
+            });
+        }
+    });
+    let total = |field: &str| -> u64 {
+        let all = ["shutdownpolicies", "clustershutdownpolicies"].map(|kind| control.get(&format!("{API}/{kind}")).body["items"].take());
+        all.iter().flat_map(|list| list.as_array().unwrap()).map(|policy| policy["status"][field].as_u64().unwrap_or(0)).sum()
+    };
+    let began = std::time::Instant::now();
+    let most = total("injected");
+    eventually("all pods to be counted", PATIENCE, || (total("injected") >= PODS as u64).then_some(()));
+    eprintln!("{most} of {PODS} pods were counted when the last was created, all after {:.1} s", began.elapsed().as_secs_f64());
+    eprintln!("with {PODS} injected pods, {POLICIES} policies: resident, most: {:.1?} MiB", replica.resident());
+
+    let mut times = Vec::new();
+    for generation in 2..7 {
+        let began = std::time::Instant::now();
+        let mode = if generation % 2 == 0 { "Audit" } else { "Enforce" };
+        control.patch(&path("", "p7"), &json!({"spec": {"mode": mode}}));
+        until(&control, "", "p7", "it is in effect", |status| status["observedGeneration"] == generation);
+        times.push(began.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    eprintln!("from a change of a policy to its status: median {:.1} s, most {:.1} s", times[2], times[4]);
+    let began = std::time::Instant::now();
+    for (namespace, name) in &all {
+        control.patch(&path(namespace, name), &json!({"spec": {"delay": "7s"}}));
+    }
+    let changed = began.elapsed().as_secs_f64();
+    let since = until_all("it is in effect", &|status| status["observedGeneration"].as_u64() >= Some(2));
+    eprintln!("{POLICIES} policies changed within {changed:.1} s; all statuses {since:.1} s after the last change");
+    // Every policy's counts change at once.
+    let before = total("matched");
+    let began = std::time::Instant::now();
+    create(&control, "n1", "first", &json!({"mode": "Audit"}));
+    eventually("all counts", PATIENCE, || (total("matched") != before).then_some(()));
+    eprintln!("from a policy that takes over a namespace to the counts: {:.1} s", began.elapsed().as_secs_f64());
+    eprintln!("afterwards: resident, most: {:.1?} MiB", replica.resident());
     drop(replica);
+    let replica = Replica::start(&control, &service, "b", &["--log-level=info"]);
+    eventually("a leader", PATIENCE, || replica.leads().then_some(()));
+    until_missed(&replica, Some(0));
+    eprintln!("another one, when it knows all: resident, most: {:.1?} MiB", replica.resident());
     Ok(())
 }
