@@ -2,6 +2,7 @@
 
 use crate::admission::at_work;
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::policies::{API, install_what_is_read};
 use crate::replica::{Replica, Service};
 use ashore::accounts::{Account, Accounts};
 use ashore::lease::Standing;
@@ -454,9 +455,8 @@ pub fn by_the_program_itself() -> Outcome {
     let mut rules = control.get(role).body["rules"].take();
     rules.as_array_mut().unwrap().extend(rights());
     control.patch(role, &json!({"rules": rules}));
-    control.apply(&ashore_crd::yaml().unwrap());
-    let policies = "/apis/ashore.dev/v1alpha1/clustershutdownpolicies";
-    eventually("the kind", PATIENCE, || (control.get(policies).status == 200).then_some(()));
+    install_what_is_read(&control);
+    let policies = format!("{API}/clustershutdownpolicies");
     workload(&control, "Deployment", "web", &json!({}));
     let service = Service::start();
     let first = Replica::start(&control, &service, "a", &["--missed-pods-every=1s"]);
@@ -464,7 +464,7 @@ pub fn by_the_program_itself() -> Outcome {
     let metadata = json!({"name": "all"});
     let spec = json!({"remediate": "Rollout", "podSelector": {"ownerKinds": ["Deployment", "ReplicaSet"]}});
     let kind = "ClusterShutdownPolicy";
-    control.create(policies, &json!({"apiVersion": "ashore.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}));
+    control.create(&policies, &json!({"apiVersion": "ashore.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}));
     let degraded = |replica: &Replica, status: &str, words: &str| {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
