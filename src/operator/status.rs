@@ -318,6 +318,41 @@ mod tests {
     }
 
     #[test]
+    fn what_the_remedy_has_come_to() {
+        let rule = rule(json!({"remediate": "Rollout"}));
+        let waits = |name: &str| (format!("Deployment shop/{name}"), "it is paused (spec.paused)".to_owned());
+        let busy = Account {
+            restarted: 2,
+            restarting: Some("Deployment shop/b".into()),
+            waiting: vec![waits("c")],
+            more: 3,
+            ..Account::default()
+        };
+        let paused = Account { paused_by: Some(waits("d")), ..Account::default() };
+        let off = Account { off: true, ..Account::default() };
+        for (remedy, missed, reason, words) in [
+            (&busy, 4, "PodsMissed", "2 restarted, Deployment shop/b on its way, 4 waiting, such as Deployment shop/c: it is paused"),
+            (&paused, 4, "RemedyPaused", "Deployment shop/d was restarted to have its pods injected, and did not come back (it is paused"),
+            (&paused, 0, "RemedyPaused", "nothing else is restarted until it is back"),
+            (&off, 1, "PodsMissed", "not acted upon, since this Ashore runs without --remedy"),
+        ] {
+            let counts = Counts { by_policy: HashMap::from([(name("web"), Tally { missed, ..Tally::default() })]), ..Counts::default() };
+            let facts = Facts {
+                read: Read::Rule(&rule),
+                generation: 3,
+                effect: &Effect::Everywhere,
+                counts: Ok(&counts),
+                remedy: Some(remedy),
+                name: &name("web"),
+                now: "2026-01-02T00:00:00Z",
+            };
+            let said = facts.status(&Value::Null);
+            assert_eq!(conditions(&said)[2], format!("Degraded True {reason}"));
+            assert!(message(&said, "Degraded").contains(words), "{said}");
+        }
+    }
+
+    #[test]
     fn who_is_in_the_way_is_named_a_few() {
         let rule = rule(json!({}));
         let many: BTreeSet<_> = (0..5).map(|n| name(&format!("p{n}"))).collect();
