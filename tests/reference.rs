@@ -1,10 +1,12 @@
 //! `docs/reference.md`: every field, annotation and metric, from what the program itself says of them. `BLESS=1` (`make reference`) writes it.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
-use ashore::counts::Counts;
+use ashore::counts::{Counts, Tally};
 use ashore::mark::{LABEL, RECORD};
 use ashore::metrics::{Metrics, Outcome};
+use ashore::status::Read;
 use ashore_crd::{KINDS, Kind};
+use ashore_inject::PolicyName;
 use ashore_inject::annotations::{INJECT, INJECTED, KNOWN, STATUS};
 use ashore_inject::{Policy, Refusal, Request, StaticImages, plan};
 use serde_json::{Value, json};
@@ -147,7 +149,10 @@ fn metrics(text: &mut String) {
     // What has labels is shown with them once it was counted.
     metrics.skipped_container("imageUnknown");
     metrics.skipped_pod("notOptedIn");
-    metrics.missed(Some(&Counts::default()));
+    let policy = PolicyName { namespace: None, name: "web".into() };
+    let by_policy = [(policy.clone(), Tally::default())].into();
+    metrics.missed(Some(&Counts { by_policy, missed_by_namespace: [("shop".into(), 1)].into(), ..Counts::default() }));
+    metrics.policies(&[(&policy, Read::Unusable(""), false)]);
     metrics.remedy_paused(Some(0));
     metrics.answered(Outcome::Injected, false, Duration::ZERO);
     let encoded = metrics.encode().unwrap();

@@ -9,7 +9,7 @@
 //! | cluster | `shutdownpolicies`, `clustershutdownpolicies` | any | get, list, watch | what they say, on every replica |
 //! | cluster | their `status` | any | patch | what the leader says of them, by server-side apply |
 //! | cluster | `namespaces` | any | list, watch | which ask for injection by their label, and which policies are for |
-//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone; unless `--missed-pods-every 0` |
+//! | cluster | `pods` | any | get, list, watch | for the status of policies, and to find those that ask and were not injected; a list and a watch are of metadata alone; unless `--missed-pods-every 0` |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
 //! | cluster | `deployments`, `statefulsets`, `daemonsets` | any | get, list, patch | to restart those whose pods are not injected, and to find those that were restarted by their label; with `--remedy`, as the next two, and `events` |
@@ -20,7 +20,8 @@
 //! | namespace | `leases` | NAME | get, update | leader election |
 //! | namespace | `leases` | any | create | a POST has no name to go by |
 //! | namespace | `events` | any | create | to say on the own pod what is wrong |
-//! | namespace | `pods/status` | any | patch | with `--again-service`: to say on its own pod when it is to be asked, and on that of a leader that has died that it is not. Labels can be set by this, a pod's spec and owners cannot |
+//! | namespace | `pods` | any | list | with `--again-service`: which policies each of the other replicas says that it knows |
+//! | namespace | `pods/status` | any | patch | with `--again-service`: to say on its own pod when it is to be asked and which policies it knows, and on that of a leader that has died that it is not. Labels and annotations can be set by this, a pod's spec and owners cannot |
 
 use crate::accounts::{self, Accounts};
 use crate::admission::Admission;
@@ -123,7 +124,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", env = "ASHORE_CA_LIFETIME", default_value = "8760h", value_parser = lifetime)]
     pub ca_lifetime: Duration,
 
-    /// How often to look for pods that ask and were not injected, since Ashore did not answer; 0: never
+    /// How often to tell of pods that ask and were not injected, since Ashore did not answer, and to look anew at those whose images are not
+    /// known. They are seen as they come; 0: pods are not followed, and the status of policies counts none
     #[arg(long, value_name = "DURATION", env = "ASHORE_MISSED_PODS_EVERY", default_value = "1m", value_parser = period)]
     pub missed_pods_every: Duration,
 
@@ -185,7 +187,7 @@ pub struct Settings {
     pub lifetimes: Lifetimes,
     /// The ClusterRole that owns everything.
     pub cluster_role: String,
-    /// How often to look for pods that were missed, if at all.
+    /// How often to tell of pods that were missed, if they are followed.
     pub missed_pods_every: Option<Duration>,
     /// Whether workloads may be restarted.
     pub remedy: bool,

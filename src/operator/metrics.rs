@@ -217,16 +217,6 @@ impl Metrics {
             metrics.pods_missed.clone(),
         );
         r.register(
-            "remedy_restarts",
-            "Workloads restarted to have their pods injected, by how it ended: restarted, failed, gone",
-            metrics.remedy_restarts.clone(),
-        );
-        r.register(
-            "remedy_paused",
-            "Policies that restart no more workloads, since one did not come back; on the leader alone",
-            metrics.remedy_paused.clone(),
-        );
-        r.register(
             "namespace_pods_missed",
             "The same by namespace, of the hundred that have the most; on the leader alone",
             metrics.namespace_pods_missed.clone(),
@@ -243,6 +233,16 @@ impl Metrics {
             metrics.policies_not_ready.clone(),
         );
         r.register("policy_status_writes", "Statuses of policies, by whether they could be written", metrics.status_writes.clone());
+        r.register(
+            "remedy_restarts",
+            "Workloads restarted to have their pods injected, by how it ended: restarted, failed, gone",
+            metrics.remedy_restarts.clone(),
+        );
+        r.register(
+            "remedy_paused",
+            "Policies that restart no more workloads, since one did not come back; on the leader alone",
+            metrics.remedy_paused.clone(),
+        );
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());

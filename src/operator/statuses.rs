@@ -201,15 +201,16 @@ impl Statuses {
         };
         let counted = self.known.as_ref().map(|known| known.borrow().clone());
         let counted = match counted {
-            Some(counted) => counted.filter(|counted| counted.version == version).ok_or("pods are being counted"),
+            Some(counted) => counted.ok_or("pods are being counted"),
             None => Err("pods are not followed (--missed-pods-every 0)"),
         };
-        let waits = matches!(effect, Effect::Pending(_)) || (counted.is_err() && self.known.is_some());
+        let current = counted.as_ref().map_or(self.known.is_none(), |counted| counted.version == version);
+        let waits = matches!(effect, Effect::Pending(_)) || !current;
         if waits && age < SOON {
             return ASK;
         }
         let mut wait = if waits { ASK } else { LOOK_AGAIN };
-        let (due, next) = self.due(term, &effect, counted.as_deref().map_err(|why| *why));
+        let (due, next) = self.due(term, &effect, counted.as_deref().map_err(|why| *why), current);
         wait = wait.min(next);
         let writes = due.into_iter().map(|due| {
             let client = &self.client;
@@ -253,8 +254,8 @@ impl Statuses {
         Ok(Effect::Everywhere)
     }
 
-    /// What has to be written now, and when more of it may be.
-    fn due(&self, term: &mut Term, effect: &Effect, counted: Result<&Counted, &str>) -> (Vec<Due>, Duration) {
+    /// What has to be written now, and when more of it may be. `current`: what was counted is no older than the policies.
+    fn due(&self, term: &mut Term, effect: &Effect, counted: Result<&Counted, &str>, current: bool) -> (Vec<Due>, Duration) {
         let (policies, unusable) = (self.book.policies(), self.book.unusable());
         let rules = policies.iter().map(|rule| (&rule.name, &rule.uid, rule.generation, Read::Rule(rule)));
         let others = unusable.iter().map(|policy| (&policy.name, &policy.uid, policy.generation, Read::Unusable(&policy.why)));
@@ -268,6 +269,8 @@ impl Statuses {
             there.insert(uid.as_str());
             let written = term.written.get(uid);
             let before = written.map_or(&nothing, |written| &written.status);
+            // Older counts say nothing of a policy that is new.
+            let counts = if current || written.is_some() { counts } else { Err("pods are being counted") };
             let account = self.accounts.of(name);
             let status = Facts { read, generation, effect, counts, remedy: account.as_ref(), name, now: &now }.status(before);
             metrics.push((name, read, matches!((read, effect), (Read::Rule(_), Effect::Everywhere))));

@@ -67,9 +67,19 @@ struct Term {
     changes: watch::Sender<Option<u64>>,
     /// Pods that have to be looked at.
     open: watch::Sender<Vec<Candidate>>,
-    /// How often pods have been looked at, and whether some are being.
-    looks: Mutex<(usize, bool)>,
+    looks: Mutex<Looks>,
     told: Mutex<String>,
+}
+
+/// How it stands with looking at pods.
+#[derive(Debug, Clone, Copy, Default)]
+struct Looks {
+    /// Whether some have been looked at.
+    any: bool,
+    /// Whether some are being.
+    now: bool,
+    /// Whether a right is missing to.
+    forbidden: bool,
 }
 
 impl Term {
@@ -77,7 +87,7 @@ impl Term {
         self.census.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn looks(&self) -> MutexGuard<'_, (usize, bool)> {
+    fn looks(&self) -> MutexGuard<'_, Looks> {
         self.looks.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -172,6 +182,11 @@ impl Survey {
             match outcome {
                 Ok(()) => slower = Slower::default(),
                 Err(error) => {
+                    if error.is_forbidden() {
+                        // What was known gets old unseen.
+                        term.changes.send_replace(None);
+                        self.say(None);
+                    }
                     self.complain(term, &error);
                     tokio::time::sleep(slower.next().unwrap_or_default()).await;
                 }
@@ -277,8 +292,8 @@ impl Survey {
             changes.mark_unchanged();
             rules.mark_unchanged();
             let began = Instant::now();
-            let (looks, looking) = *term.looks();
-            let tell = !looking && told.is_none_or(|told| told.elapsed() >= self.every);
+            let looks = *term.looks();
+            let tell = !looks.now && told.is_none_or(|told| told.elapsed() >= self.every);
             let version = book.version();
             if !term.census().covers(&Scope::of(&book.policies())) {
                 // They are listed anew.
@@ -307,9 +322,11 @@ impl Survey {
             }
             tell_of(&missed, &refused, counts.missed);
             let idle = open.is_empty();
-            term.looks().1 |= !idle;
+            term.looks().now |= !idle;
             term.open.send_replace(open);
-            if idle || looks > 0 || term_began.elapsed() >= FIRST_LOOK {
+            if looks.forbidden && !idle {
+                self.say(None);
+            } else if idle || looks.any || term_began.elapsed() >= FIRST_LOOK {
                 self.say(Some(Arc::new(Counted { version, counts })));
             }
             tokio::time::sleep(PAUSE.0.max(took * PAUSE.1)).await;
@@ -345,6 +362,7 @@ impl Survey {
             tokens -= now.len() as f64;
             let looked = futures_util::stream::iter(now).map(|pod| async move { (self.look_at(term, &pod).await, pod) });
             let mut looked = std::pin::pin!(looked.buffer_unordered(AT_ONCE));
+            let mut forbidden = false;
             while let Some((outcome, pod)) = looked.next().await {
                 match outcome {
                     Ok(Some(hindsight)) => {
@@ -353,15 +371,14 @@ impl Survey {
                     }
                     Ok(None) => {}
                     Err(error) => {
+                        forbidden |= error.is_forbidden();
                         self.complain(term, &error);
                         // Whoever could not be read is open still, and comes again.
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 }
             }
-            let mut looks = term.looks();
-            *looks = (looks.0 + 1, false);
-            drop(looks);
+            *term.looks() = Looks { any: true, now: false, forbidden };
             term.changed();
         }
     }
@@ -398,9 +415,6 @@ impl Survey {
     fn complain(&self, term: &Term, error: &ObjectError) {
         self.admission.metrics.cluster_errors.inc();
         if error.is_forbidden() {
-            // What was known gets old unseen.
-            term.changes.send_replace(None);
-            self.say(None);
             self.complaints.say(Reason::Forbidden, &error.to_string());
         }
         let error = error.to_string();
