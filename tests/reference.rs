@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
 use ashore::counts::{Counts, Tally};
+use ashore::mark::{LABEL, RECORD};
 use ashore::metrics::{Metrics, Outcome};
 use ashore::status::Read;
 use ashore_crd::{KINDS, Kind};
@@ -137,7 +138,7 @@ fn annotations(text: &mut String) {
         text,
         "\nOf a namespace, the label `{INJECT}`: `true` asks for all of its pods, and is nearer than a ClusterShutdownPolicy; `false` declines for all of \
          them, whoever asks.\n\nAshore itself sets the annotation `{STATUS}` (what was done, what was not and why) and the label `{INJECTED}` (`true`) on \
-         the pods that it injects."
+         the pods that it injects; and on workloads that it restarts ([remedy.md](remedy.md)) the label `{LABEL}` and the annotation `{RECORD}`."
     )
     .unwrap();
 }
@@ -152,6 +153,7 @@ fn metrics(text: &mut String) {
     let by_policy = [(policy.clone(), Tally::default())].into();
     metrics.missed(Some(&Counts { by_policy, missed_by_namespace: [("shop".into(), 1)].into(), ..Counts::default() }));
     metrics.policies(&[(&policy, Read::Unusable(""), false)]);
+    metrics.remedy_paused(Some(0));
     metrics.answered(Outcome::Injected, false, Duration::ZERO);
     let encoded = metrics.encode().unwrap();
     let lines: Vec<&str> = encoded.lines().collect();

@@ -12,6 +12,9 @@
 //! | cluster | `pods` | any | get, list, watch | for the status of policies, and to find those that ask and were not injected; a list and a watch are of metadata alone; unless `--missed-pods-every 0` |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
+//! | cluster | `deployments`, `statefulsets`, `daemonsets` | any | get, list, patch | to restart those whose pods are not injected, and to find those that were restarted by their label; with `--remedy`, as the next two, and `events` |
+//! | cluster | `replicasets` | any | get | whose they are: a Deployment's |
+//! | cluster | `poddisruptionbudgets` | any | list | those that may not be broken |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
 //! | namespace | `secrets` | NAME-ca, NAME-tls | get, list, watch, create, patch | own certificates; get, list and watch of NAME-tls alone for `secret` and `cert-manager` |
 //! | namespace | `leases` | NAME | get, update | leader election |
@@ -20,16 +23,19 @@
 //! | namespace | `pods` | any | list | with `--again-service`: which policies each of the other replicas says that it knows |
 //! | namespace | `pods/status` | any | patch | with `--again-service`: to say on its own pod when it is to be asked and which policies it knows, and on that of a leader that has died that it is not. Labels and annotations can be set by this, a pod's spec and owners cannot |
 
+use crate::accounts::{self, Accounts};
 use crate::admission::Admission;
 use crate::complaint::Complaints;
 use crate::configuration::{FailurePolicy, Pair, Target, Wanted};
 use crate::connections::Connections;
+use crate::counts::Workload;
 use crate::follow::Follower;
 use crate::keeper::Keeper;
 use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain};
+use crate::remedy::{Missed, MissedWorkloads, Pace, Remedy};
 use crate::replicas;
 use crate::rotation::Lifetimes;
 use crate::rulebook::Rulebook;
@@ -37,10 +43,11 @@ use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
 use crate::statuses::{Others, Statuses};
-use crate::survey::Survey;
+use crate::survey::{Known, Survey};
 use crate::tls::Tls;
 use crate::watching::Troubles;
-use ashore_inject::Policy;
+use crate::workloads::{Controller, Workloads};
+use ashore_inject::{Policy, summary};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -122,6 +129,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", env = "ASHORE_MISSED_PODS_EVERY", default_value = "1m", value_parser = period)]
     pub missed_pods_every: Duration,
 
+    /// Restart workloads whose pods should be injected and are not, one at a time, for policies with `remediate: Rollout`
+    #[arg(long, env = "ASHORE_REMEDY")]
+    pub remedy: bool,
+
     /// Name of this pod, which it leads under [default: the host's name]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub pod_name: Option<String>,
@@ -178,6 +189,8 @@ pub struct Settings {
     pub cluster_role: String,
     /// How often to tell of pods that were missed, if they are followed.
     pub missed_pods_every: Option<Duration>,
+    /// Whether workloads may be restarted.
+    pub remedy: bool,
     /// This replica.
     pub pod_name: String,
     /// This replica's uid.
@@ -199,6 +212,9 @@ impl Settings {
         // Whose authority is not ours, its life is none of our affairs.
         if own && args.ca_lifetime <= args.certificate_lifetime {
             return Err(flag("--ca-lifetime: has to be longer than --certificate-lifetime"));
+        }
+        if args.remedy && args.missed_pods_every.is_zero() {
+            return Err(flag("--remedy: needs --missed-pods-every other than 0, by which it is known what has to be restarted"));
         }
         let target = match &args.webhook_url {
             Some(url) => Target::Url(url.clone()),
@@ -230,6 +246,7 @@ impl Settings {
             names,
             lifetimes,
             cluster_role: args.cluster_role.clone().unwrap_or_else(|| args.name.clone()),
+            remedy: args.remedy,
             missed_pods_every: Some(args.missed_pods_every).filter(|every| !every.is_zero()),
             pod_name: pod_name.ok_or_else(|| flag("--pod-name: needed, since this host has no name"))?,
             pod_uid: args.pod_uid.clone(),
@@ -300,14 +317,25 @@ impl Cluster {
 
     /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
     pub fn start(self, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
-        let Self { client, complaints, objects, settings, .. } = self;
+        let Self { client, complaints, objects, others, settings } = self;
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
         let rulebook = Arc::clone(&admission.rulebook);
         let (written, reads) = watch::channel(None);
         let survey = settings.missed_pods_every.map(|every| Survey::new(client.clone(), admission, Arc::clone(&complaints), every));
+        let accounts = Arc::new(Accounts::default());
+        let remedy = survey.as_ref().filter(|_| settings.remedy).map(|survey| Remedy {
+            workloads: Workloads { client: client.clone(), objects: objects.clone(), rulebook: Arc::clone(&rulebook) },
+            wanted: wanted(survey.known()),
+            tell: Skipped::new(others, &settings.pod_name),
+            metrics: Arc::clone(&metrics),
+            accounts: Arc::clone(&accounts),
+            configuration: settings.wanted.name.clone(),
+            pace: Pace::default(),
+        });
         let statuses = Statuses {
             client,
+            accounts: Arc::clone(&accounts),
             book: Arc::clone(&rulebook),
             written: reads,
             known: survey.as_ref().map(Survey::known),
@@ -341,6 +369,10 @@ impl Cluster {
             });
             let sayer =
                 settings.others().map(|Others { own, .. }| tokio::spawn(replicas::say(objects.clone(), own, Arc::clone(&shared.rulebook))));
+            let remedy = match remedy {
+                Some(remedy) => tokio::spawn(remedy.run(standing.clone())),
+                None => tokio::spawn(accounts::off(Arc::clone(&shared.rulebook), accounts, standing.clone())),
+            };
             let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
             let survey = survey.map(|survey| tokio::spawn(survey.run(standing.clone())));
             let statuses = tokio::spawn(statuses.run(standing.clone()));
@@ -349,7 +381,7 @@ impl Cluster {
             let until = async move {
                 // Whoever could say stop has gone: that means stop, too.
                 let _ = stopped.wait_for(|stop| *stop).await;
-                for task in [keeper, statuses].into_iter().chain(survey).chain(sayer) {
+                for task in [keeper, statuses, remedy].into_iter().chain(survey).chain(sayer) {
                     task.abort();
                     let _ = task.await;
                 }
@@ -362,6 +394,18 @@ impl Cluster {
             follower.abort();
         })
     }
+}
+
+/// What the policies want restarted, by what is known of the pods.
+fn wanted(known: Known) -> MissedWorkloads {
+    Box::new(move || {
+        let Some(counted) = known.borrow().clone() else { return Vec::new() };
+        let missed = |((namespace, controller), workload): (&(Arc<str>, summary::Controller), &Workload)| {
+            let (namespace, kind, name) = (namespace.to_string(), controller.kind.to_string(), controller.name.to_string());
+            Some(Missed { controller: Controller { namespace, kind, name }, rule: workload.rule.clone()? })
+        };
+        counted.counts.workloads.iter().filter_map(missed).collect()
+    })
 }
 
 /// The reference to the ClusterRole that owns everything. Without one, uninstalling leaves the objects behind.
@@ -449,6 +493,8 @@ mod tests {
         let both = ["--certificates=self", "--pod-name=p", "--first-service=o", "--again-service=l"];
         let pair = settings(&both, Some("x")).unwrap().unwrap();
         assert_eq!(pair.names.hosts, ["ashore.x.svc", "ashore.x.svc.cluster.local", "o.x.svc", "l.x.svc"]);
+        let blind = settings(&["--certificates=self", "--remedy", "--missed-pods-every=0"], Some("x")).unwrap_err();
+        assert!(blind.starts_with("--remedy: needs --missed-pods-every"), "{blind}");
         for alone in [&both[..3], &[both[3]], &[both[2], both[3], "--webhook-url=https://x"]] {
             let error = args(alone).unwrap_err().to_string();
             assert!(error.contains("--again-service") || error.contains("--first-service"), "{error}");

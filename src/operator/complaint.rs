@@ -84,13 +84,22 @@ impl Complaints {
         let (namespace, name, uid) = (&self.namespace, &self.pod_name, &self.pod_uid);
         let about =
             Involved { api_version: "v1".into(), kind: "Pod".into(), namespace: namespace.into(), name: name.into(), uid: uid.into() };
-        let event = event(&about, reason.word(), text, times, name);
+        let event = event(&about, Weight::Warning, reason.word(), text, times, name);
         self.objects.create(Kind::Event, "", &event).await.map(drop)
     }
 
     fn lately(&self) -> MutexGuard<'_, Lately<String>> {
         self.lately.lock().unwrap_or_else(|e| e.into_inner())
     }
+}
+
+/// An Event's `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// It is as it should be.
+    Normal,
+    /// Somebody may have to do something.
+    Warning,
 }
 
 /// What an Event is about.
@@ -102,8 +111,8 @@ pub(crate) struct Involved<'a> {
     pub(crate) uid: Cow<'a, str>,
 }
 
-/// A Warning in the namespace of what it is about, from this pod of ours (k8s.io/api/core/v1, Event), of what was so this many `times`.
-pub(crate) fn event(about: &Involved<'_>, reason: &str, text: &str, times: u32, instance: &str) -> Value {
+/// An Event in the namespace of what it is about, from this pod of ours (k8s.io/api/core/v1, Event), of what was so this many `times`.
+pub(crate) fn event(about: &Involved<'_>, weight: Weight, reason: &str, text: &str, times: u32, instance: &str) -> Value {
     let Involved { api_version, kind, namespace, name, uid } = about;
     let at = timestamp(now());
     let message = head(text, LONGEST);
@@ -111,7 +120,7 @@ pub(crate) fn event(about: &Involved<'_>, reason: &str, text: &str, times: u32, 
         "apiVersion": Kind::Event.api_version(), "kind": Kind::Event.name(),
         "metadata": {"generateName": format!("{instance}-"), "namespace": namespace},
         "involvedObject": {"apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace, "uid": uid},
-        "type": "Warning", "reason": reason, "message": message, "source": {"component": "ashore"},
+        "type": if weight == Weight::Normal { "Normal" } else { "Warning" }, "reason": reason, "message": message, "source": {"component": "ashore"},
         "reportingComponent": "ashore.dev/ashore", "reportingInstance": instance,
         "firstTimestamp": at, "lastTimestamp": at, "count": times,
     })

@@ -1,9 +1,11 @@
 //! The webhook and the command line. What becomes of a pod is decided in `ashore-inject`; this crate carries requests,
 //! files and certificates to and from it.
 
+pub mod accounts;
 pub mod admission;
 pub mod authority;
 pub mod body;
+pub mod budgets;
 pub mod census;
 pub mod certificate;
 pub mod cli;
@@ -24,6 +26,7 @@ pub mod listed;
 pub mod listener;
 pub mod logging;
 pub mod looking;
+pub mod mark;
 pub mod metrics;
 pub mod nodes;
 pub mod objects;
@@ -31,8 +34,10 @@ pub mod pages;
 pub mod planners;
 pub mod pull_secrets;
 pub mod registries;
+pub mod remedy;
 pub mod replicas;
 pub mod review;
+pub mod rollout;
 pub mod rotation;
 pub mod rulebook;
 pub mod serve;
@@ -43,6 +48,7 @@ pub mod statuses;
 pub mod survey;
 pub mod tls;
 pub mod watching;
+pub mod workloads;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.
 #[global_allocator]

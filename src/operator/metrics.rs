@@ -116,6 +116,8 @@ pub struct Metrics {
     lookup_seconds: Histogram,
     reloads: Family<ByResult, Counter>,
     repairs: Family<ByWhat, Counter>,
+    remedy_restarts: Family<ByOutcome, Counter>,
+    remedy_paused: Family<[(&'static str, &'static str); 0], Gauge>,
     /// Of one sample without labels, or of none while nobody knows.
     pods_missed: Family<[(&'static str, &'static str); 0], Gauge>,
     namespace_pods_missed: Family<ByNamespace, Gauge>,
@@ -159,6 +161,8 @@ impl Metrics {
             lookup_seconds: Histogram::new(seconds),
             reloads: Family::default(),
             repairs: Family::default(),
+            remedy_restarts: Family::default(),
+            remedy_paused: Family::default(),
             pods_missed: Family::default(),
             namespace_pods_missed: Family::default(),
             policy_pods: Family::default(),
@@ -229,6 +233,16 @@ impl Metrics {
             metrics.policies_not_ready.clone(),
         );
         r.register("policy_status_writes", "Statuses of policies, by whether they could be written", metrics.status_writes.clone());
+        r.register(
+            "remedy_restarts",
+            "Workloads restarted to have their pods injected, by how it ended: restarted, failed, gone",
+            metrics.remedy_restarts.clone(),
+        );
+        r.register(
+            "remedy_paused",
+            "Policies that restart no more workloads, since one did not come back; on the leader alone",
+            metrics.remedy_paused.clone(),
+        );
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
@@ -249,6 +263,9 @@ impl Metrics {
             let _ = metrics.lookups.get_or_create(&ByResult { result: reason });
             let _ = metrics.unresolved_images.get_or_create(&ByReason { reason });
         }
+        for outcome in ["restarted", "failed", "gone"] {
+            let _ = metrics.remedy_restarts.get_or_create(&ByOutcome { outcome });
+        }
         for what in ["edited", "deleted"] {
             let _ = metrics.repairs.get_or_create(&ByWhat { what });
         }
@@ -258,6 +275,19 @@ impl Metrics {
     /// Counts a configuration put right that somebody had `edited` or `deleted`.
     pub fn repaired(&self, what: &'static str) {
         self.repairs.get_or_create(&ByWhat { what }).inc();
+    }
+
+    /// Counts a workload that was restarted, by how it ended: `restarted`, `failed` or `gone`.
+    pub fn remedied(&self, outcome: &'static str) {
+        self.remedy_restarts.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// How many policies restart no more workloads; `None` when this replica does not lead.
+    pub fn remedy_paused(&self, policies: Option<usize>) {
+        match policies {
+            Some(policies) => drop(self.remedy_paused.get_or_create(&[]).set(gauge(policies))),
+            None => self.remedy_paused.clear(),
+        }
     }
 
     /// How many pods were missed, and how the policies do; `None` when this replica does not know.

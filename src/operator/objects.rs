@@ -28,6 +28,14 @@ pub enum Kind {
     Event,
     /// A Pod.
     Pod,
+    /// A Deployment.
+    Deployment,
+    /// A StatefulSet.
+    StatefulSet,
+    /// A DaemonSet.
+    DaemonSet,
+    /// A ReplicaSet.
+    ReplicaSet,
 }
 
 impl Kind {
@@ -39,6 +47,10 @@ impl Kind {
             Self::ClusterRole => ("rbac.authorization.k8s.io", "ClusterRole", "clusterroles"),
             Self::Event => ("", "Event", "events"),
             Self::Pod => ("", "Pod", "pods"),
+            Self::Deployment => ("apps", "Deployment", "deployments"),
+            Self::StatefulSet => ("apps", "StatefulSet", "statefulsets"),
+            Self::DaemonSet => ("apps", "DaemonSet", "daemonsets"),
+            Self::ReplicaSet => ("apps", "ReplicaSet", "replicasets"),
         }
     }
 
@@ -53,6 +65,11 @@ impl Kind {
     /// The kind's name.
     pub fn name(self) -> &'static str {
         self.words().1
+    }
+
+    /// The resource's name in paths.
+    pub fn plural(self) -> &'static str {
+        self.words().2
     }
 
     fn namespaced(self) -> bool {
@@ -182,6 +199,14 @@ impl Objects {
         json(self.limited("update", kind, name, self.api(kind).replace(name, &params(), &object)).await?)
     }
 
+    /// Changes an object by a merge patch (RFC 7396).
+    ///
+    /// # Errors
+    /// [`ObjectError`]; a conflict when `body` has the resourceVersion of an older one.
+    pub async fn merge(&self, kind: Kind, name: &str, body: &Value) -> Result<Value, ObjectError> {
+        json(self.limited("patch", kind, name, self.api(kind).patch(name, &merging(), &Patch::Merge(body))).await?)
+    }
+
     /// Sets labels of a pod to `true` or `false`, by way of its status: whoever may do no more than that cannot change what it runs.
     ///
     /// # Errors
@@ -203,7 +228,7 @@ impl Objects {
 
     async fn mark(&self, pod: &str, metadata: &Value) -> Result<(), ObjectError> {
         let body = Patch::Merge(value!({"metadata": metadata}));
-        let (params, api) = (PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() }, self.api(Kind::Pod));
+        let (params, api) = (merging(), self.api(Kind::Pod));
         let what = self.what(Kind::Pod, pod).replacen("pods", "pods/status", 1);
         self.request("patch", what, api.patch_status(pod, &params, &body)).await.map(drop)
     }
@@ -272,6 +297,10 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+fn merging() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() }
 }
 
 fn params() -> PostParams {

@@ -1,7 +1,7 @@
 //! Events on the owners of pods: a container that was left as it is, since it is not known what its image runs, is news to whoever looks
-//! at its ReplicaSet, and not only to whoever happened to create the pod.
+//! at its ReplicaSet, and not only to whoever happened to create the pod. What the remedy does to workloads is told in the same way.
 
-use crate::complaint::{Involved, event};
+use crate::complaint::{Involved, Weight, event};
 use crate::lately::{Due, Lately};
 use crate::objects::{Kind, Objects};
 use serde::Deserialize;
@@ -52,6 +52,11 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// An object of which this is known.
+    pub fn new(api_version: &str, kind: &str, name: &str, uid: &str) -> Self {
+        Self { api_version: api_version.into(), kind: kind.into(), name: name.into(), uid: uid.into(), controller: true }
+    }
+
     /// The controller of this pod, if it has one.
     pub fn of(pod: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
@@ -87,18 +92,23 @@ impl Skipped {
 
     /// Tells the owner, unless the same was told lately: then the next Event says how often it was so. Nobody waits for that.
     pub fn tell(&self, namespace: &str, owner: &Owner, message: &str) {
+        self.say(namespace, owner, Weight::Warning, REASON, message);
+    }
+
+    /// The same for another reason.
+    pub(crate) fn say(&self, namespace: &str, owner: &Owner, weight: Weight, reason: &'static str, message: &str) {
         let Owner { api_version, kind, name, uid, .. } = owner;
         if [api_version, kind, name, uid].iter().any(|text| text.len() > LONGEST) {
             return;
         }
-        let key = self.hasher.hash_one((namespace, kind, name, uid, message));
+        let key = self.hasher.hash_one((namespace, kind, name, uid, reason, message));
         let Due::Now(times) = lock(&self.lately).due(key, Duration::ZERO, Instant::now()) else { return };
         let lately = Arc::clone(&self.lately);
         let dropped = Arc::clone(&self.dropped);
-        let not_told = move |reason: String, error: &str| {
+        let not_told = move |why: String, error: &str| {
             let dropped = dropped.fetch_add(1, Relaxed) + 1;
-            if lock(&lately).not_heard(&key, reason, Instant::now()) {
-                tracing::warn!(error, dropped, "the owner of a pod is not told of its image");
+            if lock(&lately).not_heard(&key, why, Instant::now()) {
+                tracing::warn!(error, dropped, reason, "the owner of a pod is not told, by an Event of this reason");
             }
         };
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
@@ -111,7 +121,7 @@ impl Skipped {
             name: name.into(),
             uid: uid.into(),
         };
-        let body = event(&about, REASON, message, times, &self.instance);
+        let body = event(&about, weight, reason, message, times, &self.instance);
         let (objects, lately, turns) = (self.objects.at(namespace), Arc::clone(&self.lately), Arc::clone(&self.turns));
         tokio::spawn(async move {
             let _turn = turns.acquire_owned().await;

@@ -1,5 +1,6 @@
 //! What is said of a policy in its `status`: conditions in Kubernetes' standard form, and counts. Decides only; `statuses` writes it.
 
+use crate::accounts::Account;
 use crate::counts::{Counts, Tally};
 use ashore_inject::{Mode, PolicyName, Remediate, Rule};
 use serde_json::{Value, json};
@@ -42,6 +43,8 @@ pub struct Facts<'a> {
     pub effect: &'a Effect,
     /// How it does; `None` while nobody knows, for this reason.
     pub counts: Result<&'a Counts, &'a str>,
+    /// What the remedy has come to, if there is one.
+    pub remedy: Option<&'a Account>,
     /// Its name.
     pub name: &'a PolicyName,
     /// The time, as RFC 3339 has it.
@@ -152,10 +155,17 @@ impl Facts<'_> {
             (Read::Rule(rule), Ok(tally)) => (rule, tally),
         };
         let mut all: Vec<(&'static str, String)> = Vec::new();
+        if let Some((workload, why)) = self.remedy.and_then(|remedy| remedy.paused_by.as_ref()) {
+            let what = "nothing else is restarted until it is back";
+            all.push((
+                "RemedyPaused",
+                format!("{workload} was restarted to have its pods injected, and did not come back ({why}): {what}"),
+            ));
+        }
         if tally.missed > 0 {
             let what = match rule.remediate {
-                Remediate::Never => "restart their workloads (kubectl rollout restart), or have that done by remediate: Rollout",
-                Remediate::Rollout => "their workloads are restarted one by one",
+                Remediate::Never => "restart their workloads (kubectl rollout restart), or have that done by remediate: Rollout".into(),
+                Remediate::Rollout => self.remedy.map_or_else(|| "their workloads are restarted one by one".into(), Account::to_string),
             };
             all.push((
                 "PodsMissed",
@@ -225,7 +235,7 @@ mod tests {
     fn status(read: Read<'_>, effect: &Effect, tally: Result<Tally, &str>, before: &Value) -> Value {
         let counts = tally.map(|tally| Counts { by_policy: HashMap::from([(name("web"), tally)]), ..Counts::default() });
         let counts = counts.as_ref().map_err(|why| *why);
-        Facts { read, generation: 3, effect, counts, name: &name("web"), now: "2026-01-02T00:00:00Z" }.status(before)
+        Facts { read, generation: 3, effect, counts, remedy: None, name: &name("web"), now: "2026-01-02T00:00:00Z" }.status(before)
     }
 
     /// What its conditions are, and why, by one line each.
@@ -305,6 +315,41 @@ mod tests {
         }
         assert_eq!(said["skipped"], json!({"total": 3, "reasons": {"imageUnknown": 2, "mustBePid1": 1}}));
         assert_eq!((&said["wouldInject"], said["lastError"].as_str().unwrap().len()), (&json!(2), LONGEST));
+    }
+
+    #[test]
+    fn what_the_remedy_has_come_to() {
+        let rule = rule(json!({"remediate": "Rollout"}));
+        let waits = |name: &str| (format!("Deployment shop/{name}"), "it is paused (spec.paused)".to_owned());
+        let busy = Account {
+            restarted: 2,
+            restarting: Some("Deployment shop/b".into()),
+            waiting: vec![waits("c")],
+            more: 3,
+            ..Account::default()
+        };
+        let paused = Account { paused_by: Some(waits("d")), ..Account::default() };
+        let off = Account { off: true, ..Account::default() };
+        for (remedy, missed, reason, words) in [
+            (&busy, 4, "PodsMissed", "2 restarted, Deployment shop/b on its way, 4 waiting, such as Deployment shop/c: it is paused"),
+            (&paused, 4, "RemedyPaused", "Deployment shop/d was restarted to have its pods injected, and did not come back (it is paused"),
+            (&paused, 0, "RemedyPaused", "nothing else is restarted until it is back"),
+            (&off, 1, "PodsMissed", "not acted upon, since this Ashore runs without --remedy"),
+        ] {
+            let counts = Counts { by_policy: HashMap::from([(name("web"), Tally { missed, ..Tally::default() })]), ..Counts::default() };
+            let facts = Facts {
+                read: Read::Rule(&rule),
+                generation: 3,
+                effect: &Effect::Everywhere,
+                counts: Ok(&counts),
+                remedy: Some(remedy),
+                name: &name("web"),
+                now: "2026-01-02T00:00:00Z",
+            };
+            let said = facts.status(&Value::Null);
+            assert_eq!(conditions(&said)[2], format!("Degraded True {reason}"));
+            assert!(message(&said, "Degraded").contains(words), "{said}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The leader writes the policies' statuses: each when something of it has changed, every few seconds at most.
 
+use crate::accounts::Accounts;
 use crate::complaint::{Complaints, Reason};
 use crate::lease::Standing;
 use crate::metrics::Metrics;
@@ -69,6 +70,8 @@ pub struct Statuses {
     pub written: watch::Receiver<Option<Arc<str>>>,
     /// How the policies do, if that is counted.
     pub known: Option<Known>,
+    /// What the remedy has come to.
+    pub accounts: Arc<Accounts>,
     /// The other replicas, if there may be any.
     pub others: Option<Others>,
     /// Where it is counted.
@@ -123,6 +126,7 @@ impl Statuses {
 
     async fn lead(&mut self) {
         let mut changes = self.book.changes();
+        let mut accounts = self.accounts.changes();
         let mut term = Term::default();
         while !self.book.is_known() {
             if changes.changed().await.is_err() {
@@ -137,6 +141,7 @@ impl Statuses {
         loop {
             changes.mark_unchanged();
             self.written.mark_unchanged();
+            accounts.mark_unchanged();
             if let Some(known) = &mut self.known {
                 known.mark_unchanged();
             }
@@ -150,6 +155,7 @@ impl Statuses {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 changed = self.written.changed() => if changed.is_err() { return },
+                changed = accounts.changed() => if changed.is_err() { return },
                 () = counted => {}
                 () = tokio::time::sleep(wait) => {}
             }
@@ -265,7 +271,8 @@ impl Statuses {
             let before = written.map_or(&nothing, |written| &written.status);
             // Older counts say nothing of a policy that is new.
             let counts = if current || written.is_some() { counts } else { Err("pods are being counted") };
-            let status = Facts { read, generation, effect, counts, name, now: &now }.status(before);
+            let account = self.accounts.of(name);
+            let status = Facts { read, generation, effect, counts, remedy: account.as_ref(), name, now: &now }.status(before);
             metrics.push((name, read, matches!((read, effect), (Read::Rule(_), Effect::Everywhere))));
             if status == *before {
                 continue;

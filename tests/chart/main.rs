@@ -158,6 +158,11 @@ fn rights_are_named_one_by_one() -> Outcome {
                 ];
                 let mut looks = looks.map(|(what, may)| (json!([what]), json!(may))).to_vec();
                 looks.push((json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
+                // Any workload may have to be restarted.
+                if installation == "everything" {
+                    looks.push((json!(["deployments", "statefulsets", "daemonsets"]), json!(["get", "list", "patch"])));
+                    looks.extend([(json!(["replicasets"]), json!(["get"])), (json!(["poddisruptionbudgets"]), json!(["list"]))]);
+                }
                 let looks = rule.get("resourceNames").is_none() && looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
                 assert!(!looks || role["kind"] == "ClusterRole", "{installation}: {rule}");
                 // A POST has no name to go by, nor has a pod or a policy; its status is all of it that may be written.
@@ -177,6 +182,9 @@ fn rights_are_named_one_by_one() -> Outcome {
             roles.iter().flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| rule["resources"] == json!([what]))
         };
         assert_eq!((looks("pods"), looks("namespaces")), (installation != "bare", true), "{installation}");
+        let remedy = installation == "everything";
+        assert_eq!((looks("replicasets"), looks("poddisruptionbudgets")), (remedy, remedy), "{installation}");
+        assert_eq!(args(&documents).contains(&"--remedy"), remedy, "{installation}");
         let every = match installation {
             "bare" => "0",
             "everything" => "5m",

@@ -16,6 +16,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("policy.delya=5s", &["/policy", "delya"]),
         ("policy.initImage=x", &["/policy", "initImage"]),
         ("missedPods.enable=false", &["/missedPods", "enable"]),
+        ("remedy.enable=true", &["/remedy", "enable"]),
         ("networkPolicy.enable=true", &["/networkPolicy", "enable"]),
         ("extraEnv[0].nmae=x", &["/extraEnv/0", "nmae", "name"]),
         ("resources.request.cpu=1", &["/resources", "request"]),
@@ -60,6 +61,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("certificates.lifetime=9s", &["certificates.lifetime", "9s", "10s"]),
         ("certificates.lifetime=24h,certificates.caLifetime=24h", &["certificates.caLifetime", "24h", "longer than certificates.lifetime"]),
         ("certificates.lifetime=8760h", &["certificates.caLifetime", "8760h", "longer than certificates.lifetime"]),
+        ("remedy.enabled=true,missedPods.enabled=false", &["remedy.enabled", "needs missedPods.enabled"]),
         // Numbers and their limits.
         ("replicas=0", &["/replicas", "0", "1"]),
         ("port=0", &["/port", "0", "1"]),

@@ -10,6 +10,7 @@ mod kinds;
 mod owners;
 mod policies;
 mod registries;
+mod remedy;
 mod stops;
 mod traffic;
 mod workloads;
@@ -56,6 +57,7 @@ ashore_tests::node_tests![
     faults::what_belongs_to_it_is_deleted_and_edited_under_load,
     faults::certificates_are_renewed_under_load,
     faults::what_was_missed_while_it_was_down_is_seen_afterwards,
+    remedy::ten_workloads_of_which_one_does_not_come_back,
     registries::private_images_of_several_tenants,
     registries::a_tag_that_moves,
     registries::down_and_slow,

@@ -5,7 +5,7 @@ use ashore_tests::Outcome;
 use ashore_tests::cluster::pod::name;
 use ashore_tests::cluster::{Namespace, PROGRAMS, SOON};
 use ashore_tests::harness::{End, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,16 +16,16 @@ const SCRIPT: &str = "#!/bin/sh\nsleep 0.1\nprintf 'Content-Type: text/plain\\r\
 /// Clients at a time.
 const CLIENTS: usize = 4;
 
-/// A web server that dies at once of its stop signal, twice, behind a Service; its pods wait for this delay.
-fn server(namespace: &Namespace, delay: &str) -> String {
+/// A web server that dies at once of its stop signal, twice, behind a Service; its pods have these annotations, and end in this way.
+pub(crate) fn server(namespace: &Namespace, annotations: &Value, lifecycle: &Value) -> String {
     namespace.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "site"}, "data": {"slow": SCRIPT}}));
     let probe = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
     let container = json!({
         "name": "web", "image": PROGRAMS, "command": ["/bin/httpd", "-f", "-p", "8080", "-h", "/site"],
-        "readinessProbe": probe, "volumeMounts": [{"name": "site", "mountPath": "/site/cgi-bin"}],
+        "readinessProbe": probe, "lifecycle": lifecycle, "volumeMounts": [{"name": "site", "mountPath": "/site/cgi-bin"}],
     });
     let template = json!({
-        "metadata": {"labels": {"app": "web"}, "annotations": {"ashore.dev/inject": "true", "ashore.dev/delay": delay}},
+        "metadata": {"labels": {"app": "web"}, "annotations": annotations},
         "spec": {
             "terminationGracePeriodSeconds": 30, "automountServiceAccountToken": false, "containers": [container],
             "volumes": [{"name": "site", "configMap": {"name": "site", "defaultMode": 0o755}}],
@@ -53,7 +53,7 @@ fn ask(address: &str) -> std::io::Result<String> {
 }
 
 /// Asks all the time while `during` goes on; says how many requests there were, and what became of those without a whole answer.
-fn under_requests(address: &str, during: impl FnOnce()) -> (usize, Vec<String>) {
+pub(crate) fn under_requests(address: &str, during: impl FnOnce()) -> (usize, Vec<String>) {
     eventually("the server answers", SOON, || ask(address).is_ok_and(|answer| answer.ends_with("all of it\n")).then_some(()));
     let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|threads| {
@@ -81,7 +81,7 @@ fn under_requests(address: &str, during: impl FnOnce()) -> (usize, Vec<String>) 
 pub(crate) fn a_rollout_loses_no_request() -> Outcome {
     let _ashore = Ashore::with(&[]);
     let namespace = Namespace::new();
-    let address = server(&namespace, "3s");
+    let address = server(&namespace, &json!({"ashore.dev/inject": "true", "ashore.dev/delay": "3s"}), &json!({}));
     let before = namespace.ready_of("web-", 2);
     assert!(before.iter().all(is_injected), "{before:#?}");
     let (asked, lost) = under_requests(&address, || {

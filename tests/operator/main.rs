@@ -19,6 +19,7 @@ mod owners;
 mod pods;
 mod policies;
 mod pull_secrets;
+mod remedy;
 mod repairs;
 mod replica;
 mod rights;
@@ -64,6 +65,10 @@ const TESTS: &[Test] = &[
     ("policies::changed_deleted_and_made_again", policies::changed_deleted_and_made_again),
     ("policies::nobody_else_is_asked_about", policies::nobody_else_is_asked_about),
     ("policies::every_replica_follows", policies::every_replica_follows),
+    ("remedy::one_at_a_time_until_one_does_not_come_back", remedy::one_at_a_time_until_one_does_not_come_back),
+    ("remedy::held_back_for_as_long_as_it_takes", remedy::held_back_for_as_long_as_it_takes),
+    ("remedy::whoever_leads", remedy::whoever_leads),
+    ("remedy::by_the_program_itself", remedy::by_the_program_itself),
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
     ("owners::are_told_once", owners::are_told_once),

@@ -8,6 +8,7 @@ image: {repository: ashore, pullPolicy: IfNotPresent}
 crds: {enabled: true, keep: true}
 webhook: {failurePolicy: Ignore, timeout: 5s}
 missedPods: {enabled: true, every: 1m}
+remedy: {enabled: false}
 lookup:
   enabled: true
   tagLifetime: 5m
