@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 #[schemars(rename_all = "camelCase", transform = optional, extend("x-kubernetes-validations" = rules::spec(), "default" = {}))]
 pub struct Spec {
     /// What is done with what the policy selects. Enforce: it is injected. Audit: it is left as it is, and what would be injected is
-    /// counted in the status. Off: it is left as it is, whatever policies that come after this one say of it.
+    /// counted in the status. Off (in quotes: YAML reads a bare Off as false): it is left as it is, whatever policies that come after this one
+    /// say of it.
     #[schemars(extend("default" = "Enforce"))]
     pub mode: Mode,
 
@@ -80,12 +81,10 @@ pub struct Spec {
 
     /// How the init gets into a pod. initContainer: an init container copies it. imageVolume: the image is mounted. configMap: it is
     /// mounted from a ConfigMap that Ashore keeps in the namespace. auto: the quickest of them that works for the pod.
-    #[schemars(extend("default" = "initContainer"))]
     pub delivery: Delivery,
 
     /// Whether what is known of widespread programs (which signal stops them well, which exit code means that all is well) holds where the
     /// policy says nothing else.
-    #[schemars(extend("default" = true))]
     pub profiles: bool,
 
     /// What becomes of a container whose image cannot be looked up. Skip: it is left as it is, with a warning. Deny: its pod is refused.

@@ -23,7 +23,7 @@ pub(crate) const CONTAINERS: &str = "ashore.dev/containers";
 pub(crate) const SKIP_CONTAINERS: &str = "ashore.dev/skip-containers";
 
 /// Every annotation that a pod's author may set.
-pub const KNOWN: [&str; 14] = [
+pub const KNOWN: [&str; 15] = [
     INJECT,
     "ashore.dev/strategy",
     DELAY,
@@ -36,6 +36,7 @@ pub const KNOWN: [&str; 14] = [
     "ashore.dev/min-grace",
     "ashore.dev/sidecars",
     "ashore.dev/init-containers",
+    "ashore.dev/profiles",
     CONTAINERS,
     SKIP_CONTAINERS,
 ];
@@ -189,6 +190,7 @@ fn set(policy: &mut Policy, key: &Text<'_>, value: &str) -> Result<(), Refusal> 
         "report" => policy.report = ReportWhen::parse(bytes).ok_or_else(|| no(ReportWhen::EXPECTED))?,
         "sidecars" => policy.sidecars = boolean(key, value)?,
         "init-containers" => policy.init_containers = boolean(key, value)?,
+        "profiles" => policy.profiles = boolean(key, value)?,
         _ => {}
     }
     Ok(())

@@ -18,7 +18,9 @@ mod planner;
 mod pod;
 pub mod policies;
 pub mod policy;
+pub mod profiles;
 pub mod reason;
+mod recognise;
 mod record;
 pub mod reference;
 pub mod rule;
@@ -37,6 +39,7 @@ pub use plan::{plan, plan_read};
 pub use pod::Pod;
 pub use policies::{Asks, OptIn, Policies, asks};
 pub use policy::Policy;
+pub use profiles::Profiles;
 pub use reason::Reason;
 pub use reference::Reference;
 pub use rule::{Mode, PolicyName, Remediate, Rule};
@@ -56,6 +59,8 @@ pub struct Request<'a> {
     pub policy: &'a Policy,
     /// The policies of the pod's namespace, the highest rank first ([`Policies::of_namespace`]).
     pub policies: &'a [Arc<Rule>],
+    /// What is known of well-known programs; a policy that switches it off has none.
+    pub profiles: &'a Profiles,
     /// Where image configs are looked up for containers that set no `command`.
     pub images: &'a dyn Images,
     /// Who asks for it, besides itself and the policies.
@@ -69,7 +74,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// About a pod that nobody but itself asks for, in a cluster without policies.
     pub fn new(pod: &'a [u8], policy: &'a Policy, images: &'a dyn Images) -> Self {
-        Self { pod, policy, policies: &[], images, opt_in: OptIn::Nobody, audited: false, claims: &[] }
+        Self { pod, policy, policies: &[], profiles: Profiles::shipped(), images, opt_in: OptIn::Nobody, audited: false, claims: &[] }
     }
 }
 
@@ -142,6 +147,8 @@ pub struct Wrapped {
     pub stop_signal: Signal,
     /// How long after the stop signal the runtime's SIGKILL comes.
     pub grace: Duration,
+    /// What is known of its program, if anything is, and what that has changed.
+    pub profile: Option<profiles::Used>,
 }
 
 /// Why a pod cannot be admitted as it is: the one thing that is the author's to correct.

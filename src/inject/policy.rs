@@ -46,6 +46,8 @@ pub struct Policy {
     pub init_image: String,
     /// Where the init lies in the containers.
     pub mount_path: String,
+    /// Whether what is known of a program ([`crate::Profiles`]) holds where this policy does not say anything else.
+    pub profiles: bool,
 }
 
 /// What happens to a container whose image cannot be looked up.
@@ -77,6 +79,7 @@ impl Default for Policy {
             on_unresolved: OnUnresolved::default(),
             init_image: DEFAULT_INIT_IMAGE.into(),
             mount_path: DEFAULT_MOUNT_PATH.into(),
+            profiles: true,
         }
     }
 }
@@ -107,7 +110,7 @@ pub enum PolicyError {
 }
 
 /// The settings of a policy's spec.
-pub(crate) const FIELDS: [&str; 15] = [
+pub(crate) const FIELDS: [&str; 16] = [
     "strategy",
     "delay",
     "spread",
@@ -123,6 +126,7 @@ pub(crate) const FIELDS: [&str; 15] = [
     "onUnresolved",
     "initImage",
     "mountPath",
+    "profiles",
 ];
 const DOCUMENT_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 const KINDS: &str = "ShutdownPolicy or ClusterShutdownPolicy";
@@ -189,27 +193,9 @@ impl Policy {
                     return Err(no("longer than nothing: it is the most that a pod is left with"));
                 }
             }
-            "stopSignals" => {
-                self.stop_signals.clear();
-                at_most(MOST_SIGNALS, field, value)?;
-                each(field, value, "a list of signals such as [\"QUIT\"]", |at, item| {
-                    // One element, one signal: a comma in it would be two.
-                    let one = scalar(item).filter(|w| !w.contains(',')).and_then(|w| signals(&w));
-                    self.stop_signals.extend(one.ok_or_else(|| bad(at, item, STOP_SIGNALS_EXPECTED))?);
-                    Ok(())
-                })?;
-            }
-            "rewrite" => {
-                at_most(MOST_SIGNALS, field, value)?;
-                self.rewrite = pairs(field, value, Rewrite::EXPECTED, rewrites)?;
-            }
-            "exitMap" => {
-                at_most(MOST, field, value)?;
-                if let Some((from, text)) = value.as_object().into_iter().flatten().find(|(_, to)| to.is_string()) {
-                    return Err(bad(&format!("{field}.{from}"), text, "a number without quotes, 0 to 255"));
-                }
-                self.exit_map = pairs(field, value, ExitMap::EXPECTED, exit_codes)?;
-            }
+            "stopSignals" => self.stop_signals = signal_list(field, value)?,
+            "rewrite" => self.rewrite = rewrite_map(field, value)?,
+            "exitMap" => self.exit_map = exit_map(field, value)?,
             "report" => self.report = word().and_then(|w| ReportWhen::parse(w.as_bytes())).ok_or_else(|| no(ReportWhen::EXPECTED))?,
             "sidecars" => self.sidecars = yes()?,
             "initContainers" => self.init_containers = yes()?,
@@ -225,6 +211,7 @@ impl Policy {
                 self.init_image = image.ok_or_else(|| no("an image reference"))?.into();
             }
             "mountPath" => self.mount_path = value.as_str().and_then(mount_path).ok_or_else(|| no(MOUNT_PATH))?,
+            "profiles" => self.profiles = yes()?,
             _ => {}
         }
         Ok(())
@@ -268,6 +255,34 @@ fn mount_path(text: &str) -> Option<String> {
     let fine =
         |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     (path.len() <= 200 && path.strip_prefix('/')?.split('/').all(fine)).then(|| path.into())
+}
+
+/// A list such as `[QUIT]`.
+pub(crate) fn signal_list(field: &str, value: &Value) -> Result<Vec<Signal>, PolicyError> {
+    let mut all = Vec::new();
+    at_most(MOST_SIGNALS, field, value)?;
+    each(field, value, "a list of signals such as [\"QUIT\"]", |at, item| {
+        // One element, one signal: a comma in it would be two.
+        let one = scalar(item).filter(|w| !w.contains(',')).and_then(|w| signals(&w));
+        all.extend(one.ok_or_else(|| bad(at, item, STOP_SIGNALS_EXPECTED))?);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// A map such as `{TERM: QUIT}`, of signals.
+pub(crate) fn rewrite_map(field: &str, value: &Value) -> Result<Vec<(Signal, Signal)>, PolicyError> {
+    at_most(MOST_SIGNALS, field, value)?;
+    pairs(field, value, Rewrite::EXPECTED, rewrites)
+}
+
+/// A map such as `{143: 0}`, of exit codes.
+pub(crate) fn exit_map(field: &str, value: &Value) -> Result<Vec<(u8, u8)>, PolicyError> {
+    at_most(MOST, field, value)?;
+    if let Some((from, text)) = value.as_object().into_iter().flatten().find(|(_, to)| to.is_string()) {
+        return Err(bad(&format!("{field}.{from}"), text, "a number without quotes, 0 to 255"));
+    }
+    pairs(field, value, ExitMap::EXPECTED, exit_codes)
 }
 
 /// A map such as `{TERM: QUIT}`, read pair by pair in the words of the command line.
@@ -348,7 +363,7 @@ mod tests {
             "strategy": "broadcast", "delay": "5s", "spread": 7, "linger": "1s", "stopSignals": ["SIGQUIT", 28],
             "rewrite": {"TERM": "QUIT", "HUP": "USR1"}, "exitMap": {"143": 0}, "minGrace": "1m", "maxGrace": "5m", "report": "always",
             "sidecars": true, "initContainers": true, "onUnresolved": "Deny", "initImage": "registry.example/ashore:1",
-            "mountPath": "/opt/ashore/",
+            "mountPath": "/opt/ashore/", "profiles": false,
         });
         let expected = Policy {
             strategy: Strategy::Broadcast,
@@ -366,6 +381,7 @@ mod tests {
             on_unresolved: OnUnresolved::Deny,
             init_image: "registry.example/ashore:1".into(),
             mount_path: "/opt/ashore".into(),
+            profiles: false,
         };
         assert_eq!(Policy::from_document(&spec), Ok(expected.clone()));
         let document = json!({"apiVersion": API_VERSION, "kind": "ClusterShutdownPolicy", "metadata": {"name": "x"}, "spec": spec});

@@ -2,7 +2,7 @@
 
 use crate::pod::{Container, Pod};
 use crate::policy::{self, Policy, PolicyError, bad, each, known, object};
-use crate::reference::Reference;
+use crate::reference::{Reference, familiar};
 use crate::selector::{LabelSelector, Pattern};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -116,6 +116,19 @@ impl Rule {
     /// # Errors
     /// The field that is unknown or has a bad value, and what is allowed.
     pub fn read(document: &Value, base: &Policy) -> Result<Self, PolicyError> {
+        Self::of(document, base, true)
+    }
+
+    /// The same of an object that the API server holds. What its spec has that only a later version knows is passed over: while both are
+    /// there, during an upgrade, both know what they are to do.
+    ///
+    /// # Errors
+    /// As [`Rule::read`], but for unknown fields.
+    pub fn stored(document: &Value, base: &Policy) -> Result<Self, PolicyError> {
+        Self::of(document, base, false)
+    }
+
+    fn of(document: &Value, base: &Policy, strict: bool) -> Result<Self, PolicyError> {
         let map = policy::document(document)?;
         let metadata = map.get("metadata").unwrap_or(&Value::Null);
         let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -135,13 +148,16 @@ impl Rule {
             remediate: Remediate::default(),
         };
         if let Some(spec) = map.get("spec").filter(|spec| !spec.is_null()) {
-            rule.read_spec("spec.", object("spec", spec)?, cluster)?;
+            let spec = object("spec", spec)?;
+            if strict {
+                known("spec.", spec, &Self::fields(cluster))?;
+            }
+            rule.read_spec("spec.", spec)?;
         }
         Ok(rule)
     }
 
-    fn read_spec(&mut self, at: &str, map: &Map<String, Value>, cluster: bool) -> Result<(), PolicyError> {
-        known(at, map, &Self::fields(cluster))?;
+    fn read_spec(&mut self, at: &str, map: &Map<String, Value>) -> Result<(), PolicyError> {
         // Null is how Kubernetes writes "unset".
         for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
             let field = format!("{at}{name}");
@@ -241,26 +257,15 @@ impl Rule {
         named && (self.images.is_empty() || image(self))
     }
 
-    /// By the name as the pod has it, or in full, with the tag or digest or without.
+    /// By the name as the pod has it, or without tag and digest, or in full.
     pub(crate) fn selects_image(&self, image: &str) -> bool {
         let any = |name: &str| self.images.iter().any(|pattern| pattern.is(name));
-        if any(image) {
-            return true;
-        }
-        let Ok(reference) = Reference::parse(image) else { return false };
-        let repository = format!("{}/{}", reference.registry(), reference.repository());
-        any(&reference.to_string()) || any(&repository) || short(&repository).is_some_and(any)
+        any(image) || any(familiar(image)) || Reference::parse(image).is_ok_and(|reference| any(&reference.to_string()))
     }
 }
 
 /// The label of a Deployment's ReplicaSets and their pods.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
-
-/// What people call an image of Docker Hub's own.
-fn short(repository: &str) -> Option<&str> {
-    let hub = repository.strip_prefix("docker.io/")?;
-    Some(hub.strip_prefix("library/").unwrap_or(hub))
-}
 
 fn owner_kinds(at: &str, value: &Value) -> Result<Vec<String>, PolicyError> {
     let expected = "kinds of controllers such as Deployment, StatefulSet or Job, or Pod for those without one";
@@ -320,6 +325,13 @@ mod tests {
             let error = read(kind, spec).unwrap_err();
             assert!(error.starts_with(message), "{error}");
         }
+    }
+
+    #[test]
+    fn what_only_a_later_version_knows_is_passed_over_where_it_is_stored() {
+        let document = json!({"apiVersion": API_VERSION, "kind": CLUSTER, "metadata": {"name": "p"}, "spec": {"later": 1, "delay": "2s"}});
+        assert!(Rule::read(&document, &Policy::default()).is_err());
+        assert_eq!(Rule::stored(&document, &Policy::default()).unwrap().policy.delay.as_secs(), 2);
     }
 
     #[test]

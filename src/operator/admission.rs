@@ -9,7 +9,7 @@ use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use crate::rulebook::{Ground, Rulebook};
 use crate::skipped::{Owner, Skipped};
 use ashore_inject::summary::{Fate, Seen};
-use ashore_inject::{ContainerKind, ContainerPlan, OptIn, Plan, Pod, Policy, Reason, Refusal};
+use ashore_inject::{ContainerKind, ContainerPlan, OptIn, Plan, Pod, Policy, Profiles, Reason, Refusal};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -41,6 +41,8 @@ pub struct Admission {
     pub planner: Planner,
     /// The settings of pods that no policy selects.
     pub policy: Policy,
+    /// What is known of well-known programs.
+    pub profiles: Profiles,
     /// The policies, and what namespaces say.
     pub rulebook: Arc<Rulebook>,
     /// Where a namespace is asked for that the rulebook does not know yet.
@@ -215,7 +217,10 @@ impl Admission {
 
     fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, ground: &Ground, audited: bool, images: &PodImages) -> Result<Plan, Refusal> {
         let request = ashore_inject::Request::new(pod, &self.policy, images);
-        (self.planner)(&ashore_inject::Request { opt_in: ground.opt_in, policies: &ground.rules, audited, ..request }, read)
+        (self.planner)(
+            &ashore_inject::Request { opt_in: ground.opt_in, policies: &ground.rules, profiles: &self.profiles, audited, ..request },
+            read,
+        )
     }
 
     /// What a pod stands on that the API server asks about.

@@ -79,7 +79,7 @@ async fn follow_policies(
         let mut known = known.lock().unwrap_or_else(|e| e.into_inner());
         match event {
             Ok(event) => {
-                troubles.none();
+                troubles.seen(&event);
                 match event {
                     Event::Init => fresh.clear(),
                     Event::InitApply(object) => {
@@ -156,7 +156,7 @@ fn read(mut object: DynamicObject, base: &Policy) -> (PolicyName, Result<Arc<Rul
         .types
         .get_or_insert_with(|| kube::core::TypeMeta { api_version: ashore_inject::rule::API_VERSION.into(), kind: name.kind().into() });
     let read = serde_json::to_value(object).map_err(|error| error.to_string());
-    let rule = read.and_then(|document| Rule::read(&document, base).map_err(|error| error.to_string()));
+    let rule = read.and_then(|document| Rule::stored(&document, base).map_err(|error| error.to_string()));
     let rule = rule.map(Arc::new).map_err(|why| Unusable { name: name.clone(), uid, generation, why });
     (name, rule)
 }
@@ -171,7 +171,7 @@ async fn follow_namespaces(
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                troubles.none();
+                troubles.seen(&event);
                 match event {
                     Event::Init => fresh.clear(),
                     Event::InitApply(namespace) => {

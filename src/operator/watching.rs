@@ -5,7 +5,7 @@ use crate::metrics::Metrics;
 use crate::objects::{Objects, chain};
 use kube::core::Status;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, Event};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +42,13 @@ impl Troubles {
     /// Of a watch of `what`.
     pub fn new(what: String, objects: Objects, metrics: Arc<Metrics>, complaints: Arc<Complaints>) -> Self {
         Self { what, objects, metrics, complaints, told: String::new() }
+    }
+
+    /// Something has come, so it works: all but the word that a list is about to be asked for.
+    pub fn seen<K>(&mut self, event: &Event<K>) {
+        if !matches!(event, Event::Init) {
+            self.none();
+        }
     }
 
     /// It works.

@@ -17,6 +17,7 @@ ashore_tests::tests![
     helm_lint_has_nothing_to_say,
     pods_meet_pod_security_restricted,
     rights_are_named_one_by_one,
+    a_tests_rights_are_few,
     the_kinds_are_part_of_the_release,
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
@@ -25,6 +26,7 @@ ashore_tests::tests![
     an_admission_is_asked_about_again_where_there_is_a_second_replica,
     ashore_takes_every_flag_that_it_is_given,
     the_policy_and_the_images_are_what_ashore_reads,
+    profiles_over_those_that_ship_are_what_ashore_reads,
     what_is_said_of_registries_is_what_ashore_reads,
     what_may_change_is_mounted_as_whole_folders,
     pull_secrets_are_read_where_the_values_say,
@@ -78,8 +80,8 @@ fn pods_meet_pod_security_restricted() -> Outcome {
         let documents = helm.render(installation);
         let template = &deployment(&documents)["spec"]["template"]["spec"];
         let hooks = of_kind(&documents, "Pod");
-        assert_eq!(hooks.len(), 1, "{installation}");
-        for pod in [template, &hooks[0]["spec"]] {
+        assert_eq!(hooks.len(), 2, "{installation}");
+        for pod in [template, &hooks[0]["spec"], &hooks[1]["spec"]] {
             let security = &pod["securityContext"];
             assert_eq!(security["runAsNonRoot"], true, "{installation}");
             assert!(security["runAsUser"].as_u64().is_some_and(|user| user > 0), "{installation}: {security}");
@@ -101,11 +103,44 @@ fn pods_meet_pod_security_restricted() -> Outcome {
     Ok(())
 }
 
+/// Those of `helm test` go with it.
+fn a_tests_rights_are_few() -> Outcome {
+    let helm = Helm::find()?;
+    for installation in INSTALLATIONS {
+        let documents = helm.render(installation);
+        let roles = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role"));
+        let roles: Vec<_> = roles.filter(|role| role["metadata"]["annotations"]["helm.sh/hook"] == "test").collect();
+        assert_eq!(roles.len(), 3, "{installation}");
+        for role in roles {
+            let kept = &role["metadata"]["annotations"]["helm.sh/hook-delete-policy"];
+            assert_eq!(kept, "before-hook-creation,hook-succeeded", "{installation}");
+            for rule in role["rules"].as_array().unwrap() {
+                let (resources, verbs) = (&rule["resources"], &rule["verbs"]);
+                if *resources == json!(["pods"]) {
+                    let test = of_kind(&documents, "Namespace")[0]["metadata"]["name"].clone();
+                    assert_eq!((verbs, &role["metadata"]["namespace"]), (&json!(["create"]), &test), "{installation}");
+                } else if rule["apiGroups"] == json!(["ashore.dev"]) {
+                    assert_eq!(verbs, &json!(["list"]), "{installation}");
+                } else {
+                    assert_eq!(
+                        (verbs, rule["resourceNames"].as_array().map(Vec::len)),
+                        (&json!(["get"]), Some(1)),
+                        "{installation}: {rule}"
+                    );
+                    assert_ne!(resources, &json!(["secrets"]), "{installation}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn rights_are_named_one_by_one() -> Outcome {
     let helm = Helm::find()?;
     for installation in INSTALLATIONS {
         let documents = helm.render(installation);
-        let roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
+        let mut roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
+        roles.retain(|role| role["metadata"]["annotations"].get("helm.sh/hook").is_none());
         // Two of them are people's, by way of Kubernetes' own roles; two more are for the pull secrets of a namespace each.
         assert_eq!(roles.len(), if installation == "everything" { 6 } else { 4 }, "{installation}");
         let (people, roles): (Vec<_>, Vec<_>) =
@@ -150,6 +185,9 @@ fn rights_are_named_one_by_one() -> Outcome {
         assert!(args(&documents).contains(&format!("--missed-pods-every={every}").as_str()), "{installation}");
         let account = &deployment(&documents)["spec"]["template"]["spec"]["serviceAccountName"];
         for binding in of_kind(&documents, "ClusterRoleBinding").into_iter().chain(of_kind(&documents, "RoleBinding")) {
+            if binding["metadata"]["annotations"].get("helm.sh/hook").is_some() {
+                continue;
+            }
             let subject = &binding["subjects"][0];
             assert_eq!((&subject["name"], &subject["namespace"]), (account, &json!(RELEASE)), "{installation}");
         }
@@ -368,6 +406,40 @@ fn the_policy_and_the_images_are_what_ashore_reads() -> Outcome {
     Ok(())
 }
 
+fn profiles_over_those_that_ship_are_what_ashore_reads() -> Outcome {
+    let helm = Helm::find()?;
+    let documents = helm.render("everything");
+    assert!(args(&documents).contains(&"--profiles=/etc/ashore/config/profiles.yaml"));
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("profiles.yaml"), of_kind(&documents, "ConfigMap")[0]["data"]["profiles.yaml"].as_str().unwrap()).unwrap();
+    let container = |name: &str, words: &str| format!("  - {{name: {name}, image: x, command: [{words}]}}\n");
+    let containers =
+        [("a", "uwsgi"), ("b", "billing-worker"), ("c", "java, -jar, x"), ("d", "nginx")].map(|(name, words)| container(name, words));
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n".to_owned() + &containers.concat();
+    fs::write(folder.path().join("pod.yaml"), pod).unwrap();
+    let explain = ["explain", "-q", "-o", "json", "--profiles", "profiles.yaml", "pod.yaml"];
+    let output = Command::new(ashore()?).current_dir(&folder).args(explain).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let pods: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<_> =
+        (0..4).map(|i| &pods[0]["containers"][i]).map(|c| (c["profile"]["name"].as_str(), c["stop"]["flags"].to_string())).collect();
+    let flags = |flags: &[&str]| json!([&["--grace=30s"], flags].concat()).to_string();
+    let expected = [
+        (None, flags(&[])),
+        (Some("billing"), flags(&["--stop-signal=USR2,WINCH", "--rewrite=TERM=USR2"])),
+        (Some("java"), flags(&["--exit-map=130=0"])),
+        (Some("nginx"), flags(&["--stop-signal=QUIT", "--rewrite=TERM=QUIT"])),
+    ];
+    assert_eq!(told, expected);
+    // What is read at the start brings new pods when it changes.
+    let checksum = |values: Value| {
+        let documents = helm.render_values(&values);
+        deployment(&documents)["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone()
+    };
+    assert_ne!(checksum(json!({"profiles": {"uwsgi": false}})), checksum(json!({"profiles": {"nginx": false}})));
+    Ok(())
+}
+
 /// It is read before a certificate is missed, and so are the files that it names.
 fn what_is_said_of_registries_is_what_ashore_reads() -> Outcome {
     let helm = Helm::find()?;
@@ -555,7 +627,8 @@ fn the_notes_have_commands_with_the_right_names() -> Outcome {
     let (_, notes) = said.split_once("NOTES:").unwrap();
     for command in [
         "kubectl -n platform rollout status deployment/stops-ashore",
-        "helm -n platform test stops",
+        "ashore check --namespace platform --name stops-ashore",
+        "helm -n platform test stops --logs",
         "kubectl label namespace NAMESPACE ashore.dev/inject=true",
         "kubectl get events -A --field-selector reason=ImageNotResolved",
     ] {

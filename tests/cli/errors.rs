@@ -152,6 +152,32 @@ fn a_policy_is_checked_by_field() {
 }
 
 #[test]
+fn profiles_are_checked_by_row_and_field() {
+    let dir = folder(
+        "profiles",
+        &[
+            ("unknown.yaml", "nginx:\n  rewrites: {TERM: QUIT}\n"),
+            ("value.yaml", "java:\n  exitMap: {143: 0}\nnginx:\n  rewrite:\n    TERM: SOON\n"),
+            ("row.yaml", "java: {}\nnginxx: null\n"),
+            ("name.yaml", "My App: {programs: [x]}\n"),
+            ("list.yaml", "- nginx\n"),
+            ("empty.yaml", "# nothing\n"),
+        ],
+    );
+    for (name, message) in [
+        ("unknown.yaml", "error: unknown.yaml:2: document 1: unknown field nginx.rewrites (did you mean rewrite?); there are programs,"),
+        ("value.yaml", "error: value.yaml:5: document 1: nginx.rewrite.TERM: \"SOON\" is not one of signal pairs such as"),
+        ("row.yaml", "error: row.yaml:2: document 1: nginxx: null is not a row (did you mean nginx?); there are celery,"),
+        ("name.yaml", "error: name.yaml:1: document 1: a row's name: \"My App\" is not lower-case letters, digits and -"),
+        ("list.yaml", "error: list.yaml:1: document 1: the document: [\"nginx\"] is not an object with fields"),
+        ("empty.yaml", "error: empty.yaml: it is empty; expected a map of profiles"),
+    ] {
+        let err = run_in(&dir, &["inject", "-q", "--profiles", name, "-"], POD.as_bytes()).refused();
+        assert!(err.starts_with(message), "{err}");
+    }
+}
+
+#[test]
 fn an_image_map_is_checked_by_field() {
     let dir = folder(
         "images",
@@ -195,4 +221,23 @@ fn an_init_image_can_be_named() {
     assert!(
         run(&["inject", "-q", "--init-image", "registry.example/ashore:9", "-"], POD).good().contains("image: registry.example/ashore:9\n")
     );
+}
+
+#[test]
+fn what_is_named_as_kubectl_does_is_a_file_where_there_is_one() {
+    let dir = folder("named", &[("pod/web", POD)]);
+    assert!(run_in(&dir, &["explain", "pod/web"], b"").good().starts_with("Pod p  (pod/web:1)\n"));
+    let err = run_in(&dir, &["explain", "pod/other"], b"").refused();
+    assert!(err.starts_with("error: pod/other: cannot find the API server: ") && err.contains("KUBECONFIG"), "{err}");
+    // What is neither is a file that is not there.
+    assert_eq!(run_in(&dir, &["explain", "service/web"], b"").refused(), "error: service/web: no such file or directory\n");
+}
+
+#[test]
+fn a_check_without_a_cluster_says_so() {
+    let dir = folder("no-cluster", &[]);
+    let err = run_in(&dir, &["check"], b"").refused();
+    assert!(err.starts_with("error: check: cannot find the API server: ") && err.contains("KUBECONFIG"), "{err}");
+    let err = run_in(&dir, &["check", "--context", "nowhere"], b"").refused();
+    assert!(err.starts_with("error: check: cannot find the API server: "), "{err}");
 }

@@ -4,19 +4,20 @@ use crate::admission::at_work;
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
 use crate::missed::until_missed;
 use crate::pods::{injected, pod, try_create};
-use crate::policies::{API, install_what_is_read};
+use crate::policies::install;
 use crate::replica::{Replica, Service};
 use ashore_tests::harness::eventually;
 use ashore_tests::{Outcome, Skip};
 use serde_json::{Value, json};
 
+const API: &str = "/apis/ashore.dev/v1alpha1";
 const FLAGS: &[&str] = &["--missed-pods-every=1s"];
 
 /// A control plane with the kinds and one replica at work.
 fn with_policies() -> Result<(Control, Service, Replica), ashore_tests::Skip> {
     let control = Control::start()?;
     control.grant(ALL);
-    install_what_is_read(&control);
+    install(&control);
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", FLAGS);
     at_work(&control);
@@ -238,7 +239,7 @@ pub fn outlive_the_leader() -> Outcome {
 pub fn wait_for_every_replica() -> Outcome {
     let control = Control::start()?;
     control.grant(ALL);
-    install_what_is_read(&control);
+    install(&control);
     let service = Service::start();
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
     let replica = |name: &str, ready: bool| {
@@ -279,7 +280,7 @@ pub fn wait_for_every_replica() -> Outcome {
 pub fn do_without_counts() -> Outcome {
     let control = Control::start()?;
     control.grant(ALL);
-    install_what_is_read(&control);
+    install(&control);
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", &["--missed-pods-every=0"]);
     create(&control, "", "all", &json!({}));
@@ -299,7 +300,7 @@ pub fn what_many_cost() -> Outcome {
     }
     let control = Control::start()?;
     control.grant(ALL);
-    install_what_is_read(&control);
+    install(&control);
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", &["--log-level=info"]);
     at_work(&control);

@@ -33,6 +33,7 @@ impl Server {
             policy: policy(),
             rulebook: Arc::default(),
             client: None,
+            profiles: ashore_inject::Profiles::default(),
             images: Arc::default(),
             skipped: None,
             own_namespace,

@@ -3,16 +3,22 @@
 //! The steps are worked out from the planned flags by the init's own parser and timing, so they are what it will do.
 
 use super::documents::Format;
+use super::named::{Found, Made};
 use super::problem::Problem;
+use super::settings::Rules;
 use super::sources::Source;
+use super::wanted::{Governing, Wanted, governing};
 use super::workload::{self, Origin, title};
 use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use ashore_init::timing::Timing;
+use ashore_inject::annotations::{INJECT, STATUS};
+use ashore_inject::profiles::{Effect, Used};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, ContainerPlan, Images, OptIn, Outcome, Policy, Reason, Request, plan, undo};
-use serde::Serialize;
+use ashore_inject::{ContainerKind, ContainerPlan, Images, OptIn, Outcome, Reason, Request, plan, undo};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -32,8 +38,44 @@ pub(crate) struct Pod {
     skipped: Option<Why>,
     containers: Vec<Container>,
     warnings: Vec<String>,
+    /// What the cluster knows of it, if that is where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<Facts>,
     #[serde(skip)]
     title: String,
+}
+
+/// What the cluster knows of an object.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Facts {
+    /// Whether somebody wants it injected.
+    #[serde(flatten)]
+    wanted: Option<Wanted>,
+    /// The label `ashore.dev/inject` of its namespace.
+    namespace_label: Option<String>,
+    /// A pod's phase.
+    phase: Option<String>,
+    /// What was done to it, as its marker says.
+    marker: Option<Marker>,
+    /// Pods that are made from it.
+    pods: Option<Made>,
+    /// Whether it asks, runs, and is not injected though it could be.
+    missed: bool,
+}
+
+/// What was done to a pod: the marker's own words.
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    wrapped: Vec<Mark>,
+    /// Why others are not, by name.
+    #[serde(default)]
+    skipped: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    name: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,7 +97,80 @@ struct Container {
     kind: &'static str,
     image: String,
     skipped: Option<Why>,
+    /// What is known of its program.
+    profile: Option<Known>,
     stop: Option<Stop>,
+}
+
+/// The row of the profile table that was used for a container.
+#[derive(Debug, Serialize)]
+struct Known {
+    name: String,
+    /// What it was found by.
+    by: &'static str,
+    /// Which of its fields hold.
+    applied: Vec<&'static str>,
+    /// Which of them do not, although they say something.
+    held: Vec<Held>,
+    why: String,
+    source: String,
+    #[serde(skip)]
+    changes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Held {
+    field: &'static str,
+    why: String,
+}
+
+impl Known {
+    fn of(used: &Used, stop_signal: Signal) -> Self {
+        let row = &*used.profile;
+        let list = |words: Vec<String>| words.join(", ");
+        let rewrite = row.rewrite.iter().filter(|(from, _)| *from == stop_signal);
+        let rewrite = list(rewrite.map(|(from, to)| format!("main gets {to} for {from}")).collect());
+        let stop_signals = format!("{} is a stop signal, too", list(row.stop_signals.iter().map(Signal::to_string).collect()));
+        let exit_map = list(row.exit_map.iter().map(|(from, to)| format!("exit code {from} becomes {to}")).collect());
+        let mut known = Self {
+            name: row.name.clone(),
+            by: used.by.name(),
+            applied: Vec::new(),
+            held: Vec::new(),
+            why: row.why.clone(),
+            source: row.source.clone(),
+            changes: Vec::new(),
+        };
+        for (field, effect, change) in
+            [("rewrite", used.rewrite, rewrite), ("stopSignals", used.stop_signals, stop_signals), ("exitMap", used.exit_map, exit_map)]
+        {
+            match effect {
+                Effect::Nothing => {}
+                Effect::Applied => {
+                    known.applied.push(field);
+                    known.changes.push(change);
+                }
+                Effect::Held(held) => known.held.push(Held { field, why: held.to_string() }),
+            }
+        }
+        // With a row that rewrites, that is because the right one comes already.
+        if known.changes.is_empty() && known.held.is_empty() && !row.rewrite.is_empty() {
+            known.changes.push(format!("{stop_signal} is right already"));
+        }
+        known
+    }
+
+    fn write(&self, mut row: impl FnMut(&str, &str)) {
+        let changes = if self.changes.is_empty() { "nothing to change".into() } else { self.changes.join("; ") };
+        row("profile", &format!("{}, by its {}: {changes}", self.name, self.by));
+        for held in &self.held {
+            row("", &format!("its {} is not used: {}", held.field, held.why));
+        }
+        let source = if self.source.is_empty() { String::new() } else { format!(" ({})", self.source) };
+        if !self.why.is_empty() || !source.is_empty() {
+            row("why", format!("{}{source}", self.why).trim_start());
+        }
+    }
 }
 
 /// The stop of a wrapped container.
@@ -93,23 +208,93 @@ struct Step {
 }
 
 /// Explains the pods of one file.
-pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &dyn Images, problems: &mut Vec<Problem>) -> Vec<Pod> {
+pub(crate) fn file(source: &Source, format: Format, rules: &Rules, images: &dyn Images, problems: &mut Vec<Problem>) -> Vec<Pod> {
     let mut found = Vec::new();
     workload::each(source, format, problems, |origin, value, pod| {
-        found.push(explain(origin, value, pod, policy, images)?);
+        let problems = workload::unknown(origin, pod);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        found.push(explain(origin, value, pod, &governing(rules, pod, None), images)?);
         Ok(())
     });
     found
 }
 
-fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy, images: &dyn Images) -> Result<Pod, Vec<Problem>> {
-    let problems = workload::unknown(origin, pod);
-    if !problems.is_empty() {
-        return Err(problems);
+/// Explains an object of a live cluster as it would be explained in a file, with what the cluster knows of it. What no file would be let
+/// through with, an annotation that means nothing, is a warning here: the pod runs.
+pub(crate) fn live(found: &Found, rules: &Rules, images: &dyn Images, problems: &mut Vec<Problem>) -> Vec<Pod> {
+    let mut pods = Vec::new();
+    let mut wrong = Vec::new();
+    workload::each(&found.source, Format::Json, &mut wrong, |origin, value, pod| {
+        let governing = governing(rules, pod, Some(&found.namespace));
+        let mut explained = explain(origin, value, pod, &governing, images)?;
+        let facts = Facts::of(found, pod, governing.wanted, &explained);
+        (explained.line, explained.live) = (None, Some(facts));
+        pods.push(explained);
+        Ok(())
+    });
+    // There are no lines in a cluster.
+    problems.extend(wrong.into_iter().map(|problem| Problem::with_file(&problem.place.file, problem.what)));
+    pods
+}
+
+impl Facts {
+    fn of(found: &Found, pod: &PodRef<'_>, wanted: Option<Wanted>, explained: &Pod) -> Self {
+        let status = pod.pod.get("metadata").and_then(|metadata| metadata.get("annotations")?.get(STATUS)?.as_str());
+        let phase = pod.pod.get("status").and_then(|status| status.get("phase")?.as_str()).filter(|_| pod.pointer.is_empty());
+        let would_be = !explained.injected && explained.skipped.is_none() && explained.containers.iter().any(|c| c.stop.is_some());
+        let there = phase.is_some_and(|phase| !["Succeeded", "Failed"].contains(&phase));
+        Self {
+            missed: there && would_be && wanted.as_ref().is_some_and(|wanted| wanted.wanted == Some(true)),
+            wanted,
+            namespace_label: found.namespace.labels.as_ref().ok().and_then(|labels| labels.get(INJECT).cloned()),
+            phase: phase.map(str::to_owned),
+            marker: status.and_then(|text| serde_json::from_str(text).ok()),
+            pods: found.pods,
+        }
     }
+
+    fn write(&self, out: &mut String) {
+        if let Some(Wanted { wanted, by }) = &self.wanted {
+            let _ = match wanted {
+                Some(true) => writeln!(out, "  wanted by {by}"),
+                Some(false) => writeln!(out, "  not wanted: {by}; here is what it would get"),
+                None => writeln!(out, "  it is not known whether it is wanted: {by}"),
+            };
+        }
+        if let Some(phase) = &self.phase {
+            let marker = self.marker.as_ref().map_or_else(
+                || "not injected".to_owned(),
+                |Marker { wrapped, skipped }| {
+                    let wrapped = wrapped.iter().map(|mark| mark.name.clone()).collect::<Vec<_>>().join(", ");
+                    let skipped = skipped.iter().map(|(name, why)| format!("; {name} was left as it was ({why})")).collect::<String>();
+                    format!("injected: {wrapped}{skipped}")
+                },
+            );
+            let _ = writeln!(out, "  {}, {marker}", phase.to_lowercase());
+        }
+        if let Some(Made { there, injected }) = self.pods {
+            let _ = writeln!(out, "  {injected} of its {there} pods {} injected", if injected == 1 { "is" } else { "are" });
+        }
+        if self.missed {
+            out.push_str("  warning: it asks, and runs without Ashore, since it was created before it asked or while nobody answered; ");
+            out.push_str("made anew, it gets this\n");
+        }
+    }
+}
+
+fn explain(
+    origin: &Origin<'_>,
+    document: &Value,
+    pod: &PodRef<'_>,
+    governing: &Governing<'_>,
+    images: &dyn Images,
+) -> Result<Pod, Vec<Problem>> {
+    let Governing { policy, policies, profiles, .. } = governing;
     let ask = |pod_value: &Value| {
         let bytes = pod_value.to_string().into_bytes();
-        plan(&Request { opt_in: OptIn::Named, claims: &pod.claims, ..Request::new(&bytes, policy, images) })
+        plan(&Request { opt_in: OptIn::Named, policies, profiles, claims: &pod.claims, ..Request::new(&bytes, policy, images) })
             .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
     };
     let planned = ask(pod.pod)?;
@@ -148,7 +333,11 @@ fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Pol
             ContainerKind::App => "app",
             ContainerKind::Ephemeral => "ephemeral",
         };
-        containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, stop });
+        let profile = match &container.outcome {
+            Outcome::Wrapped(wrapped) => wrapped.profile.as_ref().map(|used| Known::of(used, wrapped.stop_signal)),
+            Outcome::Skipped(_) => None,
+        };
+        containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, profile, stop });
     }
     let at = origin.problem(workload::object(pod), "").place;
     // A container's own reason stands by its name; here is what else there is to hear.
@@ -169,6 +358,7 @@ fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Pol
         skipped: whole.as_ref().map(Why::from),
         containers,
         warnings,
+        live: None,
         title: title(pod),
     })
 }
@@ -319,6 +509,9 @@ pub(crate) fn text(pods: &[Pod]) -> String {
         let line = pod.line.map(|line| format!(":{line}")).unwrap_or_default();
         let injected = if pod.injected { ", already injected" } else { "" };
         let _ = writeln!(out, "{}  ({}{line}{injected})", pod.title, pod.file);
+        if let Some(facts) = &pod.live {
+            facts.write(&mut out);
+        }
         for warning in &pod.warnings {
             let _ = writeln!(out, "  warning: {warning}");
         }
@@ -349,6 +542,9 @@ impl Container {
         let time = |ms: u128| short(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)));
         let mut row = |label: &str, text: &str| _ = writeln!(out, "    {label:<7} {text}");
         row("main", &shell(&stop.argv));
+        if let Some(profile) = &self.profile {
+            profile.write(&mut row);
+        }
         let rewritten = if stop.signal == stop.signal_to_main { String::new() } else { format!(" (main gets {})", stop.signal_to_main) };
         let times = match (stop.grace_ms, stop.deadline_ms) {
             (Some(grace), Some(deadline)) => format!("{} to stop in, deadline after {}", time(grace), time(deadline)),
