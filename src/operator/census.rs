@@ -147,7 +147,8 @@ pub struct News {
 }
 
 impl News {
-    fn add(&mut self, text: impl FnOnce() -> String) {
+    /// Notes one.
+    pub fn add(&mut self, text: impl FnOnce() -> String) {
         self.count += 1;
         if self.named.len() < NAMED {
             self.named.push(text());
@@ -166,8 +167,8 @@ pub struct Round {
     pub refused: News,
     /// Pods that have to be looked at, the first few.
     pub open: Vec<Candidate>,
-    /// Whether there are more of these.
-    pub more: bool,
+    /// How many more there are of these.
+    pub more: usize,
 }
 
 /// All pods that are followed.
@@ -312,7 +313,7 @@ impl Census {
                         let (namespace, name) = (Arc::clone(namespace), name.clone());
                         round.open.push(Candidate { namespace, name, key: *key, sample: *sample, ground: *version });
                     } else {
-                        round.more = true;
+                        round.more += 1;
                     }
                 }
                 group.hindsight = verdict.map(|verdict| Arc::clone(&verdict.hindsight));
@@ -338,6 +339,9 @@ impl Census {
             }
         }
         groups.values().flatten().for_each(|group| round.counts.add(group));
+        // Which of them came first is nothing to go by.
+        round.missed.named.sort_unstable();
+        round.refused.named.sort_unstable();
         round
     }
 }
@@ -368,11 +372,11 @@ mod tests {
 
     fn admission() -> Admission {
         Admission {
-            profiles: ashore_inject::Profiles::default(),
             planner: Box::new(plan),
             policy: Policy::default(),
             rulebook: rulebook(&[]),
             client: None,
+            profiles: ashore_inject::Profiles::default(),
             images: Arc::default(),
             skipped: None,
             own_namespace: Some("ashore-system".into()),
@@ -625,10 +629,10 @@ mod tests {
         let book = rulebook(&[]);
         let mut census = census(&(0..300).map(|n| asking(&format!("p{n}"), "1s")).collect::<Vec<_>>(), Scope::default());
         let first = round(&mut census, &book);
-        assert_eq!((first.open.len(), first.more), (MOST_OPEN, true));
+        assert_eq!((first.open.len(), first.more), (MOST_OPEN, 100));
         let (second, _) = looked(&mut census, &book);
         assert_eq!((second.counts.missed, second.missed.count, second.missed.named.len()), (200, 200, 10));
-        assert_eq!((second.open.len(), second.more), (100, false));
+        assert_eq!((second.open.len(), second.more), (100, 0));
     }
 
     #[test]

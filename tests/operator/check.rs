@@ -240,22 +240,28 @@ pub fn after_an_install() -> Outcome {
     let policies = || check(&admin, &[]);
     eventually("the kinds", PATIENCE, || policies().report["checks"].to_string().contains("there are none").then_some(()));
     let at = "/apis/ashore.dev/v1alpha1/clustershutdownpolicies";
-    control.create(
-        at,
-        &json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ClusterShutdownPolicy", "metadata": {"name": "all"}, "spec": {}}),
-    );
-    policies().says("policies", "warning", &["1 of 1 to look at: ClusterShutdownPolicy all: nobody has looked at it yet"]);
-    let conditions = |conditions: Value| {
-        control.patch(&format!("{at}/all/status"), &json!({"status": {"observedGeneration": 1, "conditions": conditions}}))
+    let create = |name: &str| {
+        let nothing = json!({"podSelector": {"matchLabels": {"app": "nothing"}}});
+        let policy =
+            json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ClusterShutdownPolicy", "metadata": {"name": name}, "spec": nothing});
+        control.create(at, &policy);
     };
-    conditions(json!([{"type": "Ready", "status": "True"}]));
-    policies().says("policies", "passed", &["all 1 are ready"]);
-    conditions(json!([{"type": "Ready", "status": "True"}, {"type": "Overlaps", "status": "True", "message": "older takes web first"}]));
-    policies().says("policies", "warning", &["Overlaps: older takes web first"]);
-    conditions(json!([{"type": "Ready", "status": "False", "message": "spec.delay: too long"}]));
-    let bad = policies();
+    let until = |words: &str| {
+        eventually(words, PATIENCE, || {
+            let found = policies();
+            found.report["checks"].to_string().contains(words).then_some(found)
+        })
+    };
+    create("all");
+    until("all 1 are ready").says("policies", "passed", &["all 1 are ready"]);
+    create("more");
+    let odd = until("goes after ClusterShutdownPolicy all");
+    odd.says("policies", "warning", &["ClusterShutdownPolicy more: Overlaps: it goes after ClusterShutdownPolicy all"]);
+    control.patch(&format!("{at}/all"), &json!({"spec": {"delay": "soon"}}));
+    let bad = until("are not ready");
     bad.ended("installed", 1);
-    bad.says("policies", "failed", &["ClusterShutdownPolicy all: spec.delay: too long"]);
+    bad.says("policies", "failed", &["ClusterShutdownPolicy all: it is not used: spec.delay:"]);
+    control.delete(&format!("{at}/more"));
     control.delete(&format!("{at}/all"));
 
     // Replicas.

@@ -1,8 +1,9 @@
-//! Pods that ask and run without Ashore: the same look as the leader's (`survey`), once and through the person's eyes.
+//! Pods that ask and run without Ashore: the same census as the leader's (`survey`), once and through the person's eyes.
 
-use super::report::{Line, some};
+use super::report::{Line, some_of};
 use super::subject::{CONFIG_MAPS, Subject};
 use crate::admission::{Admission, Hindsight, plan};
+use crate::census::{Census, News, Scope};
 use crate::cli::{book, yaml};
 use crate::looking::Looking;
 use crate::metrics::Metrics;
@@ -11,18 +12,15 @@ use crate::pages::{self, Pages};
 use crate::planners::Planners;
 use crate::rulebook::{Labels, Rulebook};
 use ashore_inject::annotations::INJECTED;
-use ashore_inject::{Answer, Asked, Asks, ImageConfig, Images, Pod, Policy, asks};
+use ashore_inject::{Answer, Asked, ImageConfig, Images, Policy};
 use kube::api::ListParams;
 use kube::core::request::Request;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 const CHECK: &str = "drift";
-/// The most pods that are read whole.
-const MOST_PODS: usize = 200;
 /// How long deciding about a pod may take.
 const DECIDE: Duration = Duration::from_secs(5);
 
@@ -30,11 +28,11 @@ const DECIDE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Seen {
     /// Pods that would be injected.
-    missed: Vec<String>,
+    missed: News,
     /// Pods that would be if it is known what their images run, which is not asked here.
-    perhaps: Vec<String>,
+    perhaps: News,
     /// Pods whose author would have to correct something first.
-    refused: Vec<String>,
+    refused: News,
     /// Pods that were not looked at any more.
     left: usize,
 }
@@ -51,8 +49,8 @@ pub(crate) async fn check(subject: &Subject) -> Line {
         (&refused, "ask, run without Ashore, and would be refused now"),
         (&perhaps, "ask and run without Ashore, perhaps since it is not known what their images run"),
     ] {
-        if !pods.is_empty() {
-            found.push(format!("{} {what}: {}", pods.len(), some(pods)));
+        if pods.count > 0 {
+            found.push(format!("{} {what}: {}", pods.count, some_of(&pods.named, pods.count)));
         }
     }
     if left > 0 {
@@ -61,7 +59,7 @@ pub(crate) async fn check(subject: &Subject) -> Line {
     if found.is_empty() {
         return Line::passed(CHECK, "no pod that asks runs without Ashore");
     }
-    let to_do = if missed.is_empty() && refused.is_empty() {
+    let to_do = if missed.count + refused.count == 0 {
         "ashore explain --lookup pod/NAME says why one was left as it is"
     } else {
         "kubectl -n NAMESPACE rollout restart deployment NAME makes them anew; ashore explain pod/NAME says what each would get"
@@ -96,70 +94,36 @@ async fn look(subject: &Subject) -> Result<Seen, ObjectError> {
     let generous = admission(subject, policy, &rulebook, true);
     let at_large = ListParams::default().labels(&format!("{INJECTED}!=true")).fields("status.phase!=Succeeded,status.phase!=Failed");
     let mut pages = Pages::metadata(client, "/api/v1/pods", "pods of the whole cluster", at_large);
-    let (mut seen, mut read) = (Seen::default(), 0);
+    let mut census = Census::default();
+    census.begin(Scope::of(&rulebook.policies()));
     while let Some(body) = pages.next().await? {
-        let page = pages.read(&body)?;
-        for pod in page.items().filter_map(|pod| Candidate::read(pod, &sure)) {
-            if read == MOST_PODS {
-                seen.left += 1;
-                continue;
-            }
-            read += 1;
-            let (namespace, name) = (&pod.namespace, &pod.name);
-            let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods")).get(name, &Default::default());
-            let whole = match pages::get(client, &format!("pods {namespace}/{name}"), request).await {
-                Ok(whole) if pod.is(&whole) => whole,
-                Ok(_) => continue,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
-            };
-            let decide = async |admission: &Arc<Admission>| {
-                let hindsight = admission.hindsight(whole.clone(), namespace, Instant::now() + DECIDE).await;
-                hindsight.unwrap_or_else(|_| Hindsight::Planned(Vec::new()))
-            };
-            let named = format!("{namespace}/{name}");
-            match decide(&sure).await {
-                Hindsight::Refused(why) => seen.refused.push(format!("{named} ({why})")),
-                hindsight if hindsight.is_missed() => seen.missed.push(named),
-                Hindsight::Planned(_) => {
-                    if decide(&generous).await.is_missed() {
-                        seen.perhaps.push(named);
-                    }
-                }
-            }
-        }
+        pages.read(&body)?.items().for_each(|pod| _ = census.see(pod, |namespace| sure.protects(namespace)));
     }
-    Ok(seen)
-}
-
-/// A pod that asks, by its metadata.
-struct Candidate {
-    namespace: String,
-    name: String,
-    uid: String,
-}
-
-impl Candidate {
-    /// `None` if it is none of ours, goes already, or does not ask.
-    fn read(pod: &RawValue, admission: &Admission) -> Option<Self> {
-        let object: Value = serde_json::from_str(pod.get()).ok()?;
-        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-        let (namespace, name, uid) = (text("namespace"), text("name"), text("uid"));
-        if !object["metadata"]["deletionTimestamp"].is_null() || admission.protects(&namespace) {
-            return None;
+    census.end();
+    let ground = |namespace: &str| rulebook.ground(namespace);
+    let first = census.round(ground, DECIDE, false);
+    let mut perhaps = News::default();
+    for pod in &first.open {
+        let (namespace, name) = (&*pod.namespace, &*pod.name);
+        let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods")).get(name, &Default::default());
+        let whole = match pages::get(client, &format!("pods {namespace}/{name}"), request).await {
+            Ok(whole) if census.is(pod, &whole) => whole,
+            Ok(_) => continue,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
+        };
+        let decide = async |admission: &Arc<Admission>| {
+            let decided = admission.hindsight(whole.clone(), namespace, Instant::now() + DECIDE).await;
+            decided.unwrap_or_else(|_| Hindsight::Planned(Vec::new()))
+        };
+        let hindsight = decide(&sure).await;
+        if matches!(hindsight, Hindsight::Planned(_)) && !hindsight.is_missed() && decide(&generous).await.is_missed() {
+            perhaps.add(|| format!("{namespace}/{name}"));
         }
-        let ground = admission.rulebook.ground(&namespace)?;
-        // A value that means nothing is no "no".
-        match asks(&Pod::read_metadata(pod.get().as_bytes()).ok()?, &ground.rules, ground.opt_in) {
-            Ok(Asks::No(_) | Asks::Audited) => None,
-            Ok(Asks::Yes) | Err(_) => Some(Self { namespace, name, uid }),
-        }
+        census.put(pod, hindsight);
     }
-
-    /// Whether this is the whole of it, and not of another one that has its name now.
-    fn is(&self, pod: &[u8]) -> bool {
-        serde_json::from_slice::<Value>(pod).is_ok_and(|pod| pod["metadata"]["uid"] == self.uid.as_str())
-    }
+    let last = census.round(ground, DECIDE, true);
+    Ok(Seen { missed: last.missed, perhaps, refused: last.refused, left: first.more })
 }
 
 /// What decides, without images or with any.

@@ -134,8 +134,13 @@ fn on_one_line(text: &str) -> String {
 
 /// The first few of these, and how many more there are.
 pub(crate) fn some(names: &[String]) -> String {
+    some_of(names, names.len())
+}
+
+/// The same of so many, of which these are the first.
+pub(crate) fn some_of(names: &[String], all: usize) -> String {
     const NAMED: usize = 5;
-    match names.len().checked_sub(NAMED) {
+    match all.checked_sub(NAMED) {
         Some(more @ 1..) => format!("{} and {more} more", names[..NAMED].join(", ")),
         _ => names.join(", "),
     }
