@@ -20,6 +20,7 @@ pub mod policy;
 pub mod reason;
 mod record;
 pub mod reference;
+pub mod risk;
 pub mod suggest;
 mod undo;
 pub mod walk;

@@ -1,0 +1,459 @@
+//! What would happen to a pod's processes at its next stop, as far as its spec, its images and well-known programs say it.
+//!
+//! [`audit`] looks at a pod as it is: what Ashore has solved in a wrapped container is no risk any more.
+
+mod fix;
+mod known;
+mod program;
+mod rules;
+mod script;
+mod spec;
+
+pub use fix::{Fix, Target};
+
+use crate::annotations::shown;
+use crate::command::{INIT, Program};
+use crate::plan::{both_lists, kind, plan_read};
+use crate::planner::look_up;
+use crate::pod::{Container, Pod};
+use crate::{Answer, ContainerKind, ImageConfig, Outcome, Plan, Reason, Refusal, Request};
+use ashore_init::settings::{self, Command, Settings};
+use ashore_init::signal::Signal;
+use rules::Facts;
+
+/// What is asked about a pod.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The pod or template, and what is known. `opted_in`: whether its namespace or a policy asks for injection.
+    pub request: Request<'a>,
+    /// The kind of the workload that it is of: `Deployment`, `Job`, or `Pod` if of none.
+    pub workload: &'a str,
+    /// Whether this is a template whose pods will meet the webhook: what that would wrap counts as wrapped.
+    pub to_be_created: bool,
+}
+
+/// How bad a risk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It costs a little, or is only possible.
+    Low,
+    /// It is likely to cost some work at each stop.
+    Medium,
+    /// Processes are killed at each stop with no chance to save anything.
+    High,
+}
+
+impl Severity {
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// A risk, and what to do about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// What would happen.
+    pub risk: Risk,
+    /// How bad that is.
+    pub severity: Severity,
+    /// What would take it away.
+    pub fix: Fix,
+}
+
+/// What is known of the stop of one container.
+#[derive(Debug, Clone)]
+pub struct ContainerAudit {
+    /// Its name.
+    pub name: String,
+    /// What it is to its pod.
+    pub kind: ContainerKind,
+    /// Its image reference.
+    pub image: String,
+    /// The name of its first process; `None` where neither words nor image tell it.
+    pub first: Option<String>,
+    /// The name of the program that it is there for, behind inits, shells and scripts.
+    pub program: Option<String>,
+    /// The signal that the runtime stops it with.
+    pub stop_signal: Signal,
+    /// Whether it runs under the init.
+    pub wrapped: bool,
+    /// Why it is not wrapped, or would not be.
+    pub left: Option<Reason>,
+    /// The worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// What is known of the stop of a pod.
+#[derive(Debug, Clone)]
+pub struct PodAudit {
+    /// Its containers in its order, without the one that brings the init, and without ephemeral ones.
+    pub containers: Vec<ContainerAudit>,
+    /// Whether the pod asks, and would be injected if it were created now: in whole or in part, it is not.
+    pub missed: bool,
+    /// Why a pod like this would be refused, if it were created now.
+    pub refused: Option<Refusal>,
+}
+
+impl PodAudit {
+    /// Whether any of its containers is wrapped.
+    pub fn injected(&self) -> bool {
+        self.containers.iter().any(|container| container.wrapped)
+    }
+}
+
+/// What would happen at a container's next stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Risk {
+    /// Its stop signal is KILL.
+    #[error("its stop signal is KILL: no process gets any time")]
+    NoTime,
+    /// The grace period is no longer than what the kubelet gives anyway.
+    #[error("it has {0} s to stop in: everything is killed 2 s after the stop signal")]
+    GraceTooShort(i64),
+    /// The preStop hook takes the time.
+    #[error("its preStop hook sleeps {sleep} s of the {grace} s that there are: its programs have {left} s left to stop in")]
+    PreStopEatsGrace {
+        /// Seconds that the hook takes.
+        sleep: u64,
+        /// Seconds of the pod's grace period.
+        grace: i64,
+        /// Seconds that are left.
+        left: u64,
+    },
+    /// A probe has a grace period of its own.
+    #[error("when its {probe} fails, it has {seconds} s to stop in instead of {grace} s")]
+    ProbeGrace {
+        /// Which probe.
+        probe: &'static str,
+        /// Its seconds.
+        seconds: i64,
+        /// The pod's.
+        grace: i64,
+    },
+    /// A shell is PID 1 and stays.
+    #[error("{shell} stays PID 1 and does not hear {signal}: {program} is not asked, and killed after {seconds} s (137)")]
+    ShellStays {
+        /// The shell.
+        shell: String,
+        /// The stop signal.
+        signal: Signal,
+        /// What it runs.
+        program: String,
+        /// Seconds until SIGKILL.
+        seconds: u64,
+    },
+    /// A shell is PID 1, and stays if it is dash.
+    #[error(
+        "{shell} is PID 1; if it is dash (Debian, Ubuntu), it stays and does not hear {signal}: {program} is not asked, and killed after \
+         {seconds} s (137)"
+    )]
+    ShellMayStay {
+        /// The shell.
+        shell: String,
+        /// The stop signal.
+        signal: Signal,
+        /// What it runs.
+        program: String,
+        /// Seconds until SIGKILL.
+        seconds: u64,
+    },
+    /// A shell has a trap.
+    #[error("{shell} is PID 1, and its trap runs only when {program} in its foreground has ended; what that does not stop is killed")]
+    ShellTraps {
+        /// The shell.
+        shell: String,
+        /// What it runs.
+        program: String,
+    },
+    /// A shell that is not PID 1 dies of the signal.
+    #[error("{shell} dies of {signal} at once, and {program} is killed {}", if *.asked { "before it has stopped" } else { "unasked" })]
+    ShellDies {
+        /// The shell.
+        shell: String,
+        /// The stop signal.
+        signal: Signal,
+        /// What it runs.
+        program: String,
+        /// Whether the program gets the signal, too: the init in front signals the group.
+        asked: bool,
+    },
+    /// A script is PID 1, and may stay.
+    #[error("{script} is PID 1; unless it ends with exec, its shell does not hear {signal}: all is killed after {seconds} s (137)")]
+    ScriptMayStay {
+        /// The script.
+        script: String,
+        /// The stop signal.
+        signal: Signal,
+        /// Seconds until SIGKILL.
+        seconds: u64,
+    },
+    /// PID 1 has no handler.
+    #[error("{program} is PID 1 and has no handler for {signal}, so the kernel drops it: killed after {seconds} s (137)")]
+    NoHandler {
+        /// The program.
+        program: String,
+        /// The stop signal.
+        signal: Signal,
+        /// Seconds until SIGKILL.
+        seconds: u64,
+    },
+    /// PID 1 has no handler unless its code sets one.
+    #[error("{program} is PID 1: unless its code handles {signal}, the kernel drops that, and it is killed after {seconds} s (137)")]
+    NoHandlerLikely {
+        /// The program.
+        program: String,
+        /// The stop signal.
+        signal: Signal,
+        /// Seconds until SIGKILL.
+        seconds: u64,
+    },
+    /// Nothing is known of PID 1.
+    #[error("{program} is PID 1; nothing is known of how it takes {signal}: without a handler it is killed after {seconds} s (137)")]
+    HandlerUnknown {
+        /// The program.
+        program: String,
+        /// The stop signal.
+        signal: Signal,
+        /// Seconds until SIGKILL.
+        seconds: u64,
+    },
+    /// The program takes the signal for itself.
+    #[error("{program} takes {signal} for itself: what it runs is not asked, and killed after {seconds} s (137)")]
+    Swallowed {
+        /// The program.
+        program: String,
+        /// The stop signal.
+        signal: Signal,
+        /// Seconds until SIGKILL.
+        seconds: u64,
+    },
+    /// The same under Ashore.
+    #[error("{program} takes {signal} for itself: what it runs is asked only when half of the time is over")]
+    SwallowedAtFirst {
+        /// The program.
+        program: String,
+        /// The stop signal.
+        signal: Signal,
+    },
+    /// The signal is not the one that the program stops gracefully on.
+    #[error("{signal} makes {program} {otherwise}; it stops gracefully on {graceful}")]
+    WrongSignal {
+        /// The program.
+        program: String,
+        /// What it gets.
+        signal: Signal,
+        /// What it does then.
+        otherwise: &'static str,
+        /// What it ought to get.
+        graceful: Signal,
+    },
+    /// What is left when main has gone is killed.
+    #[error("as soon as {program} has gone, the kernel kills whatever else runs: daemons, background jobs, sessions")]
+    RestKilled {
+        /// The program.
+        program: String,
+    },
+    /// An init in front leaves first.
+    #[error("{init} asks {}, and leaves as soon as that has gone: the kernel kills whatever else runs", if *.group { "the process group of its child" } else { "its child alone" })]
+    InitLeavesFirst {
+        /// The init.
+        init: String,
+        /// Whether it signals the group.
+        group: bool,
+    },
+    /// Load balancers go on sending.
+    #[error("it stops at once, while Services and load balancers go on sending for a moment: those requests are refused")]
+    RequestsLost,
+    /// New pods count as ready at once.
+    #[error("it has ports but no readinessProbe: at a rollout the old pod is stopped before the new one answers")]
+    NoReadiness,
+    /// The readiness probe is slow.
+    #[error("its readinessProbe takes {0} s to notice: for so long it is sent requests when it ends by itself")]
+    SlowReadiness(i64),
+    /// A Job's pod that is stopped counts as failed.
+    #[error("a stop in the middle ends with 143 or 137, and counts against the Job's backoffLimit")]
+    CountsAsFailure,
+    /// A Job's pod that is stopped counts as done.
+    #[error("a stop in the middle ends with 0 by its exit map: the Job counts as done, and is not")]
+    CountsAsDone,
+    /// It has to be PID 1.
+    #[error("{0} has to be PID 1: it stops in its own way, and Ashore leaves it as it is")]
+    MustBePid1(String),
+    /// The image is not known.
+    #[error("which program is PID 1 is not known: {0}")]
+    ImageUnknown(String),
+    /// Its PID namespace is not its own.
+    #[error("it shares its PID namespace: when its program has gone, the runtime kills whatever else the container runs")]
+    SharedPids,
+    /// A report is asked for at each stop, and is not written.
+    #[error("its terminationMessagePolicy is FallbackToLogsOnError: a report is written only when something was killed")]
+    ReportsOnlyForced,
+    /// A pod like it would be refused.
+    #[error("a new pod like it would be refused: {0}")]
+    WouldBeRefused(String),
+}
+
+impl Risk {
+    /// A short word for JSON, in lower camel case.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoTime => "noTime",
+            Self::GraceTooShort(_) => "graceTooShort",
+            Self::PreStopEatsGrace { .. } => "preStopEatsGrace",
+            Self::ProbeGrace { .. } => "probeGrace",
+            Self::ShellStays { .. } => "shellStays",
+            Self::ShellMayStay { .. } => "shellMayStay",
+            Self::ShellTraps { .. } => "shellTraps",
+            Self::ShellDies { .. } => "shellDies",
+            Self::ScriptMayStay { .. } => "scriptMayStay",
+            Self::NoHandler { .. } => "noHandler",
+            Self::NoHandlerLikely { .. } => "noHandlerLikely",
+            Self::HandlerUnknown { .. } => "handlerUnknown",
+            Self::Swallowed { .. } => "swallowed",
+            Self::SwallowedAtFirst { .. } => "swallowedAtFirst",
+            Self::WrongSignal { .. } => "wrongSignal",
+            Self::RestKilled { .. } => "restKilled",
+            Self::InitLeavesFirst { .. } => "initLeavesFirst",
+            Self::RequestsLost => "requestsLost",
+            Self::NoReadiness => "noReadiness",
+            Self::SlowReadiness(_) => "slowReadiness",
+            Self::CountsAsFailure => "countsAsFailure",
+            Self::CountsAsDone => "countsAsDone",
+            Self::MustBePid1(_) => "mustBePid1",
+            Self::ImageUnknown(_) => "imageUnknown",
+            Self::SharedPids => "sharedPids",
+            Self::ReportsOnlyForced => "reportsOnlyForced",
+            Self::WouldBeRefused(_) => "wouldBeRefused",
+        }
+    }
+}
+
+/// What would happen to a pod's processes at its next stop.
+///
+/// # Errors
+/// [`Refusal::NotAPod`]: what is not a pod. What else would be refused is found in [`PodAudit::refused`].
+pub fn audit(question: &Question<'_>) -> Result<PodAudit, Refusal> {
+    let pod = Pod::read(question.request.pod).map_err(Refusal::NotAPod)?;
+    let asks = crate::annotations::opting(pod.metadata.given(), question.request.opted_in).is_ok_and(|no| no.is_none());
+    // What would become of it if somebody asked says what a fix can do.
+    let (plan, refused) = match plan_read(&Request { opted_in: true, ..question.request }, &pod) {
+        Ok(plan) => (Some(plan), None),
+        Err(error @ Refusal::NotAPod(_)) => return Err(error),
+        Err(error) => (None, Some(error)),
+    };
+    let spec = spec::Spec::read(question.request.pod);
+    let mut more = spec.containers();
+    let mut containers = Vec::new();
+    for (at, (list, _, container)) in both_lists(&pod).enumerate() {
+        let more = more.next().unwrap_or_default();
+        let outcome = plan.as_ref().and_then(|plan: &Plan| plan.containers.get(at)).map(|planned| &planned.outcome);
+        if matches!(outcome, Some(Outcome::Skipped(Reason::OwnInit))) {
+            continue;
+        }
+        let given = Given { question, pod: &pod, spec: &spec, asks };
+        containers.push(given.one(container, more, kind(list, container), outcome));
+    }
+    let would = plan.iter().flat_map(|plan| &plan.containers).any(|c| matches!(c.outcome, Outcome::Wrapped(_)));
+    let mut audit = PodAudit { containers, missed: asks && would && !question.to_be_created, refused };
+    if let Some(refused) = audit.refused.as_ref().filter(|_| asks) {
+        let risk = Risk::WouldBeRefused(refused.to_string());
+        let fix = Fix::Say("correct that annotation".into());
+        if let Some(first) = audit.containers.iter_mut().find(|container| container.kind == ContainerKind::App) {
+            first.findings.insert(0, Finding { risk, severity: Severity::High, fix });
+        }
+    }
+    Ok(audit)
+}
+
+/// What is known of a pod.
+struct Given<'g> {
+    question: &'g Question<'g>,
+    pod: &'g Pod<'g>,
+    spec: &'g spec::Spec<'g>,
+    asks: bool,
+}
+
+impl Given<'_> {
+    fn one(&self, container: &Container<'_>, more: spec::Container, kind: ContainerKind, outcome: Option<&Outcome>) -> ContainerAudit {
+        let Self { question, pod, spec, asks } = *self;
+        let none = ImageConfig::default();
+        let needed = Program::needs_image(container);
+        let config = look_up(question.request.images, pod, container, needed);
+        let (image, unknown) = match &config {
+            Answer::Known(config) => (Some(&**config), None),
+            Answer::Unknown(unknown) => (None, needed.then(|| unknown.why.clone())),
+            Answer::Later => (None, needed.then(|| Reason::NotLookedUp.to_string())),
+        };
+        let program = Program::of(container, image.unwrap_or(&none));
+        let mut words: Vec<&str> = program.argv().collect();
+        let own = flags(&words);
+        let planned: Vec<&str> = match outcome {
+            Some(Outcome::Wrapped(wrapped)) if asks && question.to_be_created => wrapped.flags.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        };
+        let settings = match own {
+            Some((settings, main)) => {
+                words.drain(..main);
+                Some(settings)
+            }
+            None if planned.is_empty() => None,
+            None => parse(&planned),
+        };
+        let running = program::Running::of(words, is_busybox(container.image()));
+        let stop_signal = crate::flags::stop_signal(container, image).unwrap_or(Signal::TERM);
+        let wrapped = settings.is_some();
+        let left = match outcome {
+            Some(Outcome::Skipped(reason)) if !wrapped => Some(reason.clone()),
+            _ => None,
+        };
+        let facts =
+            Facts { question, pod, container, spec, more, kind, running: &running, settings, stop_signal, left: left.as_ref(), unknown };
+        let mut findings = facts.findings();
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        ContainerAudit {
+            name: container.name().into(),
+            kind,
+            image: shown(container.image()),
+            first: if wrapped { Some(INIT.to_owned()) } else { running.first().map(str::to_owned) },
+            program: running.program,
+            stop_signal,
+            wrapped,
+            left,
+            findings,
+        }
+    }
+}
+
+/// Whether an image's name says that its shell is busybox's.
+fn is_busybox(image: &str) -> bool {
+    image.rsplit(['/', ':', '-', '@']).any(|part| part.starts_with("alpine") || part == "busybox")
+}
+
+/// The init's settings in a container's words, and where the program's own begin; `None` if it does not run under the init. Another
+/// webhook may have put its own program in front of it.
+fn flags<'w>(words: &[&'w str]) -> Option<(Settings<'w>, usize)> {
+    let at = words.iter().position(|word| word.rsplit('/').next() == Some(INIT))?;
+    let rest: Vec<&[u8]> = words[at + 1..].iter().map(|word| word.as_bytes()).collect();
+    match settings::parse(&rest) {
+        Ok(Command::Run(settings, main)) => Some((settings, at + 1 + main)),
+        _ => None,
+    }
+}
+
+/// The settings that these flags make.
+fn parse<'w>(flags: &[&'w str]) -> Option<Settings<'w>> {
+    let words: Vec<&[u8]> = flags.iter().map(|flag| flag.as_bytes()).chain([&b"--"[..], b"main"]).collect();
+    match settings::parse(&words) {
+        Ok(Command::Run(settings, _)) => Some(settings),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
