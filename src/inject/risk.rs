@@ -20,6 +20,7 @@ use crate::{Answer, ContainerKind, ImageConfig, Outcome, Plan, Reason, Refusal, 
 use ashore_init::settings::{self, Command, Settings};
 use ashore_init::signal::Signal;
 use rules::Facts;
+use std::cmp::Reverse;
 
 /// What is asked about a pod.
 #[derive(Clone, Copy)]
@@ -294,6 +295,9 @@ pub enum Risk {
     /// A report is asked for at each stop, and is not written.
     #[error("its terminationMessagePolicy is FallbackToLogsOnError: a report is written only when something was killed")]
     ReportsOnlyForced,
+    /// It asks for Ashore, and runs without.
+    #[error("it asks for Ashore and runs without: it was created before it asked, or while nobody answered")]
+    Missed,
     /// A pod like it would be refused.
     #[error("a new pod like it would be refused: {0}")]
     WouldBeRefused(String),
@@ -329,6 +333,7 @@ impl Risk {
             Self::ImageUnknown(_) => "imageUnknown",
             Self::SharedPids => "sharedPids",
             Self::ReportsOnlyForced => "reportsOnlyForced",
+            Self::Missed => "missed",
             Self::WouldBeRefused(_) => "wouldBeRefused",
         }
     }
@@ -360,15 +365,18 @@ pub fn audit(question: &Question<'_>) -> Result<PodAudit, Refusal> {
         containers.push(given.one(container, more, kind(list, container), outcome));
     }
     let would = plan.iter().flat_map(|plan| &plan.containers).any(|c| matches!(c.outcome, Outcome::Wrapped(_)));
-    let mut audit = PodAudit { containers, missed: asks && would && !question.to_be_created, refused };
-    if let Some(refused) = audit.refused.as_ref().filter(|_| asks) {
-        let risk = Risk::WouldBeRefused(refused.to_string());
-        let fix = Fix::Say("correct that annotation".into());
-        if let Some(first) = audit.containers.iter_mut().find(|container| container.kind == ContainerKind::App) {
-            first.findings.insert(0, Finding { risk, severity: Severity::High, fix });
+    let missed = asks && would && !question.to_be_created;
+    if let Some(app) = containers.iter_mut().find(|container| container.kind == ContainerKind::App) {
+        if missed {
+            app.findings.push(Finding { risk: Risk::Missed, severity: Severity::Medium, fix: Fix::Inject });
+            app.findings.sort_by_key(|finding| Reverse(finding.severity));
+        }
+        if let Some(refused) = refused.as_ref().filter(|_| asks) {
+            let fix = Fix::Say("correct that annotation".into());
+            app.findings.insert(0, Finding { risk: Risk::WouldBeRefused(refused.to_string()), severity: Severity::High, fix });
         }
     }
-    Ok(audit)
+    Ok(PodAudit { containers, missed, refused })
 }
 
 /// What is known of a pod.
@@ -405,7 +413,8 @@ impl Given<'_> {
             None if planned.is_empty() => None,
             None => parse(&planned),
         };
-        let running = program::Running::of(words, is_busybox(container.image()));
+        let usual = image.and_then(|image| image.cmd.as_ref()?.first()).map(String::as_str);
+        let running = program::Running::of(words, is_busybox(container.image()), usual);
         let stop_signal = crate::flags::stop_signal(container, image).unwrap_or(Signal::TERM);
         let wrapped = settings.is_some();
         let left = match outcome {
@@ -415,7 +424,7 @@ impl Given<'_> {
         let facts =
             Facts { question, pod, container, spec, more, kind, running: &running, settings, stop_signal, left: left.as_ref(), unknown };
         let mut findings = facts.findings();
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings.sort_by_key(|finding| Reverse(finding.severity));
         ContainerAudit {
             name: container.name().into(),
             kind,

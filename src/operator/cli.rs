@@ -2,6 +2,7 @@
 
 mod args;
 mod asking;
+mod audit;
 mod credentials;
 mod documents;
 mod edit;
@@ -21,8 +22,9 @@ mod workload;
 mod yaml;
 
 use crate::serve;
-use args::{Cli, Cluster, Explanation, Files, How, Images, MapFormat, Word, Writing, command};
+use args::{Cli, Cluster, Explanation, Files, How, Images, MapFormat, Report, Risk, Scope, Word, Writing, command};
 use ashore_inject::Policy;
+use ashore_inject::risk::Severity;
 use asking::Asking;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, FromArgMatches};
@@ -73,6 +75,10 @@ pub fn main() -> ExitCode {
         Word::Explain { files, how, output } => {
             how.read().map_or_else(refuse, |(policy, images)| explain(&files, &policy, &images, output))
         }
+        Word::Audit { scope, files, how, output, fail_on } => how
+            .read()
+            .and_then(|(policy, images)| audit(&scope, &files, audit::Means { policy: &policy, images: &images }, output, fail_on))
+            .unwrap_or_else(refuse),
         Word::Images(Images::Resolve { files, cluster, platforms, registries, output }) => {
             let registries = Registries::read(registries.registries.as_deref());
             registries.and_then(|registries| resolve(&files, &cluster, &registries, Found::new(&platforms), output)).unwrap_or_else(refuse)
@@ -224,6 +230,44 @@ fn explain(files: &Files, policy: &Policy, images: &Asking, output: Explanation)
         Explanation::Text => explain::text(&pods),
         Explanation::Json => explain::json(&pods),
     })
+}
+
+fn audit(scope: &Scope, files: &Files, means: audit::Means<'_>, output: Report, fail_on: Option<Risk>) -> Result<u8, Vec<Problem>> {
+    let mut progress = Progress::new(files.quiet);
+    let found = if files.all().is_empty() {
+        let scope = audit::Scope {
+            context: scope.context.as_deref(),
+            namespace: scope.namespace.as_deref(),
+            all: scope.all_namespaces,
+            selector: scope.selector.as_deref(),
+            workloads: &scope.workloads,
+        };
+        audit::live(scope, means, &mut progress)?
+    } else {
+        let mut problems = Vec::new();
+        let sources = files.read(&mut progress, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        audit::files(&sources, means, &mut progress)?
+    };
+    progress.clear();
+    found.unlisted.iter().for_each(|what| progress.warn(what));
+    let code = print(&match output {
+        Report::Table if found.workloads.is_empty() => String::new(),
+        Report::Table => audit::table(&found, output::width()),
+        Report::Details => audit::details(&found),
+        Report::Json => audit::json(&found),
+    });
+    if !files.quiet {
+        say(found.summary());
+    }
+    let least = fail_on.map(|risk| match risk {
+        Risk::High => Severity::High,
+        Risk::Medium => Severity::Medium,
+        Risk::Low => Severity::Low,
+    });
+    Ok(if least.is_some_and(|least| found.worst() >= Some(least)) { WRONG } else { code })
 }
 
 fn resolve(files: &Files, cluster: &Cluster, registries: &Registries, mut found: Found, output: MapFormat) -> Result<u8, Vec<Problem>> {

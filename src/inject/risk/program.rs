@@ -46,12 +46,13 @@ pub(crate) struct Shell {
 }
 
 impl Running {
-    /// What these words start. `alpine`: whether `sh` is known to be busybox's.
-    pub(crate) fn of<'w>(argv: impl IntoIterator<Item = &'w str>, alpine: bool) -> Self {
+    /// What these words start. `alpine`: whether `sh` is known to be busybox's. `usual`: the program that the image runs unless it is told
+    /// otherwise: entrypoint scripts put it in front of flags.
+    pub(crate) fn of<'w>(argv: impl IntoIterator<Item = &'w str>, alpine: bool, usual: Option<&str>) -> Self {
         let mut running = Self::default();
         let mut words: Vec<String> = argv.into_iter().map(str::to_owned).collect();
         for _ in 0..DEEPEST {
-            match running.peel(words, alpine) {
+            match running.peel(words, alpine, usual) {
                 Ok(rest) => words = rest,
                 Err(program) => {
                     running.name(program);
@@ -70,7 +71,7 @@ impl Running {
     }
 
     /// Takes what only stands in front off the words: the rest, or the program's words if there is nothing in front.
-    fn peel(&mut self, mut words: Vec<String>, alpine: bool) -> Result<Vec<String>, Vec<String>> {
+    fn peel(&mut self, mut words: Vec<String>, alpine: bool, usual: Option<&str>) -> Result<Vec<String>, Vec<String>> {
         let Some(first) = words.first() else { return Err(words) };
         let name = base(first).to_owned();
         let flags = words[1..].iter().take_while(|word| word.starts_with('-') && *word != "--").count();
@@ -95,7 +96,11 @@ impl Running {
                 self.script.get_or_insert_with(|| shown(&name));
                 // By convention such a script ends in `exec "$@"`.
                 let rest = words.split_off(1);
-                if rest.first().is_some_and(|word| !word.starts_with('-')) { Ok(rest) } else { Err(Vec::new()) }
+                match (rest.first(), usual) {
+                    (Some(word), _) if !word.starts_with('-') => Ok(rest),
+                    (Some(_), Some(usual)) => Ok([usual.to_owned()].into_iter().chain(rest).collect()),
+                    _ => Err(Vec::new()),
+                }
             }
             _ => Err(words),
         }
@@ -191,7 +196,7 @@ mod tests {
     use super::*;
 
     fn running(words: &[&str]) -> Running {
-        Running::of(words.iter().copied(), false)
+        Running::of(words.iter().copied(), false, None)
     }
 
     #[test]
@@ -222,6 +227,14 @@ mod tests {
         {
             assert_eq!(running(words).program, None, "{words:?}");
         }
+    }
+
+    #[test]
+    fn an_entrypoint_script_puts_the_usual_program_before_flags() {
+        let program = |words: &[&str]| Running::of(words.iter().copied(), false, Some("postgres")).program;
+        assert_eq!(program(&["docker-entrypoint.sh", "-c", "fsync=on"]).as_deref(), Some("postgres"));
+        assert_eq!(program(&["docker-entrypoint.sh", "bash"]).as_deref(), Some("bash"));
+        assert_eq!(program(&["docker-entrypoint.sh"]), None);
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Facts<'_> {
                 (Risk::NoHandlerLikely { program, signal, seconds }, Severity::Medium, fix)
             }
             Manner::Unknown if alone => {
-                let fix = Fix::Say("ashore audit --look-inside tells".into());
+                let fix = Fix::Say("ashore audit --look-inside says whether it does".into());
                 found.push(Finding { risk: Risk::HandlerUnknown { program, signal, seconds }, severity: Severity::Low, fix });
                 return;
             }

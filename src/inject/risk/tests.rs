@@ -163,7 +163,7 @@ fn jobs_that_are_stopped_in_the_middle() {
     assert_eq!(wrapped(&job, "Job"), ["low countsAsFailure"]);
     let zero = Policy { exit_map: vec![(143, 0)], ..Policy::default() };
     assert_eq!(codes(&look(&job, "Job", &zero, true, true)), ["high countsAsDone"]);
-    assert_eq!(codes(&look(&job, "Job", &zero, true, false)), ["low countsAsFailure"], "it runs without the init");
+    assert_eq!(codes(&look(&job, "Job", &zero, true, false)), ["medium missed", "low countsAsFailure"], "it runs without the init");
 }
 
 #[test]
@@ -192,7 +192,9 @@ fn what_an_injected_pod_is_stopped_like() {
     let json = pod.to_string();
     let images = images();
     let request = Request { pod: json.as_bytes(), policy: &policy, images: &images, opted_in: true, claims: &[] };
-    assert!(look(&pod, "Pod", &policy, true, false).missed && !look(&pod, "Pod", &policy, false, false).missed);
+    let late = look(&pod, "Pod", &policy, true, false);
+    assert!(late.missed && late.containers[2].findings.iter().any(|f| f.risk == Risk::Missed && f.fix == Fix::Inject));
+    assert!(!look(&pod, "Pod", &policy, false, false).missed && !look(&pod, "Pod", &policy, true, true).missed);
     crate::plan(&request).expect("a plan").patch.apply(&mut pod).expect("it fits");
     let audit = look(&pod, "Pod", &policy, true, false);
     assert!(audit.injected() && !audit.missed);

@@ -54,6 +54,25 @@ pub(crate) enum Word {
         #[arg(short, long, value_enum, default_value_t = Explanation::Text)]
         output: Explanation,
     },
+    /// Say what would go wrong at the next stop of each workload, the worst first, and what would mend it
+    ///
+    /// Looks at the live cluster's workloads, or at files: which process is PID 1 and whether it hears the stop signal, how much time there
+    /// is, what clients notice; whether the pods are injected, whether they are to be, and which of those are not (drift). Nothing is
+    /// changed.
+    Audit {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        how: How,
+        /// What to write
+        #[arg(short, long, value_enum, default_value_t = Report::Table)]
+        output: Report,
+        /// End with exit code 1 if there is a risk as bad as this, for scripts
+        #[arg(long, value_enum, value_name = "RISK")]
+        fail_on: Option<Risk>,
+    },
     /// What images run
     #[command(subcommand)]
     Images(Images),
@@ -108,6 +127,51 @@ pub(crate) struct Cluster {
     pub context: Option<String>,
 }
 
+/// Which workloads of the live cluster are looked at, where no files are named.
+#[derive(Args)]
+pub(crate) struct Scope {
+    /// The workloads of this namespace [default: that of the kubeconfig's context]
+    #[arg(short, long, value_name = "NAMESPACE", conflicts_with_all = FILES, value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// Those of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace", conflicts_with_all = FILES)]
+    pub all_namespaces: bool,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME", conflicts_with_all = FILES)]
+    pub context: Option<String>,
+    /// Only workloads with pods that have these labels, as kubectl writes them
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with_all = FILES)]
+    pub selector: Option<String>,
+    /// Only this one, such as deploy/web; may be given more than once
+    #[arg(short, long = "workload", value_name = "KIND/NAME", conflicts_with_all = FILES, value_parser = workload)]
+    pub workloads: Vec<(String, String)>,
+}
+
+fn workload(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty() && !name.contains('/'));
+    parts.map(|(kind, name)| (kind.to_owned(), name.to_owned())).ok_or_else(|| "not KIND/NAME, such as deploy/web or statefulset/db".into())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Report {
+    /// A line for each workload with its worst risk, and what would mend that
+    Table,
+    /// Every risk of every container
+    Details,
+    /// The same for programs
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Risk {
+    /// Processes are killed at each stop, with no chance to save anything
+    High,
+    /// It is likely to cost some work
+    Medium,
+    /// It costs a little, or is only possible
+    Low,
+}
+
 #[derive(Args)]
 pub(crate) struct RegistriesFile {
     /// Mirrors, certificate authorities, registries without TLS, and addresses that may be asked (YAML or JSON, as `serve` has it)
@@ -139,7 +203,7 @@ fn platform(text: &str) -> Result<String, String> {
 #[derive(Args)]
 pub(crate) struct Files {
     /// Files, folders (their .yaml, .yml and .json files) or - for standard input
-    #[arg(value_name = "FILE", required_unless_present = "filename")]
+    #[arg(value_name = "FILE")]
     pub names: Vec<String>,
     /// The same, as kubectl spells it
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -244,6 +308,25 @@ Examples:
 
 {codes}";
 
+const AUDIT_HELP: &str = "What a shell, a script or a program does is told from the pod's words, its images (--lookup, --images) and what is known of well-known \
+programs: nothing is run, and nothing is changed. It takes the right to list pods, deployments, statefulsets, daemonsets, replicasets, jobs, \
+cronjobs and namespaces; what may not be listed is said, and the rest is shown.
+
+WANTED is by the word that is nearest: the pod's annotation or label ashore.dev/inject, else its namespace's label. DRIFT counts pods that are \
+wanted and run without Ashore: they were created before that, or while nobody answered.
+
+Examples:
+  {bin} audit                            the namespace of the current context
+  {bin} audit -A --lookup                the whole cluster, and ask registries what images run
+  {bin} audit -n shop -w deploy/web -o details
+  {bin} audit --fail-on high k8s/        files, for a pipeline
+  {bin} audit -A -o json | jq '.workloads[] | select(.missed > 0) | .name'
+
+Exit codes:
+  0  done
+  1  an input or the cluster cannot be read; or there is a risk as bad as --fail-on says
+  2  the command line is wrong";
+
 const RESOLVE_HELP: &str = "Registries are asked with your own Docker or Podman configuration (DOCKER_CONFIG, REGISTRY_AUTH_FILE) and its \
 credential helpers; with --cluster, first with the pods' imagePullSecrets where you may read them. Registries on this machine \
 (localhost:5000) are asked without TLS. An image that differs between the platforms that its pods allow is not resolved: --platform \
@@ -264,9 +347,17 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     let fill = |help: &str| help.replace("{bin}", bin).replace("{codes}", EXIT_CODES);
     let mut command = Cli::command().bin_name(bin).after_help(fill(EXAMPLES));
     for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP)] {
-        command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
+        command = command.mut_subcommand(word, |sub| {
+            let sub = sub.mut_arg("names", |names| names.required_unless_present("filename"));
+            sub.after_help(fill(help))
+        });
     }
-    for word in ["inject", "explain"] {
+    command = command.mut_subcommand("audit", |sub| {
+        // Without files, it is the cluster that is looked at; and nothing is put into a pod.
+        let sub = sub.mut_arg("init_image", |image| image.hide(true));
+        sub.after_help(AUDIT_HELP.replace("{bin}", bin))
+    });
+    for word in ["inject", "explain", "audit"] {
         command = command.mut_subcommand(word, |sub| sub.mut_arg("registries", |registries| registries.requires("lookup")));
     }
     let help = RESOLVE_HELP.replace("{bin}", bin).replace("{codes}", RESOLVE_EXIT_CODES);
