@@ -25,7 +25,7 @@ use std::cmp::Reverse;
 /// What is asked about a pod.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
-    /// The pod or template, and what is known. `opted_in`: whether its namespace or a policy asks for injection.
+    /// The pod or template, and what is known. `opted_in`: whether it is wanted by the nearest word, be that its own.
     pub request: Request<'a>,
     /// The kind of the workload that it is of: `Deployment`, `Job`, or `Pod` if of none.
     pub workload: &'a str,
@@ -345,7 +345,7 @@ impl Risk {
 /// [`Refusal::NotAPod`]: what is not a pod. What else would be refused is found in [`PodAudit::refused`].
 pub fn audit(question: &Question<'_>) -> Result<PodAudit, Refusal> {
     let pod = Pod::read(question.request.pod).map_err(Refusal::NotAPod)?;
-    let asks = crate::annotations::opting(pod.metadata.given(), question.request.opted_in).is_ok_and(|no| no.is_none());
+    let asks = question.request.opted_in && crate::annotations::opting(pod.metadata.given(), true).is_ok_and(|no| no.is_none());
     // What would become of it if somebody asked says what a fix can do.
     let (plan, refused) = match plan_read(&Request { opted_in: true, ..question.request }, &pod) {
         Ok(plan) => (Some(plan), None),

@@ -3,6 +3,7 @@
 
 mod admission;
 mod again;
+mod audit;
 mod cert_manager;
 mod chart;
 mod control;
@@ -59,6 +60,8 @@ const TESTS: &[Test] = &[
     ("owners::are_told_once", owners::are_told_once),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
+    ("audit::of_every_kind", audit::of_every_kind),
+    ("audit::with_few_rights", audit::with_few_rights),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

@@ -228,7 +228,7 @@ fn who_says_no_is_told_to_take_it_back() {
 fn a_pod_that_would_be_refused_is_told_so() {
     let mut bad = pod(json!({"image": "x", "command": ["java"]}));
     bad["metadata"] = json!({"annotations": {"ashore.dev/inject": "true", "ashore.dev/delay": "soon"}});
-    let audit = look(&bad, "Pod", &Policy::default(), false, false);
+    let audit = look(&bad, "Pod", &Policy::default(), true, false);
     assert_eq!(codes(&audit), ["high wouldBeRefused"]);
     assert!(audit.refused.is_some() && !audit.missed);
     assert!(audit.containers[0].findings[0].risk.to_string().contains("ashore.dev/delay: \"soon\""));

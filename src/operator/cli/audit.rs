@@ -202,8 +202,8 @@ fn of_file(pod: &PodRef<'_>, means: Means<'_>) -> Result<Workload, Refusal> {
     let text = pod.pod.to_string();
     let wanted = wanted(text.as_bytes(), Namespace::File);
     let target = Target { kind: pod.kind, name: pod.name, namespace: None, asks: wanted.answer == Answer::Yes };
-    let mut found = Found::new(target, wanted);
-    found.add(text.as_bytes(), 0, &pod.claims, means)?;
+    let mut found = Found::new(target, wanted.clone());
+    found.add(text.as_bytes(), 0, &wanted, &pod.claims, means)?;
     Ok(found.workload(pod.namespace))
 }
 
@@ -259,17 +259,17 @@ fn of_cluster(key: &Key, workload: &collect::Workload, collected: &Collected, me
     let Key { namespace, kind, name } = key;
     let of = collected.namespaces.get(namespace).map_or(Namespace::Unread(namespace), |labels| Namespace::Known(namespace, labels));
     let shapes = workload.pods.each();
-    let all = shapes.iter().map(|(shape, _)| *shape).chain(workload.template.as_deref());
-    let words: Vec<Wanted> = all.map(|shape| wanted(shape.as_bytes(), of)).collect();
-    let word = words.iter().find(|word| word.answer == Answer::Yes).or(words.first());
-    let word = word.cloned().unwrap_or(Wanted { answer: Answer::No, by: None });
+    let mut all: Vec<(&str, usize)> = shapes.iter().map(|(shape, pods)| (*shape, pods.many)).collect();
+    if all.is_empty() {
+        all.extend(workload.template.as_deref().map(|template| (template, 0)));
+    }
+    let words: Vec<Wanted> = all.iter().map(|(shape, _)| wanted(shape.as_bytes(), of)).collect();
+    let word = words.iter().find(|word| word.answer == Answer::Yes).or(words.first()).cloned();
+    let word = word.unwrap_or(Wanted { answer: Answer::No, by: None });
     let target = Target { kind, name, namespace: Some(namespace), asks: word.answer == Answer::Yes };
     let mut found = Found::new(target, word);
-    for (shape, pods) in &shapes {
-        found.add(shape.as_bytes(), pods.many, &workload.claims, means)?;
-    }
-    if let Some(template) = workload.template.as_ref().filter(|_| shapes.is_empty()) {
-        found.add(template.as_bytes(), 0, &workload.claims, means)?;
+    for ((shape, pods), word) in all.into_iter().zip(&words) {
+        found.add(shape.as_bytes(), pods, word, &workload.claims, means)?;
     }
     let mut found = found.workload(Some(namespace));
     found.pods = workload.pods.pods();
@@ -293,8 +293,9 @@ impl<'f> Found<'f> {
     }
 
     /// Adds pods that are alike, or a template whose pods are to be created, if there are none.
-    fn add(&mut self, pod: &[u8], pods: usize, claims: &[String], means: Means<'_>) -> Result<(), Refusal> {
-        let request = Request { pod, policy: means.policy, images: means.images, opted_in: self.target.asks, claims };
+    fn add(&mut self, pod: &[u8], pods: usize, wanted: &Wanted, claims: &[String], means: Means<'_>) -> Result<(), Refusal> {
+        let opted_in = wanted.answer == Answer::Yes;
+        let request = Request { pod, policy: means.policy, images: means.images, opted_in, claims };
         let audit = risk::audit(&Question { request, workload: self.target.kind, to_be_created: pods == 0 })?;
         if audit.injected() {
             self.injected += pods;
