@@ -3,6 +3,7 @@
 //! [`audit`] looks at a pod as it is: what Ashore has solved in a wrapped container is no risk any more.
 
 mod fix;
+pub mod inside;
 mod known;
 mod program;
 mod rules;
@@ -81,8 +82,12 @@ pub struct ContainerAudit {
     pub program: Option<String>,
     /// The signal that the runtime stops it with.
     pub stop_signal: Signal,
+    /// Seconds between that and SIGKILL.
+    pub grace: u64,
     /// Whether it runs under the init.
     pub wrapped: bool,
+    /// Whether it shares its PID namespace with other containers, or with the node.
+    pub shares_pids: bool,
     /// Why it is not wrapped, or would not be.
     pub left: Option<Reason>,
     /// The worst first.
@@ -295,6 +300,17 @@ pub enum Risk {
     /// A report is asked for at each stop, and is not written.
     #[error("its terminationMessagePolicy is FallbackToLogsOnError: a report is written only when something was killed")]
     ReportsOnlyForced,
+    /// Processes that were seen, and are killed when main has gone.
+    #[error("as soon as {program} has gone, the kernel kills what was seen beside it: {rest}")]
+    SeenKilled {
+        /// The program.
+        program: String,
+        /// Their names.
+        rest: String,
+    },
+    /// Processes that were seen under the init, and do not hear TERM.
+    #[error("{0} ignores or blocks TERM: killed when the time is over, which all others wait for")]
+    SeenDeaf(String),
     /// It asks for Ashore, and runs without.
     #[error("it asks for Ashore and runs without: it was created before it asked, or while nobody answered")]
     Missed,
@@ -333,9 +349,32 @@ impl Risk {
             Self::ImageUnknown(_) => "imageUnknown",
             Self::SharedPids => "sharedPids",
             Self::ReportsOnlyForced => "reportsOnlyForced",
+            Self::SeenKilled { .. } => "seenKilled",
+            Self::SeenDeaf(_) => "seenDeaf",
             Self::Missed => "missed",
             Self::WouldBeRefused(_) => "wouldBeRefused",
         }
+    }
+}
+
+impl Risk {
+    /// Whether it is only what words, images and known programs let guess of the processes: a look at those tells more.
+    fn is_guess(&self) -> bool {
+        matches!(
+            self,
+            Self::ShellStays { .. }
+                | Self::ShellMayStay { .. }
+                | Self::ShellTraps { .. }
+                | Self::ShellDies { .. }
+                | Self::ScriptMayStay { .. }
+                | Self::NoHandler { .. }
+                | Self::NoHandlerLikely { .. }
+                | Self::HandlerUnknown { .. }
+                | Self::Swallowed { .. }
+                | Self::RestKilled { .. }
+                | Self::InitLeavesFirst { .. }
+                | Self::ImageUnknown(_)
+        )
     }
 }
 
@@ -423,6 +462,7 @@ impl Given<'_> {
         };
         let facts =
             Facts { question, pod, container, spec, more, kind, running: &running, settings, stop_signal, left: left.as_ref(), unknown };
+        let grace = facts.seconds();
         let mut findings = facts.findings();
         findings.sort_by_key(|finding| Reverse(finding.severity));
         ContainerAudit {
@@ -432,7 +472,9 @@ impl Given<'_> {
             first: if wrapped { Some(INIT.to_owned()) } else { running.first().map(str::to_owned) },
             program: running.program,
             stop_signal,
+            grace,
             wrapped,
+            shares_pids: spec.shares_pids(),
             left,
             findings,
         }

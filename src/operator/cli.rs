@@ -241,6 +241,7 @@ fn audit(scope: &Scope, files: &Files, means: audit::Means<'_>, output: Report, 
             all: scope.all_namespaces,
             selector: scope.selector.as_deref(),
             workloads: &scope.workloads,
+            inside: scope.look_inside,
         };
         audit::live(scope, means, &mut progress)?
     } else {

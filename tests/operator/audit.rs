@@ -175,6 +175,32 @@ pub fn of_every_kind() -> Outcome {
     Ok(())
 }
 
+/// There is no kubelet behind this API server: what is found out without one is shown all the same.
+pub fn inside_of_what_cannot_be_looked_into() -> Outcome {
+    let control = Control::start()?;
+    cluster(&control);
+    let running = json!([{"name": "c", "image": "x", "imageID": "x", "restartCount": 0, "ready": true,
+        "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}]);
+    let status = json!({"status": {"phase": "Running", "containerStatuses": running}});
+    for name in ["alone", "db-0"] {
+        control.patch(&format!("/api/v1/namespaces/plain/pods/{name}/status"), &status);
+    }
+    let looked = audit(&control.admin_kubeconfig(), &["-n", "plain", "--look-inside", "-o", "json"]);
+    assert_eq!(looked.code, Some(0), "{}", looked.said);
+    assert!(looked.said.contains("warning: cannot look into plain/"), "{}", looked.said);
+    let alone = looked.workload("alone");
+    let inside = &alone["containers"][0]["inside"];
+    assert_eq!((&inside["pod"], &inside["processes"]), (&json!("alone"), &json!([])), "{alone}");
+    assert!(inside["why"].as_str().is_some_and(|why| !why.is_empty()), "{alone}");
+    assert_eq!(alone["findings"][0]["code"], "noHandlerLikely", "what its words say stands");
+    assert!(looked.workload("idle")["containers"][0].get("inside").is_none(), "nothing of it runs");
+
+    control.allow("plain", "looks", &json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}));
+    let forbidden = audit(&control.kubeconfig(), &["-n", "plain", "--look-inside"]);
+    assert!(forbidden.code == Some(0) && forbidden.said.contains("pods/exec"), "{}", forbidden.said);
+    Ok(())
+}
+
 pub fn with_few_rights() -> Outcome {
     let control = Control::start()?;
     cluster(&control);

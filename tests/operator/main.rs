@@ -62,6 +62,7 @@ const TESTS: &[Test] = &[
     ("images::with_few_rights", images::with_few_rights),
     ("audit::of_every_kind", audit::of_every_kind),
     ("audit::with_few_rights", audit::with_few_rights),
+    ("audit::inside_of_what_cannot_be_looked_into", audit::inside_of_what_cannot_be_looked_into),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

@@ -253,16 +253,8 @@ impl Facts<'_> {
         found.push(Finding { risk: Risk::CountsAsFailure, severity: Severity::Low, fix: Fix::Say(fix) });
     }
 
-    /// That Ashore wraps it, where it can, or else this.
     fn ours(&self, otherwise: Fix) -> Fix {
-        match self.left {
-            None => Fix::Inject,
-            Some(Reason::SidecarNotAsked) => Fix::Annotate(SIDECARS, "true".into()),
-            Some(Reason::InitContainerNotAsked) => Fix::Annotate(INIT_CONTAINERS, "true".into()),
-            Some(Reason::OptedOut(what)) => Fix::Say(format!("take away the {what}: \"false\"")),
-            Some(Reason::Excluded(what)) => Fix::Say(format!("let annotation {what} include container {}", self.container.name())),
-            Some(_) => otherwise,
-        }
+        ours(self.left, self.container.name(), otherwise)
     }
 
     /// A change of the container's own fields.
@@ -288,7 +280,19 @@ impl Facts<'_> {
     }
 
     /// Seconds between the stop signal and SIGKILL.
-    fn seconds(&self) -> u64 {
+    pub(crate) fn seconds(&self) -> u64 {
         flags::grace(self.pod_grace(), self.container).as_secs()
+    }
+}
+
+/// That Ashore wraps the container of this name, where it can, or else this. `left`: why it is not wrapped.
+pub(crate) fn ours(left: Option<&Reason>, name: &str, otherwise: Fix) -> Fix {
+    match left {
+        None => Fix::Inject,
+        Some(Reason::SidecarNotAsked) => Fix::Annotate(SIDECARS, "true".into()),
+        Some(Reason::InitContainerNotAsked) => Fix::Annotate(INIT_CONTAINERS, "true".into()),
+        Some(Reason::OptedOut(what)) => Fix::Say(format!("take away the {what}: \"false\"")),
+        Some(Reason::Excluded(what)) => Fix::Say(format!("let annotation {what} include container {name}")),
+        Some(_) => otherwise,
     }
 }

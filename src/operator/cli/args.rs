@@ -145,6 +145,10 @@ pub(crate) struct Scope {
     /// Only this one, such as deploy/web; may be given more than once
     #[arg(short, long = "workload", value_name = "KIND/NAME", conflicts_with_all = FILES, value_parser = workload)]
     pub workloads: Vec<(String, String)>,
+    /// Look at the processes of running containers, of a pod of each workload: runs a few lines of sh in them, which read /proc; it takes the
+    /// right to create pods/exec, and a shell in the image
+    #[arg(long, conflicts_with_all = FILES)]
+    pub look_inside: bool,
 }
 
 fn workload(text: &str) -> Result<(String, String), String> {
@@ -309,7 +313,7 @@ Examples:
 {codes}";
 
 const AUDIT_HELP: &str = "What a shell, a script or a program does is told from the pod's words, its images (--lookup, --images) and what is known of well-known \
-programs: nothing is run, and nothing is changed. It takes the right to list pods, deployments, statefulsets, daemonsets, replicasets, jobs, \
+programs: nothing is changed, and nothing is run unless --look-inside asks for it. It takes the right to list pods, deployments, statefulsets, daemonsets, replicasets, jobs, \
 cronjobs and namespaces; what may not be listed is said, and the rest is shown.
 
 WANTED is by the word that is nearest: the pod's annotation or label ashore.dev/inject, else its namespace's label. DRIFT counts pods that are \
@@ -319,6 +323,7 @@ Examples:
   {bin} audit                            the namespace of the current context
   {bin} audit -A --lookup                the whole cluster, and ask registries what images run
   {bin} audit -n shop -w deploy/web -o details
+  {bin} audit -n shop --look-inside      and what is really there
   {bin} audit --fail-on high k8s/        files, for a pipeline
   {bin} audit -A -o json | jq '.workloads[] | select(.missed > 0) | .name'
 

@@ -3,6 +3,7 @@
 //! What is a risk is decided in [`ashore_inject::risk`]; this asks about each workload, and sorts.
 
 mod collect;
+mod inside;
 mod shape;
 mod table;
 mod wanted;
@@ -17,10 +18,13 @@ use super::registries::runtime;
 use super::rewrite::count;
 use super::sources::Source;
 use super::{live, workload};
+use ashore_init::signal::Signal;
+use ashore_inject::risk::inside::Process;
 use ashore_inject::risk::{self, ContainerAudit, Question, Severity, Target};
 use ashore_inject::walk::PodRef;
 use ashore_inject::{ContainerKind, Policy, Refusal, Request};
 use collect::{Collected, Filter, Key};
+use inside::Inside;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -97,6 +101,55 @@ pub(crate) struct Container {
     pub wrapped: bool,
     /// Why it does not, or would not.
     pub left: Option<&'static str>,
+    /// What was seen in it, if somebody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Seen>,
+}
+
+/// What was seen in a running container.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Seen {
+    /// The pod that was looked into.
+    pub pod: String,
+    pub processes: Vec<SeenProcess>,
+    /// Why nothing was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// A process.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SeenProcess {
+    pub pid: u32,
+    pub parent: u32,
+    pub name: String,
+    /// Whether it has a handler for the stop signal, or waits for it.
+    pub hears: bool,
+    /// Whether it ignores TERM.
+    pub ignores_term: bool,
+}
+
+impl Seen {
+    /// Puts what was seen into the audit of the container.
+    fn of(pod: &str, audit: &mut ContainerAudit, seen: &Result<Vec<Process>, String>) -> Self {
+        let pod = pod.to_owned();
+        match seen {
+            Err(why) => Self { pod, processes: Vec::new(), why: Some(why.clone()) },
+            Ok(processes) => {
+                audit.look_inside(processes);
+                let seen = |process: &Process| SeenProcess {
+                    pid: process.pid,
+                    parent: process.parent,
+                    name: process.name.clone(),
+                    hears: process.hears(audit.stop_signal),
+                    ignores_term: process.ignores.has(Signal::TERM),
+                };
+                Self { pod, processes: processes.iter().map(seen).collect(), why: None }
+            }
+        }
+    }
 }
 
 impl From<&ContainerAudit> for Container {
@@ -115,6 +168,7 @@ impl From<&ContainerAudit> for Container {
             stop_signal: container.stop_signal.to_string(),
             wrapped: container.wrapped,
             left: container.left.as_ref().map(ashore_inject::Reason::code),
+            inside: None,
         }
     }
 }
@@ -172,6 +226,8 @@ pub(crate) struct Scope<'s> {
     pub selector: Option<&'s str>,
     /// Kinds and names of workloads; all, if empty.
     pub workloads: &'s [(String, String)],
+    /// Whether the processes of running containers are looked at.
+    pub inside: bool,
 }
 
 /// Looks at the pods of files.
@@ -203,7 +259,7 @@ fn of_file(pod: &PodRef<'_>, means: Means<'_>) -> Result<Workload, Refusal> {
     let wanted = wanted(text.as_bytes(), Namespace::File);
     let target = Target { kind: pod.kind, name: pod.name, namespace: None, asks: wanted.answer == Answer::Yes };
     let mut found = Found::new(target, wanted.clone());
-    found.add(text.as_bytes(), 0, &wanted, &pod.claims, means)?;
+    found.add(text.as_bytes(), 0, &wanted, &pod.claims, means, |_| None)?;
     Ok(found.workload(pod.namespace))
 }
 
@@ -213,14 +269,16 @@ fn of_file(pod: &PodRef<'_>, means: Means<'_>) -> Result<Workload, Refusal> {
 /// A cluster that cannot be found, does not answer, or shows nothing at all.
 pub(crate) fn live(scope: Scope<'_>, means: Means<'_>, progress: &mut Progress) -> Result<Audit, Vec<Problem>> {
     let problem = |what: String| vec![Problem::with_file("cluster", what)];
-    let mut collected = runtime()?.block_on(async {
+    let meant = |key: &Key| scope.workloads.is_empty() || scope.workloads.iter().any(|(kind, name)| named(key, kind, name));
+    let (mut collected, inside) = runtime()?.block_on(async {
         let client = live::client(scope.context, "cluster").await.map_err(|problem| vec![problem])?;
         let own = client.default_namespace().to_owned();
         let namespace = (!scope.all).then(|| scope.namespace.unwrap_or(&own));
         let filter = Filter { namespace, selector: scope.selector };
-        collect::collect(&client, filter, progress).await.map_err(|error| problem(error.to_string()))
+        let collected = collect::collect(&client, filter, progress).await.map_err(|error| problem(error.to_string()))?;
+        let inside = if scope.inside { inside::look(&client, &collected, meant, progress).await } else { Inside::default() };
+        Ok::<_, Vec<Problem>>((collected, inside))
     })?;
-    let meant = |key: &Key| scope.workloads.is_empty() || scope.workloads.iter().any(|(kind, name)| named(key, kind, name));
     collected.workloads.retain(|key, _| meant(key));
     if collected.workloads.is_empty() && !collected.unlisted.is_empty() {
         return Err(collected.unlisted.into_iter().flat_map(problem).collect());
@@ -231,7 +289,7 @@ pub(crate) fn live(scope: Scope<'_>, means: Means<'_>, progress: &mut Progress) 
         for (at, (key, workload)) in collected.workloads.iter().enumerate() {
             progress.step("looking at", at, many, &key.name);
             // What the API server has taken for a pod can be read.
-            audit.workloads.extend(of_cluster(key, workload, &collected, means).ok());
+            audit.workloads.extend(of_cluster(key, workload, &collected, &inside, means).ok());
         }
         if !means.images.ask(progress)? {
             audit.sort();
@@ -255,21 +313,31 @@ fn named(key: &Key, kind: &str, name: &str) -> bool {
     key.name == name && (kind == own || kind == short || kind.strip_suffix('s') == Some(&own))
 }
 
-fn of_cluster(key: &Key, workload: &collect::Workload, collected: &Collected, means: Means<'_>) -> Result<Workload, Refusal> {
+fn of_cluster(
+    key: &Key,
+    workload: &collect::Workload,
+    collected: &Collected,
+    inside: &Inside,
+    means: Means<'_>,
+) -> Result<Workload, Refusal> {
     let Key { namespace, kind, name } = key;
     let of = collected.namespaces.get(namespace).map_or(Namespace::Unread(namespace), |labels| Namespace::Known(namespace, labels));
     let shapes = workload.pods.each();
-    let mut all: Vec<(&str, usize)> = shapes.iter().map(|(shape, pods)| (*shape, pods.many)).collect();
-    if all.is_empty() {
-        all.extend(workload.template.as_deref().map(|template| (template, 0)));
+    let mut all: Vec<(&str, usize, Option<&str>)> = Vec::new();
+    for (shape, pods) in &shapes {
+        all.push((shape, pods.many, pods.running.as_ref().map(|(pod, _)| pod.as_str())));
     }
-    let words: Vec<Wanted> = all.iter().map(|(shape, _)| wanted(shape.as_bytes(), of)).collect();
+    if all.is_empty() {
+        all.extend(workload.template.as_deref().map(|template| (template, 0, None)));
+    }
+    let words: Vec<Wanted> = all.iter().map(|(shape, ..)| wanted(shape.as_bytes(), of)).collect();
     let word = words.iter().find(|word| word.answer == Answer::Yes).or(words.first()).cloned();
     let word = word.unwrap_or(Wanted { answer: Answer::No, by: None });
     let target = Target { kind, name, namespace: Some(namespace), asks: word.answer == Answer::Yes };
     let mut found = Found::new(target, word);
-    for ((shape, pods), word) in all.into_iter().zip(&words) {
-        found.add(shape.as_bytes(), pods, word, &workload.claims, means)?;
+    for ((shape, pods, running), word) in all.into_iter().zip(&words) {
+        let look = |audit: &mut ContainerAudit| Some(Seen::of(running?, audit, inside.of(namespace, running?, &audit.name)?));
+        found.add(shape.as_bytes(), pods, word, &workload.claims, means, look)?;
     }
     let mut found = found.workload(Some(namespace));
     found.pods = workload.pods.pods();
@@ -293,18 +361,29 @@ impl<'f> Found<'f> {
     }
 
     /// Adds pods that are alike, or a template whose pods are to be created, if there are none.
-    fn add(&mut self, pod: &[u8], pods: usize, wanted: &Wanted, claims: &[String], means: Means<'_>) -> Result<(), Refusal> {
+    /// `look`: what was seen in a container of one of them.
+    fn add(
+        &mut self,
+        pod: &[u8],
+        pods: usize,
+        wanted: &Wanted,
+        claims: &[String],
+        means: Means<'_>,
+        look: impl Fn(&mut ContainerAudit) -> Option<Seen>,
+    ) -> Result<(), Refusal> {
         let opted_in = wanted.answer == Answer::Yes;
         let request = Request { pod, policy: means.policy, images: means.images, opted_in, claims };
-        let audit = risk::audit(&Question { request, workload: self.target.kind, to_be_created: pods == 0 })?;
+        let mut audit = risk::audit(&Question { request, workload: self.target.kind, to_be_created: pods == 0 })?;
         if audit.injected() {
             self.injected += pods;
         }
         if audit.missed {
             self.missed += pods;
         }
+        let seen: Vec<Option<Seen>> = audit.containers.iter_mut().map(look).collect();
         if self.containers.is_empty() {
-            self.containers = audit.containers.iter().map(Container::from).collect();
+            let with = |(container, inside): (&ContainerAudit, _)| Container { inside, ..Container::from(container) };
+            self.containers = audit.containers.iter().zip(seen).map(with).collect();
         }
         for container in &audit.containers {
             for finding in &container.findings {

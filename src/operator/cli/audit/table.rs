@@ -1,12 +1,14 @@
 //! How an audit is written: a table or all details for people, JSON for programs.
 
 use super::wanted::{Answer, Wanted};
-use super::{Audit, Finding, Workload};
+use super::{Audit, Finding, Seen, SeenProcess, Workload};
 use std::fmt::Write;
 
 const HEAD: [&str; 7] = ["NAMESPACE", "WORKLOAD", "INJECTED", "WANTED", "DRIFT", "RISK", "WHAT HAPPENS AT THE NEXT STOP"];
 /// The fewest columns that the last cell is cut to.
 const NARROWEST: usize = 30;
+/// The most processes of a container that are listed for people.
+const NAMED: usize = 8;
 
 /// The table: a line for each workload with its worst risk, and one with what would take that away. `width`: columns of the terminal, if
 /// it is one; the fix is never cut, since it is copied.
@@ -103,12 +105,29 @@ pub(crate) fn details(audit: &Audit) -> String {
             let left = container.left.map(|why| format!("; left as it is: {why}")).unwrap_or_default();
             let _ =
                 writeln!(out, "  {} {}: PID 1 {first}{runs}, stopped with {}{left}", container.kind, container.name, container.stop_signal);
+            if let Some(inside) = &container.inside {
+                let _ = writeln!(out, "    seen in {}: {}", inside.pod, processes(inside, &container.stop_signal));
+            }
             for finding in workload.findings.iter().filter(|finding| finding.container == container.name) {
                 let _ = writeln!(out, "    {:<6}  {}\n            fix: {}", finding.severity, finding.what, finding.fix);
             }
         }
     }
     out
+}
+
+/// The processes that were seen, PID 1 first, or why none was.
+fn processes(seen: &Seen, signal: &str) -> String {
+    if let Some(why) = &seen.why {
+        return format!("nothing: {why}");
+    }
+    let word = |process: &SeenProcess| {
+        let hears = if process.hears { format!("hears {signal}") } else { format!("has no handler for {signal}") };
+        format!("{} {} ({hears})", process.pid, process.name)
+    };
+    let listed = seen.processes.iter().take(NAMED).map(word).collect::<Vec<_>>().join(", ");
+    let more = seen.processes.len().saturating_sub(NAMED);
+    if more > 0 { format!("{listed} and {more} more") } else { listed }
 }
 
 /// For programs.
