@@ -29,7 +29,9 @@ pub(crate) fn what_is_really_there() -> Outcome {
     let mut shared = pod("shared", json!([container("app", "/bin/actor main")]));
     shared["spec"]["shareProcessNamespace"] = json!(true);
     namespace.apply(&shared);
-    namespace.inject(&pod("wrapped", json!([container("app", "/bin/actor main on=TERM:finish=200 ( child ignore=TERM )")])));
+    let mut wrapped = pod("wrapped", json!([container("app", "/bin/actor main on=TERM:finish=200 ( child ignore=TERM )")]));
+    wrapped["spec"]["terminationGracePeriodSeconds"] = json!(5);
+    namespace.inject(&wrapped);
     for name in ["hears", "deaf", "shell", "daemon", "scratch", "shared", "wrapped"] {
         let ready = namespace.ready(name);
         if name != "scratch" {

@@ -1,7 +1,7 @@
 //! What is really there: the processes of a running container, as its own `/proc` shows them, and the risks in that.
 
 use super::known::{self, Manner};
-use super::program::shown;
+use super::program::{is_script, shown};
 use super::rules::ours;
 use super::{ContainerAudit, Finding, Fix, Risk, Severity};
 use ashore_init::signal::{Signal, SignalSet};
@@ -93,19 +93,20 @@ impl ContainerAudit {
     fn seen_first(&mut self, first: &Process, processes: &[Process]) {
         let (signal, seconds, name) = (self.stop_signal, self.grace, first.name.clone());
         let child = processes.iter().find(|process| process.parent == first.pid);
-        let is_shell = SHELLS.contains(&name.as_str());
+        // npm names itself after what it was told to do.
+        let manner = known::manner(name.split_whitespace().next().unwrap_or_default());
         match (child, first.hears(signal)) {
             _ if self.wrapped => {}
-            (Some(child), false) if is_shell => {
+            (Some(child), false) if is_shell(&name) => {
                 let risk = Risk::ShellStays { shell: name, signal, program: child.name.clone(), seconds };
                 self.found(risk, Severity::High, "write exec before the program in the script");
             }
-            (Some(child), true) if is_shell => {
+            (Some(child), true) if is_shell(&name) => {
                 let risk = Risk::ShellTraps { shell: name, program: child.name.clone() };
                 self.found(risk, Severity::Medium, "start the program in the background, and wait for it");
             }
             (_, false) => self.found(Risk::NoHandler { program: name, signal, seconds }, Severity::High, "handle the signal in its code"),
-            (_, true) if known::manner(&name) == Manner::Swallows => {
+            (_, true) if manner == Manner::Swallows => {
                 self.found(Risk::Swallowed { program: name, signal, seconds }, Severity::High, "run what it runs by its own command");
             }
             (_, true) => {}
@@ -117,7 +118,7 @@ impl ContainerAudit {
         let is_init = INITS.contains(&first.name.as_str());
         let main = processes.iter().find(|process| is_init && process.parent == first.pid).unwrap_or(first);
         // A shell behind an init dies of the signal, and its program with it.
-        let dies = is_init && SHELLS.contains(&main.name.as_str()) && !main.hears(self.stop_signal);
+        let dies = is_init && is_shell(&main.name) && !main.hears(self.stop_signal);
         if let Some(program) = processes.iter().find(|process| dies && process.parent == main.pid) {
             let risk = Risk::ShellDies {
                 shell: main.name.clone(),
@@ -145,6 +146,11 @@ impl ContainerAudit {
             self.findings.push(Finding { risk: Risk::SeenDeaf(names(&deaf)), severity: Severity::Low, fix });
         }
     }
+}
+
+/// Whether a process is a shell by its name. One that runs a script file is named after that, in 15 bytes.
+fn is_shell(name: &str) -> bool {
+    SHELLS.contains(&name) || is_script(name) || name == "docker-entrypoi"
 }
 
 /// Their names, each once, and how many more there are.
@@ -201,7 +207,9 @@ mod tests {
             (process(1, 0, "server", [0, TERM, 0]), &["high noHandler"]),
             (two("sh", NOTHING, "server"), &["high shellStays"]),
             (two("bash", CATCHES, "server"), &["medium shellTraps"]),
-            (two("npm", CATCHES, "node"), &["high swallowed"]),
+            (two("run.sh", NOTHING, "server"), &["high shellStays"]),
+            (two("docker-entrypoi", CATCHES, "server"), &["medium shellTraps"]),
+            (two("npm start", CATCHES, "node"), &["high swallowed"]),
             (two("nginx", CATCHES, "nginx"), &[]),
             (two("tini", WAITS, "server"), &[]),
             (two("tini", WAITS, "sh") + &process(8, 7, "server", NOTHING), &["high shellDies"]),

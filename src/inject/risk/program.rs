@@ -178,8 +178,9 @@ fn behind(words: Vec<String>, values: &[&str]) -> Vec<String> {
     rest.collect()
 }
 
-fn is_script(name: &str) -> bool {
-    name.ends_with(".sh") || name.ends_with(".bash") || name.contains("entrypoint") || name == "catalina"
+/// Whether a file of this name is a script of a shell's.
+pub(crate) fn is_script(name: &str) -> bool {
+    name.ends_with(".sh") || name.ends_with(".bash") || name.contains("entrypoint")
 }
 
 fn base(path: &str) -> &str {
