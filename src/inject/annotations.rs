@@ -24,7 +24,7 @@ pub(crate) const CONTAINERS: &str = "ashore.dev/containers";
 pub(crate) const SKIP_CONTAINERS: &str = "ashore.dev/skip-containers";
 
 /// Every annotation that a pod's author may set.
-pub const KNOWN: [&str; 14] = [
+pub const KNOWN: [&str; 15] = [
     INJECT,
     "ashore.dev/strategy",
     DELAY,
@@ -37,6 +37,7 @@ pub const KNOWN: [&str; 14] = [
     "ashore.dev/min-grace",
     "ashore.dev/sidecars",
     "ashore.dev/init-containers",
+    "ashore.dev/profiles",
     CONTAINERS,
     SKIP_CONTAINERS,
 ];
@@ -186,6 +187,7 @@ impl Wishes<'_> {
             "report" => self.policy.to_mut().report = ReportWhen::parse(bytes).ok_or_else(|| no(ReportWhen::EXPECTED))?,
             "sidecars" => self.policy.to_mut().sidecars = boolean(key, value)?,
             "init-containers" => self.policy.to_mut().init_containers = boolean(key, value)?,
+            "profiles" => self.policy.to_mut().profiles = boolean(key, value)?,
             "containers" => self.only = Some(names(key, value)?),
             "skip-containers" => self.skip = names(key, value)?,
             _ => {}

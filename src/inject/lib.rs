@@ -17,7 +17,9 @@ mod plan;
 mod planner;
 mod pod;
 pub mod policy;
+pub mod profiles;
 pub mod reason;
+mod recognise;
 mod record;
 pub mod reference;
 pub mod risk;
@@ -33,6 +35,7 @@ pub use patch::{Op, Patch};
 pub use plan::{plan, plan_read};
 pub use pod::Pod;
 pub use policy::Policy;
+pub use profiles::Profiles;
 pub use reason::Reason;
 pub use reference::Reference;
 pub use undo::undo;
@@ -47,6 +50,8 @@ pub struct Request<'a> {
     pub pod: &'a [u8],
     /// The settings that hold unless the pod's annotations say otherwise.
     pub policy: &'a Policy,
+    /// What is known of well-known programs; a policy that switches it off has none.
+    pub profiles: &'a Profiles,
     /// Where image configs are looked up for containers that set no `command`.
     pub images: &'a dyn Images,
     /// Whether the pod is wanted unless it says `false` itself: by its namespace, a policy, or by being named on a command line.
@@ -122,6 +127,8 @@ pub struct Wrapped {
     pub stop_signal: Signal,
     /// How long after the stop signal the runtime's SIGKILL comes.
     pub grace: Duration,
+    /// What is known of its program, if anything is, and what that has changed.
+    pub profile: Option<profiles::Used>,
 }
 
 /// Why a pod cannot be admitted as it is: the one thing that is the author's to correct.

@@ -195,7 +195,8 @@ impl<'r, 'p> Planner<'r, 'p> {
         }
         let grace = flags::grace(self.grace, container);
         let delay = self.delay(name, grace)?;
-        let flags = flags::flags(&self.wishes.policy, delay, container, stop_signal, grace);
+        let (policy, profile) = self.request.profiles.apply(&self.wishes.policy, container, program.argv(), stop_signal);
+        let flags = flags::flags(&policy, delay, container, stop_signal, grace);
         let command = program.under(&self.init, &flags);
         let number = index.to_string();
         let path = [list.pointer(), "/", &number, "/command"].concat();
@@ -215,7 +216,7 @@ impl<'r, 'p> Planner<'r, 'p> {
         // An earlier mark is of a command that somebody has replaced since.
         self.marker.wrapped.retain(|mark| mark.list != list || mark.name != name);
         self.marker.wrapped.push(mark);
-        Ok(Wrapped { flags, argv: program.argv().map(str::to_owned).collect(), stop_signal, grace })
+        Ok(Wrapped { flags, argv: program.argv().map(str::to_owned).collect(), stop_signal, grace, profile })
     }
 
     /// Whether a container's mount is the one that an earlier injection put there.

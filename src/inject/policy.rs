@@ -44,6 +44,8 @@ pub struct Policy {
     pub init_image: String,
     /// Where the init lies in the containers.
     pub mount_path: String,
+    /// Whether what is known of a program ([`crate::Profiles`]) holds where this policy does not say anything else.
+    pub profiles: bool,
 }
 
 /// What happens to a container whose image cannot be looked up.
@@ -74,6 +76,7 @@ impl Default for Policy {
             on_unresolved: OnUnresolved::default(),
             init_image: DEFAULT_INIT_IMAGE.into(),
             mount_path: DEFAULT_MOUNT_PATH.into(),
+            profiles: true,
         }
     }
 }
@@ -103,7 +106,7 @@ pub enum PolicyError {
     },
 }
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "strategy",
     "delay",
     "spread",
@@ -118,6 +121,7 @@ const FIELDS: [&str; 14] = [
     "onUnresolved",
     "initImage",
     "mountPath",
+    "profiles",
 ];
 const DOCUMENT_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 const KINDS: &str = "ShutdownPolicy or ClusterShutdownPolicy";
@@ -169,17 +173,9 @@ impl Policy {
             "spread" => self.spread = Some(time()?),
             "linger" => self.linger = time()?,
             "minGrace" => self.min_grace = Some(time()?).filter(|grace| *grace > Duration::ZERO),
-            "stopSignals" => {
-                let list = value.as_array().ok_or_else(|| no("a list of signals such as [\"QUIT\"]"))?;
-                self.stop_signals.clear();
-                for (i, item) in list.iter().enumerate() {
-                    // One element, one signal: a comma in it would be two.
-                    let one = scalar(item).filter(|w| !w.contains(',')).and_then(|w| signals(&w));
-                    self.stop_signals.extend(one.ok_or_else(|| bad(&format!("{field}[{i}]"), item, STOP_SIGNALS_EXPECTED))?);
-                }
-            }
-            "rewrite" => self.rewrite = pairs(field, value, Rewrite::EXPECTED, rewrites)?,
-            "exitMap" => self.exit_map = pairs(field, value, ExitMap::EXPECTED, exit_codes)?,
+            "stopSignals" => self.stop_signals = signal_list(field, value)?,
+            "rewrite" => self.rewrite = rewrite_map(field, value)?,
+            "exitMap" => self.exit_map = exit_map(field, value)?,
             "report" => self.report = word().and_then(|w| ReportWhen::parse(w.as_bytes())).ok_or_else(|| no(ReportWhen::EXPECTED))?,
             "sidecars" => self.sidecars = yes()?,
             "initContainers" => self.init_containers = yes()?,
@@ -195,6 +191,7 @@ impl Policy {
                 self.init_image = image.ok_or_else(|| no("an image reference"))?.into();
             }
             "mountPath" => self.mount_path = value.as_str().and_then(mount_path).ok_or_else(|| no(MOUNT_PATH))?,
+            "profiles" => self.profiles = yes()?,
             _ => {}
         }
         Ok(())
@@ -227,6 +224,28 @@ fn mount_path(text: &str) -> Option<String> {
     (path.len() <= 200 && path.strip_prefix('/')?.split('/').all(fine)).then(|| path.into())
 }
 
+/// A list such as `[QUIT]`.
+pub(crate) fn signal_list(field: &str, value: &Value) -> Result<Vec<Signal>, PolicyError> {
+    let list = value.as_array().ok_or_else(|| bad(field, value, "a list of signals such as [\"QUIT\"]"))?;
+    let mut all = Vec::new();
+    for (i, item) in list.iter().enumerate() {
+        // One element, one signal: a comma in it would be two.
+        let one = scalar(item).filter(|w| !w.contains(',')).and_then(|w| signals(&w));
+        all.extend(one.ok_or_else(|| bad(&format!("{field}[{i}]"), item, STOP_SIGNALS_EXPECTED))?);
+    }
+    Ok(all)
+}
+
+/// A map such as `{TERM: QUIT}`, of signals.
+pub(crate) fn rewrite_map(field: &str, value: &Value) -> Result<Vec<(Signal, Signal)>, PolicyError> {
+    pairs(field, value, Rewrite::EXPECTED, rewrites)
+}
+
+/// A map such as `{143: 0}`, of exit codes.
+pub(crate) fn exit_map(field: &str, value: &Value) -> Result<Vec<(u8, u8)>, PolicyError> {
+    pairs(field, value, ExitMap::EXPECTED, exit_codes)
+}
+
 /// A map such as `{TERM: QUIT}`, read pair by pair in the words of the command line.
 fn pairs<T>(field: &str, value: &Value, expected: &str, parse: impl Fn(&str) -> Option<Vec<T>>) -> Result<Vec<T>, PolicyError> {
     let map = value.as_object().ok_or_else(|| bad(field, value, &format!("a map of {expected}")))?;
@@ -247,11 +266,11 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-fn object<'v>(field: &str, value: &'v Value) -> Result<&'v Map<String, Value>, PolicyError> {
+pub(crate) fn object<'v>(field: &str, value: &'v Value) -> Result<&'v Map<String, Value>, PolicyError> {
     value.as_object().ok_or_else(|| bad(field, value, "an object with fields"))
 }
 
-fn known(at: &str, map: &Map<String, Value>, fields: &[&'static str]) -> Result<(), PolicyError> {
+pub(crate) fn known(at: &str, map: &Map<String, Value>, fields: &[&'static str]) -> Result<(), PolicyError> {
     match map.keys().find(|key| !fields.contains(&key.as_str())) {
         None => Ok(()),
         Some(key) => Err(PolicyError::UnknownField {
@@ -262,7 +281,7 @@ fn known(at: &str, map: &Map<String, Value>, fields: &[&'static str]) -> Result<
     }
 }
 
-fn bad(field: &str, value: &Value, expected: &str) -> PolicyError {
+pub(crate) fn bad(field: &str, value: &Value, expected: &str) -> PolicyError {
     PolicyError::BadValue { field: field.into(), value: crate::annotations::shown(&value.to_string()), expected: expected.into() }
 }
 
@@ -284,7 +303,7 @@ mod tests {
             "strategy": "broadcast", "delay": "5s", "spread": 7, "linger": "1s", "stopSignals": ["SIGQUIT", 28],
             "rewrite": {"TERM": "QUIT", "HUP": "USR1"}, "exitMap": {"143": 0}, "minGrace": "1m", "report": "always",
             "sidecars": true, "initContainers": true, "onUnresolved": "Deny", "initImage": "registry.example/ashore:1",
-            "mountPath": "/opt/ashore/",
+            "mountPath": "/opt/ashore/", "profiles": false,
         });
         let expected = Policy {
             strategy: Strategy::Broadcast,
@@ -301,6 +320,7 @@ mod tests {
             on_unresolved: OnUnresolved::Deny,
             init_image: "registry.example/ashore:1".into(),
             mount_path: "/opt/ashore".into(),
+            profiles: false,
         };
         assert_eq!(Policy::from_document(&spec), Ok(expected.clone()));
         let document = json!({"apiVersion": API_VERSION, "kind": "ClusterShutdownPolicy", "metadata": {"name": "x"}, "spec": spec});

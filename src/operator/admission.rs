@@ -6,7 +6,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use crate::skipped::{Owner, Skipped};
-use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Reason, Refusal};
+use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Profiles, Reason, Refusal};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -38,6 +38,8 @@ pub struct Admission {
     pub planner: Planner,
     /// The settings that hold unless a pod says otherwise.
     pub policy: Policy,
+    /// What is known of well-known programs.
+    pub profiles: Profiles,
     /// What images run.
     pub images: Arc<Looking>,
     /// The namespace that Ashore itself runs in.
@@ -184,7 +186,7 @@ impl Admission {
 
     fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn, images: &PodImages) -> Result<Plan, Refusal> {
         let opted_in = opt_in == OptIn::Caller;
-        (self.planner)(&ashore_inject::Request { pod, policy: &self.policy, images, opted_in, claims: &[] }, read)
+        (self.planner)(&ashore_inject::Request { pod, policy: &self.policy, profiles: &self.profiles, images, opted_in, claims: &[] }, read)
     }
 
     /// Why the request is not about a pod that could be touched, if so. The API server's own filters should have kept it away.

@@ -204,6 +204,7 @@ mod tests {
         Admission {
             planner: Box::new(plan),
             policy: Policy::default(),
+            profiles: ashore_inject::Profiles::default(),
             images: Arc::default(),
             skipped: None,
             own_namespace: Some("ashore-system".into()),

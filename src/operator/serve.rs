@@ -59,6 +59,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "ASHORE_POLICY")]
     pub policy: Option<String>,
 
+    /// What is known of programs, over the rows that come with Ashore: a map from names to rows, null to take one out (YAML or JSON)
+    #[arg(long, value_name = "FILE", env = "ASHORE_PROFILES")]
+    pub profiles: Option<String>,
+
     /// Image that brings the init into pods [default: the policy's]
     #[arg(long, value_name = "IMAGE", env = "ASHORE_INIT_IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub init_image: Option<String>,
@@ -240,7 +244,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the certificate and starts to listen; `planner` decides about pods.
+    /// Reads the profiles and the certificate, and starts to listen; `planner` decides about pods.
     ///
     /// # Errors
     /// What keeps it from serving.
@@ -253,6 +257,7 @@ impl Server {
         own_namespace: Option<String>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
+        let profiles = settings::profiles(args.profiles.as_deref()).map_err(wrong)?;
         let tls = match (args.cluster.certificates, &args.cert, &args.key) {
             (Source::Files, Some(cert), Some(key)) => {
                 let tls = Tls::load(cert.clone(), key.clone(), Arc::clone(&metrics))?;
@@ -275,7 +280,8 @@ impl Server {
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
-        let admission = Arc::new(Admission { planner, policy, images, skipped, own_namespace, planners: Planners::default(), metrics });
+        let admission =
+            Arc::new(Admission { planner, policy, profiles, images, skipped, own_namespace, planners: Planners::default(), metrics });
         let server =
             Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());

@@ -24,6 +24,7 @@ ashore_tests::tests![
     an_admission_is_asked_about_again_where_there_is_a_second_replica,
     ashore_takes_every_flag_that_it_is_given,
     the_policy_and_the_images_are_what_ashore_reads,
+    profiles_over_those_that_ship_are_what_ashore_reads,
     what_is_said_of_registries_is_what_ashore_reads,
     what_may_change_is_mounted_as_whole_folders,
     pull_secrets_are_read_where_the_values_say,
@@ -323,6 +324,40 @@ fn the_policy_and_the_images_are_what_ashore_reads() -> Outcome {
     for word in ["/opt/ashore/ashore-init", "--strategy=broadcast", "--delay=5s", "--exit-map=143=0", "/docker-entrypoint.sh"] {
         assert!(said.contains(word), "{word}: {said}");
     }
+    Ok(())
+}
+
+fn profiles_over_those_that_ship_are_what_ashore_reads() -> Outcome {
+    let helm = Helm::find()?;
+    let documents = helm.render("everything");
+    assert!(args(&documents).contains(&"--profiles=/etc/ashore/config/profiles.yaml"));
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("profiles.yaml"), of_kind(&documents, "ConfigMap")[0]["data"]["profiles.yaml"].as_str().unwrap()).unwrap();
+    let container = |name: &str, words: &str| format!("  - {{name: {name}, image: x, command: [{words}]}}\n");
+    let containers =
+        [("a", "uwsgi"), ("b", "billing-worker"), ("c", "java, -jar, x"), ("d", "nginx")].map(|(name, words)| container(name, words));
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n".to_owned() + &containers.concat();
+    fs::write(folder.path().join("pod.yaml"), pod).unwrap();
+    let explain = ["explain", "-q", "-o", "json", "--profiles", "profiles.yaml", "pod.yaml"];
+    let output = Command::new(ashore()?).current_dir(&folder).args(explain).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let pods: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<_> =
+        (0..4).map(|i| &pods[0]["containers"][i]).map(|c| (c["profile"]["name"].as_str(), c["stop"]["flags"].to_string())).collect();
+    let flags = |flags: &[&str]| json!([&["--grace=30s"], flags].concat()).to_string();
+    let expected = [
+        (None, flags(&[])),
+        (Some("billing"), flags(&["--stop-signal=USR2,WINCH", "--rewrite=TERM=USR2"])),
+        (Some("java"), flags(&["--exit-map=130=0"])),
+        (Some("nginx"), flags(&["--stop-signal=QUIT", "--rewrite=TERM=QUIT"])),
+    ];
+    assert_eq!(told, expected);
+    // What is read at the start brings new pods when it changes.
+    let checksum = |values: Value| {
+        let documents = helm.render_values(&values);
+        deployment(&documents)["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone()
+    };
+    assert_ne!(checksum(json!({"profiles": {"uwsgi": false}})), checksum(json!({"profiles": {"nginx": false}})));
     Ok(())
 }
 

@@ -6,7 +6,8 @@ mod support;
 use ashore_inject::annotations::KNOWN;
 use ashore_inject::policy::OnUnresolved;
 use ashore_inject::{
-    ContainerKind, ImageConfig, Op, Outcome, Plan, Policy, Reason, Refusal, Request, StaticImages, plan, undo, unknown_annotations,
+    ContainerKind, ImageConfig, Op, Outcome, Plan, Policy, Profiles, Reason, Refusal, Request, StaticImages, plan, undo,
+    unknown_annotations,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -59,7 +60,14 @@ fn the_pods_own_word_wins_and_false_always_does() {
             pod["metadata"]["labels"]["ashore.dev/inject"] = json!(value);
         }
         let json = pod.to_string();
-        let request = Request { pod: json.as_bytes(), policy: &Policy::default(), images: &StaticImages::default(), opted_in, claims: &[] };
+        let request = Request {
+            pod: json.as_bytes(),
+            policy: &Policy::default(),
+            profiles: Profiles::shipped(),
+            images: &StaticImages::default(),
+            opted_in,
+            claims: &[],
+        };
         plan(&request).map(|plan| plan.skipped)
     };
     assert_eq!(ask(None, None, true), Ok(None));
@@ -335,8 +343,14 @@ fn what_is_no_pod_is_named_by_its_field() {
         (r#"{"spec":{"containers":[{"name":"a"},{"image":"x"}]}}"#, "not a pod: spec.containers[1].name: missing"),
         (r#"{"spec":{}} x"#, "not a pod: trailing characters"),
     ] {
-        let request =
-            Request { pod: json.as_bytes(), policy: &Policy::default(), images: &StaticImages::default(), opted_in: true, claims: &[] };
+        let request = Request {
+            pod: json.as_bytes(),
+            policy: &Policy::default(),
+            profiles: Profiles::shipped(),
+            images: &StaticImages::default(),
+            opted_in: true,
+            claims: &[],
+        };
         let refusal = plan(&request).expect_err("refused").to_string();
         assert!(refusal.starts_with(message), "{refusal}\n{message}");
     }
@@ -395,8 +409,14 @@ fn names_that_are_taken_are_not_used() {
     }));
     let json = before.to_string();
     let claims = ["ashore-1".to_owned()];
-    let request =
-        Request { pod: json.as_bytes(), policy: &Policy::default(), images: &StaticImages::default(), opted_in: true, claims: &claims };
+    let request = Request {
+        pod: json.as_bytes(),
+        policy: &Policy::default(),
+        profiles: Profiles::shipped(),
+        images: &StaticImages::default(),
+        opted_in: true,
+        claims: &claims,
+    };
     let after = applied(&before, &plan(&request).expect("planned"));
     assert_eq!(after["spec"]["initContainers"][0]["name"], "ashore-init-1");
     assert_eq!(after["spec"]["volumes"][1], json!({"name": "ashore-3", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}));
@@ -458,8 +478,14 @@ fn a_marked_pod_counts_as_opted_in() {
     let mut after = applied(&before, &planned(&before));
     after["spec"]["containers"].as_array_mut().expect("a list").push(json!({"name": "late", "command": ["/b"]}));
     let json = after.to_string();
-    let request =
-        Request { pod: json.as_bytes(), policy: &Policy::default(), images: &StaticImages::default(), opted_in: false, claims: &[] };
+    let request = Request {
+        pod: json.as_bytes(),
+        policy: &Policy::default(),
+        profiles: Profiles::shipped(),
+        images: &StaticImages::default(),
+        opted_in: false,
+        claims: &[],
+    };
     assert_eq!(outcomes(&plan(&request).expect("planned"))[1..], [("app", "alreadyInjected"), ("late", "wrapped")]);
 }
 

@@ -31,6 +31,7 @@ impl Server {
         let admission = Arc::new(Admission {
             planner,
             policy: policy(),
+            profiles: ashore_inject::Profiles::default(),
             images: Arc::default(),
             skipped: None,
             own_namespace,

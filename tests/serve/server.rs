@@ -55,6 +55,7 @@ pub fn policy() -> Policy {
         on_unresolved: OnUnresolved::Skip,
         init_image: "ashore".into(),
         mount_path: "/ashore".into(),
+        profiles: true,
     }
 }
 
@@ -97,6 +98,7 @@ pub fn some_plan() -> Plan {
         argv: vec![],
         stop_signal: ashore_init::signal::Signal::TERM,
         grace: Duration::from_secs(30),
+        profile: None,
     };
     let unknown = Reason::ImageUnknown { image: "x".into(), unknown: Unknown { code: "notFound", why: "why".into() } };
     Plan {

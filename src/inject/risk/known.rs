@@ -1,6 +1,4 @@
-//! How well-known programs take a stop signal.
-
-use ashore_init::signal::Signal;
+//! How well-known programs take TERM as PID 1. Which other signal they stop gracefully on is in the table of profiles.
 
 /// What a program does with TERM, alone or as PID 1, where the kernel drops what is not handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,17 +15,6 @@ pub(crate) enum Manner {
     Swallows,
     /// Nothing is known of it.
     Unknown,
-}
-
-/// The signals that a program stops gracefully on, and what others do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Graceful {
-    /// The first is the one to be sent.
-    pub(crate) signals: &'static [Signal],
-    /// What TERM makes it do, as a phrase behind its name.
-    pub(crate) otherwise: &'static str,
-    /// Whether it does not stop at all.
-    pub(crate) stays: bool,
 }
 
 /// Programs that run what they are told to: the name of that is more telling.
@@ -131,23 +118,6 @@ pub(crate) fn manner(name: &str) -> Manner {
     }
 }
 
-/// The signals that it stops gracefully on, if those are not TERM.
-pub(crate) fn graceful(name: &str) -> Option<Graceful> {
-    let row = |signals, otherwise, stays| Some(Graceful { signals, otherwise, stays });
-    match plain(name) {
-        "nginx" | "openresty" => row(&[Signal::QUIT], "drop the requests that it is at", false),
-        "httpd" | "apache2" | "httpd-foreground" | "apache2-foreground" => {
-            row(&[Signal::WINCH], "cut off the requests that it is at", false)
-        }
-        "php-fpm" => row(&[Signal::QUIT], "cut off the requests that it is at", false),
-        "haproxy" => row(&[Signal::USR1], "cut off its connections", false),
-        "postgres" => row(&[Signal::INT], "wait for its clients to leave, and have its backends killed when the time is over", false),
-        "uwsgi" => row(&[Signal::QUIT, Signal::INT], "start anew instead of stopping", true),
-        "unicorn" => row(&[Signal::QUIT], "drop the requests that it is at", false),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +138,5 @@ mod tests {
         ] {
             assert_eq!(manner(name), expected, "{name}");
         }
-        assert_eq!(graceful("php-fpm8.3").expect("a row").signals, [Signal::QUIT]);
     }
 }

@@ -7,6 +7,7 @@ use super::{Finding, Fix, Question, Risk, Severity, spec};
 use crate::annotations::{self, DELAY};
 use crate::flags;
 use crate::pod::{Container, Pod};
+use crate::profiles::Term;
 use crate::{ContainerKind, Reason};
 use ashore_init::settings::{ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
@@ -198,19 +199,29 @@ impl Facts<'_> {
 
     /// Whether the signal is the one that the program stops gracefully on.
     fn signal(&self, found: &mut Vec<Finding>) {
-        let signal = self.settings.as_ref().map_or(self.stop_signal, |settings| settings.rewrite.of(self.stop_signal));
-        let Some(graceful) = known::graceful(&self.running.known_as) else { return };
+        let request = &self.question.request;
+        let received = self.settings.as_ref().map_or(self.stop_signal, |settings| settings.rewrite.of(self.stop_signal));
         let in_front = self.settings.is_none() && self.running.shell.is_some();
         let told = self.running.words.iter().any(|word| word.contains("die-on-term"));
-        if in_front || told || graceful.signals.contains(&signal) || !matches!(signal, Signal::TERM | Signal::INT) {
+        // Somebody has chosen another.
+        if in_front || told || received != self.stop_signal {
             return;
         }
-        let wanted = graceful.signals[0];
-        let rewrite = Fix::Annotate(REWRITE, format!("{}={wanted}", self.stop_signal));
-        let other = self.of_container(&json!({"lifecycle": {"stopSignal": format!("SIG{wanted}")}}));
-        let fix = if self.settings.is_some() || self.left.is_none() { rewrite } else { self.ours(other) };
-        let risk = Risk::WrongSignal { program: self.program(), signal, otherwise: graceful.otherwise, graceful: wanted };
-        found.push(Finding { risk, severity: if graceful.stays { Severity::High } else { Severity::Medium }, fix });
+        let Some(row) = request.profiles.find(self.running.words.iter().map(String::as_str), None) else { return };
+        let Some((_, graceful)) = row.profile.rewrite.iter().find(|(from, _)| *from == received) else { return };
+        let (otherwise, severity) = match row.profile.term {
+            Some(Term::Quick) => ("end at once, and what it is at is lost", Severity::Medium),
+            Some(Term::Waits) => ("wait for its clients to leave, until it is killed", Severity::Medium),
+            Some(Term::Reload) => ("start anew instead of stopping", Severity::High),
+            Some(Term::Graceful | Term::Ignored) | None => return,
+        };
+        let fix = match self.left {
+            None if self.settings.is_none() && request.policy.profiles => Fix::Inject,
+            None => Fix::Annotate(REWRITE, format!("{received}={graceful}")),
+            Some(_) => self.ours(self.of_container(&json!({"lifecycle": {"stopSignal": format!("SIG{graceful}")}}))),
+        };
+        let risk = Risk::WrongSignal { program: self.program(), signal: received, otherwise, graceful: *graceful };
+        found.push(Finding { risk, severity, fix });
     }
 
     /// What clients notice.

@@ -1,7 +1,7 @@
 //! Each risk, in pods as people write them.
 
 use super::*;
-use crate::{ImageConfig, Policy, StaticImages};
+use crate::{ImageConfig, Policy, Profiles, StaticImages};
 use ashore_init::settings::ReportWhen;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn images() -> StaticImages {
 fn look(pod: &Value, workload: &str, policy: &Policy, opted_in: bool, to_be_created: bool) -> PodAudit {
     let json = pod.to_string();
     let images = images();
-    let request = Request { pod: json.as_bytes(), policy, images: &images, opted_in, claims: &[] };
+    let request = Request { pod: json.as_bytes(), policy, profiles: Profiles::shipped(), images: &images, opted_in, claims: &[] };
     audit(&Question { request, workload, to_be_created }).expect("a pod")
 }
 
@@ -79,7 +79,6 @@ fn what_pid_1_makes_of_the_signal() {
         if words != json!(["/sbin/init"]) {
             let remains: &[&str] = match words[0].as_str() {
                 Some("npm") => &["low swallowedAtFirst"],
-                Some("uwsgi") if words[1] == "--ini" => &["high wrongSignal"],
                 _ => &[],
             };
             assert_eq!(wrapped(&pod, "Pod"), remains, "{words}");
@@ -95,11 +94,12 @@ fn images_say_what_runs_and_which_signal_stops_it() {
     // Alpine's sh makes way, Debian's does not.
     let alpine = pod(json!({"image": "python:3.12-alpine", "command": ["sh", "-c", "java -jar a.jar"]}));
     assert_eq!(plain(&alpine, "Pod"), [""; 0]);
-    let rewritten = json!({
-        "metadata": {"annotations": {"ashore.dev/inject": "true", "ashore.dev/rewrite": "TERM=QUIT"}},
-        "spec": {"containers": [{"name": "app", "image": "mine/nginx"}]},
-    });
-    assert_eq!(wrapped(&rewritten, "Pod"), [""; 0]);
+    let odd = pod(json!({"image": "mine/nginx"}));
+    assert_eq!(wrapped(&odd, "Pod"), [""; 0], "its profile rewrites the signal");
+    let without = Policy { profiles: false, ..Policy::default() };
+    let audit = look(&odd, "Pod", &without, true, true);
+    assert_eq!(codes(&audit), ["medium wrongSignal"]);
+    assert_eq!(audit.containers[0].findings[0].fix, Fix::Annotate("ashore.dev/rewrite", "TERM=QUIT".into()));
 }
 
 #[test]
@@ -191,7 +191,8 @@ fn what_an_injected_pod_is_stopped_like() {
     });
     let json = pod.to_string();
     let images = images();
-    let request = Request { pod: json.as_bytes(), policy: &policy, images: &images, opted_in: true, claims: &[] };
+    let request =
+        Request { pod: json.as_bytes(), policy: &policy, profiles: Profiles::shipped(), images: &images, opted_in: true, claims: &[] };
     let late = look(&pod, "Pod", &policy, true, false);
     assert!(late.missed && late.containers[2].findings.iter().any(|f| f.risk == Risk::Missed && f.fix == Fix::Inject));
     assert!(!look(&pod, "Pod", &policy, false, false).missed && !look(&pod, "Pod", &policy, true, true).missed);

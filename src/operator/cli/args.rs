@@ -235,6 +235,9 @@ pub(crate) struct How {
     /// A ShutdownPolicy or ClusterShutdownPolicy, or its spec alone (YAML or JSON)
     #[arg(long, value_name = "FILE")]
     pub policy: Option<String>,
+    /// What is known of programs, over the rows that come with Ashore: a map from names to rows, null to take one out (YAML or JSON)
+    #[arg(long, value_name = "FILE")]
+    pub profiles: Option<String>,
     /// What images run: a map from image references to OCI image configs (YAML or JSON); may be given more than once
     #[arg(long, value_name = "FILE")]
     pub images: Vec<String>,

@@ -22,7 +22,7 @@ use ashore_init::signal::Signal;
 use ashore_inject::risk::inside::Process;
 use ashore_inject::risk::{self, ContainerAudit, Question, Severity, Target};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, Policy, Refusal, Request};
+use ashore_inject::{ContainerKind, Policy, Profiles, Refusal, Request};
 use collect::{Collected, Filter, Key};
 use inside::Inside;
 use serde::Serialize;
@@ -209,6 +209,8 @@ impl Audit {
 pub(crate) struct Means<'m> {
     /// The settings that hold unless a pod says otherwise.
     pub policy: &'m Policy,
+    /// What is known of well-known programs.
+    pub profiles: &'m Profiles,
     /// What images run.
     pub images: &'m Asking,
 }
@@ -372,7 +374,8 @@ impl<'f> Found<'f> {
         look: impl Fn(&mut ContainerAudit) -> Option<Seen>,
     ) -> Result<(), Refusal> {
         let opted_in = wanted.answer == Answer::Yes;
-        let request = Request { pod, policy: means.policy, images: means.images, opted_in, claims };
+        let Means { policy, profiles, images } = means;
+        let request = Request { pod, policy, profiles, images, opted_in, claims };
         let mut audit = risk::audit(&Question { request, workload: self.target.kind, to_be_created: pods == 0 })?;
         if audit.injected() {
             self.injected += pods;
