@@ -12,6 +12,7 @@ pub(crate) use table::{details, json, table};
 
 use super::asking::Asking;
 use super::documents::Format;
+use super::explain::Why;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::registries::runtime;
@@ -100,7 +101,7 @@ pub(crate) struct Container {
     /// Whether it runs under the init.
     pub wrapped: bool,
     /// Why it does not, or would not.
-    pub left: Option<&'static str>,
+    pub left: Option<Why>,
     /// What was seen in it, if somebody looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inside: Option<Seen>,
@@ -167,7 +168,7 @@ impl From<&ContainerAudit> for Container {
             program: container.program.clone(),
             stop_signal: container.stop_signal.to_string(),
             wrapped: container.wrapped,
-            left: container.left.as_ref().map(ashore_inject::Reason::code),
+            left: container.left.as_ref().map(Why::from),
             inside: None,
         }
     }

@@ -37,10 +37,13 @@ pub(crate) struct Pod {
     title: String,
 }
 
+/// Why something is left as it is.
 #[derive(Debug, Serialize)]
-struct Why {
-    code: &'static str,
-    reason: String,
+pub(crate) struct Why {
+    /// A short word.
+    pub code: &'static str,
+    /// The reason, in words.
+    pub reason: String,
 }
 
 impl From<&Reason> for Why {

@@ -100,11 +100,14 @@ pub(crate) fn details(audit: &Audit) -> String {
         let drift = if workload.missed > 0 { format!(", {} missed", workload.missed) } else { String::new() };
         let _ = writeln!(out, "{namespace}{}  ({at}{drift}; wanted: {})", title(workload), word(&workload.wanted));
         for container in &workload.containers {
-            let (first, program) = (container.first_process.as_deref().unwrap_or("not known"), container.program.as_deref());
+            let (first, program) = (container.first_process.as_deref().unwrap_or("what is not known"), container.program.as_deref());
             let runs = program.filter(|program| *program != first).map(|program| format!(", which runs {program}")).unwrap_or_default();
-            let left = container.left.map(|why| format!("; left as it is: {why}")).unwrap_or_default();
-            let _ =
-                writeln!(out, "  {} {}: PID 1 {first}{runs}, stopped with {}{left}", container.kind, container.name, container.stop_signal);
+            let left = container.left.as_ref().map(|why| format!("; left as it is: {}", why.reason)).unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "  {} {}: starts {first}{runs}, stopped with {}{left}",
+                container.kind, container.name, container.stop_signal
+            );
             if let Some(inside) = &container.inside {
                 let _ = writeln!(out, "    seen in {}: {}", inside.pod, processes(inside, &container.stop_signal));
             }
