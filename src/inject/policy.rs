@@ -1,6 +1,6 @@
 //! The settings of a shutdown policy, and how its document is read.
 
-use crate::suggest;
+use crate::{rule, suggest};
 use ashore_init::duration;
 use ashore_init::settings::{self, ExitMap, ReportWhen, Rewrite, STOP_SIGNALS_EXPECTED, Settings, Strategy};
 use ashore_init::signal::Signal;
@@ -32,6 +32,8 @@ pub struct Policy {
     pub exit_map: Vec<(u8, u8)>,
     /// The least `terminationGracePeriodSeconds` that a pod is given.
     pub min_grace: Option<Duration>,
+    /// The most that it is left with.
+    pub max_grace: Option<Duration>,
     /// When a report is written.
     pub report: ReportWhen,
     /// Whether native sidecars are wrapped.
@@ -70,6 +72,7 @@ impl Default for Policy {
             rewrite: Vec::new(),
             exit_map: Vec::new(),
             min_grace: None,
+            max_grace: None,
             report: settings.report,
             sidecars: false,
             init_containers: false,
@@ -106,7 +109,8 @@ pub enum PolicyError {
     },
 }
 
-const FIELDS: [&str; 15] = [
+/// The settings of a policy's spec.
+pub(crate) const FIELDS: [&str; 16] = [
     "strategy",
     "delay",
     "spread",
@@ -115,6 +119,7 @@ const FIELDS: [&str; 15] = [
     "rewrite",
     "exitMap",
     "minGrace",
+    "maxGrace",
     "report",
     "sidecars",
     "initContainers",
@@ -125,7 +130,10 @@ const FIELDS: [&str; 15] = [
 ];
 const DOCUMENT_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 const KINDS: &str = "ShutdownPolicy or ClusterShutdownPolicy";
-const API_VERSION: &str = "ashore.dev/v1alpha1";
+/// The most elements of a list in a policy, and members of a map.
+pub const MOST: usize = 100;
+/// The same of signals: the API server would not be asked to look at more (its rules on them are in the CustomResourceDefinitions).
+pub const MOST_SIGNALS: usize = 15;
 const MOUNT_PATH: &str = "an absolute path of letters, digits, '.', '_' and '-', such as /ashore";
 
 impl Policy {
@@ -138,14 +146,7 @@ impl Policy {
         if !DOCUMENT_FIELDS.iter().any(|field| map.contains_key(*field)) {
             return Self::from_spec("", map);
         }
-        known("", map, &DOCUMENT_FIELDS)?;
-        let is = |field: &str, allowed: &[&str], expected: &str| match map.get(field) {
-            Some(Value::String(text)) if allowed.contains(&text.as_str()) => Ok(()),
-            other => Err(bad(field, other.unwrap_or(&Value::Null), expected)),
-        };
-        is("kind", &["ShutdownPolicy", "ClusterShutdownPolicy"], KINDS)?;
-        is("apiVersion", &[API_VERSION], API_VERSION)?;
-        match map.get("spec") {
+        match self::document(document)?.get("spec") {
             None | Some(Value::Null) => Ok(Self::default()),
             Some(spec) => Self::from_spec("spec.", object("spec", spec)?),
         }
@@ -158,10 +159,23 @@ impl Policy {
         for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
             policy.set(&format!("{at}{name}"), name, value)?;
         }
+        policy.check(at)?;
         Ok(policy)
     }
 
-    fn set(&mut self, field: &str, name: &str, value: &Value) -> Result<(), PolicyError> {
+    /// What the fields must be to each other.
+    pub(crate) fn check(&self, at: &str) -> Result<(), PolicyError> {
+        match (self.min_grace, self.max_grace) {
+            (Some(least), Some(most)) if least > most => {
+                let most = Value::from(most.as_secs());
+                Err(bad(&format!("{at}maxGrace"), &most, &format!("at least minGrace, which is {} seconds", least.as_secs())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the setting of this name.
+    pub(crate) fn set(&mut self, field: &str, name: &str, value: &Value) -> Result<(), PolicyError> {
         let no = |expected: &str| bad(field, value, expected);
         let word = scalar(value);
         let word = || word.as_deref();
@@ -173,6 +187,12 @@ impl Policy {
             "spread" => self.spread = Some(time()?),
             "linger" => self.linger = time()?,
             "minGrace" => self.min_grace = Some(time()?).filter(|grace| *grace > Duration::ZERO),
+            "maxGrace" => {
+                self.max_grace = Some(time()?);
+                if self.max_grace == Some(Duration::ZERO) {
+                    return Err(no("longer than nothing: it is the most that a pod is left with"));
+                }
+            }
             "stopSignals" => self.stop_signals = signal_list(field, value)?,
             "rewrite" => self.rewrite = rewrite_map(field, value)?,
             "exitMap" => self.exit_map = exit_map(field, value)?,
@@ -196,6 +216,19 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// The members of a policy object, whose apiVersion and kind are ours.
+pub(crate) fn document(document: &Value) -> Result<&Map<String, Value>, PolicyError> {
+    let map = object("the document", document)?;
+    known("", map, &DOCUMENT_FIELDS)?;
+    let is = |field: &str, allowed: &[&str], expected: &str| match map.get(field) {
+        Some(Value::String(text)) if allowed.contains(&text.as_str()) => Ok(()),
+        other => Err(bad(field, other.unwrap_or(&Value::Null), expected)),
+    };
+    is("kind", &[rule::NAMESPACED, rule::CLUSTER], KINDS)?;
+    is("apiVersion", &[rule::API_VERSION], rule::API_VERSION)?;
+    Ok(map)
 }
 
 /// The signals of a comma-separated list, if each can be caught and passed on.
@@ -226,23 +259,29 @@ fn mount_path(text: &str) -> Option<String> {
 
 /// A list such as `[QUIT]`.
 pub(crate) fn signal_list(field: &str, value: &Value) -> Result<Vec<Signal>, PolicyError> {
-    let list = value.as_array().ok_or_else(|| bad(field, value, "a list of signals such as [\"QUIT\"]"))?;
     let mut all = Vec::new();
-    for (i, item) in list.iter().enumerate() {
+    at_most(MOST_SIGNALS, field, value)?;
+    each(field, value, "a list of signals such as [\"QUIT\"]", |at, item| {
         // One element, one signal: a comma in it would be two.
         let one = scalar(item).filter(|w| !w.contains(',')).and_then(|w| signals(&w));
-        all.extend(one.ok_or_else(|| bad(&format!("{field}[{i}]"), item, STOP_SIGNALS_EXPECTED))?);
-    }
+        all.extend(one.ok_or_else(|| bad(at, item, STOP_SIGNALS_EXPECTED))?);
+        Ok(())
+    })?;
     Ok(all)
 }
 
 /// A map such as `{TERM: QUIT}`, of signals.
 pub(crate) fn rewrite_map(field: &str, value: &Value) -> Result<Vec<(Signal, Signal)>, PolicyError> {
+    at_most(MOST_SIGNALS, field, value)?;
     pairs(field, value, Rewrite::EXPECTED, rewrites)
 }
 
 /// A map such as `{143: 0}`, of exit codes.
 pub(crate) fn exit_map(field: &str, value: &Value) -> Result<Vec<(u8, u8)>, PolicyError> {
+    at_most(MOST, field, value)?;
+    if let Some((from, text)) = value.as_object().into_iter().flatten().find(|(_, to)| to.is_string()) {
+        return Err(bad(&format!("{field}.{from}"), text, "a number without quotes, 0 to 255"));
+    }
     pairs(field, value, ExitMap::EXPECTED, exit_codes)
 }
 
@@ -263,6 +302,26 @@ fn scalar(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) if number.is_u64() => Some(number.to_string()),
         _ => None,
+    }
+}
+
+/// Hands on the elements of a list, each with its path.
+pub(crate) fn each(
+    field: &str,
+    value: &Value,
+    expected: &str,
+    mut each: impl FnMut(&str, &Value) -> Result<(), PolicyError>,
+) -> Result<(), PolicyError> {
+    let list = value.as_array().ok_or_else(|| bad(field, value, expected))?;
+    at_most(MOST, field, value)?;
+    list.iter().enumerate().try_for_each(|(i, item)| each(&format!("{field}[{i}]"), item))
+}
+
+/// Refuses a list or map of more than these.
+fn at_most(most: usize, field: &str, value: &Value) -> Result<(), PolicyError> {
+    match value.as_array().map(Vec::len).or(value.as_object().map(Map::len)) {
+        Some(count) if count > most => Err(bad(field, &Value::from(count), &format!("at most {most} elements"))),
+        _ => Ok(()),
     }
 }
 
@@ -288,6 +347,7 @@ pub(crate) fn bad(field: &str, value: &Value, expected: &str) -> PolicyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::API_VERSION;
     use serde_json::json;
 
     #[test]
@@ -301,7 +361,7 @@ mod tests {
     fn reads_every_field_from_a_document_or_its_spec() {
         let spec = json!({
             "strategy": "broadcast", "delay": "5s", "spread": 7, "linger": "1s", "stopSignals": ["SIGQUIT", 28],
-            "rewrite": {"TERM": "QUIT", "HUP": "USR1"}, "exitMap": {"143": 0}, "minGrace": "1m", "report": "always",
+            "rewrite": {"TERM": "QUIT", "HUP": "USR1"}, "exitMap": {"143": 0}, "minGrace": "1m", "maxGrace": "5m", "report": "always",
             "sidecars": true, "initContainers": true, "onUnresolved": "Deny", "initImage": "registry.example/ashore:1",
             "mountPath": "/opt/ashore/", "profiles": false,
         });
@@ -314,6 +374,7 @@ mod tests {
             rewrite: vec![(Signal::TERM, Signal::QUIT), (Signal::HUP, Signal::USR1)],
             exit_map: vec![(143, 0)],
             min_grace: Some(Duration::from_secs(60)),
+            max_grace: Some(Duration::from_secs(300)),
             report: ReportWhen::Always,
             sidecars: true,
             init_containers: true,
@@ -342,7 +403,11 @@ mod tests {
             (json!({"stopSignals": "QUIT"}), "stopSignals: \"QUIT\" is not a list"),
             (json!({"stopSignals": ["QUIT", "KILL"]}), "stopSignals[1]: \"KILL\" is not signals such as"),
             (json!({"rewrite": {"TERM": "WHAT"}}), "rewrite.TERM: \"WHAT\" is not one of signal pairs"),
+            (json!({"exitMap": {"143": "0"}}), "exitMap.143: \"0\" is not a number without quotes"),
             (json!({"exitMap": {"143": 256}}), "exitMap.143: 256 is not one of exit code pairs"),
+            (json!({"minGrace": "2m", "maxGrace": 60}), "maxGrace: 60 is not at least minGrace, which is 120 seconds"),
+            (json!({"stopSignals": vec!["QUIT"; MOST_SIGNALS + 1]}), "stopSignals: 16 is not at most 15 elements"),
+            (json!({"maxGrace": 0}), "maxGrace: 0 is not longer than nothing"),
             (json!({"sidecars": "true"}), "sidecars: \"true\" is not true or false"),
             (json!({"onUnresolved": "deny"}), "onUnresolved: \"deny\" is not Skip or Deny"),
             (json!({"mountPath": "/"}), "mountPath: \"/\" is not an absolute path"),

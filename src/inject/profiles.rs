@@ -7,6 +7,8 @@ use crate::annotations::shown;
 use crate::pod::Container;
 use crate::policy::{self, Policy, PolicyError, bad, known, object};
 use crate::recognise::{main_of, versionless};
+use crate::reference::familiar;
+use crate::selector::fits;
 use crate::suggest;
 use ashore_init::settings::STOP_SIGNALS;
 use ashore_init::signal::Signal;
@@ -252,7 +254,7 @@ impl Profiles {
     }
 
     fn by_image(&self, image: &str) -> Option<usize> {
-        let repository = repository(image);
+        let repository = familiar(image);
         let step = repository.rsplit('/').next().unwrap_or_default();
         let named = self.images.get(step).into_iter().flatten();
         named.chain(&self.loose).find(|(pattern, _)| fits(pattern, repository)).map(|(_, index)| *index)
@@ -322,7 +324,7 @@ impl Profile {
             let text = || value.as_str().map(str::to_owned).ok_or_else(|| bad(&field, value, "a string"));
             match name.as_str() {
                 "programs" => self.programs = words(&field, value, PROGRAM, |word| !word.contains('/'))?,
-                "images" => self.images = words(&field, value, IMAGE, |word| repository(word) == word)?,
+                "images" => self.images = words(&field, value, IMAGE, |word| familiar(word) == word)?,
                 "stopSignals" => self.stop_signals = policy::signal_list(&field, value)?,
                 "rewrite" => self.rewrite = policy::rewrite_map(&field, value)?,
                 "exitMap" => self.exit_map = policy::exit_map(&field, value)?,
@@ -346,30 +348,6 @@ fn words(field: &str, value: &Value, expected: &str, fine: impl Fn(&str) -> bool
         _ => Err(bad(&format!("{field}[{i}]"), item, expected)),
     };
     list.iter().enumerate().map(word).collect()
-}
-
-/// An image's repository as Docker writes it: without tag and digest, and without what names Docker Hub.
-fn repository(image: &str) -> &str {
-    let image = image.split('@').next().unwrap_or_default();
-    let step = image.rfind('/').map_or(0, |at| at + 1);
-    let end = image[step..].find(':').map_or(image.len(), |at| step + at);
-    let name = &image[..end];
-    let name = ["docker.io/", "index.docker.io/"].iter().find_map(|hub| name.strip_prefix(hub)).unwrap_or(name);
-    name.strip_prefix("library/").unwrap_or(name)
-}
-
-/// Whether a text fits a pattern in which `*` is any text.
-fn fits(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|head| text.strip_prefix(head)) else { return false };
-    let Some(tail) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(tail)
 }
 
 #[cfg(test)]
@@ -458,7 +436,7 @@ mod tests {
             ("localhost:5000/x", "localhost:5000/x"),
             ("localhost:5000/x:1", "localhost:5000/x"),
         ] {
-            assert_eq!(repository(image), name, "{image}");
+            assert_eq!(familiar(image), name, "{image}");
         }
         for (pattern, text, fit) in [
             ("nginx", "nginx", true),

@@ -14,18 +14,20 @@ use crate::{ContainerPlan, Op, Outcome, Reason, Refusal};
 use serde_json::json;
 use std::borrow::Cow;
 
+/// Where a pod's grace period is.
+pub(crate) const GRACE: &str = "/spec/terminationGracePeriodSeconds";
+
 impl Planner<'_, '_> {
-    /// Raises the pod's grace period to the least that the policy gives.
-    pub(crate) fn raise_grace(&mut self) {
+    /// Raises the pod's grace period to the least that the policy gives, or lowers it to the most.
+    pub(crate) fn set_grace(&mut self) {
         let field = &self.pod.spec.termination_grace_period_seconds;
         let stated = field.given().copied();
-        if self.grace == flags::pod_grace(stated, None) {
+        if self.grace == flags::pod_grace(stated, None, None) {
             return;
         }
-        let path = "/spec/terminationGracePeriodSeconds";
         self.ops.push(match field {
-            Field::Absent => Op::add(path, self.grace),
-            _ => Op::replace(path, self.grace),
+            Field::Absent => Op::add(GRACE, self.grace),
+            _ => Op::replace(GRACE, self.grace),
         });
         // Raised twice, it goes back to what it was before the first time.
         match &mut self.marker.before.grace {
@@ -86,7 +88,7 @@ impl Planner<'_, '_> {
             let given = matches!(spec.init_containers, Field::Given(_));
             let mut json = Json::with_room(640);
             json.push(if given { "" } else { "[" });
-            bring::init_container(&mut json, self.pod, init, &self.wishes.policy.init_image, volume, mount);
+            bring::init_container(&mut json, self.pod, init, &self.wide.init_image, volume, mount);
             json.push(if given { "" } else { "]" });
             self.ops.push(if given {
                 Op::add("/spec/initContainers/0", json)

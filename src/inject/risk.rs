@@ -12,26 +12,30 @@ mod spec;
 
 pub use fix::{Fix, Target};
 
-use crate::annotations::shown;
+use crate::annotations::{self, shown};
 use crate::command::{INIT, Program};
 use crate::plan::{both_lists, kind, plan_read};
 use crate::planner::look_up;
 use crate::pod::{Container, Pod};
-use crate::{Answer, ContainerKind, ImageConfig, Outcome, Plan, Reason, Refusal, Request};
+use crate::record::GRACE;
+use crate::{Answer, Asks, ContainerKind, ContainerPlan, ImageConfig, Op, OptIn, Outcome, Plan, Reason, Refusal, Request, asks};
 use ashore_init::settings::{self, Command, Settings};
 use ashore_init::signal::Signal;
 use rules::Facts;
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 /// What is asked about a pod.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
-    /// The pod or template, and what is known. `opted_in`: whether it is wanted by the nearest word, be that its own.
+    /// The pod or template, and what is known: who asks for it, and the policies of its namespace.
     pub request: Request<'a>,
     /// The kind of the workload that it is of: `Deployment`, `Job`, or `Pod` if of none.
     pub workload: &'a str,
     /// Whether this is a template whose pods will meet the webhook: what that would wrap counts as wrapped.
     pub to_be_created: bool,
+    /// Its namespace's name, if that is never touched, whoever asks.
+    pub protected: Option<&'a str>,
 }
 
 /// How bad a risk is.
@@ -384,27 +388,33 @@ impl Risk {
 /// [`Refusal::NotAPod`]: what is not a pod. What else would be refused is found in [`PodAudit::refused`].
 pub fn audit(question: &Question<'_>) -> Result<PodAudit, Refusal> {
     let pod = Pod::read(question.request.pod).map_err(Refusal::NotAPod)?;
-    let asks = question.request.opted_in && crate::annotations::opting(pod.metadata.given(), true).is_ok_and(|no| no.is_none());
-    // What would become of it if somebody asked says what a fix can do.
-    let (plan, refused) = match plan_read(&Request { opted_in: true, ..question.request }, &pod) {
+    let Request { policies, opt_in, .. } = question.request;
+    let asks = question.protected.is_none() && asks(&pod, policies, opt_in).is_ok_and(|asks| asks == Asks::Yes);
+    // What would become of it if somebody asked says what a fix can do; a "false" of its namespace is nobody's to overrule.
+    let named = if opt_in == OptIn::Declined { opt_in } else { OptIn::Named };
+    let (plan, refused) = match plan_read(&Request { opt_in: named, ..question.request }, &pod) {
         Ok(plan) => (Some(plan), None),
         Err(error @ Refusal::NotAPod(_)) => return Err(error),
         Err(error) => (None, Some(error)),
     };
+    // And this, if it were created now.
+    let now = if asks { plan_read(&question.request, &pod).ok() } else { None };
+    let grace = now.as_ref().filter(|_| question.to_be_created).and_then(planned_grace);
     let spec = spec::Spec::read(question.request.pod);
     let mut more = spec.containers();
     let mut containers = Vec::new();
     for (at, (list, _, container)) in both_lists(&pod).enumerate() {
         let more = more.next().unwrap_or_default();
-        let outcome = plan.as_ref().and_then(|plan: &Plan| plan.containers.get(at)).map(|planned| &planned.outcome);
-        if matches!(outcome, Some(Outcome::Skipped(Reason::OwnInit))) {
+        let of = |plan: &Option<Plan>| plan.as_ref().and_then(|plan| plan.containers.get(at)).cloned();
+        let (asked, now) = (of(&plan), of(&now));
+        if asked.as_ref().and_then(ContainerPlan::skipped) == Some(&Reason::OwnInit) {
             continue;
         }
-        let given = Given { question, pod: &pod, spec: &spec, asks };
-        containers.push(given.one(container, more, kind(list, container), outcome));
+        let given = Given { question, pod: &pod, spec: &spec, grace, asked, now };
+        containers.push(given.one(container, more, kind(list, container)));
     }
-    let would = plan.iter().flat_map(|plan| &plan.containers).any(|c| matches!(c.outcome, Outcome::Wrapped(_)));
-    let missed = asks && would && !question.to_be_created;
+    let would = now.iter().flat_map(|plan| &plan.containers).any(|c| matches!(c.outcome, Outcome::Wrapped(_)));
+    let missed = would && !question.to_be_created;
     if let Some(app) = containers.iter_mut().find(|container| container.kind == ContainerKind::App) {
         if missed {
             app.findings.push(Finding { risk: Risk::Missed, severity: Severity::Medium, fix: Fix::Inject });
@@ -418,17 +428,31 @@ pub fn audit(question: &Question<'_>) -> Result<PodAudit, Refusal> {
     Ok(PodAudit { containers, missed, refused })
 }
 
-/// What is known of a pod.
+/// The grace period that a plan gives to the pod, if it changes it.
+fn planned_grace(plan: &Plan) -> Option<i64> {
+    plan.patch.0.iter().find_map(|op| match op {
+        Op::Add { path, value } | Op::Replace { path, value } if path == GRACE => value.as_str().parse().ok(),
+        _ => None,
+    })
+}
+
+/// What is known of a pod and of one of its containers.
 struct Given<'g> {
     question: &'g Question<'g>,
     pod: &'g Pod<'g>,
     spec: &'g spec::Spec<'g>,
-    asks: bool,
+    /// The grace period that it will be given, if that is another than it says.
+    grace: Option<i64>,
+    /// What would become of the container if its pod asked.
+    asked: Option<ContainerPlan>,
+    /// What would become of it if the pod were created now; `None` if nobody asks.
+    now: Option<ContainerPlan>,
 }
 
 impl Given<'_> {
-    fn one(&self, container: &Container<'_>, more: spec::Container, kind: ContainerKind, outcome: Option<&Outcome>) -> ContainerAudit {
-        let Self { question, pod, spec, asks } = *self;
+    fn one(&self, container: &Container<'_>, more: spec::Container, kind: ContainerKind) -> ContainerAudit {
+        let Self { question, pod, spec, grace, asked, now } = self;
+        let (question, pod, spec) = (*question, *pod, *spec);
         let none = ImageConfig::default();
         let needed = Program::needs_image(container);
         let config = look_up(question.request.images, pod, container, needed);
@@ -440,8 +464,8 @@ impl Given<'_> {
         let program = Program::of(container, image.unwrap_or(&none));
         let mut words: Vec<&str> = program.argv().collect();
         let own = flags(&words);
-        let planned: Vec<&str> = match outcome {
-            Some(Outcome::Wrapped(wrapped)) if asks && question.to_be_created => wrapped.flags.iter().map(String::as_str).collect(),
+        let planned: Vec<&str> = match now.as_ref().map(|now| &now.outcome) {
+            Some(Outcome::Wrapped(wrapped)) if question.to_be_created => wrapped.flags.iter().map(String::as_str).collect(),
             _ => Vec::new(),
         };
         let settings = match own {
@@ -456,12 +480,29 @@ impl Given<'_> {
         let running = program::Running::of(words, is_busybox(container.image()), usual);
         let stop_signal = crate::flags::stop_signal(container, image).unwrap_or(Signal::TERM);
         let wrapped = settings.is_some();
-        let left = match outcome {
-            Some(Outcome::Skipped(reason)) if !wrapped => Some(reason.clone()),
-            _ => None,
+        let of_plan = |plan: &Option<ContainerPlan>| plan.as_ref().and_then(ContainerPlan::skipped).cloned();
+        // Policies may want some containers of a pod, and not others.
+        let left =
+            question.protected.map(|name| Reason::ProtectedNamespace(name.into())).or_else(|| of_plan(asked)).or_else(|| of_plan(now));
+        let left = left.filter(|_| !wrapped);
+        let policy = asked.as_ref().and_then(|asked| asked.policy.as_ref()).map_or(question.request.policy, |rule| &rule.policy);
+        let policy = annotations::over(pod, policy).unwrap_or(Cow::Borrowed(policy));
+        let (running, left) = (&running, left.as_ref());
+        let facts = Facts {
+            question,
+            pod,
+            container,
+            spec,
+            more,
+            kind,
+            running,
+            settings,
+            stop_signal,
+            left,
+            unknown,
+            policy: &policy,
+            grace: *grace,
         };
-        let facts =
-            Facts { question, pod, container, spec, more, kind, running: &running, settings, stop_signal, left: left.as_ref(), unknown };
         let grace = facts.seconds();
         let mut findings = facts.findings();
         findings.sort_by_key(|finding| Reverse(finding.severity));
@@ -470,12 +511,12 @@ impl Given<'_> {
             kind,
             image: shown(container.image()),
             first: if wrapped { Some(INIT.to_owned()) } else { running.first().map(str::to_owned) },
-            program: running.program,
+            program: running.program.clone(),
             stop_signal,
             grace,
             wrapped,
             shares_pids: spec.shares_pids(),
-            left,
+            left: left.cloned(),
             findings,
         }
     }

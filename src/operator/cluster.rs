@@ -6,8 +6,10 @@
 //! |---|---|---|---|---|
 //! | cluster | `mutatingwebhookconfigurations` | NAME | get, list, watch, create, patch, update | to keep the webhook's configuration (server-side apply creates by name) |
 //! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
-//! | cluster | `namespaces` | any | list | which ask for injection by their label; unless `--missed-pods-every 0`, as the next |
-//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone |
+//! | cluster | `shutdownpolicies`, `clustershutdownpolicies` | any | get, list, watch | what they say, on every replica |
+//! | cluster | their `status` | any | patch | what the leader says of them, by server-side apply |
+//! | cluster | `namespaces` | any | list, watch | which ask for injection by their label, and which policies are for |
+//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone; unless `--missed-pods-every 0` |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
@@ -21,16 +23,21 @@ use crate::admission::Admission;
 use crate::complaint::Complaints;
 use crate::configuration::{FailurePolicy, Pair, Target, Wanted};
 use crate::connections::Connections;
+use crate::follow::Follower;
 use crate::keeper::Keeper;
 use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
+use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, chain};
 use crate::rotation::Lifetimes;
+use crate::rulebook::Rulebook;
 use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
 use crate::survey::Survey;
 use crate::tls::Tls;
+use crate::watching::Troubles;
+use ashore_inject::Policy;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -268,6 +275,12 @@ impl Cluster {
         Ok(Self { client, complaints, objects, others, settings })
     }
 
+    /// Keeps the rulebook from now on. What policies do not say, they take from `base`.
+    pub fn follow(&self, base: Policy, book: &Arc<Rulebook>, metrics: &Arc<Metrics>) {
+        let troubles = |what: &str| Troubles::new(what.to_owned(), self.objects.clone(), Arc::clone(metrics), Arc::clone(&self.complaints));
+        Follower { client: self.client.clone(), base, book: Arc::clone(book) }.start(troubles);
+    }
+
     /// Who tells the owners of pods about images that are not known.
     pub fn skipped(&self) -> Skipped {
         Skipped::new(self.others.clone(), &self.settings.pod_name)
@@ -278,6 +291,7 @@ impl Cluster {
         let Self { client, complaints, objects, settings, .. } = self;
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
+        let rulebook = Arc::clone(&admission.rulebook);
         let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
         let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
@@ -287,6 +301,7 @@ impl Cluster {
             metrics: Arc::clone(&metrics),
             said: Arc::clone(&said),
             complaints,
+            rulebook,
         });
         let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
         tokio::spawn(async move {

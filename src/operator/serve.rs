@@ -14,6 +14,7 @@ use crate::looking::Looking;
 use crate::metrics::Metrics;
 use crate::planners::Planners;
 use crate::registries;
+use crate::rulebook::Rulebook;
 use crate::skipped::Skipped;
 use crate::tls::Tls;
 use ashore_inject::Policy;
@@ -190,7 +191,13 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
         let skipped = cluster.as_ref().filter(|_| args.registries.lookup).map(Cluster::skipped);
         let registries = registries::start(&args.registries, cluster.as_ref(), &metrics)?;
         let images = Arc::new(Looking::new(listed.images(), registries));
-        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), skipped, own_namespace, metrics).await?;
+        let rulebook = Arc::new(Rulebook::default());
+        let client = cluster.as_ref().map(|cluster| cluster.client.clone());
+        if let Some(cluster) = &cluster {
+            cluster.follow(policy.clone(), &rulebook, &metrics);
+        }
+        let decides = Decides { planner: Box::new(plan), policy, rulebook, images: Arc::clone(&images) };
+        let server = Server::bind(&args, decides, client, skipped, own_namespace, metrics).await?;
         listed.follow(images);
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
@@ -233,6 +240,18 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }
 
+/// What decides about pods.
+pub struct Decides {
+    /// What plans.
+    pub planner: Planner,
+    /// The settings of pods that no policy selects.
+    pub policy: Policy,
+    /// The policies, and what namespaces say.
+    pub rulebook: Arc<Rulebook>,
+    /// What images run.
+    pub images: Arc<Looking>,
+}
+
 /// A server that listens already.
 pub struct Server {
     app: App,
@@ -244,15 +263,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the profiles and the certificate, and starts to listen; `planner` decides about pods.
+    /// Reads the profiles and the certificate, and starts to listen.
     ///
     /// # Errors
     /// What keeps it from serving.
     pub async fn bind(
         args: &Args,
-        planner: Planner,
-        policy: Policy,
-        images: Arc<Looking>,
+        decides: Decides,
+        client: Option<kube::Client>,
         skipped: Option<Skipped>,
         own_namespace: Option<String>,
         metrics: Arc<Metrics>,
@@ -280,8 +298,10 @@ impl Server {
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
+        let Decides { planner, policy, rulebook, images } = decides;
+        let planners = Planners::default();
         let admission =
-            Arc::new(Admission { planner, policy, profiles, images, skipped, own_namespace, planners: Planners::default(), metrics });
+            Arc::new(Admission { planner, policy, profiles, rulebook, client, images, skipped, own_namespace, planners, metrics });
         let server =
             Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());

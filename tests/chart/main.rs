@@ -17,6 +17,8 @@ ashore_tests::tests![
     helm_lint_has_nothing_to_say,
     pods_meet_pod_security_restricted,
     rights_are_named_one_by_one,
+    a_tests_rights_are_few,
+    the_kinds_are_part_of_the_release,
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
     a_long_time_in_seconds_is_that_time,
@@ -78,8 +80,8 @@ fn pods_meet_pod_security_restricted() -> Outcome {
         let documents = helm.render(installation);
         let template = &deployment(&documents)["spec"]["template"]["spec"];
         let hooks = of_kind(&documents, "Pod");
-        assert_eq!(hooks.len(), 1, "{installation}");
-        for pod in [template, &hooks[0]["spec"]] {
+        assert_eq!(hooks.len(), 2, "{installation}");
+        for pod in [template, &hooks[0]["spec"], &hooks[1]["spec"]] {
             let security = &pod["securityContext"];
             assert_eq!(security["runAsNonRoot"], true, "{installation}");
             assert!(security["runAsUser"].as_u64().is_some_and(|user| user > 0), "{installation}: {security}");
@@ -101,26 +103,68 @@ fn pods_meet_pod_security_restricted() -> Outcome {
     Ok(())
 }
 
+/// Those of `helm test` go with it.
+fn a_tests_rights_are_few() -> Outcome {
+    let helm = Helm::find()?;
+    for installation in INSTALLATIONS {
+        let documents = helm.render(installation);
+        let roles = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role"));
+        let roles: Vec<_> = roles.filter(|role| role["metadata"]["annotations"]["helm.sh/hook"] == "test").collect();
+        assert_eq!(roles.len(), 3, "{installation}");
+        for role in roles {
+            let kept = &role["metadata"]["annotations"]["helm.sh/hook-delete-policy"];
+            assert_eq!(kept, "before-hook-creation,hook-succeeded", "{installation}");
+            for rule in role["rules"].as_array().unwrap() {
+                let (resources, verbs) = (&rule["resources"], &rule["verbs"]);
+                if *resources == json!(["pods"]) {
+                    let test = of_kind(&documents, "Namespace")[0]["metadata"]["name"].clone();
+                    assert_eq!((verbs, &role["metadata"]["namespace"]), (&json!(["create"]), &test), "{installation}");
+                } else if rule["apiGroups"] == json!(["ashore.dev"]) {
+                    assert_eq!(verbs, &json!(["list"]), "{installation}");
+                } else {
+                    assert_eq!(
+                        (verbs, rule["resourceNames"].as_array().map(Vec::len)),
+                        (&json!(["get"]), Some(1)),
+                        "{installation}: {rule}"
+                    );
+                    assert_ne!(resources, &json!(["secrets"]), "{installation}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn rights_are_named_one_by_one() -> Outcome {
     let helm = Helm::find()?;
     for installation in INSTALLATIONS {
         let documents = helm.render(installation);
-        let roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
-        // Two of them are for the pull secrets of a namespace each.
-        assert_eq!(roles.len(), if installation == "everything" { 4 } else { 2 }, "{installation}");
+        let mut roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
+        roles.retain(|role| role["metadata"]["annotations"].get("helm.sh/hook").is_none());
+        // Two of them are people's, by way of Kubernetes' own roles; two more are for the pull secrets of a namespace each.
+        assert_eq!(roles.len(), if installation == "everything" { 6 } else { 4 }, "{installation}");
+        let (people, roles): (Vec<_>, Vec<_>) =
+            roles.into_iter().partition(|role| role["metadata"]["labels"].to_string().contains("rbac.authorization.k8s.io/aggregate-to-"));
+        people_may_say_how_their_pods_stop(&people);
         for role in roles {
             for rule in role["rules"].as_array().unwrap() {
                 assert!(!rule.to_string().contains('*'), "{installation}: {rule}");
                 let verbs: BTreeSet<_> = rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
-                let looks =
-                    [("namespaces", &["list"][..]), ("pods", &["get", "list"]), ("nodes", &["list", "watch"]), ("secrets", &["get"])];
-                let looks = looks.map(|(what, may)| (json!([what]), json!(may)));
+                let looks = [
+                    ("namespaces", &["list", "watch"][..]),
+                    ("pods", &["get", "list"]),
+                    ("nodes", &["list", "watch"]),
+                    ("secrets", &["get"]),
+                ];
+                let mut looks = looks.map(|(what, may)| (json!([what]), json!(may))).to_vec();
+                looks.push((json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
                 let looks = rule.get("resourceNames").is_none() && looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
                 assert!(!looks || role["kind"] == "ClusterRole", "{installation}: {rule}");
-                // A POST has no name to go by, nor has a pod; its status is all of it that may be written.
-                let pods = rule["resources"] == json!(["pods/status"]) && verbs == BTreeSet::from(["patch"]);
+                // A POST has no name to go by, nor has a pod or a policy; its status is all of it that may be written.
+                let statuses = [json!(["pods/status"]), json!(["shutdownpolicies/status", "clustershutdownpolicies/status"])];
+                let status = statuses.contains(&rule["resources"]) && verbs == BTreeSet::from(["patch"]);
                 // Any pod may be one that was missed, in any namespace, and name any Secret.
-                let nameless = looks || verbs == BTreeSet::from(["create"]) || pods;
+                let nameless = looks || verbs == BTreeSet::from(["create"]) || status;
                 assert_eq!(rule.get("resourceNames").is_none(), nameless, "{installation}: {rule}");
                 // Only its own certificates are its to write.
                 let writes = !verbs.is_disjoint(&BTreeSet::from(["create", "patch", "update", "delete"]));
@@ -132,8 +176,7 @@ fn rights_are_named_one_by_one() -> Outcome {
             let roles = of_kind(&documents, "ClusterRole");
             roles.iter().flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| rule["resources"] == json!([what]))
         };
-        let wanted = installation != "bare";
-        assert_eq!((looks("pods"), looks("namespaces")), (wanted, wanted), "{installation}");
+        assert_eq!((looks("pods"), looks("namespaces")), (installation != "bare", true), "{installation}");
         let every = match installation {
             "bare" => "0",
             "everything" => "5m",
@@ -142,8 +185,44 @@ fn rights_are_named_one_by_one() -> Outcome {
         assert!(args(&documents).contains(&format!("--missed-pods-every={every}").as_str()), "{installation}");
         let account = &deployment(&documents)["spec"]["template"]["spec"]["serviceAccountName"];
         for binding in of_kind(&documents, "ClusterRoleBinding").into_iter().chain(of_kind(&documents, "RoleBinding")) {
+            if binding["metadata"]["annotations"].get("helm.sh/hook").is_some() {
+                continue;
+            }
             let subject = &binding["subjects"][0];
             assert_eq!((&subject["name"], &subject["namespace"]), (account, &json!(RELEASE)), "{installation}");
+        }
+    }
+    Ok(())
+}
+
+/// What the chart adds to Kubernetes' roles: in a namespace, its policies and no more.
+fn people_may_say_how_their_pods_stop(roles: &[&Value]) {
+    let to = |who: &str| {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{who}");
+        let mut rules = roles.iter().filter(|role| role["metadata"]["labels"][&label] == "true").flat_map(|role| role["rules"].as_array());
+        let rule = &rules.next().unwrap()[0];
+        assert!(rules.next().is_none(), "{who}");
+        assert_eq!(rule["apiGroups"], json!(["ashore.dev"]), "{who}");
+        (rule["resources"].clone(), rule["verbs"].clone())
+    };
+    let all = json!(["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]);
+    assert_eq!(to("edit"), (json!(["shutdownpolicies"]), all));
+    assert_eq!(to("admin"), to("edit"));
+    assert_eq!(to("view"), (json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
+}
+
+/// Where Helm upgrades them; in `crds/` it would not.
+fn the_kinds_are_part_of_the_release() -> Outcome {
+    let helm = Helm::find()?;
+    assert!(!paths::workspace().join("charts/ashore/crds").exists());
+    for (installation, keep) in [("defaults", Some(true)), ("everything", Some(false)), ("host", Some(true)), ("bare", None)] {
+        let documents = helm.render(installation);
+        let kinds = of_kind(&documents, "CustomResourceDefinition");
+        assert_eq!(kinds.len(), if keep.is_some() { 2 } else { 0 }, "{installation}");
+        for kind in kinds {
+            let kept = kind["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";
+            assert_eq!(Some(kept), keep, "{installation}");
+            assert_eq!(kind["metadata"]["labels"]["app.kubernetes.io/instance"], RELEASE);
         }
     }
     Ok(())
@@ -160,7 +239,7 @@ fn what_ashore_makes_itself_is_not_rendered() -> Outcome {
         let text = serde_json::to_string(&documents).unwrap();
         assert!(!text.contains("caBundle") && !text.contains("BEGIN CERTIFICATE"), "{installation}");
         // Only kubectl and helm would take a namespace from their command line; nothing else is left in doubt.
-        let cluster_wide = ["ClusterRole", "ClusterRoleBinding", "Namespace"];
+        let cluster_wide = ["ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"];
         for document in &documents {
             let kind = document["kind"].as_str().unwrap();
             assert_eq!(document["metadata"].get("namespace").is_none(), cluster_wide.contains(&kind), "{installation}: {kind}");
@@ -548,7 +627,8 @@ fn the_notes_have_commands_with_the_right_names() -> Outcome {
     let (_, notes) = said.split_once("NOTES:").unwrap();
     for command in [
         "kubectl -n platform rollout status deployment/stops-ashore",
-        "helm -n platform test stops",
+        "ashore check --namespace platform --name stops-ashore",
+        "helm -n platform test stops --logs",
         "kubectl label namespace NAMESPACE ashore.dev/inject=true",
         "kubectl get events -A --field-selector reason=ImageNotResolved",
     ] {

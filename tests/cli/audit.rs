@@ -1,6 +1,6 @@
 //! `audit` of files: what people have in their pipelines.
 
-use super::{golden, manifests, run};
+use super::{folder, golden, manifests, run, run_in};
 use serde_json::{Value, json};
 
 const IMAGES: [&str; 2] = ["--images", "../images.yaml"];
@@ -42,6 +42,8 @@ fn every_real_manifest_has_all_of_its_workloads_and_the_worst_is_first() {
 
 const SHELL: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  namespace: shop\nspec:\n  template:\n    metadata:\n      annotations: {NOTES}\n    spec:\n      containers:\n      - name: app\n        image: x\n        command: [bash, -c, 'server | tee log']\n";
 
+const POLICY: &str = "apiVersion: ashore.dev/v1alpha1\nkind: ShutdownPolicy\nmetadata: {name: web, namespace: shop}\nspec:\n  mode: MODE\n  podSelector: {ownerKinds: [Deployment]}\n";
+
 #[test]
 fn what_injection_solves_is_gone_and_the_rest_remains() {
     let bare = &audited(&["-"], &SHELL.replace("NOTES", ""))["workloads"][0];
@@ -50,10 +52,35 @@ fn what_injection_solves_is_gone_and_the_rest_remains() {
     assert_eq!([&bare["wanted"]["answer"], &bare["containers"][0]["firstProcess"]], ["no", "bash"]);
     let asks = &audited(&["-"], &SHELL.replace("NOTES", "ashore.dev/inject: 'true'"))["workloads"][0];
     assert_eq!([&asks["risk"], &asks["findings"]], [&Value::Null, &json!([])]);
-    assert_eq!([&asks["wanted"], &asks["containers"][0]["firstProcess"]], [&json!({"answer": "yes", "by": "pod"}), &json!("ashore-init")]);
+    let word = json!({"answer": "yes", "whose": "pod", "by": "its template's annotation ashore.dev/inject"});
+    assert_eq!([&asks["wanted"], &asks["containers"][0]["firstProcess"]], [&word, &json!("ashore-init")]);
     let injected = run(&["inject", "-q", "-"], &SHELL.replace("NOTES", "")).good();
     let injected = &audited(&["-"], &injected)["workloads"][0];
     assert_eq!([&injected["risk"], &injected["containers"][0]["wrapped"]], [&Value::Null, &json!(true)]);
+}
+
+#[test]
+fn policies_of_files_want_what_they_select() {
+    let dir = folder(
+        "audit-policies",
+        &[
+            ("enforce.yaml", &POLICY.replace("MODE", "Enforce")),
+            ("audit.yaml", &POLICY.replace("MODE", "Audit")),
+            ("web.yaml", &SHELL.replace("NOTES", "")),
+        ],
+    );
+    let audited = |policy: &str| -> Value {
+        let args = ["audit", "-q", "-o", "json", "--policy", policy, "web.yaml"];
+        serde_json::from_str(&run_in(&dir, &args, b"").good()).expect("JSON")
+    };
+    let enforced = &audited("enforce.yaml")["workloads"][0];
+    assert_eq!(
+        [&enforced["wanted"]["answer"], &enforced["wanted"]["whose"], &enforced["risk"]],
+        [&json!("yes"), &json!("web"), &Value::Null]
+    );
+    let looked = &audited("audit.yaml")["workloads"][0];
+    assert_eq!([&looked["wanted"]["answer"], &looked["wanted"]["whose"], &looked["risk"]], ["audit", "web", "high"]);
+    assert!(looked["wanted"]["by"].as_str().is_some_and(|by| by.contains("ShutdownPolicy shop/web has mode Audit")), "{looked}");
 }
 
 #[test]

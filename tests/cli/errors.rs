@@ -141,8 +141,8 @@ fn a_policy_is_checked_by_field() {
     for (name, message) in [
         ("unknown.yaml", "error: unknown.yaml:3: document 1: unknown field stratgy (did you mean strategy?); there are strategy, delay,"),
         ("value.yaml", "error: value.yaml:5: document 1: spec.delay: \"soon\" is not a duration such as"),
-        ("two.yaml", "error: two.yaml: 2 documents; expected one, a policy"),
-        ("empty.yaml", "error: empty.yaml: it is empty; expected a policy"),
+        ("two.yaml", "error: two.yaml:3: document 2: a second spec alone; policies of their own have apiVersion, kind and metadata"),
+        ("empty.yaml", "error: empty.yaml: it is empty; expected policies, or the spec of one"),
         ("none.yaml", "error: none.yaml: no such file or directory"),
     ] {
         let err = run_in(&dir, &["inject", "-q", "--policy", name, "-"], POD.as_bytes()).refused();
@@ -221,4 +221,23 @@ fn an_init_image_can_be_named() {
     assert!(
         run(&["inject", "-q", "--init-image", "registry.example/ashore:9", "-"], POD).good().contains("image: registry.example/ashore:9\n")
     );
+}
+
+#[test]
+fn what_is_named_as_kubectl_does_is_a_file_where_there_is_one() {
+    let dir = folder("named", &[("pod/web", POD)]);
+    assert!(run_in(&dir, &["explain", "pod/web"], b"").good().starts_with("Pod p  (pod/web:1)\n"));
+    let err = run_in(&dir, &["explain", "pod/other"], b"").refused();
+    assert!(err.starts_with("error: pod/other: cannot find the API server: ") && err.contains("KUBECONFIG"), "{err}");
+    // What is neither is a file that is not there.
+    assert_eq!(run_in(&dir, &["explain", "service/web"], b"").refused(), "error: service/web: no such file or directory\n");
+}
+
+#[test]
+fn a_check_without_a_cluster_says_so() {
+    let dir = folder("no-cluster", &[]);
+    let err = run_in(&dir, &["check"], b"").refused();
+    assert!(err.starts_with("error: check: cannot find the API server: ") && err.contains("KUBECONFIG"), "{err}");
+    let err = run_in(&dir, &["check", "--context", "nowhere"], b"").refused();
+    assert!(err.starts_with("error: check: cannot find the API server: "), "{err}");
 }

@@ -5,7 +5,7 @@
 #[allow(dead_code)]
 mod support;
 
-use ashore_inject::{Outcome, Policy, Profiles, Request, plan, undo, walk};
+use ashore_inject::{OptIn, Outcome, Policy, Request, plan, undo, walk};
 use serde_json::{Map, Value, json};
 use std::fs;
 use support::{file, real_images};
@@ -17,14 +17,7 @@ fn story(document: &Value) -> Value {
     let mut pods = Vec::new();
     for found in walk::pods(document).expect("an object") {
         let json = found.pod.to_string();
-        let request = Request {
-            pod: json.as_bytes(),
-            policy: &policy,
-            profiles: Profiles::shipped(),
-            images: &images,
-            opted_in: true,
-            claims: &found.claims,
-        };
+        let request = Request { opt_in: OptIn::Named, claims: &found.claims, ..Request::new(json.as_bytes(), &policy, &images) };
         let plan = plan(&request).expect("no refusal");
         let fate = |outcome: &Outcome| match outcome {
             Outcome::Wrapped(wrapped) => json!({"flags": wrapped.flags, "argv": wrapped.argv}),

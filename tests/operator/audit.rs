@@ -1,6 +1,7 @@
 //! `ashore audit` of a live cluster: workloads of every kind with their pods, and what may not be seen of them.
 
 use crate::control::Control;
+use crate::policies::{install, policy};
 use ashore_tests::{Folder, Outcome};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -135,7 +136,7 @@ pub fn of_every_kind() -> Outcome {
     );
     let web = all.workload("web");
     assert_eq!([&web["pods"], &web["injected"], &web["missed"]], [MANY + 1, 1, MANY]);
-    assert_eq!(web["wanted"], json!({"answer": "yes", "by": "namespace"}));
+    assert_eq!(web["wanted"], json!({"answer": "yes", "whose": "namespace", "by": "the label ashore.dev/inject of namespace shop"}));
     let found: Vec<_> =
         web["findings"].as_array().unwrap().iter().map(|f| (f["code"].as_str().unwrap(), f["pods"].as_u64().unwrap())).collect();
     assert_eq!(found, [("shellStays", MANY as u64), ("missed", MANY as u64)], "{web}");
@@ -149,7 +150,8 @@ pub fn of_every_kind() -> Outcome {
     let annotate = r#"{"spec":{"template":{"metadata":{"annotations":{"ashore.dev/inject":"true"}}}}}"#;
     assert_eq!(idle["findings"][0]["fix"], format!("kubectl patch deployment idle -n plain -p '{annotate}'"));
     let asks = all.workload("asks");
-    assert_eq!([&asks["wanted"], &asks["missed"]], [&json!({"answer": "no", "by": "protected namespace"}), &json!(0)]);
+    assert_eq!([&asks["wanted"]["answer"], &asks["wanted"]["whose"]], ["no", "protected namespace"]);
+    assert_eq!(asks["missed"], 0);
     assert!(!all.out.contains("rm -rf"), "what a pod's author wrote gets into a command");
 
     // The commands do what they say.
@@ -157,7 +159,7 @@ pub fn of_every_kind() -> Outcome {
     control.patch("/apis/apps/v1/namespaces/plain/deployments/idle", &fixed);
     let idle = audit(&admin, &["-n", "plain", "-w", "deploy/idle", "-o", "json"]);
     assert_eq!(idle.names(), ["plain Deployment/idle"]);
-    assert_eq!([&idle.workload("idle")["risk"], &idle.workload("idle")["wanted"]["by"]], [&Value::Null, &json!("pod")]);
+    assert_eq!([&idle.workload("idle")["risk"], &idle.workload("idle")["wanted"]["whose"]], [&Value::Null, &json!("pod")]);
 
     let table = audit(&admin, &["-n", "shop"]);
     let line = table.out.lines().find(|line| line.contains("Deployment/web")).unwrap_or_else(|| panic!("{}", table.out));
@@ -212,10 +214,55 @@ pub fn with_few_rights() -> Outcome {
     control.allow("shop", "looks", &json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}));
     let some = audit(&own, &["-n", "shop", "-o", "json"]);
     assert_eq!(some.code, Some(0), "{}", some.said);
-    // Its ReplicaSet may not be seen, but it is named after its Deployment; the namespace's word is not known.
+    // Its ReplicaSet may not be seen, but it is named after its Deployment; the namespace's word and policies are not known.
     assert_eq!(some.names(), ["shop Deployment/web", "shop Job/nightly-1"]);
-    assert_eq!(some.workload("web")["wanted"], json!({"answer": "unknown", "by": "namespace"}));
-    assert_eq!(some.json()["unlisted"].as_array().unwrap().len(), 7, "{}", some.out);
+    let word = &some.workload("web")["wanted"];
+    assert_eq!([&word["answer"], &word["whose"]], ["unknown", "namespace"]);
+    assert_eq!(some.json()["unlisted"].as_array().unwrap().len(), 8, "{}", some.out);
+    assert!(some.said.contains("warning: cannot list shutdownpolicies.ashore.dev"), "{}", some.said);
     assert!(some.said.contains("warning: cannot list deployments.apps of namespace shop: "), "{}", some.said);
+    Ok(())
+}
+
+pub fn by_policies() -> Outcome {
+    const CLUSTER: &str = "/apis/ashore.dev/v1alpha1/clustershutdownpolicies";
+    let control = Control::start()?;
+    install(&control);
+    for (namespace, team) in [("shop", "a"), ("plain", "b")] {
+        control.namespace(namespace, &json!({"team": team}));
+        control.create(&format!("/apis/apps/v1/namespaces/{namespace}/deployments"), &workload("web", None, &SHELL));
+        let replicas = workload("web-1", Some(("Deployment", "web")), &SHELL);
+        control.create(&format!("/apis/apps/v1/namespaces/{namespace}/replicasets"), &replicas);
+        let pods = format!("/api/v1/namespaces/{namespace}/pods");
+        control.create(&pods, &pod("web-1-a", Some(("ReplicaSet", "web-1")), &SHELL));
+    }
+    // A policy for each namespace, made after its pods, for what is of a Deployment.
+    let spec = |mode: &str, team: &str| json!({"mode": mode, "namespaceSelector": {"matchLabels": {"team": team}}, "podSelector": {"ownerKinds": ["Deployment"]}});
+    control.create(CLUSTER, &policy(CLUSTER, "stop-well", spec("Enforce", "a")));
+    control.create(CLUSTER, &policy(CLUSTER, "look-first", spec("Audit", "b")));
+    control.create("/api/v1/namespaces/shop/pods", &pod("alone", None, &SHELL));
+
+    let all = audit(&control.admin_kubeconfig(), &["-A", "-o", "json"]);
+    assert_eq!(all.code, Some(0), "{}", all.said);
+    let of = |namespace: &str, name: &str| {
+        let found = all.json()["workloads"].as_array().unwrap().iter().find(|w| w["namespace"] == namespace && w["name"] == name).cloned();
+        found.unwrap_or_else(|| panic!("no {namespace}/{name} in {}", all.out))
+    };
+    let shop = of("shop", "web");
+    assert_eq!(shop["wanted"], json!({"answer": "yes", "whose": "stop-well", "by": "ClusterShutdownPolicy stop-well"}));
+    assert_eq!([&shop["pods"], &shop["injected"], &shop["missed"]], [1, 0, 1]);
+    assert_eq!(shop["findings"][0]["fix"], "kubectl rollout restart deployment/web -n shop");
+    let plain = of("plain", "web");
+    assert_eq!([&plain["wanted"]["answer"], &plain["wanted"]["whose"]], ["audit", "look-first"]);
+    assert_eq!([&plain["missed"], &plain["findings"][0]["severity"]], [&json!(0), &json!("high")]);
+    assert_eq!(of("shop", "alone")["wanted"]["answer"], "no", "it is of no Deployment");
+
+    let table = audit(&control.admin_kubeconfig(), &["-A"]);
+    let line = |start: [&str; 2]| {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        table.out.lines().map(words).find(|words| words.starts_with(&start.map(str::to_owned))).unwrap_or_else(|| panic!("{}", table.out))
+    };
+    assert_eq!(line(["shop", "Deployment/web"])[2..6], ["0/1", "yes", "(stop-well)", "1"]);
+    assert_eq!(line(["plain", "Deployment/web"])[2..6], ["0/1", "audit", "(look-first)", "0"]);
     Ok(())
 }

@@ -14,6 +14,8 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The administrator's and Ashore's own bearer tokens.
 const ADMIN: &str = "admin-token";
 const ASHORE: &str = "ashore-token";
+/// The token of somebody who may do what a test lets `owner` do.
+const OWNER: &str = "owner-token";
 /// The first three numbers of the Services' addresses: of loopback, so that a test can listen on them.
 pub const SERVICES: &str = "127.77.0";
 /// The namespace that Ashore runs in.
@@ -50,7 +52,7 @@ impl Control {
         std::fs::write(path("sa.pub"), key.public_key_pem()).unwrap();
         std::fs::write(
             path("tokens.csv"),
-            format!("{ADMIN},admin,1,system:masters\n{ASHORE},system:serviceaccount:{NAMESPACE}:ashore,2\n"),
+            format!("{ADMIN},admin,1,system:masters\n{ASHORE},system:serviceaccount:{NAMESPACE}:ashore,2\n{OWNER},owner,3\n"),
         )
         .unwrap();
         let (etcd_port, peer_port, port) = (free_port(LOOPBACK), free_port(LOOPBACK), free_port(LOOPBACK));
@@ -108,6 +110,21 @@ impl Control {
         self.ask(ASHORE, method, path, Some(body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))
     }
 
+    /// A request by the user `owner`.
+    pub fn as_owner(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.ask(OWNER, method, path, Some(body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    }
+
+    /// What kubectl prints, to the administrator.
+    pub fn kubectl(&self, words: &[&str]) -> String {
+        let mut kubectl = Command::new(&self.kube);
+        let output =
+            kubectl.arg("kubectl").args(words).arg("--cache-dir").arg(self.file("kubectl")).env("KUBECONFIG", self.admin_kubeconfig());
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// A file for KUBECONFIG, with Ashore's own rights: those of the service account that the chart makes for it.
     pub fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig_of("ashore.kubeconfig", ASHORE)
@@ -118,12 +135,21 @@ impl Control {
         self.kubeconfig_of("admin.kubeconfig", ADMIN)
     }
 
+    /// A file for KUBECONFIG, with the rights of this user, whose context is in this namespace.
+    pub fn kubeconfig_as(&self, user: &str, namespace: &str) -> PathBuf {
+        self.kubeconfig_with("user.kubeconfig", &json!({"token": ADMIN, "as": user}), namespace)
+    }
+
     fn kubeconfig_of(&self, file: &str, token: &str) -> PathBuf {
+        self.kubeconfig_with(file, &json!({"token": token}), "default")
+    }
+
+    fn kubeconfig_with(&self, file: &str, user: &Value, namespace: &str) -> PathBuf {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
         });
         self.folder.write(file, &config.to_string())
     }
@@ -163,7 +189,12 @@ impl Control {
 
     fn ask(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
         let url = format!("https://127.0.0.1:{}{path}", self.port);
-        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let content = match body {
+            // A JSON Patch is a list, a merge patch is none.
+            Some(Value::Array(_)) => "application/json-patch+json",
+            _ if method == "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
         let request = ureq::http::Request::builder().method(method).uri(url).header("authorization", format!("Bearer {token}"));
         let request = request.header("content-type", content).body(body.map(Value::to_string).unwrap_or_default()).unwrap();
         let mut answer = self.agent.run(request).ok()?;
@@ -212,7 +243,9 @@ impl Control {
         };
         let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
         let mut rules = vec![rule("rbac.authorization.k8s.io", "clusterroles", &["ashore"], &["get"])];
-        rules.push(rule("", "namespaces", &[], &["list"]));
+        rules.push(rule("", "namespaces", &[], &["list", "watch"]));
+        rules.push(json!({"apiGroups": ["ashore.dev"], "resources": ["shutdownpolicies", "clustershutdownpolicies"],
+            "verbs": ["get", "list", "watch"]}));
         rules.push(rule("", "pods", &[], &["get", "list"]));
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));

@@ -6,15 +6,19 @@ mod again;
 mod audit;
 mod cert_manager;
 mod chart;
+mod check;
 mod control;
+mod crd;
 mod election;
 mod events;
+mod explain;
 mod front;
 mod images;
 mod missed;
 mod nodes;
 mod owners;
 mod pods;
+mod policies;
 mod pull_secrets;
 mod repairs;
 mod replica;
@@ -55,12 +59,28 @@ const TESTS: &[Test] = &[
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
     ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
+    ("policies::the_nearest_word_decides", policies::the_nearest_word_decides),
+    ("policies::of_several_the_older_has_the_say", policies::of_several_the_older_has_the_say),
+    ("policies::changed_deleted_and_made_again", policies::changed_deleted_and_made_again),
+    ("policies::nobody_else_is_asked_about", policies::nobody_else_is_asked_about),
+    ("policies::every_replica_follows", policies::every_replica_follows),
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
     ("owners::are_told_once", owners::are_told_once),
+    ("check::before_an_install", check::before_an_install),
+    ("check::after_an_install", check::after_an_install),
+    ("check::by_its_services", check::by_its_services),
+    ("check::with_the_rights_of_helm_test", check::with_the_rights_of_helm_test),
+    ("explain::a_live_cluster", explain::a_live_cluster),
+    ("explain::what_pull_secrets_open", explain::what_pull_secrets_open),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
+    ("crd::are_judged_as_the_reader_judges_them", crd::are_judged_as_the_reader_judges_them),
+    ("crd::show_their_defaults_and_their_status", crd::show_their_defaults_and_their_status),
+    ("crd::of_people_in_their_namespace", crd::of_people_in_their_namespace),
+    ("crd::that_people_will_want", crd::that_people_will_want),
     ("audit::of_every_kind", audit::of_every_kind),
+    ("audit::by_policies", audit::by_policies),
     ("audit::with_few_rights", audit::with_few_rights),
     ("audit::inside_of_what_cannot_be_looked_into", audit::inside_of_what_cannot_be_looked_into),
     ("secret::somebody_elses", secret::somebody_elses),

@@ -167,7 +167,7 @@ fn names(processes: &[&Process]) -> String {
 mod tests {
     use super::*;
     use crate::risk::{Question, audit};
-    use crate::{Policy, Profiles, Request, StaticImages};
+    use crate::{Policy, Request, StaticImages};
     use serde_json::json;
 
     const TERM: u64 = 1 << 14;
@@ -185,9 +185,8 @@ mod tests {
     fn container(command: &serde_json::Value) -> ContainerAudit {
         let pod = json!({"spec": {"containers": [{"name": "app", "image": "x", "command": command}]}}).to_string();
         let (policy, images) = (Policy::default(), StaticImages::default());
-        let request =
-            Request { pod: pod.as_bytes(), policy: &policy, profiles: Profiles::shipped(), images: &images, opted_in: false, claims: &[] };
-        audit(&Question { request, workload: "Pod", to_be_created: false }).expect("a pod").containers.remove(0)
+        let request = Request::new(pod.as_bytes(), &policy, &images);
+        audit(&Question { request, workload: "Pod", to_be_created: false, protected: None }).expect("a pod").containers.remove(0)
     }
 
     fn seen(command: &serde_json::Value, text: &str) -> Vec<String> {

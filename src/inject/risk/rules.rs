@@ -4,11 +4,11 @@ use super::known::{self, Manner};
 use super::program::{Running, shown};
 use super::script::Fate;
 use super::{Finding, Fix, Question, Risk, Severity, spec};
-use crate::annotations::{self, DELAY};
+use crate::annotations::{self, DELAY, INJECT};
 use crate::flags;
 use crate::pod::{Container, Pod};
 use crate::profiles::Term;
-use crate::{ContainerKind, Reason};
+use crate::{ContainerKind, Policy, Reason};
 use ashore_init::settings::{ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use serde_json::{Value, json};
@@ -41,6 +41,10 @@ pub(crate) struct Facts<'f> {
     pub(crate) left: Option<&'f Reason>,
     /// Why its image is not known, where that says what it runs.
     pub(crate) unknown: Option<String>,
+    /// The settings that it has, or would have.
+    pub(crate) policy: &'f Policy,
+    /// The grace period that its pod will be given, if that is another than it says.
+    pub(crate) grace: Option<i64>,
 }
 
 impl Facts<'_> {
@@ -99,7 +103,7 @@ impl Facts<'_> {
             found.push(Finding { risk, severity: Severity::Low, fix: Fix::Annotate(SPREAD, "1s".into()) });
         }
         let logs = self.container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
-        if logs && self.question.request.policy.report == ReportWhen::Always {
+        if logs && self.policy.report == ReportWhen::Always {
             let fix = self.of_container(&json!({"terminationMessagePolicy": "File"}));
             found.push(Finding { risk: Risk::ReportsOnlyForced, severity: Severity::Low, fix });
         }
@@ -199,7 +203,6 @@ impl Facts<'_> {
 
     /// Whether the signal is the one that the program stops gracefully on.
     fn signal(&self, found: &mut Vec<Finding>) {
-        let request = &self.question.request;
         let received = self.settings.as_ref().map_or(self.stop_signal, |settings| settings.rewrite.of(self.stop_signal));
         let in_front = self.settings.is_none() && self.running.shell.is_some();
         let told = self.running.words.iter().any(|word| word.contains("die-on-term"));
@@ -207,7 +210,7 @@ impl Facts<'_> {
         if in_front || told || received != self.stop_signal {
             return;
         }
-        let Some(row) = request.profiles.find(self.running.words.iter().map(String::as_str), None) else { return };
+        let Some(row) = self.question.request.profiles.find(self.running.words.iter().map(String::as_str), None) else { return };
         let Some((_, graceful)) = row.profile.rewrite.iter().find(|(from, _)| *from == received) else { return };
         let (otherwise, severity) = match row.profile.term {
             Some(Term::Quick) => ("end at once, and what it is at is lost", Severity::Medium),
@@ -216,7 +219,7 @@ impl Facts<'_> {
             Some(Term::Graceful | Term::Ignored) | None => return,
         };
         let fix = match self.left {
-            None if self.settings.is_none() && request.policy.profiles => Fix::Inject,
+            None if self.settings.is_none() && self.policy.profiles => Fix::Inject,
             None => Fix::Annotate(REWRITE, format!("{received}={graceful}")),
             Some(_) => self.ours(self.of_container(&json!({"lifecycle": {"stopSignal": format!("SIG{graceful}")}}))),
         };
@@ -285,9 +288,7 @@ impl Facts<'_> {
     /// The pod's grace period in seconds: as it will be, of a pod that is to be created.
     fn pod_grace(&self) -> i64 {
         let stated = self.pod.spec.termination_grace_period_seconds.given().copied();
-        let wishes = annotations::wishes(self.pod, self.question.request.policy).ok();
-        let least = wishes.and_then(|wishes| wishes.policy.min_grace);
-        flags::pod_grace(stated, least.filter(|_| self.question.to_be_created && self.settings.is_some()))
+        flags::pod_grace(self.grace.or(stated), None, None)
     }
 
     /// Seconds between the stop signal and SIGKILL.
@@ -302,7 +303,9 @@ pub(crate) fn ours(left: Option<&Reason>, name: &str, otherwise: Fix) -> Fix {
         None => Fix::Inject,
         Some(Reason::SidecarNotAsked) => Fix::Annotate(SIDECARS, "true".into()),
         Some(Reason::InitContainerNotAsked) => Fix::Annotate(INIT_CONTAINERS, "true".into()),
-        Some(Reason::OptedOut(what)) => Fix::Say(format!("take away the {what}: \"false\"")),
+        Some(Reason::OptedOut(what)) => Fix::Say(format!("take away the {}: \"false\"", what.trim_start_matches("the "))),
+        // Others of its pod are wanted; the pod's own word is for all of them.
+        Some(Reason::NotOptedIn | Reason::Audited(_) | Reason::SwitchedOff(_)) => Fix::Annotate(INJECT, "true".into()),
         Some(Reason::Excluded(what)) => Fix::Say(format!("let annotation {what} include container {name}")),
         Some(_) => otherwise,
     }

@@ -1,7 +1,7 @@
 //! Each risk, in pods as people write them.
 
 use super::*;
-use crate::{ImageConfig, Policy, Profiles, StaticImages};
+use crate::{ImageConfig, Policy, Rule, StaticImages};
 use ashore_init::settings::ReportWhen;
 use serde_json::{Value, json};
 
@@ -17,11 +17,12 @@ fn images() -> StaticImages {
     [("nginx".to_owned(), nginx), ("mine/nginx".to_owned(), odd)].into_iter().collect()
 }
 
-fn look(pod: &Value, workload: &str, policy: &Policy, opted_in: bool, to_be_created: bool) -> PodAudit {
+fn look(pod: &Value, workload: &str, policy: &Policy, labelled: bool, to_be_created: bool) -> PodAudit {
     let json = pod.to_string();
     let images = images();
-    let request = Request { pod: json.as_bytes(), policy, profiles: Profiles::shipped(), images: &images, opted_in, claims: &[] };
-    audit(&Question { request, workload, to_be_created }).expect("a pod")
+    let opt_in = if labelled { OptIn::Namespace } else { OptIn::Nobody };
+    let request = Request { opt_in, ..Request::new(json.as_bytes(), policy, &images) };
+    audit(&Question { request, workload, to_be_created, protected: None }).expect("a pod")
 }
 
 /// A pod of one container.
@@ -191,8 +192,7 @@ fn what_an_injected_pod_is_stopped_like() {
     });
     let json = pod.to_string();
     let images = images();
-    let request =
-        Request { pod: json.as_bytes(), policy: &policy, profiles: Profiles::shipped(), images: &images, opted_in: true, claims: &[] };
+    let request = Request { opt_in: OptIn::Namespace, ..Request::new(json.as_bytes(), &policy, &images) };
     let late = look(&pod, "Pod", &policy, true, false);
     assert!(late.missed && late.containers[2].findings.iter().any(|f| f.risk == Risk::Missed && f.fix == Fix::Inject));
     assert!(!look(&pod, "Pod", &policy, false, false).missed && !look(&pod, "Pod", &policy, true, true).missed);
@@ -241,4 +241,48 @@ fn a_report_that_is_asked_for_and_not_written() {
     let always = Policy { report: ReportWhen::Always, ..Policy::default() };
     assert_eq!(codes(&look(&fallback, "Pod", &always, true, true)), ["low reportsOnlyForced"]);
     assert_eq!(wrapped(&fallback, "Pod"), [""; 0]);
+}
+
+fn looked_with(pod: &Value, rules: &[(&str, Value)], opt_in: OptIn, protected: Option<&str>, to_be_created: bool) -> PodAudit {
+    let rule = |(name, spec): &(&str, Value)| {
+        let document = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy",
+            "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
+        std::sync::Arc::new(Rule::read(&document, &Policy::default()).expect("a policy"))
+    };
+    let rules: Vec<_> = rules.iter().map(rule).collect();
+    let (json, policy, images) = (pod.to_string(), Policy::default(), images());
+    let request = Request { policies: &rules, opt_in, ..Request::new(json.as_bytes(), &policy, &images) };
+    audit(&Question { request, workload: "Deployment", to_be_created, protected }).expect("a pod")
+}
+
+#[test]
+fn each_container_is_looked_at_by_its_own_policy() {
+    let container =
+        |name: &str| json!({"name": name, "image": "x", "command": ["sleep", "9"], "terminationMessagePolicy": "FallbackToLogsOnError"});
+    let two = json!({"spec": {"containers": [container("app"), container("logs")]}});
+    let some = [
+        ("app", json!({"containers": {"names": ["app"]}, "report": "always", "minGrace": "90s"})),
+        ("logs", json!({"containers": {"names": ["logs"]}, "mode": "Audit"})),
+    ];
+    let created = looked_with(&two, &some, OptIn::Nobody, None, true);
+    let [app, logs] = &created.containers[..] else { panic!("{created:?}") };
+    assert_eq!((app.wrapped, app.grace, app.findings[0].risk.code()), (true, 90, "reportsOnlyForced"));
+    assert_eq!((logs.wrapped, logs.findings[0].risk.code()), (false, "noHandler"));
+    assert!(matches!(&logs.left, Some(Reason::Audited(name)) if name.name == "logs"), "{:?}", logs.left);
+    assert_eq!(logs.findings[0].fix, Fix::Annotate("ashore.dev/inject", "true".into()), "the pod's own word is nearer");
+    let late = looked_with(&two, &some, OptIn::Nobody, None, false);
+    assert!(late.missed && late.containers[0].grace == 30, "it has what it was created with");
+}
+
+#[test]
+fn only_who_is_wanted_is_missed() {
+    let pod = pod(json!({"image": "x", "command": ["sleep", "9"]}));
+    let missed = |mode: &str, opt_in| looked_with(&pod, &[("p", json!({"mode": mode}))], opt_in, None, false).missed;
+    assert!(missed("Enforce", OptIn::Nobody) && missed("Enforce", OptIn::Namespace));
+    assert!(!missed("Audit", OptIn::Namespace) && !missed("Off", OptIn::Namespace) && !missed("Enforce", OptIn::Declined));
+    let declined = looked_with(&pod, &[], OptIn::Declined, None, false);
+    let fix = &declined.containers[0].findings[0].fix;
+    assert_eq!(fix, &Fix::Say("take away the namespace's label ashore.dev/inject: \"false\"".into()), "an annotation would not do");
+    let protected = looked_with(&pod, &[("p", json!({}))], OptIn::Namespace, Some("kube-system"), false);
+    assert!(!protected.missed && matches!(protected.containers[0].left, Some(Reason::ProtectedNamespace(_))));
 }

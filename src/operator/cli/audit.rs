@@ -6,30 +6,32 @@ mod collect;
 mod inside;
 mod shape;
 mod table;
-mod wanted;
 
 pub(crate) use table::{details, json, table};
 
 use super::asking::Asking;
 use super::documents::Format;
 use super::explain::Why;
+use super::named::SHORT;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::registries::runtime;
 use super::rewrite::count;
+use super::settings::Rules;
 use super::sources::Source;
-use super::{live, workload};
+use super::wanted::{Answer, Namespace, Wanted, as_made, wanted};
+use super::{client, workload};
 use ashore_init::signal::Signal;
 use ashore_inject::risk::inside::Process;
 use ashore_inject::risk::{self, ContainerAudit, Question, Severity, Target};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, Policy, Profiles, Refusal, Request};
-use collect::{Collected, Filter, Key};
+use ashore_inject::{ContainerKind, Refusal, Request};
+use collect::{Filter, Key};
 use inside::Inside;
 use serde::Serialize;
+use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use wanted::{Answer, Namespace, Wanted, wanted};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
@@ -208,10 +210,8 @@ impl Audit {
 /// What all is judged by.
 #[derive(Clone, Copy)]
 pub(crate) struct Means<'m> {
-    /// The settings that hold unless a pod says otherwise.
-    pub policy: &'m Policy,
-    /// What is known of well-known programs.
-    pub profiles: &'m Profiles,
+    /// What files say of how pods are stopped; in a live cluster, its own policies take the place of theirs.
+    pub rules: &'m Rules,
     /// What images run.
     pub images: &'m Asking,
 }
@@ -258,12 +258,14 @@ pub(crate) fn files(sources: &[Source], means: Means<'_>, progress: &mut Progres
 }
 
 fn of_file(pod: &PodRef<'_>, means: Means<'_>) -> Result<Workload, Refusal> {
-    let text = pod.pod.to_string();
-    let wanted = wanted(text.as_bytes(), Namespace::File);
-    let target = Target { kind: pod.kind, name: pod.name, namespace: None, asks: wanted.answer == Answer::Yes };
-    let mut found = Found::new(target, wanted.clone());
-    found.add(text.as_bytes(), 0, &wanted, &pod.claims, means, |_| None)?;
-    Ok(found.workload(pod.namespace))
+    let namespace = Namespace::of_file(pod.namespace, means.rules);
+    let made = as_made(pod);
+    let pod = PodRef { pod: &made, pointer: pod.pointer.clone(), claims: pod.claims.clone(), ..*pod };
+    let look = Look { wanted: wanted(&pod, &namespace), namespace: &namespace, pod, pods: 0 };
+    let target = Target { kind: look.pod.kind, name: look.pod.name, namespace: None, asks: look.wanted.answer == Answer::Yes };
+    let mut found = Found::new(target, look.wanted.clone());
+    found.add(&look, means, |_| None)?;
+    Ok(found.workload(look.pod.namespace))
 }
 
 /// Looks at the workloads of a live cluster.
@@ -274,11 +276,11 @@ pub(crate) fn live(scope: Scope<'_>, means: Means<'_>, progress: &mut Progress) 
     let problem = |what: String| vec![Problem::with_file("cluster", what)];
     let meant = |key: &Key| scope.workloads.is_empty() || scope.workloads.iter().any(|(kind, name)| named(key, kind, name));
     let (mut collected, inside) = runtime()?.block_on(async {
-        let client = live::client(scope.context, "cluster").await.map_err(|problem| vec![problem])?;
+        let client = client::client(scope.context).await.map_err(|error| problem(error.to_string()))?;
         let own = client.default_namespace().to_owned();
         let namespace = (!scope.all).then(|| scope.namespace.unwrap_or(&own));
         let filter = Filter { namespace, selector: scope.selector };
-        let collected = collect::collect(&client, filter, progress).await.map_err(|error| problem(error.to_string()))?;
+        let collected = collect::collect(&client, filter, &means.rules.base, progress).await.map_err(|error| problem(error.to_string()))?;
         let inside = if scope.inside { inside::look(&client, &collected, meant, progress).await } else { Inside::default() };
         Ok::<_, Vec<Problem>>((collected, inside))
     })?;
@@ -286,13 +288,16 @@ pub(crate) fn live(scope: Scope<'_>, means: Means<'_>, progress: &mut Progress) 
     if collected.workloads.is_empty() && !collected.unlisted.is_empty() {
         return Err(collected.unlisted.into_iter().flat_map(problem).collect());
     }
+    let names: BTreeSet<&str> = collected.workloads.keys().map(|key| key.namespace.as_str()).collect();
+    let namespaces: BTreeMap<&str, Namespace> = names.into_iter().map(|name| (name, collected.namespace(name))).collect();
     loop {
         let mut audit = Audit { unlisted: collected.unlisted.clone(), ..Audit::default() };
         let many = collected.workloads.len();
         for (at, (key, workload)) in collected.workloads.iter().enumerate() {
             progress.step("looking at", at, many, &key.name);
+            let Some(namespace) = namespaces.get(key.namespace.as_str()) else { continue };
             // What the API server has taken for a pod can be read.
-            audit.workloads.extend(of_cluster(key, workload, &collected, &inside, means).ok());
+            audit.workloads.extend(of_cluster(key, workload, namespace, &inside, means));
         }
         if !means.images.ask(progress)? {
             audit.sort();
@@ -304,47 +309,53 @@ pub(crate) fn live(scope: Scope<'_>, means: Means<'_>, progress: &mut Progress) 
 /// Whether somebody means this workload: by its kind, its plural or the short name that kubectl has for it.
 fn named(key: &Key, kind: &str, name: &str) -> bool {
     let (own, kind) = (key.kind.to_ascii_lowercase(), kind.to_ascii_lowercase());
-    let short = match own.as_str() {
-        "pod" => "po",
-        "deployment" => "deploy",
-        "statefulset" => "sts",
-        "daemonset" => "ds",
-        "replicaset" => "rs",
-        "cronjob" => "cj",
-        _ => &own,
-    };
-    key.name == name && (kind == own || kind == short || kind.strip_suffix('s') == Some(&own))
+    let short = SHORT.iter().any(|(short, of)| *of == key.kind && *short == kind);
+    key.name == name && (kind == own || short || kind.strip_suffix('s') == Some(&own))
 }
 
-fn of_cluster(
-    key: &Key,
-    workload: &collect::Workload,
-    collected: &Collected,
-    inside: &Inside,
-    means: Means<'_>,
-) -> Result<Workload, Refusal> {
-    let Key { namespace, kind, name } = key;
-    let of = collected.namespaces.get(namespace).map_or(Namespace::Unread(namespace), |labels| Namespace::Known(namespace, labels));
+fn of_cluster(key: &Key, workload: &collect::Workload, namespace: &Namespace, inside: &Inside, means: Means<'_>) -> Option<Workload> {
     let shapes = workload.pods.each();
-    let mut all: Vec<(&str, usize, Option<&str>)> = Vec::new();
+    let mut all: Vec<(Value, usize, Option<&str>)> = Vec::new();
+    let read = |shape: &str| serde_json::from_str(shape).unwrap_or_default();
     for (shape, pods) in &shapes {
-        all.push((shape, pods.many, pods.running.as_ref().map(|(pod, _)| pod.as_str())));
+        all.push((read(shape), pods.many, pods.running.as_ref().map(|(pod, _)| pod.as_str())));
     }
     if all.is_empty() {
-        all.extend(workload.template.as_deref().map(|template| (template, 0, None)));
+        all.extend(workload.template.as_deref().map(|template| (read(template), 0, None)));
     }
-    let words: Vec<Wanted> = all.iter().map(|(shape, ..)| wanted(shape.as_bytes(), of)).collect();
-    let word = words.iter().find(|word| word.answer == Answer::Yes).or(words.first()).cloned();
-    let word = word.unwrap_or(Wanted { answer: Answer::No, by: None });
-    let target = Target { kind, name, namespace: Some(namespace), asks: word.answer == Answer::Yes };
+    let looks: Vec<(Look<'_>, Option<&str>)> = all
+        .iter()
+        .map(|(pod, pods, running)| {
+            let pointer = if *pods == 0 && key.kind != "Pod" { "/spec/template".into() } else { String::new() };
+            // It has its own owner already.
+            let pod =
+                PodRef { pointer, kind: "Pod", name: &key.name, namespace: Some(&key.namespace), pod, claims: workload.claims.clone() };
+            (Look { wanted: wanted(&pod, namespace), namespace, pod, pods: *pods }, *running)
+        })
+        .collect();
+    let words = || looks.iter().map(|(look, _)| &look.wanted);
+    let word = words().find(|word| word.answer == Answer::Yes).or(words().next()).cloned()?;
+    let target = Target { kind: &key.kind, name: &key.name, namespace: Some(&key.namespace), asks: word.answer == Answer::Yes };
     let mut found = Found::new(target, word);
-    for ((shape, pods, running), word) in all.into_iter().zip(&words) {
-        let look = |audit: &mut ContainerAudit| Some(Seen::of(running?, audit, inside.of(namespace, running?, &audit.name)?));
-        found.add(shape.as_bytes(), pods, word, &workload.claims, means, look)?;
+    for (look, running) in &looks {
+        let see = |audit: &mut ContainerAudit| {
+            let running = (*running)?;
+            Some(Seen::of(running, audit, inside.of(&key.namespace, running, &audit.name)?))
+        };
+        found.add(look, means, see).ok()?;
     }
-    let mut found = found.workload(Some(namespace));
+    let mut found = found.workload(Some(&key.namespace));
     found.pods = workload.pods.pods();
-    Ok(found)
+    Some(found)
+}
+
+/// Pods that are alike, or a template whose pods are to be created.
+struct Look<'l> {
+    pod: PodRef<'l>,
+    /// How many; none of a template.
+    pods: usize,
+    namespace: &'l Namespace,
+    wanted: Wanted,
 }
 
 /// A workload that is being looked at.
@@ -363,28 +374,31 @@ impl<'f> Found<'f> {
         Self { target, wanted, injected: 0, missed: 0, containers: Vec::new(), findings: BTreeMap::new() }
     }
 
-    /// Adds pods that are alike, or a template whose pods are to be created, if there are none.
-    /// `look`: what was seen in a container of one of them.
+    /// Adds pods that are alike. `see`: what was seen in a container of one of them.
     fn add(
         &mut self,
-        pod: &[u8],
-        pods: usize,
-        wanted: &Wanted,
-        claims: &[String],
-        means: Means<'_>,
-        look: impl Fn(&mut ContainerAudit) -> Option<Seen>,
+        Look { pod, pods, namespace, .. }: &Look<'_>,
+        Means { rules, images }: Means<'_>,
+        see: impl Fn(&mut ContainerAudit) -> Option<Seen>,
     ) -> Result<(), Refusal> {
-        let opted_in = wanted.answer == Answer::Yes;
-        let Means { policy, profiles, images } = means;
-        let request = Request { pod, policy, profiles, images, opted_in, claims };
-        let mut audit = risk::audit(&Question { request, workload: self.target.kind, to_be_created: pods == 0 })?;
+        let (pods, text) = (*pods, pod.pod.to_string());
+        let request = Request {
+            policies: namespace.policies.as_deref().unwrap_or_default(),
+            profiles: &rules.profiles,
+            opt_in: namespace.opt_in(),
+            claims: &pod.claims,
+            ..Request::new(text.as_bytes(), &rules.base, images)
+        };
+        let protected = Some(namespace.name.as_str()).filter(|_| namespace.is_protected());
+        let question = Question { request, workload: self.target.kind, to_be_created: pods == 0, protected };
+        let mut audit = risk::audit(&question)?;
         if audit.injected() {
             self.injected += pods;
         }
         if audit.missed {
             self.missed += pods;
         }
-        let seen: Vec<Option<Seen>> = audit.containers.iter_mut().map(look).collect();
+        let seen: Vec<Option<Seen>> = audit.containers.iter_mut().map(see).collect();
         if self.containers.is_empty() {
             let with = |(container, inside): (&ContainerAudit, _)| Container { inside, ..Container::from(container) };
             self.containers = audit.containers.iter().zip(seen).map(with).collect();

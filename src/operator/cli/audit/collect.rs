@@ -2,13 +2,16 @@
 
 use super::shape::{Shapes, shape};
 use crate::cli::progress::Progress;
+use crate::cli::wanted::{Namespace, as_made};
+use crate::cli::{book, client};
 use crate::objects::ObjectError;
-use crate::pages::{self, Pages};
+use crate::pages::Pages;
 use crate::pull_secrets::is_name;
+use crate::rulebook::Labels;
 use ashore_inject::walk::pods;
+use ashore_inject::{Policies, Policy};
 use kube::Client;
 use kube::api::ListParams;
-use kube::core::request::Request;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
@@ -43,9 +46,26 @@ pub(crate) struct Collected {
     /// All workloads, and pods that are of none.
     pub workloads: BTreeMap<Key, Workload>,
     /// The labels of namespaces, of those that may be read.
-    pub namespaces: HashMap<String, Value>,
+    namespaces: HashMap<String, Labels>,
+    /// Why those of others are not known.
+    no_labels: Option<String>,
+    /// All policies that there are for these namespaces.
+    policies: Policies,
+    /// Why there are none, if they may not be listed.
+    no_policies: Option<String>,
     /// What may not be listed, and why.
     pub unlisted: Vec<String>,
+}
+
+impl Collected {
+    /// What is known of a namespace.
+    pub(crate) fn namespace(&self, name: &str) -> Namespace {
+        let why = || self.no_labels.clone().unwrap_or_else(|| format!("namespace {name} has just been created"));
+        let labels = self.namespaces.get(name).cloned().ok_or_else(why);
+        let of = || self.policies.of_namespace(name, labels.as_ref().unwrap_or(&Labels::new()));
+        let policies = self.no_policies.clone().map_or_else(|| Ok(of()), Err);
+        Namespace { name: name.into(), labels, policies }
+    }
 }
 
 /// Which pods are looked at.
@@ -76,11 +96,12 @@ const TEMPLATES: [(Resource, &str); 4] = [
 ///
 /// # Errors
 /// An API server that does not answer.
-pub(crate) async fn collect(client: &Client, filter: Filter<'_>, progress: &mut Progress) -> Result<Collected, ObjectError> {
+pub(crate) async fn collect(client: &Client, filter: Filter<'_>, base: &Policy, progress: &mut Progress) -> Result<Collected, ObjectError> {
     let mut collected = Collected::default();
-    let many = 2 + BETWEEN.len() + TEMPLATES.len();
+    let many = 3 + BETWEEN.len() + TEMPLATES.len();
     let mut listing = Listing { client, filter, progress, at: 0, many };
     listing.namespaces(&mut collected).await?;
+    listing.policies(base, &mut collected).await?;
     let mut owners: HashMap<Key, Key> = HashMap::new();
     for (resource, kind) in BETWEEN {
         let unlisted = listing
@@ -120,7 +141,7 @@ pub(crate) async fn collect(client: &Client, filter: Filter<'_>, progress: &mut 
                     let known =
                         if filter.selector.is_some() { workloads.get_mut(&key) } else { Some(workloads.entry(key.clone()).or_default()) };
                     if let Some(known) = known {
-                        known.template = Some(shape(found.pod));
+                        known.template = Some(shape(&as_made(&found)));
                         known.claims = found.claims;
                     }
                 }
@@ -148,14 +169,13 @@ impl Listing<'_> {
         list: ListParams,
         mut each: impl FnMut(Value),
     ) -> Result<Option<String>, ObjectError> {
-        let root = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };
-        let dot = if group.is_empty() { "" } else { "." };
-        let (path, whose) = match self.filter.namespace.filter(|_| plural != NAMESPACES.1) {
-            Some(namespace) => (format!("{root}/namespaces/{namespace}/{plural}"), format!(" of namespace {namespace}")),
-            None if plural == NAMESPACES.1 => (format!("{root}/{plural}"), String::new()),
-            None => (format!("{root}/{plural}"), " of all namespaces".to_owned()),
+        let namespace = self.filter.namespace.filter(|_| plural != NAMESPACES.1);
+        let whose = match namespace {
+            Some(namespace) => format!(" of namespace {namespace}"),
+            None if plural == NAMESPACES.1 => String::new(),
+            None => " of all namespaces".to_owned(),
         };
-        let what = format!("{plural}{dot}{group}{whose}");
+        let (path, what) = (client::path(group, "v1", plural, namespace), client::what(group, plural) + &whose);
         let mut pages =
             if metadata { Pages::metadata(self.client, path, what, list) } else { Pages::objects(self.client, path, what, list) };
         let mut count = 0;
@@ -182,19 +202,41 @@ impl Listing<'_> {
 
     /// Reads the labels of namespaces: of all, or of the one.
     async fn namespaces(&mut self, collected: &mut Collected) -> Result<(), ObjectError> {
-        let labels = |object: &Value| Some((object["metadata"]["name"].as_str()?.to_owned(), object["metadata"]["labels"].clone()));
+        let labels = |object: &Value| {
+            let labels = serde_json::from_value(object["metadata"]["labels"].clone()).unwrap_or_default();
+            Some((object["metadata"]["name"].as_str()?.to_owned(), labels))
+        };
         let Some(namespace) = self.filter.namespace else {
             let namespaces = &mut collected.namespaces;
             let unlisted = self.each(NAMESPACES, true, ListParams::default(), |object| namespaces.extend(labels(&object))).await?;
+            collected.no_labels.clone_from(&unlisted);
             collected.unlisted.extend(unlisted);
             return Ok(());
         };
         self.at += 1;
-        let request = Request::new("/api/v1/namespaces").get(namespace, &Default::default());
-        match pages::get(self.client, &format!("namespaces {namespace}"), request).await {
-            Ok(body) => collected.namespaces.extend(serde_json::from_slice(&body).ok().as_ref().and_then(labels)),
+        let path = client::path("", "v1", NAMESPACES.1, None);
+        match client::get(self.client, &path, "namespaces ", namespace).await {
+            Ok(object) => collected.namespaces.extend(labels(&object)),
             Err(error) if error.is_silence() => return Err(error),
-            Err(error) => collected.unlisted.push(error.to_string()),
+            Err(error) => {
+                collected.no_labels = Some(error.to_string());
+                collected.unlisted.push(error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the policies.
+    async fn policies(&mut self, base: &Policy, collected: &mut Collected) -> Result<(), ObjectError> {
+        self.progress.step("listing", self.at, self.many, "policies");
+        self.at += 1;
+        match book::policies(self.client, self.filter.namespace, base).await {
+            Ok(policies) => collected.policies = policies,
+            Err(error) if error.is_silence() => return Err(error),
+            Err(error) => {
+                collected.no_policies = Some(error.to_string());
+                collected.unlisted.push(error.to_string());
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What of a pod decides how it is stopped: pods of one workload that do not differ in it are looked at once.
 
-use serde_json::{Map, Value};
+use ashore_inject::rule::POD_TEMPLATE_HASH;
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
 /// The fields of a pod's spec that matter.
@@ -24,8 +25,7 @@ const NOT_OF_A_CONTAINER: [&str; 3] = ["env", "envFrom", "resizePolicy"];
 /// What begins the name of the volume that the API server adds to each pod, with another end in each.
 const TOKEN: &str = "kube-api-access-";
 /// The labels that differ from pod to pod of a workload.
-const DIFFERENT: [&str; 8] = [
-    "pod-template-hash",
+const DIFFERENT: [&str; 7] = [
     "controller-revision-hash",
     "statefulset.kubernetes.io/pod-name",
     "apps.kubernetes.io/pod-index",
@@ -102,11 +102,17 @@ pub(crate) fn shape(pod: &Value) -> String {
             .into_iter()
             .flatten()
             .filter(|(key, _)| keep(key))
-            .map(|(k, v)| (k.clone(), v.clone()))
+            // That it is there tells a Deployment's pods.
+            .map(|(k, v)| (k.clone(), if k == POD_TEMPLATE_HASH { "".into() } else { v.clone() }))
             .collect();
         if !notes.is_empty() {
             metadata.insert(field.into(), notes.into());
         }
+    }
+    // Policies select by the kind of what made it.
+    let owners = pod["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    if let Some(owner) = owners.into_iter().find(|owner| owner["controller"] == true) {
+        metadata.insert("ownerReferences".into(), json!([{"kind": owner["kind"], "controller": true}]));
     }
     // The kubelet's mark of a static pod's mirror.
     if let Some(mirror) = pod["metadata"]["annotations"].get("kubernetes.io/config.mirror") {
@@ -132,7 +138,7 @@ pub(crate) fn shape(pod: &Value) -> String {
         }
         spec.insert(field.into(), value);
     }
-    serde_json::json!({"metadata": metadata, "spec": spec}).to_string()
+    json!({"metadata": metadata, "spec": spec}).to_string()
 }
 
 fn rename(item: &mut Map<String, Value>) {
@@ -146,7 +152,6 @@ fn rename(item: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn pod(n: usize) -> Value {
         let volume = format!("kube-api-access-{n:05}");

@@ -1,7 +1,6 @@
 //! How an audit is written: a table or all details for people, JSON for programs.
 
-use super::wanted::{Answer, Wanted};
-use super::{Audit, Finding, Seen, SeenProcess, Workload};
+use super::{Audit, Finding, Seen, SeenProcess, Wanted, Workload};
 use std::fmt::Write;
 
 const HEAD: [&str; 7] = ["NAMESPACE", "WORKLOAD", "INJECTED", "WANTED", "DRIFT", "RISK", "WHAT HAPPENS AT THE NEXT STOP"];
@@ -59,13 +58,10 @@ fn title(workload: &Workload) -> String {
     format!("{}/{name}", workload.kind)
 }
 
+/// In few letters: whether, and whose word it is.
 fn word(wanted: &Wanted) -> String {
-    let answer = match wanted.answer {
-        Answer::Yes => "yes",
-        Answer::No => "no",
-        Answer::Unknown => "unknown",
-    };
-    wanted.by.as_ref().map_or_else(|| answer.into(), |by| format!("{answer} ({by})"))
+    let answer = wanted.answer.name();
+    wanted.whose.as_ref().map_or_else(|| answer.into(), |whose| format!("{answer} ({whose})"))
 }
 
 /// The worst of it, with the container's name where there is more than one, and how much more there is.
@@ -98,7 +94,13 @@ pub(crate) fn details(audit: &Audit) -> String {
             |file| workload.line.map_or_else(|| file.clone(), |line| format!("{file}:{line}")),
         );
         let drift = if workload.missed > 0 { format!(", {} missed", workload.missed) } else { String::new() };
-        let _ = writeln!(out, "{namespace}{}  ({at}{drift}; wanted: {})", title(workload), word(&workload.wanted));
+        let _ = writeln!(
+            out,
+            "{namespace}{}  ({at}{drift}; wanted: {}, {})",
+            title(workload),
+            workload.wanted.answer.name(),
+            workload.wanted.by
+        );
         for container in &workload.containers {
             let (first, program) = (container.first_process.as_deref().unwrap_or("what is not known"), container.program.as_deref());
             let runs = program.filter(|program| *program != first).map(|program| format!(", which runs {program}")).unwrap_or_default();
