@@ -10,7 +10,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 /// What a pod has when it does not say (Kubernetes API, `terminationGracePeriodSeconds`).
-const DEFAULT_GRACE: i64 = 30;
+pub(crate) const DEFAULT_GRACE: i64 = 30;
 /// What the kubelet gives at least, be the grace period 0 or eaten by a preStop hook (k8s.io/kubernetes
 /// pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
 const LEAST_GRACE: Duration = Duration::from_secs(2);
@@ -33,7 +33,7 @@ pub(crate) fn grace(pod: i64, container: &Container<'_>) -> Duration {
 
 /// How long the container's preStop hook takes at least, as far as its text says it: a sleep action, a `sleep` command, or a
 /// shell script that begins with one. What else a hook does is not known beforehand.
-fn pre_stop(container: &Container<'_>) -> Duration {
+pub(crate) fn pre_stop(container: &Container<'_>) -> Duration {
     let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) else { return Duration::ZERO };
     if let Some(seconds) = hook.sleep.as_ref().and_then(|s| s.seconds) {
         return Duration::from_secs(u64::try_from(seconds).unwrap_or(0));

@@ -23,6 +23,7 @@ pub mod reason;
 mod recognise;
 mod record;
 pub mod reference;
+pub mod risk;
 pub mod rule;
 pub mod selector;
 pub mod suggest;

@@ -5,7 +5,7 @@ use crate::bring;
 use crate::command::{INIT, Program};
 use crate::field::Field;
 use crate::flags::{self, Time};
-use crate::images::{Answer, Asked, ImageConfig, Unknown};
+use crate::images::{Answer, Asked, ImageConfig, Images, Unknown};
 use crate::marker::{List, Mark, Marker, Was};
 use crate::nodes::Architectures;
 use crate::plan::{both_lists, container_plan, ephemeral, kind};
@@ -124,7 +124,7 @@ impl<'r, 'p> Planner<'r, 'p> {
         }
         let needed = Program::needs_image(container);
         let none = ImageConfig::default();
-        let config = self.look_up(container, needed);
+        let config = look_up(self.request.images, self.pod, container, needed);
         let (program, config) = match &config {
             Answer::Known(config) => (Program::of(container, config), Some(&**config)),
             Answer::Unknown(_) | Answer::Later if !needed => (Program::of(container, &none), None),
@@ -135,23 +135,6 @@ impl<'r, 'p> Planner<'r, 'p> {
             return Ok(Err(reason));
         }
         self.wrap(list, index, container, config, &program, of).map(Ok)
-    }
-
-    fn look_up(&self, container: &Container<'_>, needed: bool) -> Answer {
-        let image = container.image();
-        if image.is_empty() {
-            return Answer::Unknown(Unknown { code: "noImage", why: "the container names no image".into() });
-        }
-        let secrets = self.pod.spec.image_pull_secrets.items().iter();
-        let secrets: Vec<&str> = secrets.filter_map(|secret| secret.name.as_deref()).filter(|name| !name.is_empty()).collect();
-        let architectures = Architectures::of(self.pod);
-        self.request.images.config(&Asked {
-            image,
-            needed,
-            always_pulled: container.always_pulled(),
-            pull_secrets: &secrets,
-            architectures: &architectures,
-        })
     }
 
     /// Which of the settings are those of the container at this place of both lists.
@@ -294,6 +277,18 @@ impl<'r, 'p> Planner<'r, 'p> {
             }
         }
     }
+}
+
+/// Asks about a container's image. `needed`: whether it says what runs, and not the stop signal alone.
+pub(crate) fn look_up(images: &dyn Images, pod: &Pod<'_>, container: &Container<'_>, needed: bool) -> Answer {
+    let image = container.image();
+    if image.is_empty() {
+        return Answer::Unknown(Unknown { code: "noImage", why: "the container names no image".into() });
+    }
+    let secrets = pod.spec.image_pull_secrets.items().iter();
+    let secrets: Vec<&str> = secrets.filter_map(|secret| secret.name.as_deref()).filter(|name| !name.is_empty()).collect();
+    let architectures = Architectures::of(pod);
+    images.config(&Asked { image, needed, always_pulled: container.always_pulled(), pull_secrets: &secrets, architectures: &architectures })
 }
 
 /// The settings of one policy for this pod.

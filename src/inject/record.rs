@@ -14,6 +14,9 @@ use crate::{ContainerPlan, Op, Outcome, Reason, Refusal};
 use serde_json::json;
 use std::borrow::Cow;
 
+/// Where a pod's grace period is.
+pub(crate) const GRACE: &str = "/spec/terminationGracePeriodSeconds";
+
 impl Planner<'_, '_> {
     /// Raises the pod's grace period to the least that the policy gives, or lowers it to the most.
     pub(crate) fn set_grace(&mut self) {
@@ -22,10 +25,9 @@ impl Planner<'_, '_> {
         if self.grace == flags::pod_grace(stated, None, None) {
             return;
         }
-        let path = "/spec/terminationGracePeriodSeconds";
         self.ops.push(match field {
-            Field::Absent => Op::add(path, self.grace),
-            _ => Op::replace(path, self.grace),
+            Field::Absent => Op::add(GRACE, self.grace),
+            _ => Op::replace(GRACE, self.grace),
         });
         // Raised twice, it goes back to what it was before the first time.
         match &mut self.marker.before.grace {

@@ -4,6 +4,7 @@ use crate::annotations::{INJECTED, STATUS};
 use crate::command::INIT;
 use crate::marker::{List, Mark, Marker, Raised, Unusable, VERSION, Was};
 use crate::patch::escape;
+use crate::record::GRACE;
 use crate::{Op, Patch, UndoError};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -99,11 +100,10 @@ fn without(words: &[Value], init: &str) -> Option<Vec<Value>> {
 }
 
 fn grace(pod: &Value, raised: &Raised, ops: &mut Vec<Op>) {
-    let path = "/spec/terminationGracePeriodSeconds";
-    if pod.pointer(path).and_then(Value::as_i64) == Some(raised.to) {
+    if pod.pointer(GRACE).and_then(Value::as_i64) == Some(raised.to) {
         match raised.from {
-            Some(seconds) => ops.push(Op::replace(path, seconds)),
-            None => take_member(path, raised.was, ops),
+            Some(seconds) => ops.push(Op::replace(GRACE, seconds)),
+            None => take_member(GRACE, raised.was, ops),
         }
     }
 }

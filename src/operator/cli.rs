@@ -2,6 +2,7 @@
 
 mod args;
 mod asking;
+mod audit;
 mod book;
 mod check;
 mod client;
@@ -26,7 +27,8 @@ mod workload;
 mod yaml;
 
 use crate::serve;
-use args::{Check, Cli, Cluster, Explanation, Files, How, Images, Live, MapFormat, Table, Word, Writing, command};
+use args::{Check, Cli, Cluster, Explanation, Files, How, Images, Live, MapFormat, Report, Risk, Scope, Table, Word, Writing, command};
+use ashore_inject::risk::Severity;
 use asking::Asking;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, FromArgMatches};
@@ -76,6 +78,10 @@ pub fn main() -> ExitCode {
             how.read().map_or_else(refuse, |(rules, images)| rewrite(&Verb::Inject(Box::new(rules), Box::new(images)), &files, &writing))
         }
         Word::Uninject { files, writing } => rewrite(&Verb::Uninject, &files, &writing),
+        Word::Audit { scope, files, how, output, fail_on } => how
+            .read()
+            .and_then(|(rules, images)| audit(&scope, &files, audit::Means { rules: &rules, images: &images }, output, fail_on))
+            .unwrap_or_else(refuse),
         Word::Explain { mut files, live, how, output } => {
             let names = named::take(&mut files.names);
             if names.is_empty() && (live.namespace.is_some() || live.context.is_some()) {
@@ -259,6 +265,45 @@ fn check(args: &Check) -> u8 {
         Table::Json => report.json(),
     });
     if report.failed() { WRONG } else { printed }
+}
+
+fn audit(scope: &Scope, files: &Files, means: audit::Means<'_>, output: Report, fail_on: Option<Risk>) -> Result<u8, Vec<Problem>> {
+    let mut progress = Progress::new(files.quiet);
+    let found = if files.all().is_empty() {
+        let scope = audit::Scope {
+            context: scope.context.as_deref(),
+            namespace: scope.namespace.as_deref(),
+            all: scope.all_namespaces,
+            selector: scope.selector.as_deref(),
+            workloads: &scope.workloads,
+            inside: scope.look_inside,
+        };
+        audit::live(scope, means, &mut progress)?
+    } else {
+        let mut problems = Vec::new();
+        let sources = files.read(&mut progress, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        audit::files(&sources, means, &mut progress)?
+    };
+    progress.clear();
+    found.unlisted.iter().for_each(|what| progress.warn(what));
+    let code = print(&match output {
+        Report::Table if found.workloads.is_empty() => String::new(),
+        Report::Table => audit::table(&found, output::width()),
+        Report::Details => audit::details(&found),
+        Report::Json => audit::json(&found),
+    });
+    if !files.quiet {
+        say(found.summary());
+    }
+    let least = fail_on.map(|risk| match risk {
+        Risk::High => Severity::High,
+        Risk::Medium => Severity::Medium,
+        Risk::Low => Severity::Low,
+    });
+    Ok(if least.is_some_and(|least| found.worst() >= Some(least)) { WRONG } else { code })
 }
 
 fn resolve(files: &Files, cluster: &Cluster, registries: &Registries, mut found: Found, output: MapFormat) -> Result<u8, Vec<Problem>> {

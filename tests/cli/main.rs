@@ -1,5 +1,6 @@
 //! The command line as its users meet it: files in, documents and words out, exit codes.
 
+mod audit;
 mod errors;
 mod explain;
 mod help;

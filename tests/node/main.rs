@@ -3,6 +3,7 @@
 
 mod admission;
 mod ashore;
+mod audit;
 mod endings;
 mod faults;
 mod install;
@@ -38,6 +39,7 @@ ashore_tests::node_tests![
     traffic::a_rollout_loses_no_request,
     policies::audit_touches_nothing,
     kinds::a_shared_process_namespace,
+    audit::what_is_really_there,
     kinds::the_image_runs_from_scratch,
     workloads::deployment,
     workloads::drained,

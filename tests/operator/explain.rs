@@ -60,7 +60,10 @@ pub fn a_live_cluster() -> Outcome {
     let web = explained(&admin, &["-n", "shop", "pod/web"]);
     let (web, live) = (&web[0], &web[0]["live"]);
     assert_eq!((&web["file"], &web["line"], &web["injected"]), (&json!("pod/web"), &Value::Null, &json!(true)));
-    assert_eq!((&live["wanted"], &live["by"]), (&json!(true), &json!("the label ashore.dev/inject of namespace shop")));
+    assert_eq!(
+        (&live["wanted"]["answer"], &live["wanted"]["by"]),
+        (&json!("yes"), &json!("the label ashore.dev/inject of namespace shop"))
+    );
     assert_eq!((&live["namespaceLabel"], &live["missed"], &live["phase"]), (&json!("true"), &json!(false), &json!("Pending")));
     assert_eq!(live["marker"], json!({"wrapped": [{"name": "main"}], "skipped": {"side": "excluded"}}));
     assert_eq!(web["containers"][0]["stop"]["steps"][0]["what"], "hold");
@@ -121,8 +124,8 @@ pub fn a_live_cluster() -> Outcome {
     // Who may get pods and no namespaces.
     control.allow("shop", "pods", &json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}));
     let unknown = explained(&control.kubeconfig(), &["-n", "shop", "pod/web"]);
-    assert_eq!(unknown[0]["live"]["wanted"], Value::Null);
-    assert!(unknown[0]["live"]["by"].as_str().unwrap().contains("you may not get namespaces shop"), "{unknown}");
+    assert_eq!(unknown[0]["live"]["wanted"]["answer"], "unknown");
+    assert!(unknown[0]["live"]["wanted"]["by"].as_str().unwrap().contains("you may not get namespaces shop"), "{unknown}");
     Ok(())
 }
 

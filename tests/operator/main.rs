@@ -3,6 +3,7 @@
 
 mod admission;
 mod again;
+mod audit;
 mod cert_manager;
 mod chart;
 mod check;
@@ -91,6 +92,10 @@ const TESTS: &[Test] = &[
     ("statuses::wait_for_every_replica", statuses::wait_for_every_replica),
     ("statuses::do_without_counts", statuses::do_without_counts),
     ("statuses::what_many_cost", statuses::what_many_cost),
+    ("audit::of_every_kind", audit::of_every_kind),
+    ("audit::by_policies", audit::by_policies),
+    ("audit::with_few_rights", audit::with_few_rights),
+    ("audit::inside_of_what_cannot_be_looked_into", audit::inside_of_what_cannot_be_looked_into),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

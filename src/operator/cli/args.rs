@@ -65,6 +65,25 @@ pub(crate) enum Word {
     /// network. After it: replicas, the webhook's configuration, certificates, whether the API server reaches the webhook (by a pod that is
     /// created as a dry run), the leader, policies, and pods that ask and run without Ashore. Nothing in the cluster is changed.
     Check(Check),
+    /// Say what would go wrong at the next stop of each workload, the worst first, and what would mend it
+    ///
+    /// Looks at the live cluster's workloads, or at files: which process is PID 1 and whether it hears the stop signal, how much time there
+    /// is, what clients notice; whether the pods are injected, whether they are to be, and which of those are not (drift). Nothing is
+    /// changed.
+    Audit {
+        #[command(flatten)]
+        scope: Scope,
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        how: How,
+        /// What to write
+        #[arg(short, long, value_enum, default_value_t = Report::Table)]
+        output: Report,
+        /// End with exit code 1 if there is a risk as bad as this, for scripts
+        #[arg(long, value_enum, value_name = "RISK")]
+        fail_on: Option<Risk>,
+    },
     /// What images run
     #[command(subcommand)]
     Images(Images),
@@ -154,6 +173,55 @@ pub(crate) struct Cluster {
     pub context: Option<String>,
 }
 
+/// Which workloads of the live cluster are looked at, where no files are named.
+#[derive(Args)]
+pub(crate) struct Scope {
+    /// The workloads of this namespace [default: that of the kubeconfig's context]
+    #[arg(short, long, value_name = "NAMESPACE", conflicts_with_all = FILES, value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// Those of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace", conflicts_with_all = FILES)]
+    pub all_namespaces: bool,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME", conflicts_with_all = FILES)]
+    pub context: Option<String>,
+    /// Only workloads with pods that have these labels, as kubectl writes them
+    #[arg(short = 'l', long, value_name = "LABELS", conflicts_with_all = FILES)]
+    pub selector: Option<String>,
+    /// Only this one, such as deploy/web; may be given more than once
+    #[arg(short, long = "workload", value_name = "KIND/NAME", conflicts_with_all = FILES, value_parser = workload)]
+    pub workloads: Vec<(String, String)>,
+    /// Look at the processes of running containers, of a pod of each workload: runs a few lines of sh in them, which read /proc; it takes the
+    /// right to create pods/exec, and a shell in the image
+    #[arg(long, conflicts_with_all = FILES)]
+    pub look_inside: bool,
+}
+
+fn workload(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/').filter(|(kind, name)| !kind.is_empty() && !name.is_empty() && !name.contains('/'));
+    parts.map(|(kind, name)| (kind.to_owned(), name.to_owned())).ok_or_else(|| "not KIND/NAME, such as deploy/web or statefulset/db".into())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Report {
+    /// A line for each workload with its worst risk, and what would mend that
+    Table,
+    /// Every risk of every container
+    Details,
+    /// The same for programs
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Risk {
+    /// Processes are killed at each stop, with no chance to save anything
+    High,
+    /// It is likely to cost some work
+    Medium,
+    /// It costs a little, or is only possible
+    Low,
+}
+
 #[derive(Args)]
 pub(crate) struct Live {
     /// The namespace of what is named as TYPE/NAME [default: the context's]
@@ -198,7 +266,7 @@ fn platform(text: &str) -> Result<String, String> {
 
 #[derive(Args)]
 pub(crate) struct Files {
-    #[arg(value_name = "FILE", required_unless_present = "filename", help = FILES_HELP)]
+    #[arg(value_name = "FILE", help = FILES_HELP)]
     pub names: Vec<String>,
     /// The same, as kubectl spells it
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -310,6 +378,28 @@ Examples:
 
 {codes}";
 
+const AUDIT_HELP: &str = "What a shell, a script or a program does is told from the pod's words, its images (--lookup, --images) and what is known of well-known \
+programs: nothing is changed, and nothing is run unless --look-inside asks for it. It takes the right to list pods, deployments, statefulsets, daemonsets, replicasets, jobs, \
+cronjobs, namespaces and policies; what may not be listed is said, and the rest is shown.
+
+WANTED is by the word that is nearest: the pod's annotation or label ashore.dev/inject, a ShutdownPolicy, the namespace's label, a \
+ClusterShutdownPolicy; \"audit\" is that of a policy in mode Audit, which touches nothing. DRIFT counts pods that are wanted (not \"audit\") and run \
+without Ashore: they were created before that, or while nobody answered. In files, --policy has the policies; in a cluster, its own hold, and \
+--policy has the settings beside them.
+
+Examples:
+  {bin} audit                            the namespace of the current context
+  {bin} audit -A --lookup                the whole cluster, and ask registries what images run
+  {bin} audit -n shop -w deploy/web -o details
+  {bin} audit -n shop --look-inside      and what is really there
+  {bin} audit --fail-on high k8s/        files, for a pipeline
+  {bin} audit -A -o json | jq '.workloads[] | select(.missed > 0) | .name'
+
+Exit codes:
+  0  done
+  1  an input or the cluster cannot be read; or there is a risk as bad as --fail-on says
+  2  the command line is wrong";
+
 const CHECK_HELP: &str = "Each line says how a thing is, and after -> what to do:
   passed     as it should be
   warning    it works, and somebody should look at it
@@ -347,15 +437,24 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     let bin = if stem.is_some_and(|stem| stem.starts_with("kubectl")) { "kubectl ashore" } else { "ashore" };
     let fill = |help: &str| help.replace("{bin}", bin).replace("{codes}", EXIT_CODES);
     let mut command = Cli::command().bin_name(bin).after_help(fill(EXAMPLES));
-    for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP), ("check", CHECK_HELP)] {
-        command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
+    for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP)] {
+        command = command.mut_subcommand(word, |sub| {
+            let sub = sub.mut_arg("names", |names| names.required_unless_present("filename"));
+            sub.after_help(fill(help))
+        });
     }
+    command = command.mut_subcommand("check", |sub| sub.after_help(fill(CHECK_HELP)));
+    command = command.mut_subcommand("audit", |sub| {
+        // Without files, it is the cluster that is looked at; and nothing is put into a pod.
+        let sub = sub.mut_arg("init_image", |image| image.hide(true));
+        sub.after_help(fill(AUDIT_HELP))
+    });
     command = command.mut_subcommand("explain", |sub| {
         sub.mut_arg("names", |names| {
             names.value_name("FILE|TYPE/NAME").help(format!("{FILES_HELP}; or objects of the cluster, such as pod/web"))
         })
     });
-    for word in ["inject", "explain"] {
+    for word in ["inject", "explain", "audit"] {
         command = command.mut_subcommand(word, |sub| sub.mut_arg("registries", |registries| registries.requires("lookup")));
     }
     let help = RESOLVE_HELP.replace("{bin}", bin).replace("{codes}", RESOLVE_EXIT_CODES);

@@ -7,7 +7,7 @@ use super::named::{Found, Made};
 use super::problem::Problem;
 use super::settings::Rules;
 use super::sources::Source;
-use super::wanted::{Governing, Wanted, governing};
+use super::wanted::{Answer, Governing, Wanted, governing};
 use super::workload::{self, Origin, title};
 use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
@@ -50,7 +50,6 @@ pub(crate) struct Pod {
 #[serde(rename_all = "camelCase")]
 struct Facts {
     /// Whether somebody wants it injected.
-    #[serde(flatten)]
     wanted: Option<Wanted>,
     /// The label `ashore.dev/inject` of its namespace.
     namespace_label: Option<String>,
@@ -78,10 +77,13 @@ struct Mark {
     name: String,
 }
 
+/// Why something is left as it is.
 #[derive(Debug, Serialize)]
-struct Why {
-    code: &'static str,
-    reason: String,
+pub(crate) struct Why {
+    /// A short word.
+    pub code: &'static str,
+    /// The reason, in words.
+    pub reason: String,
 }
 
 impl From<&Reason> for Why {
@@ -246,7 +248,7 @@ impl Facts {
         let would_be = !explained.injected && explained.skipped.is_none() && explained.containers.iter().any(|c| c.stop.is_some());
         let there = phase.is_some_and(|phase| !["Succeeded", "Failed"].contains(&phase));
         Self {
-            missed: there && would_be && wanted.as_ref().is_some_and(|wanted| wanted.wanted == Some(true)),
+            missed: there && would_be && wanted.as_ref().is_some_and(|wanted| wanted.answer == Answer::Yes),
             wanted,
             namespace_label: found.namespace.labels.as_ref().ok().and_then(|labels| labels.get(INJECT).cloned()),
             phase: phase.map(str::to_owned),
@@ -256,11 +258,11 @@ impl Facts {
     }
 
     fn write(&self, out: &mut String) {
-        if let Some(Wanted { wanted, by }) = &self.wanted {
-            let _ = match wanted {
-                Some(true) => writeln!(out, "  wanted by {by}"),
-                Some(false) => writeln!(out, "  not wanted: {by}; here is what it would get"),
-                None => writeln!(out, "  it is not known whether it is wanted: {by}"),
+        if let Some(Wanted { answer, by, .. }) = &self.wanted {
+            let _ = match answer {
+                Answer::Yes => writeln!(out, "  wanted by {by}"),
+                Answer::No | Answer::Audit => writeln!(out, "  not wanted: {by}; here is what it would get"),
+                Answer::Unknown => writeln!(out, "  it is not known whether it is wanted: {by}"),
             };
         }
         if let Some(phase) = &self.phase {

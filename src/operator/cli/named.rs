@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The short names of kinds, as kubectl has them.
-const SHORT: [(&str, &str); 6] =
+pub(super) const SHORT: [(&str, &str); 6] =
     [("po", "Pod"), ("deploy", "Deployment"), ("sts", "StatefulSet"), ("ds", "DaemonSet"), ("rs", "ReplicaSet"), ("cj", "CronJob")];
 
 /// An object that somebody has named.

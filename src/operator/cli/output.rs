@@ -57,6 +57,11 @@ pub(crate) fn print(text: &str) -> Result<(), Problem> {
     }
 }
 
+/// How many columns the terminal has that standard output goes to, if it goes to one.
+pub(crate) fn width() -> Option<usize> {
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+}
+
 /// A line on standard error. Nobody reading it is no error either.
 pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");

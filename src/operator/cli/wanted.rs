@@ -5,6 +5,7 @@ use super::settings::Rules;
 use crate::admission::PROTECTED;
 use crate::rulebook::Labels;
 use ashore_inject::annotations::INJECT;
+use ashore_inject::rule::POD_TEMPLATE_HASH;
 use ashore_inject::walk::PodRef;
 use ashore_inject::{Asks, OptIn, Pod, Policy, Profiles, Reason, Rule, asks};
 use serde::Serialize;
@@ -35,14 +36,58 @@ pub(crate) struct Governing<'p> {
     pub wanted: Option<Wanted>,
 }
 
-/// Whether a live pod is wanted.
+/// Whether a pod is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct Wanted {
-    /// Whether; none if that is not known.
-    pub wanted: Option<bool>,
-    /// Who says so.
+    /// Whether.
+    pub answer: Answer,
+    /// Whose word that is, in one: `pod`, `namespace`, a policy's name; none, if nobody says anything.
+    pub whose: Option<String>,
+    /// Who says so, or why it is not known.
     pub by: String,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Answer {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+    /// A policy only says that it would be.
+    Audit,
+    /// What would decide may not be read.
+    Unknown,
+}
+
+impl Answer {
+    /// As people read it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Audit => "audit",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Namespace {
+    /// That of a pod in a file: not even whether it is the one that is named there, so nothing is said of it. Files name its policies.
+    pub(crate) fn of_file(name: Option<&str>, rules: &Rules) -> Self {
+        Self { name: String::new(), labels: Ok(Labels::new()), policies: Ok(rules.of(name)) }
+    }
+
+    /// Whether its pods are never touched, whoever asks.
+    pub(crate) fn is_protected(&self) -> bool {
+        PROTECTED.contains(&self.name.as_str())
+    }
+
+    /// What its label says.
+    pub(crate) fn opt_in(&self) -> OptIn {
+        OptIn::of_label(self.labels.as_ref().ok().and_then(|labels| labels.get(INJECT)).map(String::as_str))
+    }
 }
 
 /// What holds for this pod: of a file, or in this namespace.
@@ -52,45 +97,76 @@ pub(crate) fn governing<'p>(rules: &'p Rules, pod: &PodRef<'_>, namespace: Optio
         return Governing { policy, policies: rules.of(pod.namespace).into(), profiles, wanted: None };
     };
     let policies = namespace.policies.as_deref().unwrap_or_default();
-    Governing { policy, policies: policies.into(), profiles, wanted: Some(wanted(pod, namespace, policies)) }
+    Governing { policy, policies: policies.into(), profiles, wanted: Some(wanted(pod, namespace)) }
 }
 
-fn wanted(pod: &PodRef<'_>, Namespace { name, labels, policies: known }: &Namespace, policies: &[Arc<Rule>]) -> Wanted {
-    let say = |wanted: Option<bool>, by: String| Wanted { wanted, by };
-    if PROTECTED.contains(&name.as_str()) {
-        return say(Some(false), Reason::ProtectedNamespace(name.clone()).to_string());
+/// Whether a pod of this namespace is wanted, or those that will be made from a template.
+pub(crate) fn wanted(pod: &PodRef<'_>, namespace: &Namespace) -> Wanted {
+    let Namespace { name, labels, policies: known } = namespace;
+    let policies = known.as_deref().unwrap_or_default();
+    let say = |answer, whose: &str, by: String| Wanted { answer, whose: Some(whose.to_owned()).filter(|whose| !whose.is_empty()), by };
+    if namespace.is_protected() {
+        return say(Answer::No, "protected namespace", Reason::ProtectedNamespace(name.clone()).to_string());
     }
-    let metadata = pod.pod.get("metadata").unwrap_or(&Value::Null);
+    let made = as_made(pod);
+    let metadata = made.get("metadata").unwrap_or(&Value::Null);
     let object = json!({"metadata": metadata}).to_string();
-    let opt_in = OptIn::of_label(labels.as_ref().ok().and_then(|labels| labels.get(INJECT)).map(String::as_str));
+    let opt_in = namespace.opt_in();
     // Whoever names the pod hears of a bad value from its plan.
     let ask = |policies: &[Arc<Rule>], opt_in: OptIn| {
         let read = Pod::read_metadata(object.as_bytes()).ok();
         read.and_then(|pod| asks(&pod, policies, opt_in).ok()).unwrap_or(Asks::No(Reason::NotOptedIn))
     };
-    let unknown = labels.as_ref().err().or(known.as_ref().err());
+    // The first, which ranks highest, that alone comes to this.
+    let first = |answer: &Asks| policies.iter().find(|rule| ask(std::slice::from_ref(rule), OptIn::Nobody) == *answer);
     let given = |notes: &str| metadata.get(notes).and_then(|notes| notes.get(INJECT)).is_some_and(|value| value == "true");
     match ask(policies, opt_in) {
         Asks::Yes if given("annotations") || given("labels") => {
             let whose = if pod.pointer.is_empty() { "its own" } else { "its template's" };
             let notes = if given("annotations") { "annotation" } else { "label" };
-            say(Some(true), format!("{whose} {notes} {INJECT}"))
+            say(Answer::Yes, "pod", format!("{whose} {notes} {INJECT}"))
         }
-        Asks::Yes => {
-            // A namespace's own policies are nearer than its label, and that is nearer than those of the cluster.
-            let whose = policies.iter().find(|rule| ask(std::slice::from_ref(rule), OptIn::Nobody) == Asks::Yes);
-            match whose.filter(|rule| rule.name.namespace.is_some() || opt_in != OptIn::Namespace) {
-                Some(rule) => say(Some(true), rule.name.to_string()),
-                None => say(Some(true), format!("the label {INJECT} of namespace {name}")),
-            }
-        }
-        Asks::Audited => say(Some(false), "a policy only audits it (mode: Audit)".into()),
-        Asks::No(Reason::NotOptedIn) => match unknown {
-            Some(why) => say(None, format!("it does not ask itself, and who else does is not known: {why}")),
-            None => say(Some(false), format!("neither it nor namespace {name} asks ({INJECT}), and no policy does")),
+        // A namespace's own policies are nearer than its label, and that is nearer than those of the cluster.
+        Asks::Yes => match first(&Asks::Yes).filter(|rule| rule.name.namespace.is_some() || opt_in != OptIn::Namespace) {
+            Some(rule) => say(Answer::Yes, &rule.name.name, rule.name.to_string()),
+            None => say(Answer::Yes, "namespace", format!("the label {INJECT} of namespace {name}")),
         },
-        Asks::No(reason) => say(Some(false), reason.to_string()),
+        Asks::Audited => match first(&Asks::Audited) {
+            Some(rule) => say(Answer::Audit, &rule.name.name, Reason::Audited(rule.name.clone()).to_string()),
+            None => say(Answer::Audit, "", "a policy only audits it (mode: Audit)".into()),
+        },
+        Asks::No(Reason::NotOptedIn) => match (labels, known) {
+            (Err(why), _) => say(Answer::Unknown, "namespace", format!("it does not ask itself, and who else does is not known: {why}")),
+            (_, Err(why)) => say(Answer::Unknown, "policies", format!("it does not ask itself, and who else does is not known: {why}")),
+            _ if name.is_empty() => say(Answer::No, "", format!("it does not ask ({INJECT}), and no policy does")),
+            _ => say(Answer::No, "", format!("neither it nor namespace {name} asks ({INJECT}), and no policy does")),
+        },
+        Asks::No(Reason::SwitchedOff(policy)) => say(Answer::No, &policy.name.clone(), Reason::SwitchedOff(policy).to_string()),
+        Asks::No(reason) => {
+            let own = matches!(ask(&[], OptIn::Nobody), Asks::No(own) if own == reason);
+            say(Answer::No, if own { "pod" } else { "namespace" }, reason.to_string())
+        }
     }
+}
+
+/// A template as the pods have it that will be made from it: owned by what makes them.
+pub(crate) fn as_made<'p>(pod: &PodRef<'p>) -> Cow<'p, Value> {
+    let (kind, hash) = match pod.kind {
+        "Deployment" => ("ReplicaSet", true),
+        "CronJob" => ("Job", false),
+        "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => (pod.kind, false),
+        _ => return Cow::Borrowed(pod.pod),
+    };
+    let mut made = pod.pod.clone();
+    if let Some(made) = made.as_object_mut()
+        && let Some(metadata) = made.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
+    {
+        metadata.insert("ownerReferences".into(), json!([{"kind": kind, "controller": true}]));
+        if hash && let Some(labels) = metadata.entry("labels").or_insert_with(|| json!({})).as_object_mut() {
+            labels.insert(POD_TEMPLATE_HASH.into(), "".into());
+        }
+    }
+    Cow::Owned(made)
 }
 
 #[cfg(test)]
@@ -107,20 +183,20 @@ mod tests {
             let namespace = Namespace { name: "shop".into(), labels: Ok(labels), policies: Ok(Vec::new()) };
             let pods = pods(&pod).expect("a pod");
             let wanted = governing(&Rules::default(), &pods[0], Some(&namespace)).wanted.expect("it is a live one");
-            (wanted.wanted, wanted.by)
+            (wanted.answer, wanted.by)
         };
         let (yes, no) = (json!({INJECT: "true"}), json!({INJECT: "false"}));
-        assert_eq!(said(json!({"annotations": yes}), None), (Some(true), "its own annotation ashore.dev/inject".into()));
-        assert_eq!(said(json!({"labels": yes}), None), (Some(true), "its own label ashore.dev/inject".into()));
-        assert_eq!(said(json!({"labels": yes}), Some("false")).0, Some(false));
-        assert_eq!(said(json!({}), Some("true")), (Some(true), "the label ashore.dev/inject of namespace shop".into()));
-        assert_eq!(said(json!({}), Some("yes")).0, Some(false));
+        assert_eq!(said(json!({"annotations": yes}), None), (Answer::Yes, "its own annotation ashore.dev/inject".into()));
+        assert_eq!(said(json!({"labels": yes}), None), (Answer::Yes, "its own label ashore.dev/inject".into()));
+        assert_eq!(said(json!({"labels": yes}), Some("false")).0, Answer::No);
+        assert_eq!(said(json!({}), Some("true")), (Answer::Yes, "the label ashore.dev/inject of namespace shop".into()));
+        assert_eq!(said(json!({}), Some("yes")).0, Answer::No);
         assert_eq!(
             said(json!({}), None),
-            (Some(false), "neither it nor namespace shop asks (ashore.dev/inject), and no policy does".into())
+            (Answer::No, "neither it nor namespace shop asks (ashore.dev/inject), and no policy does".into())
         );
-        let (wanted, by) = said(json!({"labels": no, "annotations": yes}), Some("true"));
-        assert!(wanted == Some(false) && by.contains("label ashore.dev/inject"), "{by}");
+        let (answer, by) = said(json!({"labels": no, "annotations": yes}), Some("true"));
+        assert!(answer == Answer::No && by.contains("label ashore.dev/inject"), "{by}");
     }
 
     #[test]
@@ -142,7 +218,29 @@ mod tests {
         assert!(said(&[&far], &[]).by.contains("far"));
         assert_eq!(said(&[&far], &["true"]).by, "the label ashore.dev/inject of namespace shop");
         let audit = rule("ShutdownPolicy", json!({"name": "looks", "namespace": "shop"}), "Audit");
-        assert_eq!(said(&[&audit], &[]).wanted, Some(false));
+        let off = rule("ClusterShutdownPolicy", json!({"name": "stop"}), "Off");
+        for (policies, label, answer, whose) in [
+            (&[&audit][..], &[][..], Answer::Audit, "looks"),
+            (&[&off], &[], Answer::No, "stop"),
+            (&[&own, &far], &["true"], Answer::Yes, "near"),
+            (&[&far], &["true"], Answer::Yes, "namespace"),
+            (&[&far], &["false"], Answer::No, "namespace"),
+        ] {
+            let wanted = said(policies, label);
+            assert_eq!((wanted.answer, wanted.whose.as_deref()), (answer, Some(whose)), "{policies:?} {label:?}");
+        }
+    }
+
+    #[test]
+    fn a_template_counts_as_owned_by_what_makes_its_pods() {
+        let template =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"template": {"spec": {}}}});
+        let document = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ClusterShutdownPolicy", "metadata": {"name": "far"},
+            "spec": {"podSelector": {"ownerKinds": ["Deployment"]}}});
+        let rule = Arc::new(Rule::read(&document, &Policy::default()).expect("a policy"));
+        let namespace = Namespace { name: "shop".into(), labels: Ok(Labels::new()), policies: Ok(vec![rule]) };
+        let wanted = governing(&Rules::default(), &pods(&template).expect("a template")[0], Some(&namespace)).wanted;
+        assert_eq!(wanted.map(|wanted| wanted.answer), Some(Answer::Yes));
     }
 
     #[test]
@@ -151,7 +249,7 @@ mod tests {
         let why = || "you may not get namespaces".to_owned();
         let namespace = |name: &str| Namespace { name: name.into(), labels: Err(why()), policies: Err(why()) };
         let ask = |namespace: &Namespace| governing(&Rules::default(), &pods(&pod).expect("a pod")[0], Some(namespace)).wanted;
-        assert_eq!(ask(&namespace("shop")).and_then(|wanted| wanted.wanted), None);
-        assert_eq!(ask(&namespace("kube-system")).and_then(|wanted| wanted.wanted), Some(false));
+        assert_eq!(ask(&namespace("shop")).map(|wanted| wanted.answer), Some(Answer::Unknown));
+        assert_eq!(ask(&namespace("kube-system")).map(|wanted| wanted.answer), Some(Answer::No));
     }
 }
