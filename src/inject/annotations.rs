@@ -1,5 +1,6 @@
 //! The annotations of a pod: whether it is wanted, and what it says in place of the policy.
 
+use crate::delivery::Delivery;
 use crate::field::{Field, Scalar, Text};
 use crate::pod::{self, Metadata, PREFIX, Pod};
 use crate::policy::{self, Policy};
@@ -24,7 +25,7 @@ pub(crate) const CONTAINERS: &str = "ashore.dev/containers";
 pub(crate) const SKIP_CONTAINERS: &str = "ashore.dev/skip-containers";
 
 /// Every annotation that a pod's author may set.
-pub const KNOWN: [&str; 14] = [
+pub const KNOWN: [&str; 15] = [
     INJECT,
     "ashore.dev/strategy",
     DELAY,
@@ -37,6 +38,7 @@ pub const KNOWN: [&str; 14] = [
     "ashore.dev/min-grace",
     "ashore.dev/sidecars",
     "ashore.dev/init-containers",
+    "ashore.dev/delivery",
     CONTAINERS,
     SKIP_CONTAINERS,
 ];
@@ -186,6 +188,7 @@ impl Wishes<'_> {
             "report" => self.policy.to_mut().report = ReportWhen::parse(bytes).ok_or_else(|| no(ReportWhen::EXPECTED))?,
             "sidecars" => self.policy.to_mut().sidecars = boolean(key, value)?,
             "init-containers" => self.policy.to_mut().init_containers = boolean(key, value)?,
+            "delivery" => self.policy.to_mut().delivery = Delivery::parse(value).ok_or_else(|| no(Delivery::EXPECTED))?,
             "containers" => self.only = Some(names(key, value)?),
             "skip-containers" => self.skip = names(key, value)?,
             _ => {}

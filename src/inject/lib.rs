@@ -5,6 +5,7 @@
 pub mod annotations;
 mod bring;
 mod command;
+pub mod delivery;
 pub mod expand;
 mod field;
 mod flags;
@@ -25,6 +26,7 @@ mod undo;
 pub mod walk;
 
 pub use annotations::{UnknownAnnotation, unknown_annotations, unwanted};
+pub use delivery::{Delivered, Delivery, NoCluster, Offers, Unavailable, Way};
 pub use images::{Answer, Asked, ImageConfig, Images, StaticImages, Unknown};
 pub use json::Json;
 pub use nodes::Architectures;
@@ -48,6 +50,8 @@ pub struct Request<'a> {
     pub policy: &'a Policy,
     /// Where image configs are looked up for containers that set no `command`.
     pub images: &'a dyn Images,
+    /// What the cluster offers this pod of the ways in which the init can reach it.
+    pub offers: &'a dyn Offers,
     /// Whether the pod is wanted unless it says `false` itself: by its namespace, a policy, or by being named on a command line.
     pub opted_in: bool,
     /// Names of a StatefulSet's claim templates: volumes that the template itself does not list.
@@ -61,6 +65,8 @@ pub struct Plan {
     pub skipped: Option<Reason>,
     /// Every container of the pod, in the pod's order: init containers, then containers, then ephemeral ones.
     pub containers: Vec<ContainerPlan>,
+    /// How the init reaches it, if any of its containers is under the init.
+    pub delivery: Option<Delivered>,
     /// What to change; empty if there is nothing (left) to do.
     pub patch: Patch,
     /// What the person who asked should hear: one line each, naming the container.

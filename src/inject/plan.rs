@@ -60,7 +60,7 @@ fn untouched(pod: &Pod<'_>, reason: Reason) -> Plan {
     let mut containers = plans(List::InitContainers, spec.init_containers.items());
     containers.extend(plans(List::Containers, spec.containers.items()));
     containers.extend(ephemeral(pod));
-    Plan { skipped: Some(reason), containers, patch: Patch::default(), warnings: Vec::new() }
+    Plan { skipped: Some(reason), containers, delivery: None, patch: Patch::default(), warnings: Vec::new() }
 }
 
 pub(crate) fn container_plan(list: List, container: &Container<'_>, outcome: Outcome) -> ContainerPlan {

@@ -1,5 +1,6 @@
 //! The settings of a shutdown policy, and how its document is read.
 
+use crate::delivery::Delivery;
 use crate::suggest;
 use ashore_init::duration;
 use ashore_init::settings::{self, ExitMap, ReportWhen, Rewrite, STOP_SIGNALS_EXPECTED, Settings, Strategy};
@@ -38,6 +39,8 @@ pub struct Policy {
     pub sidecars: bool,
     /// Whether plain init containers are wrapped.
     pub init_containers: bool,
+    /// How the init reaches the pod.
+    pub delivery: Delivery,
     /// Whether a container whose image cannot be looked up is skipped, or its pod refused.
     pub on_unresolved: OnUnresolved,
     /// Our own image, which brings the init into the pod.
@@ -71,6 +74,7 @@ impl Default for Policy {
             report: settings.report,
             sidecars: false,
             init_containers: false,
+            delivery: Delivery::default(),
             on_unresolved: OnUnresolved::default(),
             init_image: DEFAULT_INIT_IMAGE.into(),
             mount_path: DEFAULT_MOUNT_PATH.into(),
@@ -103,7 +107,7 @@ pub enum PolicyError {
     },
 }
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 15] = [
     "strategy",
     "delay",
     "spread",
@@ -115,6 +119,7 @@ const FIELDS: [&str; 14] = [
     "report",
     "sidecars",
     "initContainers",
+    "delivery",
     "onUnresolved",
     "initImage",
     "mountPath",
@@ -183,6 +188,7 @@ impl Policy {
             "report" => self.report = word().and_then(|w| ReportWhen::parse(w.as_bytes())).ok_or_else(|| no(ReportWhen::EXPECTED))?,
             "sidecars" => self.sidecars = yes()?,
             "initContainers" => self.init_containers = yes()?,
+            "delivery" => self.delivery = value.as_str().and_then(Delivery::parse).ok_or_else(|| no(Delivery::EXPECTED))?,
             "onUnresolved" => {
                 self.on_unresolved = match value.as_str() {
                     Some("Skip") => OnUnresolved::Skip,
@@ -283,7 +289,7 @@ mod tests {
         let spec = json!({
             "strategy": "broadcast", "delay": "5s", "spread": 7, "linger": "1s", "stopSignals": ["SIGQUIT", 28],
             "rewrite": {"TERM": "QUIT", "HUP": "USR1"}, "exitMap": {"143": 0}, "minGrace": "1m", "report": "always",
-            "sidecars": true, "initContainers": true, "onUnresolved": "Deny", "initImage": "registry.example/ashore:1",
+            "sidecars": true, "initContainers": true, "delivery": "auto", "onUnresolved": "Deny", "initImage": "registry.example/ashore:1",
             "mountPath": "/opt/ashore/",
         });
         let expected = Policy {
@@ -298,6 +304,7 @@ mod tests {
             report: ReportWhen::Always,
             sidecars: true,
             init_containers: true,
+            delivery: Delivery::Auto,
             on_unresolved: OnUnresolved::Deny,
             init_image: "registry.example/ashore:1".into(),
             mount_path: "/opt/ashore".into(),
@@ -324,6 +331,7 @@ mod tests {
             (json!({"rewrite": {"TERM": "WHAT"}}), "rewrite.TERM: \"WHAT\" is not one of signal pairs"),
             (json!({"exitMap": {"143": 256}}), "exitMap.143: 256 is not one of exit code pairs"),
             (json!({"sidecars": "true"}), "sidecars: \"true\" is not true or false"),
+            (json!({"delivery": "image"}), "delivery: \"image\" is not initContainer, imageVolume, configMap or auto"),
             (json!({"onUnresolved": "deny"}), "onUnresolved: \"deny\" is not Skip or Deny"),
             (json!({"mountPath": "/"}), "mountPath: \"/\" is not an absolute path"),
             (json!({"mountPath": "/a/../b"}), "mountPath: \"/a/../b\" is not an absolute path"),

@@ -10,7 +10,7 @@ use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use ashore_init::timing::Timing;
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, ContainerPlan, Images, Outcome, Policy, Reason, Request, plan, undo};
+use ashore_inject::{ContainerKind, ContainerPlan, Delivered, Images, NoCluster, Outcome, Policy, Reason, Request, plan, undo};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
@@ -30,10 +30,35 @@ pub(crate) struct Pod {
     injected: bool,
     /// Why the pod as a whole is left as it is.
     skipped: Option<Why>,
+    /// How the init reaches the pod, if any of its containers is under it.
+    delivery: Option<Delivery>,
     containers: Vec<Container>,
     warnings: Vec<String>,
     #[serde(skip)]
     title: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivery {
+    asked: &'static str,
+    is: &'static str,
+    not: Vec<Not>,
+}
+
+/// A delivery that would have gone before, and is not possible.
+#[derive(Debug, Serialize)]
+struct Not {
+    delivery: &'static str,
+    code: &'static str,
+    reason: String,
+}
+
+impl From<&Delivered> for Delivery {
+    fn from(delivered: &Delivered) -> Self {
+        let not = delivered.not.iter().map(|(delivery, why)| Not { delivery: delivery.word(), code: why.code, reason: why.to_string() });
+        Self { asked: delivered.asked.word(), is: delivered.way.delivery().word(), not: not.collect() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -109,7 +134,7 @@ fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Pol
     }
     let ask = |pod_value: &Value| {
         let bytes = pod_value.to_string().into_bytes();
-        plan(&Request { pod: &bytes, policy, images, opted_in: true, claims: &pod.claims })
+        plan(&Request { pod: &bytes, policy, images, offers: &NoCluster, opted_in: true, claims: &pod.claims })
             .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
     };
     let planned = ask(pod.pod)?;
@@ -151,9 +176,11 @@ fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Pol
         containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, stop });
     }
     let at = origin.problem(workload::object(pod), "").place;
-    // A container's own reason stands by its name; here is what else there is to hear.
+    // A container's own reason stands by its name, and the delivery's by its own; here is what else there is to hear.
+    let delivery = planned.delivery.as_ref().and_then(Delivered::warning).map(|warning| format!("pod: {warning}"));
     let is_said = |warning: &String| {
-        containers.iter().any(|c| c.skipped.as_ref().is_some_and(|why| *warning == format!("container {}: {}", c.name, why.reason)))
+        delivery.as_ref() == Some(warning)
+            || containers.iter().any(|c| c.skipped.as_ref().is_some_and(|why| *warning == format!("container {}: {}", c.name, why.reason)))
     };
     let mut warnings = workload::misplaced(document, pod);
     warnings.extend(planned.warnings.into_iter().filter(|warning| !is_said(warning)));
@@ -167,6 +194,7 @@ fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Pol
         namespace: pod.namespace.map(str::to_owned),
         injected,
         skipped: whole.as_ref().map(Why::from),
+        delivery: planned.delivery.as_ref().map(Delivery::from),
         containers,
         warnings,
         title: title(pod),
@@ -325,6 +353,13 @@ pub(crate) fn text(pods: &[Pod]) -> String {
         if let Some(why) = &pod.skipped {
             let _ = writeln!(out, "  left as it is: {}", why.reason);
             continue;
+        }
+        if let Some(Delivery { asked, is, not }) = &pod.delivery {
+            let asked = if asked == is || not.is_empty() && *asked != "auto" { String::new() } else { format!(" (asked for: {asked})") };
+            let _ = writeln!(out, "  delivery: {is}{asked}");
+            for Not { delivery, reason, .. } in not {
+                let _ = writeln!(out, "  not {delivery}: {reason}");
+            }
         }
         for container in &pod.containers {
             container.write(&mut out);

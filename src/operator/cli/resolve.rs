@@ -6,7 +6,9 @@ use super::live::Secret;
 use super::registries::Wanted;
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{Answer, Architectures, Asked, ImageConfig, Images, Policy, Reference, Refusal, Request, Unknown, plan, undo};
+use ashore_inject::{
+    Answer, Architectures, Asked, ImageConfig, Images, NoCluster, Policy, Reference, Refusal, Request, Unknown, plan, undo,
+};
 use ashore_lookup::Keyring;
 use std::cell::RefCell;
 use std::collections::btree_map::Entry;
@@ -65,7 +67,8 @@ impl Found {
         }
         let images = Noting { images: RefCell::new(&mut self.images), platforms: &self.platforms, namespace: pod.namespace };
         let bytes = before.to_string().into_bytes();
-        plan(&Request { pod: &bytes, policy: &self.policy, images: &images, opted_in: true, claims: &pod.claims }).map(drop)
+        plan(&Request { pod: &bytes, policy: &self.policy, images: &images, offers: &NoCluster, opted_in: true, claims: &pod.claims })
+            .map(drop)
     }
 
     /// The Secrets that the pods pull with.
@@ -189,7 +192,8 @@ mod tests {
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "app", "command": ["x"]}]}});
         let bytes = pod.to_string().into_bytes();
         let (policy, images) = (Policy::default(), StaticImages::default());
-        let plan = plan(&Request { pod: &bytes, policy: &policy, images: &images, opted_in: true, claims: &[] }).expect("a plan");
+        let plan = plan(&Request { pod: &bytes, policy: &policy, images: &images, offers: &NoCluster, opted_in: true, claims: &[] })
+            .expect("a plan");
         plan.patch.apply(&mut pod).expect("it fits");
         assert_eq!(found(&[], &pod), ["app: any 0"]);
     }

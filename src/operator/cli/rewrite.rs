@@ -11,7 +11,7 @@ use super::sources::Source;
 use super::workload::{self, Content, Origin, title};
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{Images, Outcome, Patch, Policy, Reason, Request, plan, undo};
+use ashore_inject::{Images, NoCluster, Outcome, Patch, Policy, Reason, Request, plan, undo};
 use serde_json::Value;
 
 /// What to do to each pod.
@@ -200,7 +200,7 @@ fn inject(
 ) -> (Patch, Vec<Problem>) {
     let mut problems = workload::unknown(origin, pod);
     let bytes = pod.pod.to_string().into_bytes();
-    let plan = match plan(&Request { pod: &bytes, policy, images, opted_in: true, claims: &pod.claims }) {
+    let plan = match plan(&Request { pod: &bytes, policy, images, offers: &NoCluster, opted_in: true, claims: &pod.claims }) {
         Ok(plan) => plan,
         Err(refusal) => {
             problems.push(workload::refused(origin, pod, &refusal));
