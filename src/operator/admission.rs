@@ -3,6 +3,7 @@
 use crate::body::Held;
 use crate::looking::{Looking, PodImages};
 use crate::metrics::{Metrics, Outcome};
+use crate::offering::Offering;
 use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use crate::skipped::{Owner, Skipped};
@@ -27,6 +28,11 @@ pub fn plan(request: &ashore_inject::Request<'_>, read: Option<&Pod<'_>>) -> Res
 /// Namespaces that are never touched, whatever they or their pods say: a cluster that cannot start these cannot be repaired.
 pub const PROTECTED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
+/// Whether nothing in this namespace is ever touched, where `own` is Ashore's.
+pub fn protected(namespace: &str, own: Option<&str>) -> bool {
+    PROTECTED.contains(&namespace) || own == Some(namespace)
+}
+
 /// How often a pod is planned at most: each time, what was asked about its images before is known.
 const MOST_PLANS: usize = 3;
 /// The most of a list of containers that goes into a log line, in bytes.
@@ -40,6 +46,8 @@ pub struct Admission {
     pub policy: Policy,
     /// What images run.
     pub images: Arc<Looking>,
+    /// How the init can reach pods.
+    pub offering: Offering,
     /// The namespace that Ashore itself runs in.
     pub own_namespace: Option<String>,
     /// Who tells the owners of pods about images that are not known, if anybody does.
@@ -166,7 +174,7 @@ impl Admission {
 
     /// Whether nothing in this namespace is ever touched.
     pub fn protects(&self, namespace: &str) -> bool {
-        PROTECTED.contains(&namespace) || self.own_namespace.as_deref() == Some(namespace)
+        protected(namespace, self.own_namespace.as_deref())
     }
 
     /// What would become of a pod like this one if it were created now. Nothing is counted.
@@ -184,7 +192,8 @@ impl Admission {
 
     fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn, images: &PodImages) -> Result<Plan, Refusal> {
         let opted_in = opt_in == OptIn::Caller;
-        (self.planner)(&ashore_inject::Request { pod, policy: &self.policy, images, opted_in, claims: &[] }, read)
+        let offers = &self.offering.to(images.namespace());
+        (self.planner)(&ashore_inject::Request { pod, policy: &self.policy, images, offers, opted_in, claims: &[] }, read)
     }
 
     /// Why the request is not about a pod that could be touched, if so. The API server's own filters should have kept it away.

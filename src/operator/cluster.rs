@@ -8,8 +8,10 @@
 //! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
 //! | cluster | `namespaces` | any | list | which ask for injection by their label; unless `--missed-pods-every 0`, as the next |
 //! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone |
-//! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
-//! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
+//! | cluster | `configmaps` | any | get, list, watch, create, delete | the init in the namespaces that are to have it; with `--deliveries configMap`, as the next. Their names hold a hash, and RBAC knows no labels |
+//! | cluster | `namespaces`, `pods` | any | list, watch; list | which namespaces are to have it, and whether a pod uses one that is to go |
+//! | cluster | `nodes` | any | list, watch | which platforms count of an image for several, and which delivery works there; with `--lookup` or `--deliveries` |
+//! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is; with `--lookup`, as the next |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
 //! | namespace | `secrets` | NAME-ca, NAME-tls | get, list, watch, create, patch | own certificates; get, list and watch of NAME-tls alone for `secret` and `cert-manager` |
 //! | namespace | `leases` | NAME | get, update | leader election |
@@ -17,20 +19,29 @@
 //! | namespace | `events` | any | create | to say on the own pod what is wrong |
 //! | namespace | `pods/status` | any | patch | with `--again-service`: to say on its own pod when it is to be asked, and on that of a leader that has died that it is not. Labels can be set by this, a pod's spec and owners cannot |
 
-use crate::admission::Admission;
+use crate::admission::{Admission, protected};
+use crate::carrier::{Carrier, CarrierError};
+use crate::carriers::Carriers;
 use crate::complaint::Complaints;
 use crate::configuration::{FailurePolicy, Pair, Target, Wanted};
 use crate::connections::Connections;
+use crate::delivering::Delivering;
 use crate::keeper::Keeper;
 use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
+use crate::metrics::Metrics;
+use crate::nodes::Nodes;
 use crate::objects::{Kind, Objects, chain};
+use crate::offering::{self, Offering, Server};
 use crate::rotation::Lifetimes;
 use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
 use crate::survey::Survey;
 use crate::tls::Tls;
+use crate::wanting;
+use crate::watching::Troubles;
+use ashore_inject::{Delivery, Policy};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -111,6 +122,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", env = "ASHORE_MISSED_PODS_EVERY", default_value = "1m", value_parser = period)]
     pub missed_pods_every: Duration,
 
+    /// How the init can reach pods.
+    #[command(flatten)]
+    pub deliveries: offering::Args,
+
     /// Name of this pod, which it leads under [default: the host's name]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub pod_name: Option<String>,
@@ -152,6 +167,9 @@ pub enum ClusterError {
     /// There is no API server to be found.
     #[error("cannot find the API server: {0}; in a pod its service account says where, elsewhere KUBECONFIG")]
     NoServer(String),
+    /// The init for ConfigMaps.
+    #[error(transparent)]
+    Carrier(#[from] CarrierError),
 }
 
 /// What the tasks need to know.
@@ -167,6 +185,8 @@ pub struct Settings {
     pub cluster_role: String,
     /// How often to look for pods that were missed, if at all.
     pub missed_pods_every: Option<Duration>,
+    /// How the init can reach pods.
+    pub deliveries: offering::Args,
     /// This replica.
     pub pod_name: String,
     /// This replica's uid.
@@ -179,10 +199,11 @@ impl Settings {
     /// # Errors
     /// Flags that do not go together.
     pub fn of(args: &Args, namespace: Option<&str>) -> Result<Option<Self>, ClusterError> {
-        if args.certificates == Source::Files {
-            return Ok(None);
-        }
         let flag = |text: &str| ClusterError::Flag(text.into());
+        if args.certificates == Source::Files {
+            let none = args.deliveries.deliveries.is_empty();
+            return if none { Ok(None) } else { Err(flag("--deliveries: needs --certificates self, cert-manager or secret")) };
+        }
         let namespace = namespace.ok_or_else(|| flag("--namespace: needed with --certificates self, cert-manager or secret"))?;
         let own = args.certificates == Source::Own;
         // Whose authority is not ours, its life is none of our affairs.
@@ -222,6 +243,7 @@ impl Settings {
             missed_pods_every: Some(args.missed_pods_every).filter(|every| !every.is_zero()),
             pod_name: pod_name.ok_or_else(|| flag("--pod-name: needed, since this host has no name"))?,
             pod_uid: args.pod_uid.clone(),
+            deliveries: args.deliveries.clone(),
         }))
     }
 }
@@ -273,11 +295,44 @@ impl Cluster {
         Skipped::new(self.others.clone(), &self.settings.pod_name)
     }
 
+    /// Begins to see how the init can reach pods. Nodes are watched for `lookup`, too.
+    ///
+    /// # Errors
+    /// There is no init for the ConfigMaps.
+    pub fn offering(&self, lookup: bool, policy: &Policy, metrics: &Arc<Metrics>) -> Result<Offering, ClusterError> {
+        let offering::Args { deliveries, init_binary, .. } = &self.settings.deliveries;
+        let [images, maps] = [Delivery::ImageVolume, Delivery::ConfigMap].map(|delivery| deliveries.contains(&delivery));
+        let troubles = |what: &str| Troubles::new(what.into(), self.objects.clone(), Arc::clone(metrics), Arc::clone(&self.complaints));
+        let client = || self.client.clone();
+        let carriers = if maps {
+            let carrier = Carrier::read(&self.settings.wanted.name, init_binary)?;
+            let own = self.settings.wanted.namespace.clone();
+            let wanting = match policy.delivery {
+                Delivery::ConfigMap | Delivery::Auto => {
+                    wanting::labelled(client(), troubles("namespaces"), move |namespace| protected(namespace, Some(&own)))
+                }
+                Delivery::InitContainer | Delivery::ImageVolume => wanting::nobody(),
+            };
+            Some(Carriers::start(carrier, wanting, client(), self.others.clone(), troubles("configmaps"), Arc::clone(metrics)))
+        } else {
+            None
+        };
+        Ok(Offering {
+            nodes: (lookup || images || maps).then(|| Nodes::start(client(), troubles("nodes"), images)),
+            server: images.then(|| Server::start(client())),
+            carriers,
+        })
+    }
+
     /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
     pub fn start(self, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
-        let Self { client, complaints, objects, settings, .. } = self;
+        let Self { client, complaints, objects, others, settings } = self;
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
+        let delivering = admission.offering.carriers.clone().map(|carriers| {
+            let (metrics, complaints) = (Arc::clone(&metrics), Arc::clone(&complaints));
+            Delivering::new(client.clone(), others, carriers, metrics, complaints, settings.deliveries.unused_config_maps_after)
+        });
         let survey = settings.missed_pods_every.map(|every| (Survey::new(client, admission, Arc::clone(&complaints)), every));
         let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
@@ -303,12 +358,13 @@ impl Cluster {
             });
             let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
             let survey = survey.map(|(survey, every)| tokio::spawn(survey.run(standing.clone(), every)));
+            let delivering = delivering.map(|delivering| tokio::spawn(delivering.run(standing.clone())));
             let keeper = tokio::spawn(keeper.run(standing));
             let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
             let until = async move {
                 // Whoever could say stop has gone: that means stop, too.
                 let _ = stopped.wait_for(|stop| *stop).await;
-                for task in std::iter::once(keeper).chain(survey) {
+                for task in std::iter::once(keeper).chain(survey).chain(delivering) {
                     task.abort();
                     let _ = task.await;
                 }

@@ -4,12 +4,15 @@
 pub mod admission;
 pub mod authority;
 pub mod body;
+pub mod carrier;
+pub mod carriers;
 pub mod certificate;
 pub mod cli;
 pub mod cluster;
 pub mod complaint;
 pub mod configuration;
 pub mod connections;
+pub mod delivering;
 mod envelope;
 pub mod http;
 pub mod keeper;
@@ -24,6 +27,7 @@ pub mod metrics;
 pub mod missed;
 pub mod nodes;
 pub mod objects;
+pub mod offering;
 pub mod pages;
 pub mod planners;
 pub mod pull_secrets;
@@ -35,6 +39,8 @@ pub mod serving;
 pub mod skipped;
 pub mod survey;
 pub mod tls;
+pub mod version;
+pub mod wanting;
 pub mod watching;
 
 /// Most of a review's time beyond the network is spent on many small, short-lived allocations.

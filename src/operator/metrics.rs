@@ -87,6 +87,7 @@ pub struct Metrics {
     lookup_seconds: Histogram,
     reloads: Family<ByResult, Counter>,
     repairs: Family<ByWhat, Counter>,
+    put_back: Family<ByWhat, Counter>,
     /// Of one sample without labels, or of none while nobody knows.
     pods_missed: Family<[(&'static str, &'static str); 0], Gauge>,
     /// Requests to `/mutate` that have no answer yet.
@@ -125,6 +126,7 @@ impl Metrics {
             lookup_seconds: Histogram::new(seconds),
             reloads: Family::default(),
             repairs: Family::default(),
+            put_back: Family::default(),
             pods_missed: Family::default(),
             ca_expiry: Gauge::default(),
             leader: Gauge::default(),
@@ -169,6 +171,11 @@ impl Metrics {
         );
         r.register("configuration_repairs", "What others did to the webhook configuration and was put right", metrics.repairs.clone());
         r.register(
+            "init_config_maps_put_back",
+            "ConfigMaps with the init that others deleted or replaced and that were put back",
+            metrics.put_back.clone(),
+        );
+        r.register(
             "pods_missed",
             "Pods that run as they are and would be injected if they were created now; on the leader alone",
             metrics.pods_missed.clone(),
@@ -195,7 +202,15 @@ impl Metrics {
         for what in ["edited", "deleted"] {
             let _ = metrics.repairs.get_or_create(&ByWhat { what });
         }
+        for what in ["deleted", "replaced"] {
+            let _ = metrics.put_back.get_or_create(&ByWhat { what });
+        }
         metrics
+    }
+
+    /// Counts a ConfigMap with the init put back that somebody had `deleted` or `replaced`.
+    pub fn put_back(&self, what: &'static str) {
+        self.put_back.get_or_create(&ByWhat { what }).inc();
     }
 
     /// Counts a configuration put right that somebody had `edited` or `deleted`.

@@ -192,6 +192,7 @@ mod tests {
     use super::*;
     use crate::admission::plan;
     use crate::metrics::Metrics;
+    use crate::offering::Offering;
     use crate::pages::Page;
     use crate::planners::Planners;
     use ashore_inject::Policy;
@@ -206,6 +207,7 @@ mod tests {
             policy: Policy::default(),
             images: Arc::default(),
             skipped: None,
+            offering: Offering::default(),
             own_namespace: Some("ashore-system".into()),
             planners: Planners::default(),
             metrics: Arc::new(Metrics::new()),

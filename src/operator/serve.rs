@@ -12,6 +12,7 @@ use crate::listener::{Phase, accept};
 use crate::logging::{Format, Log};
 use crate::looking::Looking;
 use crate::metrics::Metrics;
+use crate::offering::Offering;
 use crate::planners::Planners;
 use crate::registries;
 use crate::skipped::Skipped;
@@ -184,9 +185,13 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
             None => None,
         };
         let skipped = cluster.as_ref().filter(|_| args.registries.lookup).map(Cluster::skipped);
-        let registries = registries::start(&args.registries, cluster.as_ref(), &metrics)?;
+        let offering = match &cluster {
+            Some(cluster) => cluster.offering(args.registries.lookup, &policy, &metrics)?,
+            None => Offering::default(),
+        };
+        let registries = registries::start(&args.registries, cluster.as_ref(), offering.nodes.clone(), &metrics)?;
         let images = Arc::new(Looking::new(listed.images(), registries));
-        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), skipped, own_namespace, metrics).await?;
+        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), skipped, offering, own_namespace, metrics).await?;
         listed.follow(images);
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
@@ -244,12 +249,14 @@ impl Server {
     ///
     /// # Errors
     /// What keeps it from serving.
+    #[allow(clippy::too_many_arguments)]
     pub async fn bind(
         args: &Args,
         planner: Planner,
         policy: Policy,
         images: Arc<Looking>,
         skipped: Option<Skipped>,
+        offering: Offering,
         own_namespace: Option<String>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
@@ -275,7 +282,8 @@ impl Server {
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
-        let admission = Arc::new(Admission { planner, policy, images, skipped, own_namespace, planners: Planners::default(), metrics });
+        let admission =
+            Arc::new(Admission { planner, policy, images, skipped, offering, own_namespace, planners: Planners::default(), metrics });
         let server =
             Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());

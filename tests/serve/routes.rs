@@ -33,6 +33,7 @@ impl Server {
             policy: policy(),
             images: Arc::default(),
             skipped: None,
+            offering: Default::default(),
             own_namespace,
             planners: Planners::default(),
             metrics,

@@ -78,7 +78,7 @@ impl TestServer {
 
     async fn bind(planner: Planner, policy: Policy, images: Arc<Looking>, metrics: Arc<Metrics>, ca: Ca, mount: Mount) -> Self {
         let own = Some("ashore-system".into());
-        let server = Server::bind(&args(&mount), planner, policy, images, None, own, metrics).await.unwrap();
+        let server = Server::bind(&args(&mount), planner, policy, images, None, Default::default(), own, metrics).await.unwrap();
         let address = server.address().unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         Self { ca, mount, address, phase, serving: tokio::spawn(server.serve(phases)) }

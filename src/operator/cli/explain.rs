@@ -355,7 +355,7 @@ pub(crate) fn text(pods: &[Pod]) -> String {
             continue;
         }
         if let Some(Delivery { asked, is, not }) = &pod.delivery {
-            let asked = if asked == is || not.is_empty() && *asked != "auto" { String::new() } else { format!(" (asked for: {asked})") };
+            let asked = if asked == is { String::new() } else { format!(" (asked for: {asked})") };
             let _ = writeln!(out, "  delivery: {is}{asked}");
             for Not { delivery, reason, .. } in not {
                 let _ = writeln!(out, "  not {delivery}: {reason}");
