@@ -6,6 +6,7 @@ mod again;
 mod cert_manager;
 mod chart;
 mod control;
+mod deliveries;
 mod election;
 mod events;
 mod front;
@@ -56,6 +57,10 @@ const TESTS: &[Test] = &[
     ("missed::without_the_right", missed::without_the_right),
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
+    ("deliveries::a_config_map_is_kept_and_put_back", deliveries::a_config_map_is_kept_and_put_back),
+    ("deliveries::an_older_one_stays_while_a_pod_uses_it", deliveries::an_older_one_stays_while_a_pod_uses_it),
+    ("deliveries::namespaces_go_meanwhile", deliveries::namespaces_go_meanwhile),
+    ("deliveries::images_are_mounted_where_all_nodes_can", deliveries::images_are_mounted_where_all_nodes_can),
     ("owners::are_told_once", owners::are_told_once),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
