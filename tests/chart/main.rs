@@ -25,6 +25,7 @@ ashore_tests::tests![
     ashore_takes_every_flag_that_it_is_given,
     the_policy_and_the_images_are_what_ashore_reads,
     what_is_said_of_registries_is_what_ashore_reads,
+    deliveries_are_what_the_policy_or_the_values_say,
     what_may_change_is_mounted_as_whole_folders,
     pull_secrets_are_read_where_the_values_say,
     nothing_is_taken_for_registries_that_are_not_asked,
@@ -111,8 +112,16 @@ fn rights_are_named_one_by_one() -> Outcome {
             for rule in role["rules"].as_array().unwrap() {
                 assert!(!rule.to_string().contains('*'), "{installation}: {rule}");
                 let verbs: BTreeSet<_> = rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
-                let looks =
-                    [("namespaces", &["list"][..]), ("pods", &["get", "list"]), ("nodes", &["list", "watch"]), ("secrets", &["get"])];
+                let looks = [
+                    ("namespaces", &["list"][..]),
+                    ("namespaces", &["list", "watch"]),
+                    ("pods", &["get", "list"]),
+                    ("pods", &["list"]),
+                    ("nodes", &["list", "watch"]),
+                    ("secrets", &["get"]),
+                    // Their names end in a hash.
+                    ("configmaps", &["get", "list", "watch", "create", "delete"]),
+                ];
                 let looks = looks.map(|(what, may)| (json!([what]), json!(may)));
                 let looks = rule.get("resourceNames").is_none() && looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
                 assert!(!looks || role["kind"] == "ClusterRole", "{installation}: {rule}");
@@ -131,6 +140,7 @@ fn rights_are_named_one_by_one() -> Outcome {
             let roles = of_kind(&documents, "ClusterRole");
             roles.iter().flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| rule["resources"] == json!([what]))
         };
+        assert_eq!(looks("configmaps"), installation == "everything");
         let wanted = installation != "bare";
         assert_eq!((looks("pods"), looks("namespaces")), (wanted, wanted), "{installation}");
         let every = match installation {
@@ -144,6 +154,39 @@ fn rights_are_named_one_by_one() -> Outcome {
             let subject = &binding["subjects"][0];
             assert_eq!((&subject["name"], &subject["namespace"]), (account, &json!(RELEASE)), "{installation}");
         }
+    }
+    Ok(())
+}
+
+fn deliveries_are_what_the_policy_or_the_values_say() -> Outcome {
+    let helm = Helm::find()?;
+    for (policy, image, map, expected) in [
+        (json!({}), json!(""), json!(""), ""),
+        (json!({"delivery": "initContainer"}), json!(""), json!(""), ""),
+        (json!({"delivery": "imageVolume"}), json!(""), json!(""), "imageVolume"),
+        (json!({"delivery": "configMap"}), json!(""), json!(""), "configMap"),
+        (json!({"delivery": "auto"}), json!(""), json!(""), "imageVolume,configMap"),
+        (json!({"delivery": "auto"}), json!(""), json!(false), "imageVolume"),
+        (json!({}), json!(true), json!(true), "imageVolume,configMap"),
+    ] {
+        let values = json!({"policy": policy, "lookup": {"enabled": false}, "missedPods": {"enabled": false},
+            "delivery": {"imageVolume": {"enabled": image}, "configMap": {"enabled": map}}});
+        let documents = helm.render_values(&values);
+        let found = args(&documents).iter().find_map(|arg| arg.strip_prefix("--deliveries=")).unwrap_or_default();
+        assert_eq!(found, expected, "{values}");
+        let rules = of_kind(&documents, "ClusterRole")[0]["rules"].as_array().unwrap();
+        let may = |what: &str, verb: &str| {
+            let of = |rule: &&Value| rule["resources"] == json!([what]) && rule["verbs"].as_array().unwrap().contains(&json!(verb));
+            rules.iter().any(|rule| of(&rule))
+        };
+        // The rights that it takes are there, and no others.
+        let maps = expected.contains("configMap");
+        assert_eq!([may("configmaps", "delete"), may("namespaces", "watch"), may("pods", "list")], [maps; 3], "{values}");
+        assert_eq!(
+            (may("nodes", "watch"), may("pods", "get"), may("configmaps", "update")),
+            (!expected.is_empty(), false, false),
+            "{values}"
+        );
     }
     Ok(())
 }
