@@ -82,7 +82,7 @@ impl Carrier {
 
     /// Whether a ConfigMap with the label has a name that this program gives: none else is ours to delete.
     pub fn names(&self, name: &str) -> bool {
-        name.starts_with(&prefix(&self.installation))
+        is_name(&self.installation, name)
     }
 
     /// It, as it is created.
@@ -112,6 +112,11 @@ impl Carrier {
         }
         Ok(())
     }
+}
+
+/// Whether an installation gives such a name.
+pub fn is_name(installation: &str, name: &str) -> bool {
+    name.starts_with(&prefix(installation))
 }
 
 fn prefix(installation: &str) -> String {

@@ -11,6 +11,7 @@ mod live;
 mod output;
 mod problem;
 mod progress;
+mod prune;
 mod registries;
 mod resolve;
 mod rewrite;
@@ -21,7 +22,7 @@ mod workload;
 mod yaml;
 
 use crate::serve;
-use args::{Cli, Cluster, Explanation, Files, How, Images, MapFormat, Word, Writing, command};
+use args::{Cli, Cluster, Explanation, Files, How, Images, MapFormat, Pruning, Word, Writing, command};
 use ashore_inject::Policy;
 use asking::Asking;
 use clap::error::{ContextKind, ContextValue};
@@ -77,6 +78,7 @@ pub fn main() -> ExitCode {
             let registries = Registries::read(registries.registries.as_deref());
             registries.and_then(|registries| resolve(&files, &cluster, &registries, Found::new(&platforms), output)).unwrap_or_else(refuse)
         }
+        Word::Prune { what, quiet, output } => prune(&what, quiet, output).unwrap_or_else(refuse),
         Word::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "ashore", &mut script);
@@ -260,6 +262,18 @@ fn resolve(files: &Files, cluster: &Cluster, registries: &Registries, mut found:
     problems.extend(output::print(&text).err());
     if !files.quiet {
         say(format_args!("resolved {}", count(images.len(), "image")));
+    }
+    Ok(if problems.is_empty() { DONE } else { refuse(problems) })
+}
+
+fn prune(what: &Pruning, quiet: bool, output: Explanation) -> Result<u8, Vec<Problem>> {
+    let mut progress = Progress::new(quiet);
+    let mut problems = Vec::new();
+    let pruned = prune::prune(what, &mut progress, &mut problems)?;
+    progress.clear();
+    problems.extend(output::print(&if output == Explanation::Json { prune::json(&pruned) } else { prune::text(&pruned) }).err());
+    if let Some(advice) = prune::advice(&pruned).filter(|_| !quiet) {
+        say(advice);
     }
     Ok(if problems.is_empty() { DONE } else { refuse(problems) })
 }

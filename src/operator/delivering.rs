@@ -236,7 +236,7 @@ impl Delivering {
             }
             lock(memory).unneeded.insert(uid.clone(), (since, Some(now)));
             next = next.min(now + self.unused);
-            let removed = match self.is_used(namespace, name).await {
+            let removed = match is_used(&self.client, namespace, name).await {
                 Ok(true) => continue,
                 Ok(false) => gone(self.objects.at(namespace).delete(Kind::ConfigMap, name, uid).await),
                 Err(error) => Err(error),
@@ -255,33 +255,36 @@ impl Delivering {
         }
         next
     }
+}
 
-    /// Whether a pod of the namespace has its init from the ConfigMap: what our mark in it says, of whatever version that is.
-    async fn is_used(&self, namespace: &str, name: &str) -> Result<bool, ObjectError> {
-        #[derive(Deserialize)]
-        struct Object {
-            metadata: Metadata,
-        }
-        #[derive(Deserialize)]
-        struct Metadata {
-            #[serde(default)]
-            annotations: Option<HashMap<String, String>>,
-        }
-        let uses = |pod: &str| {
-            let pod = serde_json::from_str::<Object>(pod);
-            // What cannot be read may use it.
-            pod.map_or(true, |pod| pod.metadata.annotations.is_some_and(|all| all.get(STATUS).is_some_and(|status| status.contains(name))))
-        };
-        let injected = ListParams::default().labels(&format!("{INJECTED}=true"));
-        let path = format!("/api/v1/namespaces/{namespace}/pods");
-        let mut pages = Pages::metadata(&self.client, path, format!("pods of namespace {namespace}"), injected);
-        while let Some(body) = pages.next().await? {
-            if pages.read(&body)?.items().any(|pod| uses(pod.get())) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+/// Whether a pod of the namespace has its init from the ConfigMap: what our mark in it says, of whatever version that is.
+///
+/// # Errors
+/// The pods cannot be listed.
+pub async fn is_used(client: &Client, namespace: &str, name: &str) -> Result<bool, ObjectError> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Metadata,
     }
+    #[derive(Deserialize)]
+    struct Metadata {
+        #[serde(default)]
+        annotations: Option<HashMap<String, String>>,
+    }
+    let uses = |pod: &str| {
+        let pod = serde_json::from_str::<Object>(pod);
+        // What cannot be read may use it.
+        pod.map_or(true, |pod| pod.metadata.annotations.is_some_and(|all| all.get(STATUS).is_some_and(|status| status.contains(name))))
+    };
+    let injected = ListParams::default().labels(&format!("{INJECTED}=true"));
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
+    let mut pages = Pages::metadata(client, path, format!("pods of namespace {namespace}"), injected);
+    while let Some(body) = pages.next().await? {
+        if pages.read(&body)?.items().any(|pod| uses(pod.get())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {

@@ -257,3 +257,44 @@ pub fn images_are_mounted_where_all_nodes_can() -> Outcome {
     assert_eq!((maps(&control, "restricted").len(), replica.count(KEPT)), (0, 0));
     Ok(())
 }
+
+pub fn what_is_left_is_pruned_but_for_what_pods_use() -> Outcome {
+    let (control, service, _) = control(ALL_OF_CONFIG_MAPS)?;
+    node(&control, "n", "amd64", "v1.30.0", "containerd://1.7.0");
+    for namespace in ["used", "unused"] {
+        control.namespace(namespace, &json!({"ashore.dev/inject": "true"}));
+    }
+    let replica = replica(&control, &service, "a", "configMap", &init(&control, 1));
+    let [used, unused] = ["used", "unused"].map(|namespace| kept(&control, namespace));
+    until(&control, "used", &plain(), "configMap");
+    assert_eq!(replica.stop(), Some(0));
+    // Somebody else's is none of ours, whatever label they put on it.
+    let name = "their-own";
+    let theirs = json!({"metadata": {"name": name, "labels": {"ashore.dev/carries-init": "ashore"}}});
+    control.create("/api/v1/namespaces/unused/configmaps", &theirs);
+
+    let prune = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ashore"));
+        let output = command.arg("prune").args(words).env("KUBECONFIG", control.admin_kubeconfig()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        assert!(output.status.success(), "{}", text(output.stderr));
+        (text(output.stdout), text(output.stderr))
+    };
+    let line = |word: &str, namespace: &str, map: &Value| format!("{word:<8} {namespace}/{}\n", map["metadata"]["name"].as_str().unwrap());
+    let mut planned: Vec<String> = prune(&["--dry-run"]).0.lines().map(|line| format!("{line}\n")).collect();
+    planned.sort();
+    assert_eq!(planned, [line("in use", "used", &used), line("unused", "unused", &unused)]);
+    assert_eq!(prune(&["--installation=other", "-o=json"]).0, "[]\n");
+    let (out, err) = prune(&["--installation=ashore"]);
+    assert!(out.contains(&line("removed", "unused", &unused)) && out.contains(&line("in use", "used", &used)), "{out}");
+    assert!(err.starts_with("1 of 2 are in use: restart the workloads"), "{err}");
+    assert_eq!(control.get(&map_path("unused", &unused)).status, 404);
+    assert_eq!(control.get("/api/v1/namespaces/unused/configmaps/their-own").status, 200);
+
+    let pods = control.get("/api/v1/namespaces/used/pods").body;
+    for pod in pods["items"].as_array().unwrap() {
+        control.delete(&format!("/api/v1/namespaces/used/pods/{}?gracePeriodSeconds=0", pod["metadata"]["name"].as_str().unwrap()));
+    }
+    assert_eq!(prune(&["-q"]), (line("removed", "used", &used), String::new()));
+    Ok(())
+}

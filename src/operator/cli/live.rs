@@ -45,12 +45,12 @@ const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
     ("batch", "v1", "CronJob", "cronjobs", false),
 ];
 
-/// A client of the cluster that the person means.
+/// A client of the cluster that the person means by `what`.
 ///
 /// # Errors
 /// Why there is none.
-async fn client(context: Option<&str>) -> Result<Client, Problem> {
-    let failed = |error: &dyn std::error::Error| Problem::with_file("--cluster", ClusterError::NoServer(chain(error)).to_string());
+pub(crate) async fn client(what: &str, context: Option<&str>) -> Result<Client, Problem> {
+    let failed = |error: &dyn std::error::Error| Problem::with_file(what, ClusterError::NoServer(chain(error)).to_string());
     // Whoever has installed one already has installed this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = match context {
@@ -75,7 +75,7 @@ pub(crate) fn find(
     problems: &mut Vec<Problem>,
 ) -> Result<HashMap<Secret, Arc<Keyring>>, Vec<Problem>> {
     runtime()?.block_on(async {
-        let client = client(cluster.context.as_deref()).await.map_err(|problem| vec![problem])?;
+        let client = client("--cluster", cluster.context.as_deref()).await.map_err(|problem| vec![problem])?;
         let mut refused = Vec::new();
         let each_pod = |pod: &PodRef<'_>| {
             if let Err(refusal) = found.add(pod) {
