@@ -21,8 +21,10 @@ use tokio::sync::watch;
 
 /// ConfigMaps of a page of the list.
 const PAGE: u32 = 100;
-/// The most that are remembered: some hundred bytes each. A cluster has one in each namespace that asks, and two during an update.
-const MOST: usize = 50_000;
+/// The most namespaces whose ConfigMaps are remembered: some hundred bytes each.
+const MOST: usize = 20_000;
+/// The most of them in one namespace; some may be of earlier versions that pods still use.
+const MOST_IN_ONE: usize = 20;
 /// How many are looked into at once.
 const AT_ONCE: usize = 8;
 
@@ -187,7 +189,7 @@ impl Carriers {
             None if full => return None,
             None => all.entry(namespace.clone()).or_default(),
         };
-        if there.get(&name).is_some_and(|seen| seen.uid == uid) || (there.len() >= AT_ONCE && name != self.carrier.name) {
+        if there.get(&name).is_some_and(|seen| seen.uid == uid) || (there.len() >= MOST_IN_ONE && name != self.carrier.name) {
             return None;
         }
         let own = name == self.carrier.name;

@@ -28,6 +28,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const GATHER: Duration = Duration::from_millis(100);
 /// Namespaces that are written to at once.
 const AT_ONCE: usize = 8;
+/// The most that are looked for pods in a pass: one that is to be made does not wait for long.
+const MOST_LOOKS: usize = 50;
 /// How long our own creation may take to be seen.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// How long what was put back is let go when it goes again: twice as long each time, up to the latter.
@@ -227,6 +229,7 @@ impl Delivering {
         let mut next = now + LOOK_AGAIN;
         let uids: HashSet<&String> = unneeded.iter().map(|(_, _, uid)| uid).collect();
         lock(memory).unneeded.retain(|uid, _| uids.contains(uid));
+        let mut looks = 0;
         for (namespace, name, uid) in &unneeded {
             let (since, looked) = *lock(memory).unneeded.entry(uid.clone()).or_insert((now, None));
             let due = looked.unwrap_or(since) + self.unused;
@@ -234,6 +237,10 @@ impl Delivering {
                 next = next.min(due);
                 continue;
             }
+            if looks == MOST_LOOKS {
+                return now;
+            }
+            looks += 1;
             lock(memory).unneeded.insert(uid.clone(), (since, Some(now)));
             next = next.min(now + self.unused);
             let removed = match is_used(&self.client, namespace, name).await {

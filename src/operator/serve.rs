@@ -191,7 +191,8 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
         };
         let registries = registries::start(&args.registries, cluster.as_ref(), offering.nodes.clone(), &metrics)?;
         let images = Arc::new(Looking::new(listed.images(), registries));
-        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), skipped, offering, own_namespace, metrics).await?;
+        let surroundings = Surroundings { skipped, offering, own_namespace };
+        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), surroundings, metrics).await?;
         listed.follow(images);
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
@@ -234,6 +235,17 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }
 
+/// Where it serves; by default, in no cluster.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// Who tells the owners of pods about images that are not known.
+    pub skipped: Option<Skipped>,
+    /// How the init can reach pods.
+    pub offering: Offering,
+    /// The namespace that Ashore itself runs in.
+    pub own_namespace: Option<String>,
+}
+
 /// A server that listens already.
 pub struct Server {
     app: App,
@@ -249,15 +261,12 @@ impl Server {
     ///
     /// # Errors
     /// What keeps it from serving.
-    #[allow(clippy::too_many_arguments)]
     pub async fn bind(
         args: &Args,
         planner: Planner,
         policy: Policy,
         images: Arc<Looking>,
-        skipped: Option<Skipped>,
-        offering: Offering,
-        own_namespace: Option<String>,
+        surroundings: Surroundings,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
         let tls = match (args.cluster.certificates, &args.cert, &args.key) {
@@ -282,6 +291,7 @@ impl Server {
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
+        let Surroundings { skipped, offering, own_namespace } = surroundings;
         let admission =
             Arc::new(Admission { planner, policy, images, skipped, offering, own_namespace, planners: Planners::default(), metrics });
         let server =

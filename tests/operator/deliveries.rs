@@ -8,7 +8,7 @@ use crate::replica::{Replica, Service};
 use ashore_tests::harness::eventually;
 use ashore_tests::{Outcome, Skip};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
 const KEPT: &str = "the init is in the namespace";
@@ -54,7 +54,7 @@ fn init(control: &Control, mark: u8) -> PathBuf {
     file
 }
 
-fn replica(control: &Control, service: &Service, name: &str, delivery: &str, init: &PathBuf) -> Replica {
+fn replica(control: &Control, service: &Service, name: &str, delivery: &str, init: &Path) -> Replica {
     let policy = control.file("policy.yaml");
     std::fs::write(&policy, format!("delivery: {delivery}\n")).unwrap();
     let [policy, init] = [format!("--policy={}", policy.display()), format!("--init-binary={}", init.display())];

@@ -6,10 +6,10 @@ use ashore::admission::Planner;
 use ashore::listener::Phase;
 use ashore::looking::Looking;
 use ashore::metrics::Metrics;
-use ashore::serve::{Args, Server};
+use ashore::serve::{Args, Server, Surroundings};
 use ashore_init::settings::{ReportWhen, Strategy};
 use ashore_inject::policy::OnUnresolved;
-use ashore_inject::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Policy, Reason, Unknown};
+use ashore_inject::{ContainerKind, ContainerPlan, Delivery, Op, Outcome, Patch, Plan, Policy, Reason, Unknown};
 use clap::Parser;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,6 +52,7 @@ pub fn policy() -> Policy {
         report: ReportWhen::Forced,
         sidecars: false,
         init_containers: false,
+        delivery: Delivery::InitContainer,
         on_unresolved: OnUnresolved::Skip,
         init_image: "ashore".into(),
         mount_path: "/ashore".into(),
@@ -77,8 +78,8 @@ impl TestServer {
     }
 
     async fn bind(planner: Planner, policy: Policy, images: Arc<Looking>, metrics: Arc<Metrics>, ca: Ca, mount: Mount) -> Self {
-        let own = Some("ashore-system".into());
-        let server = Server::bind(&args(&mount), planner, policy, images, None, Default::default(), own, metrics).await.unwrap();
+        let surroundings = Surroundings { own_namespace: Some("ashore-system".into()), ..Surroundings::default() };
+        let server = Server::bind(&args(&mount), planner, policy, images, surroundings, metrics).await.unwrap();
         let address = server.address().unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         Self { ca, mount, address, phase, serving: tokio::spawn(server.serve(phases)) }
@@ -102,6 +103,7 @@ pub fn some_plan() -> Plan {
     Plan {
         skipped: None,
         containers: vec![container("cart", Outcome::Wrapped(wrapped)), container("proxy", Outcome::Skipped(unknown))],
+        delivery: None,
         patch: Patch(vec![Op::Add { path: "/metadata/labels/x".into(), value: "y".into() }]),
         warnings: vec!["container proxy: left as it is".into()],
     }
@@ -114,5 +116,5 @@ pub fn some_planner() -> Planner {
 
 /// A plan that does nothing.
 pub fn no_plan(reason: Reason) -> Plan {
-    Plan { skipped: Some(reason), containers: vec![], patch: Patch::default(), warnings: vec![] }
+    Plan { skipped: Some(reason), containers: vec![], delivery: None, patch: Patch::default(), warnings: vec![] }
 }
