@@ -298,3 +298,62 @@ pub fn what_is_left_is_pruned_but_for_what_pods_use() -> Outcome {
     assert_eq!(prune(&["-q"]), (line("removed", "used", &used), String::new()));
     Ok(())
 }
+
+/// What 5,000 nodes and 500 namespaces cost.
+pub fn what_many_nodes_and_namespaces_cost() -> Outcome {
+    const NODES: usize = 5000;
+    const NAMESPACES: usize = 500;
+    if std::env::var_os("ASHORE_MEASURE").is_none() {
+        return Err(Skip("a measurement, made with ASHORE_MEASURE=1".into()));
+    }
+    let (control, service, _) = control(ALL_OF_CONFIG_MAPS)?;
+    node(&control, "first", "amd64", "v1.37.0", "containerd://2.1.0");
+    let start = |name: &str| {
+        let [policy, init] = [control.file("policy.yaml"), init(&control, 1)].map(|file| file.display().to_string());
+        std::fs::write(&policy, "delivery: auto\n").unwrap();
+        let flags = ["--deliveries=imageVolume,configMap", "--log-level=info"];
+        let replica = Replica::start(
+            &control,
+            &service,
+            name,
+            &[&flags[..], &[&format!("--policy={policy}"), &format!("--init-binary={init}")]].concat(),
+        );
+        at_work(&control);
+        replica
+    };
+    let replica = start("a");
+    eprintln!("one node, no namespace: resident, most: {:.1?} MiB", replica.resident());
+    let in_eight = |all: usize, each: &(dyn Fn(usize) + Sync)| {
+        std::thread::scope(|threads| {
+            for thread in 0..8 {
+                threads.spawn(move || (thread..all).step_by(8).for_each(each));
+            }
+        });
+    };
+    in_eight(NODES, &|n| {
+        // The names of fifty images, as a kubelet reports them.
+        let images: Vec<_> = (0..50)
+            .map(|i| json!({"names": [format!("registry.example/team/image-{i}@sha256:{}", "0".repeat(64))], "sizeBytes": 1}))
+            .collect();
+        let info = json!({"kubeletVersion": "v1.37.0", "containerRuntimeVersion": "containerd://2.1.0", "architecture": "amd64", "bootID": "",
+            "kernelVersion": "", "kubeProxyVersion": "", "machineID": "", "operatingSystem": "linux", "osImage": "", "systemUUID": ""});
+        let labels = json!({"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"});
+        let name = format!("ip-10-0-{}-{}.example.internal", n / 256, n % 256);
+        control.create(
+            "/api/v1/nodes",
+            &json!({"metadata": {"name": name, "labels": labels}, "status": {"nodeInfo": info, "images": images}}),
+        );
+    });
+    eprintln!("{NODES} nodes: resident, most: {:.1?} MiB", replica.resident());
+    let began = std::time::Instant::now();
+    in_eight(NAMESPACES, &|n| control.namespace(&format!("many-{n}"), &json!({"ashore.dev/inject": "true"})));
+    let made = began.elapsed();
+    eventually("all of them", PATIENCE, || (replica.count(KEPT) == NAMESPACES).then_some(()));
+    let kept = began.elapsed();
+    eprintln!("{NAMESPACES} namespaces made in {made:.1?}, each with its ConfigMap after {kept:.1?}: {:.1?} MiB", replica.resident());
+    replica.stop();
+    let replica = start("b");
+    until(&control, "many-1", &plain(), "configMap");
+    eprintln!("another one, with all of it: resident, most: {:.1?} MiB", replica.resident());
+    Ok(())
+}

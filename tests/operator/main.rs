@@ -62,6 +62,7 @@ const TESTS: &[Test] = &[
     ("deliveries::namespaces_go_meanwhile", deliveries::namespaces_go_meanwhile),
     ("deliveries::images_are_mounted_where_all_nodes_can", deliveries::images_are_mounted_where_all_nodes_can),
     ("deliveries::what_is_left_is_pruned_but_for_what_pods_use", deliveries::what_is_left_is_pruned_but_for_what_pods_use),
+    ("deliveries::what_many_nodes_and_namespaces_cost", deliveries::what_many_nodes_and_namespaces_cost),
     ("owners::are_told_once", owners::are_told_once),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
