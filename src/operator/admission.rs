@@ -117,11 +117,19 @@ struct Planned {
     warnings: Vec<String>,
     wrapped: String,
     skipped: String,
+    delivery: String,
 }
 
 impl Planned {
     fn as_it_is(outcome: Outcome, skipped: &str, warnings: Vec<String>) -> Self {
-        Self { verdict: Verdict::Allowed(None), outcome, warnings, wrapped: String::new(), skipped: skipped.to_owned() }
+        Self {
+            verdict: Verdict::Allowed(None),
+            outcome,
+            warnings,
+            wrapped: String::new(),
+            skipped: skipped.to_owned(),
+            delivery: String::new(),
+        }
     }
 }
 
@@ -157,6 +165,7 @@ impl Admission {
                     outcome = planned.outcome.word(),
                     wrapped = planned.wrapped,
                     skipped = planned.skipped,
+                    delivery = Some(planned.delivery.as_str()).filter(|delivery| !delivery.is_empty()),
                     dry_run = request.dry_run.unwrap_or(false),
                     again = call.again.then_some(true),
                     ms = took.as_micros() as f64 / 1000.0,
@@ -331,12 +340,17 @@ impl Admission {
                 }
             }
         }
+        if let Some(delivered) = plan.delivery.as_ref().filter(|_| wrapped > 0) {
+            append(&mut planned.delivery, delivered.way.delivery().word(), "");
+            // And why not in another way.
+            delivered.not.iter().for_each(|(delivery, why)| append(&mut planned.delivery, delivery.word(), why.code));
+        }
         self.metrics.injected(wrapped);
         planned
     }
 }
 
-/// Adds a container to a list for the log.
+/// Adds a container, or a delivery, to a list for the log.
 fn append(list: &mut String, name: &str, why: &str) {
     if list.len() + name.len() + why.len() > LONGEST_LIST {
         if !list.ends_with('…') {
