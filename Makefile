@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build init demo test cluster cluster-down bench bench-cluster bench-lookup lint image image-test manifests packages clean
+.PHONY: help build init demo test cluster cluster-down bench bench-cluster bench-lookup lint image image-test crds reference manifests packages clean
 
 release := target/release
 version := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -1)
@@ -58,6 +58,12 @@ image: ## the container image, IMAGE=ashore:VERSION, with whichever of docker, p
 
 image-test: ## builds the image with buildah, and checks what is in it; takes minutes
 	tests/image/run
+
+crds: ## charts/ashore/templates/crds.yaml anew, from the Rust types
+	cargo run --locked -q -p ashore-crd
+
+reference: ## docs/reference.md anew: every field, annotation and metric
+	BLESS=1 cargo test --locked -q -p ashore --test reference
 
 manifests: ## deploy/ashore.yaml anew, from the chart
 	deploy/generate

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p ashore-inject`
 
-use ashore_inject::{ImageConfig, NoCluster, Policy, Request, StaticImages, plan};
+use ashore_inject::{ImageConfig, OptIn, Policy, Request, StaticImages, plan};
 use serde_json::{Value, json};
 
 fn main() {
@@ -56,7 +56,7 @@ fn containers(bencher: divan::Bencher<'_, '_>, containers: usize) {
     let config = ImageConfig { entrypoint: Some(vec!["/usr/bin/tini".into(), "--".into(), "/app".into()]), ..ImageConfig::default() };
     let images = StaticImages::from_iter([("registry.example/team/app:1.2.3".to_owned(), config)]);
     let policy = Policy::default();
-    let request = Request { pod: &pod, policy: &policy, images: &images, offers: &NoCluster, opted_in: true, claims: &[] };
+    let request = Request { opt_in: OptIn::Named, ..Request::new(&pod, &policy, &images) };
     let once = || plan(&request).map(|plan| plan.patch.to_json()).expect("the pod is in order");
     assert!(!once().as_str().is_empty());
     bencher.counter(divan::counter::BytesCount::new(pod.len())).bench_local(once);

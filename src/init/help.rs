@@ -21,7 +21,7 @@ Flags (durations: 500ms, 5s, 1m30s, a bare number is seconds; signals: TERM, SIG
   --delay D           hold the stop signal back: load balancers stop sending first
   --linger D          the rest's time when main exits unasked, and an exec's processes'. Default: 5s
   --stop-signal S,S   what is a stop besides TERM and INT: the image's STOPSIGNAL (nginx: QUIT)
-  --rewrite S=S,S=S   what main gets in place of a signal (uWSGI: TERM=QUIT)
+  --rewrite S=S,S=S   what main gets in place of a signal (uWSGI: TERM=INT)
   --exit-map N=N,N=N  exit codes in place of main's, after a requested stop (143=0)
   --report W          write a report to the termination message: always, forced (if somebody was killed; default), never
   --report-file FILE  that file; it has to be there, and empty. Default: /dev/termination-log

@@ -1,14 +1,13 @@
 //! The annotations of a pod: whether it is wanted, and what it says in place of the policy.
 
 use crate::delivery::Delivery;
-use crate::field::{Field, Scalar, Text};
+use crate::field::{Scalar, Text};
 use crate::pod::{self, Metadata, PREFIX, Pod};
 use crate::policy::{self, Policy};
 use crate::suggest;
 use crate::{Reason, Refusal};
 use ashore_init::duration;
 use ashore_init::settings::{ExitMap, ReportWhen, Rewrite, STOP_SIGNALS_EXPECTED, Strategy};
-use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,7 +24,7 @@ pub(crate) const CONTAINERS: &str = "ashore.dev/containers";
 pub(crate) const SKIP_CONTAINERS: &str = "ashore.dev/skip-containers";
 
 /// Every annotation that a pod's author may set.
-pub const KNOWN: [&str; 15] = [
+pub const KNOWN: [&str; 16] = [
     INJECT,
     "ashore.dev/strategy",
     DELAY,
@@ -39,6 +38,7 @@ pub const KNOWN: [&str; 15] = [
     "ashore.dev/sidecars",
     "ashore.dev/init-containers",
     "ashore.dev/delivery",
+    "ashore.dev/profiles",
     CONTAINERS,
     SKIP_CONTAINERS,
 ];
@@ -110,35 +110,29 @@ fn boolean(key: &str, value: &str) -> Result<bool, Refusal> {
     }
 }
 
-/// Why the pod is not to be injected, if so. Nearest word wins, and a `"false"` always does.
-pub(crate) fn opting(metadata: Option<&Metadata<'_>>, opted_in: bool) -> Result<Option<Reason>, Refusal> {
-    let mut wanted = opted_in;
+/// What a pod says of itself.
+pub(crate) enum OwnWord {
+    /// It asks.
+    Yes,
+    /// It declines, for this reason.
+    No(Reason),
+}
+
+/// What the pod itself says, if anything: `"false"` wins.
+pub(crate) fn own_word(metadata: Option<&Metadata<'_>>) -> Result<Option<OwnWord>, Refusal> {
+    let mut wanted = None;
     let mut no = None;
     let [annotations, labels] = [metadata.map_or(&[][..], Metadata::annotations), metadata.map_or(&[][..], Metadata::labels)];
     for (notes, what, label) in [(annotations, "annotation", false), (labels, "label", true)] {
         for (key, value) in notes.iter().filter(|(key, _)| &**key == INJECT) {
             let shown_key = if label { "ashore.dev/inject (the label)" } else { key };
             match boolean(shown_key, text(shown_key, value)?)? {
-                true => wanted = true,
-                false => no = no.or(Some(Reason::OptedOut(format!("{what} {INJECT}")))),
+                true => wanted = Some(OwnWord::Yes),
+                false => no = no.or(Some(OwnWord::No(Reason::OptedOut(format!("{what} {INJECT}"))))),
             }
         }
     }
-    Ok(no.or((!wanted).then_some(Reason::NotOptedIn)))
-}
-
-/// The same for an object whose metadata alone is known, such as a PartialObjectMetadata, as JSON: why it does not ask, if so.
-///
-/// # Errors
-/// [`Refusal`], as [`crate::plan`] would say.
-pub fn unwanted(object: &[u8], opted_in: bool) -> Result<Option<Reason>, Refusal> {
-    #[derive(Deserialize)]
-    struct Object<'a> {
-        #[serde(borrow, default)]
-        metadata: Field<Metadata<'a>>,
-    }
-    let object: Object<'_> = serde_json::from_slice(object).map_err(|error| Refusal::NotAPod(error.to_string()))?;
-    opting(object.metadata.given(), opted_in)
+    Ok(no.or(wanted))
 }
 
 /// The marker that an earlier injection left, as text.
@@ -146,9 +140,9 @@ pub(crate) fn status<'p>(pod: &'p Pod<'_>) -> Result<Option<&'p str>, Refusal> {
     pod.annotations().iter().find(|(key, _)| &**key == STATUS).map(|(key, value)| text(key, value)).transpose()
 }
 
-/// What the pod's annotations make of the policy.
-pub(crate) struct Wishes<'p> {
-    pub(crate) policy: Cow<'p, Policy>,
+/// What the pod's annotations say besides settings.
+#[derive(Default)]
+pub(crate) struct Wishes {
     /// The names of the containers to be wrapped, if the pod lists them.
     pub(crate) only: Option<Vec<String>>,
     /// The names of the containers to be left out.
@@ -157,44 +151,52 @@ pub(crate) struct Wishes<'p> {
     pub(crate) own_delay: Option<String>,
 }
 
-/// Reads the annotations that override the policy.
-pub(crate) fn wishes<'p>(pod: &Pod<'_>, policy: &'p Policy) -> Result<Wishes<'p>, Refusal> {
-    let mut wishes = Wishes { policy: Cow::Borrowed(policy), only: None, skip: Vec::new(), own_delay: None };
+/// Reads the annotations that are no settings.
+pub(crate) fn wishes(pod: &Pod<'_>) -> Result<Wishes, Refusal> {
+    let mut wishes = Wishes::default();
     for (key, value) in pod.annotations() {
-        if KNOWN.contains(&&**key) && &**key != INJECT {
-            wishes.read(key, text(key, value)?)?;
+        match &**key {
+            CONTAINERS => wishes.only = Some(names(key, text(key, value)?)?),
+            SKIP_CONTAINERS => wishes.skip = names(key, text(key, value)?)?,
+            DELAY => wishes.own_delay = Some(text(key, value)?.into()),
+            _ => {}
         }
     }
     Ok(wishes)
 }
 
-impl Wishes<'_> {
-    fn read(&mut self, key: &Text<'_>, value: &str) -> Result<(), Refusal> {
-        let bytes = value.as_bytes();
-        let time = || duration::parse(bytes).ok_or_else(|| bad(key, value, duration::EXPECTED));
-        let no = |expected: &str| bad(key, value, expected);
-        match &key[PREFIX.len()..] {
-            "strategy" => self.policy.to_mut().strategy = Strategy::parse(bytes).ok_or_else(|| no(Strategy::EXPECTED))?,
-            "delay" => {
-                self.policy.to_mut().delay = time()?;
-                self.own_delay = Some(value.into());
-            }
-            "spread" => self.policy.to_mut().spread = Some(time()?),
-            "linger" => self.policy.to_mut().linger = time()?,
-            "min-grace" => self.policy.to_mut().min_grace = Some(time()?).filter(|grace| *grace > Duration::ZERO),
-            "stop-signal" => self.policy.to_mut().stop_signals = policy::signals(value).ok_or_else(|| no(STOP_SIGNALS_EXPECTED))?,
-            "rewrite" => self.policy.to_mut().rewrite = policy::rewrites(value).ok_or_else(|| no(Rewrite::EXPECTED))?,
-            "exit-map" => self.policy.to_mut().exit_map = policy::exit_codes(value).ok_or_else(|| no(ExitMap::EXPECTED))?,
-            "report" => self.policy.to_mut().report = ReportWhen::parse(bytes).ok_or_else(|| no(ReportWhen::EXPECTED))?,
-            "sidecars" => self.policy.to_mut().sidecars = boolean(key, value)?,
-            "init-containers" => self.policy.to_mut().init_containers = boolean(key, value)?,
-            "delivery" => self.policy.to_mut().delivery = Delivery::parse(value).ok_or_else(|| no(Delivery::EXPECTED))?,
-            "containers" => self.only = Some(names(key, value)?),
-            "skip-containers" => self.skip = names(key, value)?,
-            _ => {}
+/// The policy, with what the pod's annotations say in its place.
+pub(crate) fn over<'p>(pod: &Pod<'_>, policy: &'p Policy) -> Result<Cow<'p, Policy>, Refusal> {
+    let mut policy = Cow::Borrowed(policy);
+    for (key, value) in pod.annotations() {
+        if KNOWN.contains(&&**key) && !matches!(&**key, INJECT | CONTAINERS | SKIP_CONTAINERS) {
+            set(policy.to_mut(), key, text(key, value)?)?;
         }
-        Ok(())
     }
+    Ok(policy)
+}
+
+fn set(policy: &mut Policy, key: &Text<'_>, value: &str) -> Result<(), Refusal> {
+    let bytes = value.as_bytes();
+    let time = || duration::parse(bytes).ok_or_else(|| bad(key, value, duration::EXPECTED));
+    let no = |expected: &str| bad(key, value, expected);
+    match &key[PREFIX.len()..] {
+        "strategy" => policy.strategy = Strategy::parse(bytes).ok_or_else(|| no(Strategy::EXPECTED))?,
+        "delay" => policy.delay = time()?,
+        "spread" => policy.spread = Some(time()?),
+        "linger" => policy.linger = time()?,
+        "min-grace" => policy.min_grace = Some(time()?).filter(|grace| *grace > Duration::ZERO),
+        "stop-signal" => policy.stop_signals = policy::signals(value).ok_or_else(|| no(STOP_SIGNALS_EXPECTED))?,
+        "rewrite" => policy.rewrite = policy::rewrites(value).ok_or_else(|| no(Rewrite::EXPECTED))?,
+        "exit-map" => policy.exit_map = policy::exit_codes(value).ok_or_else(|| no(ExitMap::EXPECTED))?,
+        "report" => policy.report = ReportWhen::parse(bytes).ok_or_else(|| no(ReportWhen::EXPECTED))?,
+        "sidecars" => policy.sidecars = boolean(key, value)?,
+        "init-containers" => policy.init_containers = boolean(key, value)?,
+        "delivery" => policy.delivery = Delivery::parse(value).ok_or_else(|| no(Delivery::EXPECTED))?,
+        "profiles" => policy.profiles = boolean(key, value)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Comma-separated names of containers.

@@ -17,10 +17,11 @@ const LEAST_GRACE: Duration = Duration::from_secs(2);
 /// The longest duration that the init takes; longer grace periods are cut to it, which only ends the waiting early.
 const LONGEST_GRACE: u64 = 366 * 24 * 3600;
 
-/// The pod's grace period in seconds: what it says, or the default, raised to the policy's least.
-pub(crate) fn pod_grace(stated: Option<i64>, least: Option<Duration>) -> i64 {
-    let least = least.map_or(0, |least| least.as_secs().saturating_add(u64::from(least.subsec_nanos() > 0)));
-    stated.unwrap_or(DEFAULT_GRACE).max(i64::try_from(least).unwrap_or(i64::MAX))
+/// The pod's grace period in seconds: what it says, or the default, raised to the policy's least, and no more than its most (but the
+/// least, should several policies not agree).
+pub(crate) fn pod_grace(stated: Option<i64>, least: Option<Duration>, most: Option<Duration>) -> i64 {
+    let seconds = |time: Duration| i64::try_from(time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))).unwrap_or(i64::MAX);
+    stated.unwrap_or(DEFAULT_GRACE).min(most.map_or(i64::MAX, seconds)).max(least.map_or(0, seconds))
 }
 
 /// How long the container has between its stop signal and the runtime's SIGKILL: what a preStop hook surely takes comes off
@@ -169,9 +170,13 @@ mod tests {
             assert_eq!(grace, Duration::from_secs(seconds));
             assert_eq!(duration::parse(Time(grace).to_string().as_bytes()), Some(grace), "the init must be able to read it");
         }
-        assert_eq!(pod_grace(None, None), 30);
-        assert_eq!(pod_grace(Some(5), Some(Duration::from_millis(9001))), 10);
-        assert_eq!(pod_grace(Some(50), Some(Duration::from_secs(9))), 50);
+        assert_eq!(pod_grace(None, None, None), 30);
+        assert_eq!(pod_grace(Some(5), Some(Duration::from_millis(9001)), None), 10);
+        assert_eq!(pod_grace(Some(50), Some(Duration::from_secs(9)), None), 50);
+        assert_eq!(pod_grace(None, None, Some(Duration::from_secs(9))), 9);
+        assert_eq!(pod_grace(Some(5), None, Some(Duration::from_secs(9))), 5);
+        // Policies that do not agree: nobody is left with less than one of them asks for.
+        assert_eq!(pod_grace(Some(50), Some(Duration::from_secs(20)), Some(Duration::from_secs(9))), 20);
     }
 
     fn flagged(policy: &Policy, json: &str, signal: Signal) -> String {

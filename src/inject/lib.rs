@@ -17,15 +17,20 @@ pub mod patch;
 mod plan;
 mod planner;
 mod pod;
+pub mod policies;
 pub mod policy;
+pub mod profiles;
 pub mod reason;
+mod recognise;
 mod record;
 pub mod reference;
+pub mod rule;
+pub mod selector;
 pub mod suggest;
 mod undo;
 pub mod walk;
 
-pub use annotations::{UnknownAnnotation, unknown_annotations, unwanted};
+pub use annotations::{UnknownAnnotation, unknown_annotations};
 pub use delivery::{Delivered, Delivery, NoCluster, Offers, Unavailable, Way};
 pub use images::{Answer, Asked, ImageConfig, Images, StaticImages, Unknown};
 pub use json::Json;
@@ -33,12 +38,16 @@ pub use nodes::Architectures;
 pub use patch::{Op, Patch};
 pub use plan::{plan, plan_read};
 pub use pod::Pod;
+pub use policies::{Asks, OptIn, Policies, asks};
 pub use policy::Policy;
+pub use profiles::Profiles;
 pub use reason::Reason;
 pub use reference::Reference;
+pub use rule::{Mode, PolicyName, Remediate, Rule};
 pub use undo::undo;
 
 use ashore_init::signal::Signal;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What [`plan`] is asked.
@@ -46,16 +55,30 @@ use std::time::Duration;
 pub struct Request<'a> {
     /// A Pod, or a pod template (an object with `metadata` and `spec`), as JSON.
     pub pod: &'a [u8],
-    /// The settings that hold unless the pod's annotations say otherwise.
+    /// The settings of containers that no policy selects.
     pub policy: &'a Policy,
+    /// The policies of the pod's namespace, the highest rank first ([`Policies::of_namespace`]).
+    pub policies: &'a [Arc<Rule>],
+    /// What is known of well-known programs; a policy that switches it off has none.
+    pub profiles: &'a Profiles,
     /// Where image configs are looked up for containers that set no `command`.
     pub images: &'a dyn Images,
     /// What the cluster offers this pod of the ways in which the init can reach it.
     pub offers: &'a dyn Offers,
-    /// Whether the pod is wanted unless it says `false` itself: by its namespace, a policy, or by being named on a command line.
-    pub opted_in: bool,
+    /// Who asks for it, besides itself and the policies.
+    pub opt_in: OptIn,
+    /// Whether [`Mode::Audit`] is to be taken for [`Mode::Enforce`]: to know what would be.
+    pub audited: bool,
     /// Names of a StatefulSet's claim templates: volumes that the template itself does not list.
     pub claims: &'a [String],
+}
+
+impl<'a> Request<'a> {
+    /// About a pod that nobody but itself asks for, in no cluster and without policies.
+    pub fn new(pod: &'a [u8], policy: &'a Policy, images: &'a dyn Images) -> Self {
+        let (profiles, offers, opt_in) = (Profiles::shipped(), &NoCluster, OptIn::Nobody);
+        Self { pod, policy, policies: &[], profiles, images, offers, opt_in, audited: false, claims: &[] }
+    }
 }
 
 /// What becomes of a pod, and why.
@@ -82,6 +105,8 @@ pub struct ContainerPlan {
     pub kind: ContainerKind,
     /// Its image reference, empty if the pod names none.
     pub image: String,
+    /// The policy that its settings come from, or would; none: [`Request::policy`].
+    pub policy: Option<Arc<Rule>>,
     /// Wrapped, or why not.
     pub outcome: Outcome,
 }
@@ -127,6 +152,8 @@ pub struct Wrapped {
     pub stop_signal: Signal,
     /// How long after the stop signal the runtime's SIGKILL comes.
     pub grace: Duration,
+    /// What is known of its program, if anything is, and what that has changed.
+    pub profile: Option<profiles::Used>,
 }
 
 /// Why a pod cannot be admitted as it is: the one thing that is the author's to correct.

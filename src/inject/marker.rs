@@ -44,6 +44,15 @@ pub(crate) struct Mark {
     pub(crate) command: Was,
     #[serde(default, skip_serializing_if = "Was::is_given")]
     pub(crate) volume_mounts: Was,
+    /// The policy that its settings come from, with its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<String>,
+}
+
+impl Mark {
+    pub(crate) fn new(name: &str, list: List, command: Was, volume_mounts: Was) -> Self {
+        Self { name: name.into(), list, command, volume_mounts, policy: None }
+    }
 }
 
 /// Which list of the pod a container is in.

@@ -1,12 +1,14 @@
 //! Decides what becomes of a pod.
 
-use crate::annotations::{self, CONTAINERS, SKIP_CONTAINERS, STATUS, Wishes};
+use crate::annotations::{self, CONTAINERS, OwnWord, SKIP_CONTAINERS, STATUS, Wishes};
 use crate::marker::{List, Marker, Unusable};
 use crate::planner::Planner;
 use crate::pod::{self, Container, Pod};
+use crate::policies::{self, OptIn, Say};
 use crate::suggest;
-use crate::{ContainerKind, ContainerPlan, Outcome, Patch, Plan, Reason, Refusal, Request};
+use crate::{ContainerKind, ContainerPlan, Outcome, Patch, Plan, Reason, Refusal, Request, Rule};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The most containers that a pod may have to be looked at. (A pod of as many is far beyond what etcd can hold.)
 const MOST_CONTAINERS: usize = pod::CONTAINERS - 1;
@@ -27,9 +29,24 @@ pub fn plan_read(request: &Request<'_>, pod: &Pod<'_>) -> Result<Plan, Refusal> 
     let status = annotations::status(pod)?;
     // One more for the container that an earlier injection put in.
     check_names(pod, MOST_CONTAINERS + usize::from(status.is_some()))?;
-    // A marker says that somebody has asked already.
-    if let Some(reason) = annotations::opting(pod.metadata.given(), request.opted_in || status.is_some())? {
+    let asks = match annotations::own_word(pod.metadata.given())? {
+        Some(OwnWord::No(reason)) => return Ok(untouched(pod, reason)),
+        Some(OwnWord::Yes) => true,
+        None => request.opt_in == OptIn::Named,
+    };
+    if let Some(reason) = policies::declined(request.opt_in) {
         return Ok(untouched(pod, reason));
+    }
+    let rules = policies::of_pod(request.policies, pod);
+    let says = |asks: bool| both_lists(pod).map(|(_, _, c)| policies::say(request, &rules, asks, c)).collect::<Vec<_>>();
+    let mut all = says(asks);
+    // A marker says that somebody has asked already.
+    if status.is_some() && all.iter().all(|say| say.unwanted == Some(Reason::NotOptedIn)) {
+        all = says(true);
+    }
+    let wanted = asks || request.opt_in == OptIn::Namespace;
+    if status.is_none() && all.iter().all(|say| say.unwanted.is_some()) && !(all.is_empty() && wanted) {
+        return Ok(unwanted(pod, all));
     }
     let marker = match status.map(|text| (text, Marker::parse(text))) {
         None => None,
@@ -40,7 +57,7 @@ pub fn plan_read(request: &Request<'_>, pod: &Pod<'_>) -> Result<Plan, Refusal> 
             return Err(annotations::bad(STATUS, text, "what ashore writes there: remove the annotation"));
         }
     };
-    let wishes = annotations::wishes(pod, request.policy)?;
+    let wishes = annotations::wishes(pod)?;
     if pod.is_mirror() || pod.is_windows() {
         let reason = if pod.is_mirror() { Reason::MirrorPod } else { Reason::Windows };
         let warnings = vec![format!("pod: {reason}")];
@@ -48,23 +65,31 @@ pub fn plan_read(request: &Request<'_>, pod: &Pod<'_>) -> Result<Plan, Refusal> 
     }
     let mut warnings: Vec<String> = annotations::unknown(pod).map(|unknown| unknown.to_string()).collect();
     check_listed(pod, &wishes, &mut warnings)?;
-    Planner::new(request, pod, &wishes, marker, warnings).plan()
+    Planner::new(request, pod, &wishes, all, marker, warnings)?.plan()
+}
+
+/// A plan that changes nothing, since nobody wants any of the containers: in the words of the nearest who says so.
+fn unwanted(pod: &Pod<'_>, says: Vec<Say<'_>>) -> Plan {
+    let reasons = || says.iter().filter_map(|say| say.unwanted.as_ref());
+    let skipped = reasons().find(|reason| **reason != Reason::NotOptedIn).unwrap_or(&Reason::NotOptedIn).clone();
+    let plans = both_lists(pod).zip(&says).map(|((list, _, container), say)| {
+        let reason = say.unwanted.clone().unwrap_or(Reason::NotOptedIn);
+        container_plan(list, container, Outcome::Skipped(reason), say.rule)
+    });
+    let containers = plans.chain(ephemeral(pod)).collect();
+    Plan { skipped: Some(skipped), containers, delivery: None, patch: Patch::default(), warnings: Vec::new() }
 }
 
 /// A plan that changes nothing, for this reason.
 fn untouched(pod: &Pod<'_>, reason: Reason) -> Plan {
-    let spec = &pod.spec;
-    let plans = |list: List, containers: &[Container<'_>]| -> Vec<ContainerPlan> {
-        containers.iter().map(|c| container_plan(list, c, Outcome::Skipped(reason.clone()))).collect()
-    };
-    let mut containers = plans(List::InitContainers, spec.init_containers.items());
-    containers.extend(plans(List::Containers, spec.containers.items()));
-    containers.extend(ephemeral(pod));
+    let plans = both_lists(pod).map(|(list, _, c)| container_plan(list, c, Outcome::Skipped(reason.clone()), None));
+    let containers = plans.chain(ephemeral(pod)).collect();
     Plan { skipped: Some(reason), containers, delivery: None, patch: Patch::default(), warnings: Vec::new() }
 }
 
-pub(crate) fn container_plan(list: List, container: &Container<'_>, outcome: Outcome) -> ContainerPlan {
-    ContainerPlan { name: container.name().into(), kind: kind(list, container), image: container.image().into(), outcome }
+pub(crate) fn container_plan(list: List, container: &Container<'_>, outcome: Outcome, policy: Option<&Arc<Rule>>) -> ContainerPlan {
+    let (name, image) = (container.name().into(), container.image().into());
+    ContainerPlan { name, kind: kind(list, container), image, policy: policy.cloned(), outcome }
 }
 
 pub(crate) fn kind(list: List, container: &Container<'_>) -> ContainerKind {
@@ -80,6 +105,7 @@ pub(crate) fn ephemeral(pod: &Pod<'_>) -> impl Iterator<Item = ContainerPlan> {
         name: container.name.as_deref().unwrap_or_default().into(),
         kind: ContainerKind::Ephemeral,
         image: container.image.as_deref().unwrap_or_default().into(),
+        policy: None,
         outcome: Outcome::Skipped(Reason::Ephemeral),
     })
 }
@@ -113,7 +139,7 @@ fn check_names(pod: &Pod<'_>, most: usize) -> Result<(), Refusal> {
 
 /// The names that annotations list have to be there: one to be wrapped for sure, one to be left out need not be there yet,
 /// since it is often another webhook's (a proxy's) that comes after this one.
-fn check_listed(pod: &Pod<'_>, wishes: &Wishes<'_>, warnings: &mut Vec<String>) -> Result<(), Refusal> {
+fn check_listed(pod: &Pod<'_>, wishes: &Wishes, warnings: &mut Vec<String>) -> Result<(), Refusal> {
     let missing = |listed: &[String]| listed.iter().find(|name| !both_lists(pod).any(|(_, _, c)| c.name() == name.as_str())).cloned();
     let names = || both_lists(pod).map(|(_, _, c)| c.name()).take(50).collect::<Vec<_>>();
     if let Some(name) = missing(wishes.only.as_deref().unwrap_or_default()) {

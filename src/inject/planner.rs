@@ -11,17 +11,26 @@ use crate::marker::{List, Mark, Marker, Was};
 use crate::nodes::Architectures;
 use crate::plan::{both_lists, container_plan, ephemeral, kind};
 use crate::pod::{Container, Mount, Pod};
-use crate::policy::OnUnresolved;
+use crate::policies::Say;
+use crate::policy::{OnUnresolved, Policy};
 use crate::record::{added, before};
-use crate::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Reason, Refusal, Request, Wrapped};
+use crate::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Reason, Refusal, Request, Rule, Wrapped};
 use ashore_init::signal::Signal;
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A pod on its way to a plan.
 pub(crate) struct Planner<'r, 'p> {
     request: &'r Request<'r>,
     pub(crate) pod: &'r Pod<'p>,
-    pub(crate) wishes: &'r Wishes<'r>,
+    wishes: &'r Wishes,
+    /// Who has the say about each container of both lists.
+    says: Vec<Say<'r>>,
+    /// The settings of the base, if no policy selects a container, and of each policy in use, with what the pod itself says.
+    settings: Vec<Settings<'r>>,
+    /// The settings of what a pod has once, however many of its containers are wrapped.
+    pub(crate) wide: Cow<'r, Policy>,
     /// The pod's grace period, in seconds, as it will be.
     pub(crate) grace: i64,
     /// What was done before and is done now.
@@ -38,11 +47,14 @@ impl<'r, 'p> Planner<'r, 'p> {
     pub(crate) fn new(
         request: &'r Request<'r>,
         pod: &'r Pod<'p>,
-        wishes: &'r Wishes<'r>,
+        wishes: &'r Wishes,
+        says: Vec<Say<'r>>,
         marker: Option<Marker>,
         warnings: Vec<String>,
-    ) -> Self {
-        let asked = wishes.policy.delivery;
+    ) -> Result<Self, Refusal> {
+        let settings = settings(request, pod, &says)?;
+        let wide = pod_wide(&settings);
+        let asked = wide.delivery;
         let delivered = match &marker {
             // What it has, it keeps.
             Some(marker) => Delivered { asked, way: marker.delivery.clone(), not: Vec::new() },
@@ -52,12 +64,12 @@ impl<'r, 'p> Planner<'r, 'p> {
             let volume = bring::free("ashore", |name| takes_volume(request, pod, name));
             let copied = delivered.way == Way::InitContainer;
             let init = copied.then(|| bring::free(INIT, |name| both_lists(pod).any(|(_, _, c)| c.name() == name)));
-            Marker::new(wishes.policy.mount_path.clone(), volume, init, delivered.way.clone(), before(pod))
+            Marker::new(wide.mount_path.clone(), volume, init, delivered.way.clone(), before(pod))
         });
         let stated = pod.spec.termination_grace_period_seconds.given().copied();
-        let grace = flags::pod_grace(stated, wishes.policy.min_grace);
+        let grace = flags::pod_grace(stated, wide.min_grace, wide.max_grace);
         let init = format!("{}/{INIT}", marker.mount);
-        Self { request, pod, wishes, grace, marker, delivered, init, ops: Vec::with_capacity(16), warnings }
+        Ok(Self { request, pod, wishes, says, settings, wide, grace, marker, delivered, init, ops: Vec::with_capacity(16), warnings })
     }
 
     pub(crate) fn plan(mut self) -> Result<Plan, Refusal> {
@@ -66,17 +78,17 @@ impl<'r, 'p> Planner<'r, 'p> {
         let own = pod.spec.init_containers.items().iter().position(|c| Some(c.name()) == self.marker.init.as_deref());
         let mut containers = Vec::with_capacity(8);
         let mut already = false;
-        for (list, i, container) in both_lists(pod) {
+        for (at, (list, i, container)) in both_lists(pod).enumerate() {
             let outcome = if list == List::InitContainers && own == Some(i) {
                 Outcome::Skipped(Reason::OwnInit)
             } else {
-                match self.outcome(list, i, container, own)? {
+                match self.outcome(at, list, i, container, own)? {
                     Ok(wrapped) => Outcome::Wrapped(wrapped),
                     Err(reason) => Outcome::Skipped(reason),
                 }
             };
             already |= matches!(outcome, Outcome::Skipped(Reason::AlreadyInjected));
-            containers.push(container_plan(list, container, outcome));
+            containers.push(container_plan(list, container, outcome, self.says[at].rule));
         }
         containers.extend(ephemeral(pod));
         let wraps = containers.iter().any(|c| matches!(c.outcome, Outcome::Wrapped(_)));
@@ -87,7 +99,7 @@ impl<'r, 'p> Planner<'r, 'p> {
             (false, false) => Some(Reason::NothingToWrap),
         };
         if wraps {
-            self.raise_grace();
+            self.set_grace();
             self.mark(&containers)?;
         }
         if wraps {
@@ -103,6 +115,7 @@ impl<'r, 'p> Planner<'r, 'p> {
     /// What becomes of one container, with the operations for it if it is wrapped.
     fn outcome(
         &mut self,
+        at: usize,
         list: List,
         index: usize,
         container: &Container<'_>,
@@ -113,7 +126,11 @@ impl<'r, 'p> Planner<'r, 'p> {
         if self.marker.mark(list, container.name()).is_some() && words().any(|word| **word == *self.init) {
             return Ok(Err(Reason::AlreadyInjected));
         }
-        if let Some(reason) = self.unasked(list, container) {
+        if let Some(reason) = self.says[at].unwanted.clone() {
+            return Ok(Err(reason));
+        }
+        let of = self.settings_of(at);
+        if let Some(reason) = self.unasked(list, container, of) {
             return Ok(Err(reason));
         }
         if list == List::InitContainers && own.is_some_and(|own| index < own) {
@@ -125,13 +142,13 @@ impl<'r, 'p> Planner<'r, 'p> {
         let (program, config) = match &config {
             Answer::Known(config) => (Program::of(container, config), Some(&**config)),
             Answer::Unknown(_) | Answer::Later if !needed => (Program::of(container, &none), None),
-            Answer::Unknown(unknown) => return self.unresolved(container, unknown),
+            Answer::Unknown(unknown) => return self.unresolved(container, unknown, of),
             Answer::Later => return Ok(Err(Reason::NotLookedUp)),
         };
         if let Some(reason) = self.unfit(list, container, config, &program) {
             return Ok(Err(reason));
         }
-        self.wrap(list, index, container, config, &program).map(Ok)
+        self.wrap(list, index, container, config, &program, of).map(Ok)
     }
 
     fn look_up(&self, container: &Container<'_>, needed: bool) -> Answer {
@@ -151,25 +168,32 @@ impl<'r, 'p> Planner<'r, 'p> {
         })
     }
 
+    /// Which of the settings are those of the container at this place of both lists.
+    fn settings_of(&self, at: usize) -> usize {
+        let rule = self.says[at].rule;
+        self.settings.iter().position(|settings| same(settings.rule, rule)).unwrap_or_default()
+    }
+
     /// Why it was not asked for, if so.
-    fn unasked(&self, list: List, container: &Container<'_>) -> Option<Reason> {
+    fn unasked(&self, list: List, container: &Container<'_>, of: usize) -> Option<Reason> {
+        let policy = &self.settings[of].policy;
         let named = |names: &[String]| names.iter().any(|name| name == container.name());
         if named(&self.wishes.skip) {
             return Some(Reason::Excluded(SKIP_CONTAINERS.into()));
         }
         match (&self.wishes.only, kind(list, container)) {
             (Some(only), _) if named(only) => None,
-            (_, ContainerKind::Sidecar) if !self.wishes.policy.sidecars => Some(Reason::SidecarNotAsked),
-            (_, ContainerKind::Init) if !self.wishes.policy.init_containers => Some(Reason::InitContainerNotAsked),
+            (_, ContainerKind::Sidecar) if !policy.sidecars => Some(Reason::SidecarNotAsked),
+            (_, ContainerKind::Init) if !policy.init_containers => Some(Reason::InitContainerNotAsked),
             (Some(_), _) => Some(Reason::Excluded(CONTAINERS.into())),
             (None, _) => None,
         }
     }
 
-    fn unresolved(&self, container: &Container<'_>, unknown: &Unknown) -> Result<Result<Wrapped, Reason>, Refusal> {
+    fn unresolved(&self, container: &Container<'_>, unknown: &Unknown, of: usize) -> Result<Result<Wrapped, Reason>, Refusal> {
         let image = Some(container.image()).filter(|image| !image.is_empty()).unwrap_or("(none)");
         let reason = Reason::ImageUnknown { image: annotations::shown(image), unknown: unknown.clone() };
-        match self.wishes.policy.on_unresolved {
+        match self.settings[of].policy.on_unresolved {
             OnUnresolved::Skip => Ok(Err(reason)),
             OnUnresolved::Deny => Err(Refusal::Unresolved { container: container.name().into(), reason }),
         }
@@ -213,6 +237,7 @@ impl<'r, 'p> Planner<'r, 'p> {
         container: &Container<'_>,
         image: Option<&ImageConfig>,
         program: &Program<'_>,
+        of: usize,
     ) -> Result<Wrapped, Refusal> {
         let name = container.name();
         let stop_signal = flags::stop_signal(container, image).unwrap_or_else(|word| {
@@ -225,8 +250,9 @@ impl<'r, 'p> Planner<'r, 'p> {
             self.warnings.push(format!("container {name}: its stop signal is KILL, which leaves nobody any time"));
         }
         let grace = flags::grace(self.grace, container);
-        let delay = self.delay(name, grace)?;
-        let flags = flags::flags(&self.wishes.policy, delay, container, stop_signal, grace);
+        let delay = self.delay(name, grace, of)?;
+        let (policy, profile) = self.request.profiles.apply(&self.settings[of].policy, container, program.argv(), stop_signal);
+        let flags = flags::flags(&policy, delay, container, stop_signal, grace);
         let command = program.under(&self.init, &flags);
         let number = index.to_string();
         let path = [list.pointer(), "/", &number, "/command"].concat();
@@ -234,8 +260,8 @@ impl<'r, 'p> Planner<'r, 'p> {
             Field::Absent => Op::add(path, command),
             _ => Op::replace(path, command),
         });
-        let mut mark =
-            Mark { name: name.into(), list, command: Was::of_list(&container.command), volume_mounts: Was::of(&container.volume_mounts) };
+        let mut mark = Mark::new(name, list, Was::of_list(&container.command), Was::of(&container.volume_mounts));
+        mark.policy = self.settings[of].rule.map(|rule| rule.name.to_string());
         if container.volume_mounts.items().iter().any(|mount| self.is_ours(list, container, mount)) {
             mark.volume_mounts = self.marker.mark(list, name).map_or(mark.volume_mounts, |earlier| earlier.volume_mounts);
         } else {
@@ -246,7 +272,7 @@ impl<'r, 'p> Planner<'r, 'p> {
         // An earlier mark is of a command that somebody has replaced since.
         self.marker.wrapped.retain(|mark| mark.list != list || mark.name != name);
         self.marker.wrapped.push(mark);
-        Ok(Wrapped { flags, argv: program.argv().map(str::to_owned).collect(), stop_signal, grace })
+        Ok(Wrapped { flags, argv: program.argv().map(str::to_owned).collect(), stop_signal, grace, profile })
     }
 
     /// Whether a container's mount is the one that an earlier injection put there.
@@ -258,8 +284,8 @@ impl<'r, 'p> Planner<'r, 'p> {
     }
 
     /// The delay, if it leaves the container any time: the init would refuse to start with one that does not.
-    fn delay(&mut self, name: &str, grace: Duration) -> Result<Duration, Refusal> {
-        let delay = self.wishes.policy.delay;
+    fn delay(&mut self, name: &str, grace: Duration, of: usize) -> Result<Duration, Refusal> {
+        let delay = self.settings[of].policy.delay;
         if delay.is_zero() || delay < grace {
             return Ok(delay);
         }
@@ -282,6 +308,49 @@ impl<'r, 'p> Planner<'r, 'p> {
             }
         }
     }
+}
+
+/// The settings of one policy for this pod.
+#[derive(Debug)]
+struct Settings<'r> {
+    /// The policy; none: the base.
+    rule: Option<&'r Arc<Rule>>,
+    /// What it says, and the pod's annotations in place of that.
+    policy: Cow<'r, Policy>,
+}
+
+fn same(one: Option<&Arc<Rule>>, other: Option<&Arc<Rule>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+/// The settings of the policies that the pod's wanted containers come under, and at least of the base; the highest rank first.
+fn settings<'r>(request: &'r Request<'r>, pod: &Pod<'_>, says: &[Say<'r>]) -> Result<Vec<Settings<'r>>, Refusal> {
+    let used = |rule: Option<&Arc<Rule>>| says.iter().any(|say| say.unwanted.is_none() && same(say.rule, rule));
+    let rules = request.policies.iter().map(Some).chain([None]).filter(|rule| used(*rule));
+    let mut settings = Vec::with_capacity(1);
+    for rule in rules {
+        let policy = rule.map_or(request.policy, |rule| &rule.policy);
+        settings.push(Settings { rule, policy: annotations::over(pod, policy)? });
+    }
+    if settings.is_empty() {
+        settings.push(Settings { rule: None, policy: annotations::over(pod, request.policy)? });
+    }
+    Ok(settings)
+}
+
+/// What the pod has once: as the highest-ranking policy says, with the longest of the least grace periods and the shortest of the most.
+fn pod_wide<'r>(settings: &[Settings<'r>]) -> Cow<'r, Policy> {
+    let mut wide = settings[0].policy.clone();
+    if settings.len() > 1 {
+        let all = || settings.iter().map(|settings| &settings.policy);
+        let policy = wide.to_mut();
+        policy.min_grace = all().filter_map(|policy| policy.min_grace).max();
+        policy.max_grace = all().filter_map(|policy| policy.max_grace).min();
+    }
+    wide
 }
 
 /// Whether a volume of this name is there or comes: in the pod, from a StatefulSet's claims, or by what the containers mount.

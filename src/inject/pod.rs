@@ -38,14 +38,61 @@ pub(crate) struct Metadata<'a> {
     #[serde(borrow, default)]
     pub(crate) annotations: Field<Notes<'a>>,
     #[serde(borrow, default)]
-    pub(crate) labels: Field<Notes<'a>>,
+    pub(crate) labels: Field<Labels<'a>>,
+    #[serde(borrow, default, deserialize_with = "at_most::<OWNERS, _, _>")]
+    owner_references: Field<Vec<Owner<'a>>>,
 }
 
-/// Annotations or labels: ours, and whether the kubelet's mirror mark is among them.
+/// The most owners of a pod that are read.
+const OWNERS: usize = 1000;
+
+/// One of a pod's owners.
+#[derive(Debug, Deserialize)]
+struct Owner<'a> {
+    #[serde(borrow, default)]
+    kind: Option<Text<'a>>,
+    #[serde(default)]
+    controller: Option<bool>,
+}
+
+/// Annotations: ours, and whether the kubelet's mirror mark is among them.
 #[derive(Debug, Default)]
 pub(crate) struct Notes<'a> {
     pub(crate) ours: Vec<(Text<'a>, Scalar<'a>)>,
     pub(crate) mirror: bool,
+}
+
+/// Labels: ours, and the others, which policies select by.
+#[derive(Debug, Default)]
+pub(crate) struct Labels<'a> {
+    pub(crate) ours: Vec<(Text<'a>, Scalar<'a>)>,
+    others: Vec<(Text<'a>, Scalar<'a>)>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Labels<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with strings")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels<'de>, A::Error> {
+                let mut labels = Labels::default();
+                while let Some(key) = map.next_key::<Text<'de>>()? {
+                    let list = if key.starts_with(PREFIX) { &mut labels.ours } else { &mut labels.others };
+                    // The others of so many matter to nobody.
+                    if list.len() < ELEMENTS {
+                        list.push((key, map.next_value()?));
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(labels)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Notes<'a> {
@@ -73,7 +120,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Notes<'a> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Default)]
 #[serde(remote = "Self", rename_all = "camelCase")]
 pub(crate) struct Spec<'a> {
     #[serde(borrow, default, deserialize_with = "at_most::<CONTAINERS, _, _>")]
@@ -327,7 +374,7 @@ impl<'a> Metadata<'a> {
     }
 
     pub(crate) fn labels(&self) -> &[(Text<'a>, Scalar<'a>)] {
-        self.labels.given().map_or(&[], |notes| &notes.ours)
+        self.labels.given().map_or(&[], |labels| &labels.ours)
     }
 }
 
@@ -351,6 +398,20 @@ impl<'a> Pod<'a> {
         })
     }
 
+    /// Reads the metadata of a pod; it seems to have no containers then.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read_metadata(json: &'a [u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Object<'a> {
+            #[serde(borrow, default)]
+            metadata: Field<Metadata<'a>>,
+        }
+        let Object { metadata } = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        Ok(Self { metadata, spec: Spec::default() })
+    }
+
     /// Reads the pod that a text begins with, and says how long it is, in bytes; `None` if that is no pod, as [`crate::plan`] says in
     /// detail.
     pub fn read_first(json: &'a str) -> Option<(Self, usize)> {
@@ -372,6 +433,19 @@ impl<'a> Pod<'a> {
 
     pub(crate) fn labels(&self) -> &[(Text<'a>, Scalar<'a>)] {
         self.metadata.given().map_or(&[], Metadata::labels)
+    }
+
+    /// The value of a label, if the pod has it.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        let labels = self.metadata.given()?.labels.given()?;
+        let (_, value) = labels.others.iter().chain(&labels.ours).find(|(name, _)| &**name == key)?;
+        if let Scalar::Text(text) = value { Some(text) } else { None }
+    }
+
+    /// The kind of its controller, if it has one (Kubernetes API, `OwnerReference.controller`).
+    pub(crate) fn controller_kind(&self) -> Option<&str> {
+        let owners = self.metadata.given()?.owner_references.items();
+        owners.iter().find(|owner| owner.controller == Some(true))?.kind.as_deref()
     }
 
     /// Whether it is the API object of a static pod: whatever is changed in it, the kubelet runs what its file says.

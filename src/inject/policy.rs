@@ -1,7 +1,7 @@
 //! The settings of a shutdown policy, and how its document is read.
 
 use crate::delivery::Delivery;
-use crate::suggest;
+use crate::{rule, suggest};
 use ashore_init::duration;
 use ashore_init::settings::{self, ExitMap, ReportWhen, Rewrite, STOP_SIGNALS_EXPECTED, Settings, Strategy};
 use ashore_init::signal::Signal;
@@ -33,6 +33,8 @@ pub struct Policy {
     pub exit_map: Vec<(u8, u8)>,
     /// The least `terminationGracePeriodSeconds` that a pod is given.
     pub min_grace: Option<Duration>,
+    /// The most that it is left with.
+    pub max_grace: Option<Duration>,
     /// When a report is written.
     pub report: ReportWhen,
     /// Whether native sidecars are wrapped.
@@ -47,6 +49,8 @@ pub struct Policy {
     pub init_image: String,
     /// Where the init lies in the containers.
     pub mount_path: String,
+    /// Whether what is known of a program ([`crate::Profiles`]) holds where this policy does not say anything else.
+    pub profiles: bool,
 }
 
 /// What happens to a container whose image cannot be looked up.
@@ -71,6 +75,7 @@ impl Default for Policy {
             rewrite: Vec::new(),
             exit_map: Vec::new(),
             min_grace: None,
+            max_grace: None,
             report: settings.report,
             sidecars: false,
             init_containers: false,
@@ -78,6 +83,7 @@ impl Default for Policy {
             on_unresolved: OnUnresolved::default(),
             init_image: DEFAULT_INIT_IMAGE.into(),
             mount_path: DEFAULT_MOUNT_PATH.into(),
+            profiles: true,
         }
     }
 }
@@ -107,7 +113,8 @@ pub enum PolicyError {
     },
 }
 
-const FIELDS: [&str; 15] = [
+/// The settings of a policy's spec.
+pub(crate) const FIELDS: [&str; 17] = [
     "strategy",
     "delay",
     "spread",
@@ -116,6 +123,7 @@ const FIELDS: [&str; 15] = [
     "rewrite",
     "exitMap",
     "minGrace",
+    "maxGrace",
     "report",
     "sidecars",
     "initContainers",
@@ -123,10 +131,14 @@ const FIELDS: [&str; 15] = [
     "onUnresolved",
     "initImage",
     "mountPath",
+    "profiles",
 ];
 const DOCUMENT_FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 const KINDS: &str = "ShutdownPolicy or ClusterShutdownPolicy";
-const API_VERSION: &str = "ashore.dev/v1alpha1";
+/// The most elements of a list in a policy, and members of a map.
+pub const MOST: usize = 100;
+/// The same of signals: the API server would not be asked to look at more (its rules on them are in the CustomResourceDefinitions).
+pub const MOST_SIGNALS: usize = 15;
 const MOUNT_PATH: &str = "an absolute path of letters, digits, '.', '_' and '-', such as /ashore";
 
 impl Policy {
@@ -139,14 +151,7 @@ impl Policy {
         if !DOCUMENT_FIELDS.iter().any(|field| map.contains_key(*field)) {
             return Self::from_spec("", map);
         }
-        known("", map, &DOCUMENT_FIELDS)?;
-        let is = |field: &str, allowed: &[&str], expected: &str| match map.get(field) {
-            Some(Value::String(text)) if allowed.contains(&text.as_str()) => Ok(()),
-            other => Err(bad(field, other.unwrap_or(&Value::Null), expected)),
-        };
-        is("kind", &["ShutdownPolicy", "ClusterShutdownPolicy"], KINDS)?;
-        is("apiVersion", &[API_VERSION], API_VERSION)?;
-        match map.get("spec") {
+        match self::document(document)?.get("spec") {
             None | Some(Value::Null) => Ok(Self::default()),
             Some(spec) => Self::from_spec("spec.", object("spec", spec)?),
         }
@@ -159,10 +164,23 @@ impl Policy {
         for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
             policy.set(&format!("{at}{name}"), name, value)?;
         }
+        policy.check(at)?;
         Ok(policy)
     }
 
-    fn set(&mut self, field: &str, name: &str, value: &Value) -> Result<(), PolicyError> {
+    /// What the fields must be to each other.
+    pub(crate) fn check(&self, at: &str) -> Result<(), PolicyError> {
+        match (self.min_grace, self.max_grace) {
+            (Some(least), Some(most)) if least > most => {
+                let most = Value::from(most.as_secs());
+                Err(bad(&format!("{at}maxGrace"), &most, &format!("at least minGrace, which is {} seconds", least.as_secs())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the setting of this name.
+    pub(crate) fn set(&mut self, field: &str, name: &str, value: &Value) -> Result<(), PolicyError> {
         let no = |expected: &str| bad(field, value, expected);
         let word = scalar(value);
         let word = || word.as_deref();
@@ -174,17 +192,15 @@ impl Policy {
             "spread" => self.spread = Some(time()?),
             "linger" => self.linger = time()?,
             "minGrace" => self.min_grace = Some(time()?).filter(|grace| *grace > Duration::ZERO),
-            "stopSignals" => {
-                let list = value.as_array().ok_or_else(|| no("a list of signals such as [\"QUIT\"]"))?;
-                self.stop_signals.clear();
-                for (i, item) in list.iter().enumerate() {
-                    // One element, one signal: a comma in it would be two.
-                    let one = scalar(item).filter(|w| !w.contains(',')).and_then(|w| signals(&w));
-                    self.stop_signals.extend(one.ok_or_else(|| bad(&format!("{field}[{i}]"), item, STOP_SIGNALS_EXPECTED))?);
+            "maxGrace" => {
+                self.max_grace = Some(time()?);
+                if self.max_grace == Some(Duration::ZERO) {
+                    return Err(no("longer than nothing: it is the most that a pod is left with"));
                 }
             }
-            "rewrite" => self.rewrite = pairs(field, value, Rewrite::EXPECTED, rewrites)?,
-            "exitMap" => self.exit_map = pairs(field, value, ExitMap::EXPECTED, exit_codes)?,
+            "stopSignals" => self.stop_signals = signal_list(field, value)?,
+            "rewrite" => self.rewrite = rewrite_map(field, value)?,
+            "exitMap" => self.exit_map = exit_map(field, value)?,
             "report" => self.report = word().and_then(|w| ReportWhen::parse(w.as_bytes())).ok_or_else(|| no(ReportWhen::EXPECTED))?,
             "sidecars" => self.sidecars = yes()?,
             "initContainers" => self.init_containers = yes()?,
@@ -201,10 +217,24 @@ impl Policy {
                 self.init_image = image.ok_or_else(|| no("an image reference"))?.into();
             }
             "mountPath" => self.mount_path = value.as_str().and_then(mount_path).ok_or_else(|| no(MOUNT_PATH))?,
+            "profiles" => self.profiles = yes()?,
             _ => {}
         }
         Ok(())
     }
+}
+
+/// The members of a policy object, whose apiVersion and kind are ours.
+pub(crate) fn document(document: &Value) -> Result<&Map<String, Value>, PolicyError> {
+    let map = object("the document", document)?;
+    known("", map, &DOCUMENT_FIELDS)?;
+    let is = |field: &str, allowed: &[&str], expected: &str| match map.get(field) {
+        Some(Value::String(text)) if allowed.contains(&text.as_str()) => Ok(()),
+        other => Err(bad(field, other.unwrap_or(&Value::Null), expected)),
+    };
+    is("kind", &[rule::NAMESPACED, rule::CLUSTER], KINDS)?;
+    is("apiVersion", &[rule::API_VERSION], rule::API_VERSION)?;
+    Ok(map)
 }
 
 /// The signals of a comma-separated list, if each can be caught and passed on.
@@ -233,6 +263,34 @@ fn mount_path(text: &str) -> Option<String> {
     (path.len() <= 200 && path.strip_prefix('/')?.split('/').all(fine)).then(|| path.into())
 }
 
+/// A list such as `[QUIT]`.
+pub(crate) fn signal_list(field: &str, value: &Value) -> Result<Vec<Signal>, PolicyError> {
+    let mut all = Vec::new();
+    at_most(MOST_SIGNALS, field, value)?;
+    each(field, value, "a list of signals such as [\"QUIT\"]", |at, item| {
+        // One element, one signal: a comma in it would be two.
+        let one = scalar(item).filter(|w| !w.contains(',')).and_then(|w| signals(&w));
+        all.extend(one.ok_or_else(|| bad(at, item, STOP_SIGNALS_EXPECTED))?);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// A map such as `{TERM: QUIT}`, of signals.
+pub(crate) fn rewrite_map(field: &str, value: &Value) -> Result<Vec<(Signal, Signal)>, PolicyError> {
+    at_most(MOST_SIGNALS, field, value)?;
+    pairs(field, value, Rewrite::EXPECTED, rewrites)
+}
+
+/// A map such as `{143: 0}`, of exit codes.
+pub(crate) fn exit_map(field: &str, value: &Value) -> Result<Vec<(u8, u8)>, PolicyError> {
+    at_most(MOST, field, value)?;
+    if let Some((from, text)) = value.as_object().into_iter().flatten().find(|(_, to)| to.is_string()) {
+        return Err(bad(&format!("{field}.{from}"), text, "a number without quotes, 0 to 255"));
+    }
+    pairs(field, value, ExitMap::EXPECTED, exit_codes)
+}
+
 /// A map such as `{TERM: QUIT}`, read pair by pair in the words of the command line.
 fn pairs<T>(field: &str, value: &Value, expected: &str, parse: impl Fn(&str) -> Option<Vec<T>>) -> Result<Vec<T>, PolicyError> {
     let map = value.as_object().ok_or_else(|| bad(field, value, &format!("a map of {expected}")))?;
@@ -253,11 +311,31 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-fn object<'v>(field: &str, value: &'v Value) -> Result<&'v Map<String, Value>, PolicyError> {
+/// Hands on the elements of a list, each with its path.
+pub(crate) fn each(
+    field: &str,
+    value: &Value,
+    expected: &str,
+    mut each: impl FnMut(&str, &Value) -> Result<(), PolicyError>,
+) -> Result<(), PolicyError> {
+    let list = value.as_array().ok_or_else(|| bad(field, value, expected))?;
+    at_most(MOST, field, value)?;
+    list.iter().enumerate().try_for_each(|(i, item)| each(&format!("{field}[{i}]"), item))
+}
+
+/// Refuses a list or map of more than these.
+fn at_most(most: usize, field: &str, value: &Value) -> Result<(), PolicyError> {
+    match value.as_array().map(Vec::len).or(value.as_object().map(Map::len)) {
+        Some(count) if count > most => Err(bad(field, &Value::from(count), &format!("at most {most} elements"))),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn object<'v>(field: &str, value: &'v Value) -> Result<&'v Map<String, Value>, PolicyError> {
     value.as_object().ok_or_else(|| bad(field, value, "an object with fields"))
 }
 
-fn known(at: &str, map: &Map<String, Value>, fields: &[&'static str]) -> Result<(), PolicyError> {
+pub(crate) fn known(at: &str, map: &Map<String, Value>, fields: &[&'static str]) -> Result<(), PolicyError> {
     match map.keys().find(|key| !fields.contains(&key.as_str())) {
         None => Ok(()),
         Some(key) => Err(PolicyError::UnknownField {
@@ -268,13 +346,14 @@ fn known(at: &str, map: &Map<String, Value>, fields: &[&'static str]) -> Result<
     }
 }
 
-fn bad(field: &str, value: &Value, expected: &str) -> PolicyError {
+pub(crate) fn bad(field: &str, value: &Value, expected: &str) -> PolicyError {
     PolicyError::BadValue { field: field.into(), value: crate::annotations::shown(&value.to_string()), expected: expected.into() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rule::API_VERSION;
     use serde_json::json;
 
     #[test]
@@ -288,9 +367,9 @@ mod tests {
     fn reads_every_field_from_a_document_or_its_spec() {
         let spec = json!({
             "strategy": "broadcast", "delay": "5s", "spread": 7, "linger": "1s", "stopSignals": ["SIGQUIT", 28],
-            "rewrite": {"TERM": "QUIT", "HUP": "USR1"}, "exitMap": {"143": 0}, "minGrace": "1m", "report": "always",
+            "rewrite": {"TERM": "QUIT", "HUP": "USR1"}, "exitMap": {"143": 0}, "minGrace": "1m", "maxGrace": "5m", "report": "always",
             "sidecars": true, "initContainers": true, "delivery": "auto", "onUnresolved": "Deny", "initImage": "registry.example/ashore:1",
-            "mountPath": "/opt/ashore/",
+            "mountPath": "/opt/ashore/", "profiles": false,
         });
         let expected = Policy {
             strategy: Strategy::Broadcast,
@@ -301,6 +380,7 @@ mod tests {
             rewrite: vec![(Signal::TERM, Signal::QUIT), (Signal::HUP, Signal::USR1)],
             exit_map: vec![(143, 0)],
             min_grace: Some(Duration::from_secs(60)),
+            max_grace: Some(Duration::from_secs(300)),
             report: ReportWhen::Always,
             sidecars: true,
             init_containers: true,
@@ -308,6 +388,7 @@ mod tests {
             on_unresolved: OnUnresolved::Deny,
             init_image: "registry.example/ashore:1".into(),
             mount_path: "/opt/ashore".into(),
+            profiles: false,
         };
         assert_eq!(Policy::from_document(&spec), Ok(expected.clone()));
         let document = json!({"apiVersion": API_VERSION, "kind": "ClusterShutdownPolicy", "metadata": {"name": "x"}, "spec": spec});
@@ -329,7 +410,11 @@ mod tests {
             (json!({"stopSignals": "QUIT"}), "stopSignals: \"QUIT\" is not a list"),
             (json!({"stopSignals": ["QUIT", "KILL"]}), "stopSignals[1]: \"KILL\" is not signals such as"),
             (json!({"rewrite": {"TERM": "WHAT"}}), "rewrite.TERM: \"WHAT\" is not one of signal pairs"),
+            (json!({"exitMap": {"143": "0"}}), "exitMap.143: \"0\" is not a number without quotes"),
             (json!({"exitMap": {"143": 256}}), "exitMap.143: 256 is not one of exit code pairs"),
+            (json!({"minGrace": "2m", "maxGrace": 60}), "maxGrace: 60 is not at least minGrace, which is 120 seconds"),
+            (json!({"stopSignals": vec!["QUIT"; MOST_SIGNALS + 1]}), "stopSignals: 16 is not at most 15 elements"),
+            (json!({"maxGrace": 0}), "maxGrace: 0 is not longer than nothing"),
             (json!({"sidecars": "true"}), "sidecars: \"true\" is not true or false"),
             (json!({"delivery": "image"}), "delivery: \"image\" is not initContainer, imageVolume, configMap or auto"),
             (json!({"onUnresolved": "deny"}), "onUnresolved: \"deny\" is not Skip or Deny"),

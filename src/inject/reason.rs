@@ -1,6 +1,7 @@
 //! Why a pod or a container is left as it is: each reason worded once, for the command line, warnings, logs and metrics.
 
 use crate::images::Unknown;
+use crate::rule::PolicyName;
 
 /// Why a pod or a container is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,9 +10,15 @@ pub enum Reason {
     /// Nobody asked.
     #[error("not opted in: no annotation, label, namespace or policy asks for it")]
     NotOptedIn,
-    /// The pod says no.
+    /// The pod or its namespace says no.
     #[error("opted out: {0} says \"false\"")]
     OptedOut(String),
+    /// The nearest policy only counts what would be.
+    #[error("{0} has mode Audit: it would be injected, and is not touched")]
+    Audited(PolicyName),
+    /// The nearest policy says no.
+    #[error("{0} has mode Off")]
+    SwitchedOff(PolicyName),
     /// The image's config is not known, and the container sets no command.
     #[error("image {image}: {unknown}, so its entrypoint is not known; set command, or list the image")]
     ImageUnknown {
@@ -84,6 +91,8 @@ impl Reason {
         match self {
             Self::NotOptedIn => "notOptedIn",
             Self::OptedOut(_) => "optedOut",
+            Self::Audited(_) => "audited",
+            Self::SwitchedOff(_) => "switchedOff",
             Self::ImageUnknown { .. } => "imageUnknown",
             Self::NotLookedUp => "notLookedUp",
             Self::AlreadyInjected => "alreadyInjected",

@@ -15,11 +15,11 @@ use serde_json::json;
 use std::borrow::Cow;
 
 impl Planner<'_, '_> {
-    /// Raises the pod's grace period to the least that the policy gives.
-    pub(crate) fn raise_grace(&mut self) {
+    /// Raises the pod's grace period to the least that the policy gives, or lowers it to the most.
+    pub(crate) fn set_grace(&mut self) {
         let field = &self.pod.spec.termination_grace_period_seconds;
         let stated = field.given().copied();
-        if self.grace == flags::pod_grace(stated, None) {
+        if self.grace == flags::pod_grace(stated, None, None) {
             return;
         }
         let path = "/spec/terminationGracePeriodSeconds";
@@ -78,7 +78,7 @@ impl Planner<'_, '_> {
     /// The volume and, where one is needed, the init container, if they are missing. The container comes last: it moves the others' indexes.
     pub(crate) fn bring(&mut self, has_init: bool) {
         let Marker { volume, mount, init, delivery, .. } = &self.marker;
-        let image = &self.wishes.policy.init_image;
+        let image = &self.wide.init_image;
         let spec = &self.pod.spec;
         if !spec.volumes.items().iter().any(|v| v.name.as_deref() == Some(volume)) {
             self.ops.push(added("/spec/volumes", &spec.volumes, |json| bring::volume(json, volume, delivery, image)));

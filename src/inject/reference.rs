@@ -151,6 +151,16 @@ fn is_digest(text: &str) -> bool {
         if matches!((algorithm, digits.len()), ("sha256", 64) | ("sha512", 128)) && hex(digits))
 }
 
+/// An image's repository as people write it: without tag and digest, and without what names Docker Hub.
+pub(crate) fn familiar(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or_default();
+    let step = image.rfind('/').map_or(0, |at| at + 1);
+    let end = image[step..].find(':').map_or(image.len(), |at| step + at);
+    let name = &image[..end];
+    let name = ["docker.io/", "index.docker.io/"].iter().find_map(|hub| name.strip_prefix(hub)).unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,15 @@
 //! Answers one AdmissionReview: plans the pod, and lets it in as it is when that goes wrong.
 
 use crate::body::Held;
+use crate::follow;
 use crate::looking::{Looking, PodImages};
 use crate::metrics::{Metrics, Outcome};
 use crate::offering::Offering;
 use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
+use crate::rulebook::{Ground, Rulebook};
 use crate::skipped::{Owner, Skipped};
-use ashore_inject::{ContainerKind, ContainerPlan, Plan, Pod, Policy, Reason, Refusal};
+use ashore_inject::{ContainerKind, ContainerPlan, OptIn, Plan, Pod, Policy, Profiles, Reason, Refusal};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
@@ -42,8 +44,14 @@ const LONGEST_LIST: usize = 1024;
 pub struct Admission {
     /// What decides.
     pub planner: Planner,
-    /// The settings that hold unless a pod says otherwise.
+    /// The settings of pods that no policy selects.
     pub policy: Policy,
+    /// What is known of well-known programs.
+    pub profiles: Profiles,
+    /// The policies, and what namespaces say.
+    pub rulebook: Arc<Rulebook>,
+    /// Where a namespace is asked for that the rulebook does not know yet.
+    pub client: Option<kube::Client>,
     /// What images run.
     pub images: Arc<Looking>,
     /// How the init can reach pods.
@@ -56,15 +64,6 @@ pub struct Admission {
     pub planners: Planners,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
-}
-
-/// Whether a pod that says nothing itself is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptIn {
-    /// It is not: it has to ask.
-    Pod,
-    /// It is: whoever configured the API server's call has chosen, by its selectors.
-    Caller,
 }
 
 /// What would become of a pod that is there already.
@@ -81,8 +80,8 @@ pub enum Hindsight {
 /// How a review was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
-    /// Whether a pod that says nothing itself is wanted.
-    pub opt_in: OptIn,
+    /// Whether whoever configured the call has chosen, by its selectors: a pod that says nothing itself is wanted.
+    pub chosen: bool,
     /// Whether a first call has left the pod as it was, perhaps since nobody answered it. What that one has counted and logged is not
     /// counted and logged again.
     pub again: bool,
@@ -96,7 +95,10 @@ struct Whole<'a> {
     /// Its share of the memory.
     held: Option<Arc<Held>>,
     namespace: &'a str,
-    opt_in: OptIn,
+    /// What its namespace and the policies say of it.
+    ground: Arc<Ground>,
+    /// Whether [`ashore_inject::Mode::Audit`] is taken for `Enforce`.
+    audited: bool,
 }
 
 /// Why there is no plan.
@@ -190,8 +192,9 @@ impl Admission {
     ///
     /// # Errors
     /// Why that is not known, [`NoResult`] or that the deadline has come.
-    pub async fn hindsight(self: &Arc<Self>, pod: Bytes, namespace: &str, opt_in: OptIn, deadline: Instant) -> Result<Hindsight, NoPlan> {
-        let whole = Whole { pod, read: None, held: None, namespace, opt_in };
+    pub async fn hindsight(self: &Arc<Self>, pod: Bytes, namespace: &str, deadline: Instant) -> Result<Hindsight, NoPlan> {
+        let ground = self.rulebook.ground(namespace).unwrap_or_default();
+        let whole = Whole { pod, read: None, held: None, namespace, ground, audited: false };
         Ok(match self.plan(whole, deadline, deadline).await? {
             Ok(plan) if plan.containers.iter().any(|c| matches!(c.outcome, ashore_inject::Outcome::Wrapped(_))) => Hindsight::Injected,
             Ok(_) | Err(Refusal::NotAPod(_)) => Hindsight::LeftAlone,
@@ -199,10 +202,31 @@ impl Admission {
         })
     }
 
-    fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, opt_in: OptIn, images: &PodImages) -> Result<Plan, Refusal> {
-        let opted_in = opt_in == OptIn::Caller;
+    fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, ground: &Ground, audited: bool, images: &PodImages) -> Result<Plan, Refusal> {
+        let request = ashore_inject::Request::new(pod, &self.policy, images);
+        let (opt_in, policies, profiles) = (ground.opt_in, &ground.rules, &self.profiles);
         let offers = &self.offering.to(images.namespace());
-        (self.planner)(&ashore_inject::Request { pod, policy: &self.policy, images, offers, opted_in, claims: &[] }, read)
+        (self.planner)(&ashore_inject::Request { opt_in, policies, profiles, audited, offers, ..request }, read)
+    }
+
+    /// What a pod stands on that the API server asks about.
+    async fn ground(&self, namespace: &str, chosen: bool, deadline: Instant) -> Arc<Ground> {
+        let known = match (self.rulebook.ground(namespace), &self.client) {
+            (None, Some(client)) => {
+                let labels = follow::ask(client, namespace, deadline).await.unwrap_or_default();
+                Some(Arc::new(self.rulebook.ground_of(namespace, &labels)))
+            }
+            (known, _) => known,
+        };
+        match known {
+            // The API server has just seen the label itself.
+            Some(ground) if chosen && ground.opt_in != OptIn::Namespace => {
+                Arc::new(Ground { opt_in: OptIn::Namespace, rules: ground.rules.clone() })
+            }
+            Some(ground) => ground,
+            None if chosen => Arc::new(Ground { opt_in: OptIn::Namespace, rules: Vec::new() }),
+            None => Arc::default(),
+        }
     }
 
     /// Why the request is not about a pod that could be touched, if so. The API server's own filters should have kept it away.
@@ -225,7 +249,8 @@ impl Admission {
         // Both calls about a pod together have as long as one.
         let looked_up = Instant::now() + if call.again { left / 5 } else { left * 3 / 4 };
         let read = request.pod.as_ref();
-        let whole = Whole { pod, read, held: Some(Arc::new(body)), namespace: &request.namespace, opt_in: call.opt_in };
+        let ground = self.ground(&request.namespace, call.chosen, looked_up).await;
+        let whole = Whole { pod, read, held: Some(Arc::new(body)), namespace: &request.namespace, ground, audited: false };
         let why = match self.plan(whole, looked_up, deadline).await {
             Ok(Ok(plan)) => {
                 if !call.again && request.dry_run != Some(true) {
@@ -276,16 +301,17 @@ impl Admission {
         images: &Arc<PodImages>,
         deadline: Instant,
     ) -> Result<Result<Plan, Refusal>, NoPlan> {
-        let Whole { pod, read, held, opt_in, .. } = whole;
+        let Whole { pod, read, held, ground, audited, .. } = whole;
         let planned = if pod.len() > planners::SMALL {
-            let (this, pod, images, held, opt_in) = (Arc::clone(self), pod.clone(), Arc::clone(images), held.clone(), *opt_in);
+            let (this, pod, images, held) = (Arc::clone(self), pod.clone(), Arc::clone(images), held.clone());
+            let (ground, audited) = (Arc::clone(ground), *audited);
             let planned = self.planners.run(move || {
                 let _held_meanwhile = held;
-                this.ask(&pod, None, opt_in, &images)
+                this.ask(&pod, None, &ground, audited, &images)
             });
             timeout_at(deadline, planned).await.map_err(|_| NoPlan::TooLate)?
         } else if Instant::now() < deadline {
-            planners::here(|| self.ask(pod, *read, *opt_in, images))
+            planners::here(|| self.ask(pod, *read, ground, *audited, images))
         } else {
             return Err(NoPlan::TooLate);
         };

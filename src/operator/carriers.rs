@@ -130,7 +130,7 @@ impl Carriers {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
-                        troubles.none();
+                        troubles.seen(&event);
                         todo.extend(self.take(event, &mut relisted));
                     }
                     Some(Err(error)) => drop(troubles.tell(&error)),

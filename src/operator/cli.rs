@@ -23,7 +23,7 @@ mod yaml;
 
 use crate::serve;
 use args::{Cli, Cluster, Explanation, Files, How, Images, MapFormat, Pruning, Word, Writing, command};
-use ashore_inject::Policy;
+use ashore_inject::{Policy, Profiles};
 use asking::Asking;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, FromArgMatches};
@@ -67,17 +67,21 @@ pub fn main() -> ExitCode {
     };
     let code = match cli.verb {
         Word::Serve(args) => return serve::run(*args),
-        Word::Inject { files, writing, how } => {
-            how.read().map_or_else(refuse, |(policy, images)| rewrite(&Verb::Inject(Box::new(policy), Box::new(images)), &files, &writing))
-        }
+        Word::Inject { files, writing, how } => how.read().map_or_else(refuse, |(policy, profiles, images)| {
+            rewrite(&Verb::Inject(Box::new(policy), Box::new(profiles), Box::new(images)), &files, &writing)
+        }),
         Word::Uninject { files, writing } => rewrite(&Verb::Uninject, &files, &writing),
         Word::Explain { files, how, output } => {
-            how.read().map_or_else(refuse, |(policy, images)| explain(&files, &policy, &images, output))
+            how.read().map_or_else(refuse, |(policy, profiles, images)| explain(&files, (&policy, &profiles), &images, output))
         }
         Word::Images(Images::Resolve { files, cluster, platforms, registries, output }) => {
             let registries = Registries::read(registries.registries.as_deref());
             registries.and_then(|registries| resolve(&files, &cluster, &registries, Found::new(&platforms), output)).unwrap_or_else(refuse)
         }
+        Word::Crds => match ashore_crd::yaml() {
+            Ok(text) => print(&text),
+            Err(error) => refuse(vec![Problem::with_file("standard output", error.to_string())]),
+        },
         Word::Prune { what, quiet, output } => prune(&what, quiet, output).unwrap_or_else(refuse),
         Word::Completion { shell } => {
             let mut script = Vec::new();
@@ -114,17 +118,18 @@ fn refuse(problems: Vec<Problem>) -> u8 {
 }
 
 impl How {
-    fn read(&self) -> Result<(Policy, Asking), Vec<Problem>> {
+    fn read(&self) -> Result<(Policy, Profiles, Asking), Vec<Problem>> {
         let mut problems = Vec::new();
         let policy = self.policy.as_deref().map_or_else(|| Ok(Policy::default()), settings::policy);
         let mut policy = policy.map_err(|more| problems.extend(more)).unwrap_or_default();
+        let profiles = settings::profiles(self.profiles.as_deref()).map_err(|more| problems.extend(more)).unwrap_or_default();
         let images = settings::images(&self.images).map_err(|more| problems.extend(more)).unwrap_or_default();
         let registries = self.lookup.then(|| Registries::read(self.registries.registries.as_deref()));
         let registries = registries.transpose().map_err(|more| problems.extend(more)).unwrap_or_default();
         if let Some(image) = &self.init_image {
             policy.init_image.clone_from(image);
         }
-        if problems.is_empty() { Ok((policy, Asking::new(images, registries))) } else { Err(problems) }
+        if problems.is_empty() { Ok((policy, profiles, Asking::new(images, registries))) } else { Err(problems) }
     }
 }
 
@@ -196,7 +201,7 @@ fn rewrite(verb: &Verb, files: &Files, writing: &Writing) -> u8 {
     if findings.problems.is_empty() { DONE } else { refuse(findings.problems) }
 }
 
-fn explain(files: &Files, policy: &Policy, images: &Asking, output: Explanation) -> u8 {
+fn explain(files: &Files, how: (&Policy, &Profiles), images: &Asking, output: Explanation) -> u8 {
     let mut progress = Progress::new(files.quiet);
     let mut problems = Vec::new();
     let sources = files.read(&mut progress, &mut problems);
@@ -204,7 +209,7 @@ fn explain(files: &Files, policy: &Policy, images: &Asking, output: Explanation)
         let mut pods = Vec::new();
         for (at, source) in sources.iter().enumerate() {
             progress.step("explaining", at, sources.len(), &source.name);
-            pods.extend(explain::file(source, Format::of(source), policy, images, &mut problems));
+            pods.extend(explain::file(source, Format::of(source), how, images, &mut problems));
         }
         if !problems.is_empty() {
             break pods;

@@ -6,10 +6,12 @@
 //! |---|---|---|---|---|
 //! | cluster | `mutatingwebhookconfigurations` | NAME | get, list, watch, create, patch, update | to keep the webhook's configuration (server-side apply creates by name) |
 //! | cluster | `clusterroles` | the one of `--cluster-role` | get | its uid, so that all of this goes when the chart goes |
-//! | cluster | `namespaces` | any | list | which ask for injection by their label; unless `--missed-pods-every 0`, as the next |
-//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone |
+//! | cluster | `shutdownpolicies`, `clustershutdownpolicies` | any | get, list, watch | what they say, on every replica |
+//! | cluster | their `status` | any | patch | what the leader says of them, by server-side apply |
+//! | cluster | `namespaces` | any | list, watch | which ask for injection by their label, and which policies are for |
+//! | cluster | `pods` | any | get, list | to find those that ask and were not injected; a list is of metadata alone; unless `--missed-pods-every 0` |
 //! | cluster | `configmaps` | any | get, list, watch, create, delete | the init in the namespaces that are to have it; with `--deliveries configMap`, as the next. Their names hold a hash, and RBAC knows no labels |
-//! | cluster | `namespaces`, `pods` | any | list, watch; list | which namespaces are to have it, and whether a pod uses one that is to go |
+//! | cluster | `pods` | any | list | whether one uses a ConfigMap that is to go |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several, and which delivery works there; with `--lookup` or `--deliveries` |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is; with `--lookup`, as the next |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
@@ -26,6 +28,7 @@ use crate::complaint::Complaints;
 use crate::configuration::{FailurePolicy, Pair, Target, Wanted};
 use crate::connections::Connections;
 use crate::delivering::Delivering;
+use crate::follow::Follower;
 use crate::keeper::Keeper;
 use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
@@ -34,6 +37,7 @@ use crate::nodes::Nodes;
 use crate::objects::{Kind, Objects, chain};
 use crate::offering::{self, Offering, Server};
 use crate::rotation::Lifetimes;
+use crate::rulebook::Rulebook;
 use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
@@ -290,6 +294,12 @@ impl Cluster {
         Ok(Self { client, complaints, objects, others, settings })
     }
 
+    /// Keeps the rulebook from now on. What policies do not say, they take from `base`.
+    pub fn follow(&self, base: Policy, book: &Arc<Rulebook>, metrics: &Arc<Metrics>) {
+        let troubles = |what: &str| Troubles::new(what.to_owned(), self.objects.clone(), Arc::clone(metrics), Arc::clone(&self.complaints));
+        Follower { client: self.client.clone(), base, book: Arc::clone(book) }.start(troubles);
+    }
+
     /// Who tells the owners of pods about images that are not known.
     pub fn skipped(&self) -> Skipped {
         Skipped::new(self.others.clone(), &self.settings.pod_name)
@@ -329,6 +339,7 @@ impl Cluster {
         let Self { client, complaints, objects, others, settings } = self;
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
+        let rulebook = Arc::clone(&admission.rulebook);
         let delivering = admission.offering.carriers.clone().map(|carriers| {
             let (metrics, complaints) = (Arc::clone(&metrics), Arc::clone(&complaints));
             Delivering::new(client.clone(), others, carriers, metrics, complaints, settings.deliveries.unused_config_maps_after)
@@ -342,6 +353,7 @@ impl Cluster {
             metrics: Arc::clone(&metrics),
             said: Arc::clone(&said),
             complaints,
+            rulebook,
         });
         let follower = tokio::spawn(serving::run(objects.clone(), settings.names.clone(), Arc::clone(&shared)));
         tokio::spawn(async move {

@@ -2,6 +2,7 @@
 
 use crate::admission::PROTECTED;
 use crate::authority;
+use crate::groups::Group;
 use crate::objects::Kind;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,8 @@ pub const NAMESPACE_LABEL: &str = "ashore.dev/inject";
 pub const PODS: &str = "pods.ashore.dev";
 /// The webhook for pods of namespaces that ask.
 pub const NAMESPACES: &str = "namespaces.ashore.dev";
+/// The webhook for pods that a policy wants; further ones have a number before it.
+pub const POLICIES: &str = "policies.ashore.dev";
 /// What comes before the name of a webhook that asks again.
 const AGAIN: &str = "again.";
 /// The label of a pod that has been injected.
@@ -74,8 +77,9 @@ impl Wanted {
         Self { pair: None, ..self.clone() }
     }
 
-    /// The whole object. Defaults are spelled out, so that it can be compared with what the API server makes of it.
-    pub fn object(&self, bundle: &[CertificateDer<'static>], owner: Option<&Value>) -> Value {
+    /// The whole object, for pods that ask, those of namespaces that ask, and these groups of others. Defaults are spelled out, so that it
+    /// can be compared with what the API server makes of it.
+    pub fn object(&self, bundle: &[CertificateDer<'static>], owner: Option<&Value>, groups: &[Group]) -> Value {
         let mut metadata = Map::new();
         metadata.insert("name".into(), json!(self.name));
         metadata.insert("labels".into(), json!({"app.kubernetes.io/name": "ashore", "app.kubernetes.io/managed-by": "ashore"}));
@@ -110,27 +114,38 @@ impl Wanted {
                 "matchConditions": conditions,
             })
         };
-        let any = json!({"matchExpressions": [elsewhere]});
+        let any = json!({"matchExpressions": [elsewhere, {"key": key, "operator": "NotIn", "values": ["false"]}]});
         let opted_in = json!({"matchExpressions": [elsewhere], "matchLabels": {NAMESPACE_LABEL: "true"}});
         let of_pods = vec![json!({"name": "asks", "expression": asks}), json!({"name": "consents", "expression": consents})];
         // The other webhook has those that ask themselves.
-        let of_namespaces = vec![json!({"name": "does-not-ask", "expression": format!("!({asks})")})];
+        let does_not_ask = json!({"name": "does-not-ask", "expression": format!("!({asks})")});
+        let mut all = vec![
+            (PODS.to_owned(), "/mutate", any, of_pods),
+            (NAMESPACES.to_owned(), "/mutate/opted-in", opted_in, vec![does_not_ask.clone()]),
+        ];
+        for (at, Group { namespaces, pods }) in groups.iter().enumerate() {
+            let name = if at == 0 { POLICIES.to_owned() } else { format!("{at}.{POLICIES}") };
+            // What a namespace's label says is said to the webhook before, or means that nothing is asked.
+            let silent = json!({"key": key, "operator": "NotIn", "values": ["true", "false"]});
+            let expressions: Vec<&Value> = [&elsewhere, &silent].into_iter().chain(namespaces).collect();
+            let selected = pods.as_ref().map(|pods| json!({"name": "selected", "expression": pods}));
+            let conditions = [does_not_ask.clone()].into_iter().chain(selected).collect();
+            all.push((name, "/mutate", json!({"matchExpressions": expressions}), conditions));
+        }
         let mut webhooks = Vec::new();
-        for (name, path, namespaces, mut conditions) in
-            [(PODS, "/mutate", &any, of_pods), (NAMESPACES, "/mutate/opted-in", &opted_in, of_namespaces)]
-        {
+        for (name, path, namespaces, mut conditions) in all {
             let Some(Pair { first, again }) = &self.pair else {
-                webhooks.push(webhook(name, self.client_config(None, path, bundle), self.failure_policy, namespaces, &conditions));
+                webhooks.push(webhook(&name, self.client_config(None, path, bundle), self.failure_policy, &namespaces, &conditions));
                 continue;
             };
             // Whatever happens to the first call, the second one decides: they are called in this order, each seeing what the one before
             // it did to the pod.
             let client = self.client_config(Some(first), path, bundle);
-            webhooks.push(webhook(name, client, FailurePolicy::Ignore, namespaces, &conditions));
+            webhooks.push(webhook(&name, client, FailurePolicy::Ignore, &namespaces, &conditions));
             let unanswered = format!("object.metadata.?labels[?'{INJECTED_LABEL}'].orValue('') != 'true'");
             conditions.push(json!({"name": "not-injected", "expression": unanswered}));
             let client = self.client_config(Some(again), &format!("{path}/again"), bundle);
-            webhooks.push(webhook(&format!("{AGAIN}{name}"), client, self.failure_policy, namespaces, &conditions));
+            webhooks.push(webhook(&format!("{AGAIN}{name}"), client, self.failure_policy, &namespaces, &conditions));
         }
         json!({
             "apiVersion": Kind::Configuration.api_version(),
@@ -282,19 +297,35 @@ mod tests {
             let golden: Value = serde_json::from_str(text).unwrap();
             assert_eq!(*object, golden, "{}", serde_json::to_string_pretty(object).unwrap());
         };
-        let object = wanted().asking_once().object(&[], Some(&owner));
+        let object = wanted().asking_once().object(&[], Some(&owner), &[]);
         golden(include_str!("../../tests/operator/golden/configuration.json"), &object);
-        let object = wanted().object(&[], Some(&owner));
+        let object = wanted().object(&[], Some(&owner), &[]);
         golden(include_str!("../../tests/operator/golden/configuration-again.json"), &object);
     }
 
     #[test]
+    fn each_group_of_pods_that_policies_want_has_a_webhook() {
+        let team = json!({"key": "team", "operator": "In", "values": ["a"]});
+        let groups = [Group { namespaces: vec![team.clone()], pods: None }, Group { namespaces: vec![], pods: Some("x".into()) }];
+        let object = wanted().asking_once().object(&[], None, &groups);
+        let webhooks = object["webhooks"].as_array().unwrap();
+        let names: Vec<_> = webhooks.iter().map(|webhook| webhook["name"].as_str().unwrap()).collect();
+        assert_eq!(names, [PODS, NAMESPACES, POLICIES, "1.policies.ashore.dev"]);
+        // Never where a namespace's label says something itself, and never in those that are protected.
+        let not_ours = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "kube-public", "kube-node-lease", "ashore-system"]});
+        let silent = json!({"key": "ashore.dev/inject", "operator": "NotIn", "values": ["true", "false"]});
+        assert_eq!(webhooks[2]["namespaceSelector"], json!({"matchExpressions": [not_ours, silent, team]}));
+        assert_eq!(webhooks[3]["matchConditions"][1], json!({"name": "selected", "expression": "x"}));
+        assert_eq!(wanted().object(&[], None, &groups)["webhooks"].as_array().unwrap().len(), 8);
+    }
+
+    #[test]
     fn the_first_call_is_never_the_last_word() {
-        let object = Wanted { failure_policy: FailurePolicy::Fail, ..wanted() }.object(&[], None);
+        let object = Wanted { failure_policy: FailurePolicy::Fail, ..wanted() }.object(&[], None, &[]);
         let policies: Vec<_> = object["webhooks"].as_array().unwrap().iter().map(|w| w["failurePolicy"].as_str().unwrap()).collect();
         assert_eq!(policies, ["Ignore", "Fail", "Ignore", "Fail"]);
         assert!(asks_again(&object));
-        let object = Wanted { failure_policy: FailurePolicy::Fail, ..wanted() }.asking_once().object(&[], None);
+        let object = Wanted { failure_policy: FailurePolicy::Fail, ..wanted() }.asking_once().object(&[], None, &[]);
         let policies: Vec<_> = object["webhooks"].as_array().unwrap().iter().map(|w| w["failurePolicy"].as_str().unwrap()).collect();
         assert_eq!(policies, ["Fail", "Fail"]);
         assert!(!asks_again(&object) && !asks_again(&json!({})));
@@ -302,10 +333,10 @@ mod tests {
 
     #[test]
     fn a_difference_says_where_and_what() {
-        let mut turned = wanted().object(&[], None);
+        let mut turned = wanted().object(&[], None, &[]);
         turned["webhooks"].as_array_mut().unwrap().swap(0, 1);
-        assert_eq!(differences(&wanted().object(&[], None), &turned), ["webhooks: in another order"]);
-        let wanted = wanted().asking_once().object(&[], None);
+        assert_eq!(differences(&wanted().object(&[], None, &[]), &turned), ["webhooks: in another order"]);
+        let wanted = wanted().asking_once().object(&[], None, &[]);
         assert_eq!(differences(&wanted, &wanted), [""; 0]);
         let change = |pointer: &str, value: Value| {
             let mut live = wanted.clone();
@@ -341,9 +372,9 @@ mod tests {
     fn trusted_is_what_every_webhook_trusts() {
         let certificate = || authority::Authority::new(1_800_000_000, Duration::from_secs(100)).unwrap().certificate;
         let (one, two) = (certificate(), certificate());
-        let mut object = wanted().object(&[one.clone(), two], None);
+        let mut object = wanted().object(&[one.clone(), two], None, &[]);
         assert_eq!(trusted(&object).len(), 2);
-        object["webhooks"][1] = wanted().object(std::slice::from_ref(&one), None)["webhooks"][1].clone();
+        object["webhooks"][1] = wanted().object(std::slice::from_ref(&one), None, &[])["webhooks"][1].clone();
         assert_eq!(trusted(&object), [one]);
         assert!(trusted(&json!({})).is_empty());
     }

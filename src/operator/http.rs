@@ -1,6 +1,6 @@
 //! What is answered under which path.
 
-use crate::admission::{Admission, Call, OptIn};
+use crate::admission::{Admission, Call};
 use crate::body::{BodyError, BodyMemory};
 use crate::connections::Connection;
 use crate::label::Said;
@@ -72,12 +72,12 @@ impl Routes {
         B: HttpBody<Data = Bytes, Error: Into<BoxError> + Display> + Send + Unpin + 'static,
     {
         // Nearly every request is one of these: they do without a router's search and boxes.
-        let call = |opt_in, again| self.mutate.as_ref().map(|app| (app, Call { opt_in, again }));
+        let call = |chosen, again| self.mutate.as_ref().map(|app| (app, Call { chosen, again }));
         let called = match request.uri().path() {
-            "/mutate" => call(OptIn::Pod, false),
-            "/mutate/opted-in" => call(OptIn::Caller, false),
-            "/mutate/again" => call(OptIn::Pod, true),
-            "/mutate/opted-in/again" => call(OptIn::Caller, true),
+            "/mutate" => call(false, false),
+            "/mutate/opted-in" => call(true, false),
+            "/mutate/again" => call(false, true),
+            "/mutate/opted-in/again" => call(true, true),
             _ => None,
         };
         match called {
@@ -89,7 +89,9 @@ impl Routes {
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    match app.tls.holds() {
+    let ready = app.tls.holds().map_err(|why| why.to_string());
+    let known = || app.admission.client.is_none() || app.admission.rulebook.is_known();
+    match ready.and_then(|()| known().then_some(()).ok_or_else(|| "the policies are not known yet".into())) {
         Ok(()) => "ok\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }

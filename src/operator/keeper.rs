@@ -4,9 +4,11 @@ use crate::authority::{Authority, accepts, certificates, pem};
 use crate::certificate::validity;
 use crate::cluster::Settings;
 use crate::configuration::{Wanted, asks_again, differences, trusted};
+use crate::groups::{Group, groups};
 use crate::lease::Standing;
 use crate::objects::{Kind, ObjectError, Objects};
 use crate::rotation::{Facts, Leaf, Step, Trust, next};
+use crate::rulebook::Rulebook;
 use crate::serving::{Candidate, LEAF_KEYS, Shared, timestamp, value};
 use crate::tls::now;
 use base64::Engine;
@@ -51,6 +53,8 @@ pub struct Keeper {
     pace: Pace,
     told: String,
     missing: String,
+    /// The pods that the policies want.
+    groups: Vec<Group>,
 }
 
 /// Keeps two that want different things from fighting at full speed: the first repair is at once, each further one waits twice as long.
@@ -89,12 +93,14 @@ impl Keeper {
             pace: Pace::default(),
             told: String::new(),
             missing: String::new(),
+            groups: Vec::new(),
         }
     }
 
     /// Works whenever this replica leads, for ever.
     pub async fn run(mut self, mut standing: watch::Receiver<Standing>) {
         let mut retry = RETRY.0;
+        let mut changes = self.shared.rulebook.changes();
         loop {
             if !standing.borrow_and_update().leads() {
                 // Others may write in the meantime: what we knew is old then.
@@ -114,6 +120,7 @@ impl Keeper {
                     tokio::select! {
                         () = tokio::time::sleep(wait.min(LOOK_AGAIN)) => {}
                         () = shared.changed.notified() => {}
+                        () = other_groups(&mut changes, &shared.rulebook, &self.groups) => {}
                         _ = standing.changed() => {}
                     }
                 }
@@ -128,6 +135,11 @@ impl Keeper {
 
     /// Looks at everything, does what is to be done, and says when to look again.
     async fn look(&mut self) -> Result<Duration, ObjectError> {
+        if !self.shared.rulebook.is_known() {
+            // Without them, what a leader before us has told the API server of them would be taken back.
+            return Ok(Duration::from_millis(200));
+        }
+        self.groups = groups(&self.shared.rulebook.policies());
         let name = &self.settings.wanted.name;
         let live = self.objects.get(Kind::Configuration, name).await?;
         let (mut bundle, wait) = if self.settings.names.authority.is_some() {
@@ -374,7 +386,7 @@ impl Keeper {
         wanted: &Wanted,
         bundle: &[CertificateDer<'static>],
     ) -> Result<Option<Duration>, ObjectError> {
-        let wanted = wanted.object(bundle, self.owner.as_ref());
+        let wanted = wanted.object(bundle, self.owner.as_ref(), &self.groups);
         let name = &self.settings.wanted.name;
         let object = self.objects.what(Kind::Configuration, name);
         let different = live.as_ref().map(|live| differences(&wanted, live));
@@ -435,6 +447,15 @@ impl Keeper {
         if self.told != text {
             tracing::error!(error = text, "cannot do what the leader has to; serving on, trying again");
             self.told.clone_from(&text);
+        }
+    }
+}
+
+/// Waits until the policies want other pods than these.
+async fn other_groups(changes: &mut watch::Receiver<u64>, book: &Rulebook, now: &[Group]) {
+    while groups(&book.policies()) == now {
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Which pods came in unseen: those that ask, are as they were created, and would be injected if they were created now. Decides only;
 //! `survey` asks the API server.
 
-use crate::admission::{Admission, Hindsight, OptIn};
+use crate::admission::{Admission, Hindsight};
+use ashore_inject::{Asks, Pod, asks};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 /// The most pods that are remembered: as many as Kubernetes promises to bear in a cluster.
@@ -39,11 +40,6 @@ struct Metadata<'a> {
     labels: Option<&'a RawValue>,
 }
 
-/// The object's name, if it is an object with one.
-pub fn name(object: &RawValue) -> Option<String> {
-    serde_json::from_str::<Object<'_>>(object.get()).ok().map(|object| object.metadata.name.into_owned())
-}
-
 /// A pod that asks, by its metadata.
 #[derive(Debug)]
 pub struct Candidate {
@@ -53,29 +49,26 @@ pub struct Candidate {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// Whether its namespace asks for it.
-    pub opt_in: OptIn,
     /// What its outcome depends on, as far as metadata show it.
-    version: (Option<i64>, String, String),
+    version: (Option<i64>, String, String, u64),
 }
 
 impl Candidate {
-    /// Reads a pod's metadata: `None` if it is none of ours, goes already, or does not ask. `asking` are the namespaces whose pods are
-    /// wanted.
-    pub fn read(pod: &RawValue, asking: &HashSet<String>, admission: &Admission) -> Option<Self> {
+    /// Reads a pod's metadata: `None` if it is none of ours, goes already, or does not ask.
+    pub fn read(pod: &RawValue, admission: &Admission) -> Option<Self> {
         let Metadata { uid, name, namespace, generation, deletion_timestamp, annotations, labels } =
             serde_json::from_str::<Object<'_>>(pod.get()).ok()?.metadata;
         if deletion_timestamp.is_some() || admission.protects(&namespace) {
             return None;
         }
-        let opt_in = if asking.contains(namespace.as_ref()) { OptIn::Caller } else { OptIn::Pod };
+        let ground = admission.rulebook.ground(&namespace)?;
         // A value that means nothing is no "no".
-        if let Ok(Some(_)) = ashore_inject::unwanted(pod.get().as_bytes(), opt_in == OptIn::Caller) {
+        if let Ok(Asks::No(_) | Asks::Audited) = asks(&Pod::read_metadata(pod.get().as_bytes()).ok()?, &ground.rules, ground.opt_in) {
             return None;
         }
         let text = |notes: Option<&RawValue>| notes.map_or("", RawValue::get).to_owned();
-        let version = (generation, text(annotations), text(labels));
-        Some(Self { namespace: namespace.into_owned(), name: name.into_owned(), uid: uid.into_owned(), opt_in, version })
+        let version = (generation, text(annotations), text(labels), ground.version());
+        Some(Self { namespace: namespace.into_owned(), name: name.into_owned(), uid: uid.into_owned(), version })
     }
 
     /// Whether this is the whole of it, and not of another one that has its name now.
@@ -148,7 +141,7 @@ impl Ledger {
 
     /// Notes that the pod is there, and says whether it has to be looked at: it is not known, or has changed.
     pub fn unsure(&mut self, pod: &Candidate) -> bool {
-        let version = self.hasher.hash_one((&pod.version, pod.opt_in == OptIn::Caller));
+        let version = self.hasher.hash_one(&pod.version);
         let full = self.known.len() >= MOST_KNOWN;
         match self.known.get_mut(&self.hasher.hash_one(&pod.uid)) {
             Some(known) => {
@@ -166,7 +159,7 @@ impl Ledger {
             Hindsight::Refused(_) => Outcome::Refused,
             Hindsight::LeftAlone => Outcome::Fine,
         };
-        let version = self.hasher.hash_one((&pod.version, pod.opt_in == OptIn::Caller));
+        let version = self.hasher.hash_one(&pod.version);
         let before = self.known.insert(self.hasher.hash_one(&pod.uid), Known { version, pass: self.pass, outcome });
         if before.is_some_and(|before| before.outcome == outcome) {
             return;
@@ -195,6 +188,7 @@ mod tests {
     use crate::offering::Offering;
     use crate::pages::Page;
     use crate::planners::Planners;
+    use crate::rulebook::Rulebook;
     use ashore_inject::Policy;
     use serde_json::{Value, json};
     use std::sync::Arc;
@@ -205,6 +199,9 @@ mod tests {
         Admission {
             planner: Box::new(plan),
             policy: Policy::default(),
+            rulebook: rulebook(),
+            client: None,
+            profiles: ashore_inject::Profiles::default(),
             images: Arc::default(),
             skipped: None,
             offering: Offering::default(),
@@ -214,13 +211,22 @@ mod tests {
         }
     }
 
+    fn rulebook() -> Arc<Rulebook> {
+        let book = Rulebook::default();
+        for namespace in ["default", "wanted", "kube-system", "kube-public", "ashore-system"] {
+            let label = matches!(namespace, "wanted" | "kube-system").then(|| ("ashore.dev/inject".to_owned(), "true".to_owned()));
+            book.set_namespace(namespace, Some(label.into_iter().collect()));
+        }
+        Arc::new(book)
+    }
+
     fn metadata(namespace: &str, annotations: Value, labels: Value) -> Value {
         json!({"metadata": {"uid": "u", "name": "p", "namespace": namespace, "annotations": annotations, "labels": labels}})
     }
 
     fn read(pod: &Value) -> Option<Candidate> {
         let raw = serde_json::value::to_raw_value(pod).unwrap();
-        Candidate::read(&raw, &HashSet::from(["wanted".to_owned(), "kube-system".to_owned()]), &admission())
+        Candidate::read(&raw, &admission())
     }
 
     #[test]
@@ -265,7 +271,7 @@ mod tests {
                 "status": {"phase": "Running", "containerStatuses": [{"name": "main", "state": {"running": {}}}]},
             });
             let soon = Instant::now() + Duration::from_secs(60);
-            admission.hindsight(pod.to_string().into(), "default", OptIn::Pod, soon).await.unwrap()
+            admission.hindsight(pod.to_string().into(), "default", soon).await.unwrap()
         };
         let asks = json!({"ashore.dev/inject": "true"});
         let main = json!({"name": "main", "image": "app:1", "command": ["/app"], "terminationMessagePath": "/dev/termination-log",
@@ -291,8 +297,8 @@ mod tests {
     }
 
     fn candidate(uid: &str, annotations: &str) -> Candidate {
-        let version = (Some(1), annotations.to_owned(), String::new());
-        Candidate { namespace: "n".into(), name: uid.into(), uid: uid.into(), opt_in: OptIn::Pod, version }
+        let version = (Some(1), annotations.to_owned(), String::new(), 0);
+        Candidate { namespace: "n".into(), name: uid.into(), uid: uid.into(), version }
     }
 
     /// A pass over these pods, of which those that are looked at would come to this.
@@ -353,7 +359,7 @@ mod tests {
     fn a_page_says_what_comes_after_it() {
         let page = r#"{"kind": "PartialObjectMetadataList", "metadata": {"continue": "abc", "remainingItemCount": 7}, "items": [{"metadata": {"name": "x"}}]}"#;
         let page: Page<'_> = serde_json::from_str(page).unwrap();
-        assert_eq!((page.after(), page.items().find_map(name).as_deref()), (Some("abc"), Some("x")));
+        assert_eq!((page.after(), page.items().count()), (Some("abc"), 1));
         for last in [r#"{"metadata": {}, "items": null}"#, r#"{"metadata": {"continue": ""}, "items": []}"#] {
             let last: Page<'_> = serde_json::from_str(last).unwrap();
             assert_eq!((last.after(), last.items().count()), (None, 0));

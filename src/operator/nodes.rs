@@ -92,7 +92,7 @@ impl Nodes {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    troubles.none();
+                    troubles.seen(&event);
                     if follow(&mut by_name, event, read) {
                         self.publish(&by_name, whole);
                     }

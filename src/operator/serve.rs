@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::offering::Offering;
 use crate::planners::Planners;
 use crate::registries;
+use crate::rulebook::Rulebook;
 use crate::skipped::Skipped;
 use crate::tls::Tls;
 use ashore_inject::Policy;
@@ -59,6 +60,10 @@ pub struct Args {
     /// Policy that holds for every pod, unless its annotations say otherwise (a ClusterShutdownPolicy or its spec, YAML or JSON)
     #[arg(long, value_name = "FILE", env = "ASHORE_POLICY")]
     pub policy: Option<String>,
+
+    /// What is known of programs, over the rows that come with Ashore: a map from names to rows, null to take one out (YAML or JSON)
+    #[arg(long, value_name = "FILE", env = "ASHORE_PROFILES")]
+    pub profiles: Option<String>,
 
     /// Image that brings the init into pods [default: the policy's]
     #[arg(long, value_name = "IMAGE", env = "ASHORE_INIT_IMAGE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -191,8 +196,14 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
         };
         let registries = registries::start(&args.registries, cluster.as_ref(), offering.nodes.clone(), &metrics)?;
         let images = Arc::new(Looking::new(listed.images(), registries));
-        let surroundings = Surroundings { skipped, offering, own_namespace };
-        let server = Server::bind(&args, Box::new(plan), policy, Arc::clone(&images), surroundings, metrics).await?;
+        let rulebook = Arc::new(Rulebook::default());
+        let client = cluster.as_ref().map(|cluster| cluster.client.clone());
+        if let Some(cluster) = &cluster {
+            cluster.follow(policy.clone(), &rulebook, &metrics);
+        }
+        let decides = Decides { planner: Box::new(plan), policy, rulebook, images: Arc::clone(&images) };
+        let surroundings = Surroundings { client, skipped, offering, own_namespace };
+        let server = Server::bind(&args, decides, surroundings, metrics).await?;
         listed.follow(images);
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
@@ -235,9 +246,23 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }
 
+/// What decides about pods.
+pub struct Decides {
+    /// What plans.
+    pub planner: Planner,
+    /// The settings of pods that no policy selects.
+    pub policy: Policy,
+    /// The policies, and what namespaces say.
+    pub rulebook: Arc<Rulebook>,
+    /// What images run.
+    pub images: Arc<Looking>,
+}
+
 /// Where it serves; by default, in no cluster.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Surroundings {
+    /// A client of the API server.
+    pub client: Option<kube::Client>,
     /// Who tells the owners of pods about images that are not known.
     pub skipped: Option<Skipped>,
     /// How the init can reach pods.
@@ -257,18 +282,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Reads the certificate and starts to listen; `planner` decides about pods.
+    /// Reads the profiles and the certificate, and starts to listen.
     ///
     /// # Errors
     /// What keeps it from serving.
-    pub async fn bind(
-        args: &Args,
-        planner: Planner,
-        policy: Policy,
-        images: Arc<Looking>,
-        surroundings: Surroundings,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, ServeError> {
+    pub async fn bind(args: &Args, decides: Decides, surroundings: Surroundings, metrics: Arc<Metrics>) -> Result<Self, ServeError> {
+        let profiles = settings::profiles(args.profiles.as_deref()).map_err(wrong)?;
         let tls = match (args.cluster.certificates, &args.cert, &args.key) {
             (Source::Files, Some(cert), Some(key)) => {
                 let tls = Tls::load(cert.clone(), key.clone(), Arc::clone(&metrics))?;
@@ -291,9 +310,12 @@ impl Server {
             None => None,
         };
         let connections = Connections::new(Arc::clone(&metrics));
-        let Surroundings { skipped, offering, own_namespace } = surroundings;
+        let Decides { planner, policy, rulebook, images } = decides;
+        let Surroundings { client, skipped, offering, own_namespace } = surroundings;
+        let planners = Planners::default();
         let admission =
-            Arc::new(Admission { planner, policy, images, skipped, offering, own_namespace, planners: Planners::default(), metrics });
+            Admission { planner, policy, profiles, rulebook, client, images, offering, skipped, own_namespace, planners, metrics };
+        let admission = Arc::new(admission);
         let server =
             Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());

@@ -7,6 +7,7 @@ use crate::configuration::{asks_again, trusted};
 use crate::label::Said;
 use crate::metrics::Metrics;
 use crate::objects::{Kind, Objects, json};
+use crate::rulebook::Rulebook;
 use crate::tls::{EXPIRY_MARGIN, Tls, now};
 use crate::watching::{Slower, Troubles};
 use base64::Engine;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub said: Arc<Said>,
     /// Where a person is told what is wrong.
     pub complaints: Arc<Complaints>,
+    /// The policies.
+    pub rulebook: Arc<Rulebook>,
 }
 
 /// A serving certificate from a Secret.

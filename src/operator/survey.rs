@@ -5,14 +5,13 @@ use crate::admission::{Admission, Hindsight};
 use crate::complaint::{Complaints, Reason};
 use crate::lease::Standing;
 use crate::metrics::Metrics;
-use crate::missed::{Candidate, Ledger, News, Tally, name};
+use crate::missed::{Candidate, Ledger, News, Tally};
 use crate::objects::ObjectError;
 use crate::pages::{self, Pages};
-use ashore_inject::annotations::{INJECT, INJECTED};
+use ashore_inject::annotations::INJECTED;
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::request;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -92,13 +91,6 @@ impl Survey {
     /// Looks at all pods, and says whether some are left for the next pass.
     async fn pass(&self, ledger: &mut Ledger) -> Result<(Tally, bool), ObjectError> {
         let began = Instant::now();
-        let mut asking = HashSet::new();
-        let labelled = ListParams::default().labels(&format!("{INJECT}=true"));
-        let mut pages = Pages::metadata(&self.client, "/api/v1/namespaces", "namespaces", labelled);
-        while let Some(body) = pages.next().await? {
-            let page = pages.read(&body)?;
-            asking.extend(page.items().filter_map(name));
-        }
         ledger.begin();
         let (mut listed, mut left, mut behind) = (0, MOST_PODS, false);
         let at_large = ListParams::default().labels(&format!("{INJECTED}!=true")).fields("status.phase!=Succeeded,status.phase!=Failed");
@@ -106,7 +98,7 @@ impl Survey {
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
             listed += page.items().count();
-            for pod in page.items().filter_map(|pod| Candidate::read(pod, &asking, &self.admission)) {
+            for pod in page.items().filter_map(|pod| Candidate::read(pod, &self.admission)) {
                 if !ledger.unsure(&pod) {
                     continue;
                 }
@@ -139,7 +131,7 @@ impl Survey {
         if !pod.is(&whole) {
             return Ok(None);
         }
-        let hindsight = self.admission.hindsight(whole, namespace, pod.opt_in, Instant::now() + DECIDE).await;
+        let hindsight = self.admission.hindsight(whole, namespace, Instant::now() + DECIDE).await;
         let why = match hindsight {
             Ok(hindsight) => return Ok(Some(hindsight)),
             Err(why) => why.to_string(),

@@ -39,7 +39,7 @@ pub fn labelled(client: kube::Client, mut troubles: Troubles, protects: impl Fn(
                     continue;
                 }
             };
-            troubles.none();
+            troubles.seen(&event);
             let done = !matches!(event, Event::Init | Event::InitApply(_));
             match event {
                 Event::Init => all.clear(),

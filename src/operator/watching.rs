@@ -5,7 +5,7 @@ use crate::metrics::Metrics;
 use crate::objects::{Objects, chain};
 use kube::core::Status;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, Event};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,13 @@ impl Troubles {
         Self { what, objects, metrics, complaints, told: String::new() }
     }
 
+    /// Something has come, so it works: all but the word that a list is about to be asked for.
+    pub fn seen<K>(&mut self, event: &Event<K>) {
+        if !matches!(event, Event::Init) {
+            self.none();
+        }
+    }
+
     /// It works.
     pub fn none(&mut self) {
         self.told.clear();
@@ -68,16 +75,25 @@ impl Troubles {
     }
 }
 
+/// Whether the API server has said that a right is missing, or that there is no such resource.
+pub fn is_refused(error: &watcher::Error) -> bool {
+    status(error).is_some_and(|status| matches!(status.code, 403 | 404))
+}
+
 /// The API server's answer, if it is that a right is missing.
 fn refusal(error: &watcher::Error) -> Option<&Status> {
-    let status = match error {
+    status(error).filter(|status| status.code == 403)
+}
+
+/// The API server's answer.
+fn status(error: &watcher::Error) -> Option<&Status> {
+    match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
-        _ => return None,
-    };
-    (status.code == 403).then_some(status)
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    }
 }
 
 /// Whether nobody answered.

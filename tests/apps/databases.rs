@@ -1,6 +1,6 @@
 //! Databases: what was written is there afterwards, and nothing has to be recovered.
 
-use crate::support::{connect, stop};
+use crate::support::{connect, stop, ways};
 use ashore_tests::harness::is_root;
 use ashore_tests::under::{SOON, under_init};
 use ashore_tests::{Folder, Outcome, Sandbox, Skip, Stdin, paths};
@@ -35,10 +35,11 @@ pub(crate) fn postgres_shuts_down_cleanly() -> Outcome {
     .map(OsStr::to_owned);
     let made = not_as_root(Sandbox::new(words)).env("LC_ALL", "C").cwd(folder.path()).spawn().unwrap();
     assert_eq!(made.wait(std::time::Duration::from_secs(120)).unwrap().code(), Some(0), "{}", made.output());
-    let start = || {
+    let [(own, int), (known, term)] = ways("postgres", "INT", libc::SIGINT);
+    let start = |flags: &str| {
         let settings = ["-c", "listen_addresses=", "-c", "log_checkpoints=on", "-k"];
         let command = [bin.join("postgres").into_os_string(), "-D".into(), data.clone().into_os_string()];
-        let sandbox = under_init("--grace 1h --stop-signal INT", command).args(settings).args([folder.path()]);
+        let sandbox = under_init(flags, command).args(settings).args([folder.path()]);
         let run = not_as_root(sandbox).env("LC_ALL", "C").cwd(folder.path()).spawn().unwrap();
         run.line("database system is ready to accept connections");
         run
@@ -54,20 +55,20 @@ pub(crate) fn postgres_shuts_down_cleanly() -> Outcome {
         assert_eq!(run.end().code(), Some(0), "{}", run.output());
         run.output()
     };
-    let first = start();
+    let first = start(&known);
     psql("create table t as select 42 as answer");
     // A session that stays connected: a shutdown by TERM would wait for it for ever.
     let words = psql_words(&["-At"]);
     let session = not_as_root(Sandbox::new(words)).cwd(folder.path()).stdin(Stdin::Pipe).spawn().unwrap();
     session.write("begin; insert into t values (1); select 'connected';\n").unwrap();
     session.line("connected");
-    assert_eq!(stop(&first, libc::SIGINT, || {}).code(), Some(0), "{}", first.output());
+    assert_eq!(stop(&first, term, || {}).code(), Some(0), "{}", first.output());
     first.line("database system is shut down");
-    let second = start();
+    let second = start(&own);
     assert!(second.said("database system was shut down at"), "{}", second.output());
     assert!(!second.said("not properly shut down") && !second.said("recovery"), "{}", second.output());
     assert_eq!(psql("select answer from t"), "42\n");
-    assert_eq!(stop(&second, libc::SIGINT, || {}).code(), Some(0), "{}", second.output());
+    assert_eq!(stop(&second, int, || {}).code(), Some(0), "{}", second.output());
     Ok(())
 }
 

@@ -2,12 +2,16 @@
 
 use ashore_tests::folder::open_to_all;
 use ashore_tests::under::SOON;
-use ashore_tests::{Ended, Folder, Running, Watch};
+use ashore_tests::{Ended, Folder, Running, Watch, paths};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+
+/// Long enough that nothing here comes near it: a stop that took as long would fail by [`SOON`].
+pub(crate) const GRACE: &str = "--grace 1h";
 
 /// A request that is under way until the test says that it may be answered.
 pub(crate) struct SlowRequest {
@@ -63,6 +67,18 @@ pub(crate) fn connect(run: &Running, socket: &Path) -> UnixStream {
         assert!(run.itself().is_ok_and(|init| init.state != 'Z'), "it has ended:\n{}", run.output());
         UnixStream::connect(socket).ok()
     })
+}
+
+/// The ways in which a program of the profile table is stopped: by the stop signal of its own image, and by TERM with what the table knows.
+pub(crate) fn ways(row: &str, own: &str, signal: i32) -> [(String, i32); 2] {
+    let table = std::fs::read(paths::workspace().join("charts/ashore/profiles.json")).unwrap();
+    let table: Value = serde_json::from_slice(&table).unwrap();
+    let row = &table[row];
+    let mut known = format!("--rewrite TERM={}", row["rewrite"]["TERM"].as_str().unwrap());
+    for signal in row["stopSignals"].as_array().into_iter().flatten() {
+        known += &format!(" --stop-signal {}", signal.as_str().unwrap());
+    }
+    [(format!("{GRACE} --stop-signal {own}"), signal), (format!("{GRACE} {known}"), libc::SIGTERM)]
 }
 
 /// Sends the stop signal, does what is to be done meanwhile, and waits for the end; nobody may have been killed.

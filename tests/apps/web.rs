@@ -1,15 +1,16 @@
 //! Web servers with a request in flight.
 
-use crate::support::{SlowRequest, backend, connect, stop};
+use crate::support::{GRACE, SlowRequest, backend, connect, stop, ways};
 use ashore_tests::harness::{eventually, is_root};
 use ashore_tests::under::{SOON, under_init};
 use ashore_tests::{Folder, Outcome, Running, paths};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-/// Long enough that nothing here comes near it: a stop that took as long would fail by [`SOON`].
-const GRACE: &str = "--grace 1h";
-
 pub(crate) fn nginx_finishes_a_request() -> Outcome {
+    ways("nginx", "QUIT", libc::SIGQUIT).into_iter().try_for_each(|(flags, signal)| nginx(&flags, signal))
+}
+
+fn nginx(flags: &str, signal: i32) -> Outcome {
     let nginx = paths::need("nginx", "nginx")?;
     let folder = Folder::new();
     let user = if is_root() { "user root;" } else { "" };
@@ -20,13 +21,10 @@ pub(crate) fn nginx_finishes_a_request() -> Outcome {
     );
     let config = folder.write("nginx.conf", &config);
     let back = backend(&folder);
-    let run = under_init(
-        &format!("{GRACE} --stop-signal QUIT"),
-        [nginx.as_os_str(), "-e".as_ref(), "stderr".as_ref(), "-c".as_ref(), config.as_os_str()],
-    );
+    let run = under_init(flags, [nginx.as_os_str(), "-e".as_ref(), "stderr".as_ref(), "-c".as_ref(), config.as_os_str()]);
     let run = run.spawn().unwrap();
     let request = SlowRequest::start(&back, || connect(&run, &folder.path().join("front")));
-    let ended = stop(&run, libc::SIGQUIT, || {
+    let ended = stop(&run, signal, || {
         is_draining(&run, "nginx", 1);
         request.finish();
     });
@@ -42,6 +40,10 @@ fn is_draining(run: &Running, name: &str, busy: usize) {
 }
 
 pub(crate) fn apache_finishes_a_request() -> Outcome {
+    ways("httpd", "WINCH", libc::SIGWINCH).into_iter().try_for_each(|(flags, signal)| apache(&flags, signal))
+}
+
+fn apache(flags: &str, signal: i32) -> Outcome {
     let apache = paths::need("apache2", "apache2-bin")?;
     let folder = Folder::new();
     let modules = ["mpm_event", "authz_core", "proxy", "proxy_http"];
@@ -59,10 +61,10 @@ pub(crate) fn apache_finishes_a_request() -> Outcome {
     let config = folder.write("apache.conf", &config);
     let back = backend(&folder);
     let words = [apache.as_os_str(), "-DFOREGROUND".as_ref(), "-f".as_ref(), config.as_os_str()];
-    let run = under_init(&format!("{GRACE} --stop-signal WINCH"), words).spawn().unwrap();
+    let run = under_init(flags, words).spawn().unwrap();
     let stream = eventually("it answers", SOON, || TcpStream::connect((address, port)).ok());
     let request = SlowRequest::start(&back, || stream);
-    let ended = stop(&run, libc::SIGWINCH, || {
+    let ended = stop(&run, signal, || {
         // No new connections are taken while it drains.
         eventually("it drains", SOON, || TcpStream::connect((address, port)).err());
         request.finish();

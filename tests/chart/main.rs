@@ -17,6 +17,7 @@ ashore_tests::tests![
     helm_lint_has_nothing_to_say,
     pods_meet_pod_security_restricted,
     rights_are_named_one_by_one,
+    the_kinds_are_part_of_the_release,
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
     a_long_time_in_seconds_is_that_time,
@@ -24,6 +25,7 @@ ashore_tests::tests![
     an_admission_is_asked_about_again_where_there_is_a_second_replica,
     ashore_takes_every_flag_that_it_is_given,
     the_policy_and_the_images_are_what_ashore_reads,
+    profiles_over_those_that_ship_are_what_ashore_reads,
     what_is_said_of_registries_is_what_ashore_reads,
     deliveries_are_what_the_policy_or_the_values_say,
     what_may_change_is_mounted_as_whole_folders,
@@ -108,15 +110,17 @@ fn rights_are_named_one_by_one() -> Outcome {
     for installation in INSTALLATIONS {
         let documents = helm.render(installation);
         let roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
-        // Two of them are for the pull secrets of a namespace each, and one for the end.
-        assert_eq!(roles.len(), if installation == "everything" { 5 } else { 2 }, "{installation}");
+        // Two of them are people's, by way of Kubernetes' own roles; two more are for the pull secrets of a namespace each, and one for the end.
+        assert_eq!(roles.len(), if installation == "everything" { 7 } else { 4 }, "{installation}");
+        let (people, roles): (Vec<_>, Vec<_>) =
+            roles.into_iter().partition(|role| role["metadata"]["labels"].to_string().contains("rbac.authorization.k8s.io/aggregate-to-"));
+        people_may_say_how_their_pods_stop(&people);
         for role in roles {
             for rule in role["rules"].as_array().unwrap() {
                 assert!(!rule.to_string().contains('*'), "{installation}: {rule}");
                 let verbs: BTreeSet<_> = rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap()).collect();
                 let looks = [
-                    ("namespaces", &["list"][..]),
-                    ("namespaces", &["list", "watch"]),
+                    ("namespaces", &["list", "watch"][..]),
                     ("pods", &["get", "list"]),
                     ("pods", &["list"]),
                     ("nodes", &["list", "watch"]),
@@ -125,13 +129,15 @@ fn rights_are_named_one_by_one() -> Outcome {
                     ("configmaps", &["get", "list", "watch", "create", "delete"]),
                     ("configmaps", &["list", "delete"]),
                 ];
-                let looks = looks.map(|(what, may)| (json!([what]), json!(may)));
+                let mut looks = looks.map(|(what, may)| (json!([what]), json!(may))).to_vec();
+                looks.push((json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
                 let looks = rule.get("resourceNames").is_none() && looks.contains(&(rule["resources"].clone(), rule["verbs"].clone()));
                 assert!(!looks || role["kind"] == "ClusterRole", "{installation}: {rule}");
-                // A POST has no name to go by, nor has a pod; its status is all of it that may be written.
-                let pods = rule["resources"] == json!(["pods/status"]) && verbs == BTreeSet::from(["patch"]);
+                // A POST has no name to go by, nor has a pod or a policy; its status is all of it that may be written.
+                let statuses = [json!(["pods/status"]), json!(["shutdownpolicies/status", "clustershutdownpolicies/status"])];
+                let status = statuses.contains(&rule["resources"]) && verbs == BTreeSet::from(["patch"]);
                 // Any pod may be one that was missed, in any namespace, and name any Secret.
-                let nameless = looks || verbs == BTreeSet::from(["create"]) || pods;
+                let nameless = looks || verbs == BTreeSet::from(["create"]) || status;
                 assert_eq!(rule.get("resourceNames").is_none(), nameless, "{installation}: {rule}");
                 // Only its own certificates are its to write.
                 let writes = !verbs.is_disjoint(&BTreeSet::from(["create", "patch", "update", "delete"]));
@@ -144,8 +150,7 @@ fn rights_are_named_one_by_one() -> Outcome {
             roles.iter().flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| rule["resources"] == json!([what]))
         };
         assert_eq!(looks("configmaps"), installation == "everything");
-        let wanted = installation != "bare";
-        assert_eq!((looks("pods"), looks("namespaces")), (wanted, wanted), "{installation}");
+        assert_eq!((looks("pods"), looks("namespaces")), (installation != "bare", true), "{installation}");
         let every = match installation {
             "bare" => "0",
             "everything" => "5m",
@@ -188,12 +193,45 @@ fn deliveries_are_what_the_policy_or_the_values_say() -> Outcome {
         };
         // The rights that it takes are there, and no others.
         let maps = expected.contains("configMap");
-        assert_eq!([may("configmaps", "delete"), may("namespaces", "watch"), may("pods", "list")], [maps; 3], "{values}");
+        assert_eq!([may("configmaps", "delete"), may("pods", "list")], [maps; 2], "{values}");
         assert_eq!(
             (may("nodes", "watch"), may("pods", "get"), may("configmaps", "update")),
             (!expected.is_empty(), false, false),
             "{values}"
         );
+    }
+    Ok(())
+}
+
+/// What the chart adds to Kubernetes' roles: in a namespace, its policies and no more.
+fn people_may_say_how_their_pods_stop(roles: &[&Value]) {
+    let to = |who: &str| {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{who}");
+        let mut rules = roles.iter().filter(|role| role["metadata"]["labels"][&label] == "true").flat_map(|role| role["rules"].as_array());
+        let rule = &rules.next().unwrap()[0];
+        assert!(rules.next().is_none(), "{who}");
+        assert_eq!(rule["apiGroups"], json!(["ashore.dev"]), "{who}");
+        (rule["resources"].clone(), rule["verbs"].clone())
+    };
+    let all = json!(["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]);
+    assert_eq!(to("edit"), (json!(["shutdownpolicies"]), all));
+    assert_eq!(to("admin"), to("edit"));
+    assert_eq!(to("view"), (json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
+}
+
+/// Where Helm upgrades them; in `crds/` it would not.
+fn the_kinds_are_part_of_the_release() -> Outcome {
+    let helm = Helm::find()?;
+    assert!(!paths::workspace().join("charts/ashore/crds").exists());
+    for (installation, keep) in [("defaults", Some(true)), ("everything", Some(false)), ("host", Some(true)), ("bare", None)] {
+        let documents = helm.render(installation);
+        let kinds = of_kind(&documents, "CustomResourceDefinition");
+        assert_eq!(kinds.len(), if keep.is_some() { 2 } else { 0 }, "{installation}");
+        for kind in kinds {
+            let kept = kind["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";
+            assert_eq!(Some(kept), keep, "{installation}");
+            assert_eq!(kind["metadata"]["labels"]["app.kubernetes.io/instance"], RELEASE);
+        }
     }
     Ok(())
 }
@@ -209,7 +247,7 @@ fn what_ashore_makes_itself_is_not_rendered() -> Outcome {
         let text = serde_json::to_string(&documents).unwrap();
         assert!(!text.contains("caBundle") && !text.contains("BEGIN CERTIFICATE"), "{installation}");
         // Only kubectl and helm would take a namespace from their command line; nothing else is left in doubt.
-        let cluster_wide = ["ClusterRole", "ClusterRoleBinding", "Namespace"];
+        let cluster_wide = ["ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"];
         for document in &documents {
             let kind = document["kind"].as_str().unwrap();
             assert_eq!(document["metadata"].get("namespace").is_none(), cluster_wide.contains(&kind), "{installation}: {kind}");
@@ -373,6 +411,40 @@ fn the_policy_and_the_images_are_what_ashore_reads() -> Outcome {
     for word in ["/opt/ashore/ashore-init", "--strategy=broadcast", "--delay=5s", "--exit-map=143=0", "/docker-entrypoint.sh"] {
         assert!(said.contains(word), "{word}: {said}");
     }
+    Ok(())
+}
+
+fn profiles_over_those_that_ship_are_what_ashore_reads() -> Outcome {
+    let helm = Helm::find()?;
+    let documents = helm.render("everything");
+    assert!(args(&documents).contains(&"--profiles=/etc/ashore/config/profiles.yaml"));
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("profiles.yaml"), of_kind(&documents, "ConfigMap")[0]["data"]["profiles.yaml"].as_str().unwrap()).unwrap();
+    let container = |name: &str, words: &str| format!("  - {{name: {name}, image: x, command: [{words}]}}\n");
+    let containers =
+        [("a", "uwsgi"), ("b", "billing-worker"), ("c", "java, -jar, x"), ("d", "nginx")].map(|(name, words)| container(name, words));
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n".to_owned() + &containers.concat();
+    fs::write(folder.path().join("pod.yaml"), pod).unwrap();
+    let explain = ["explain", "-q", "-o", "json", "--profiles", "profiles.yaml", "pod.yaml"];
+    let output = Command::new(ashore()?).current_dir(&folder).args(explain).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let pods: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<_> =
+        (0..4).map(|i| &pods[0]["containers"][i]).map(|c| (c["profile"]["name"].as_str(), c["stop"]["flags"].to_string())).collect();
+    let flags = |flags: &[&str]| json!([&["--grace=30s"], flags].concat()).to_string();
+    let expected = [
+        (None, flags(&[])),
+        (Some("billing"), flags(&["--stop-signal=USR2,WINCH", "--rewrite=TERM=USR2"])),
+        (Some("java"), flags(&["--exit-map=130=0"])),
+        (Some("nginx"), flags(&["--stop-signal=QUIT", "--rewrite=TERM=QUIT"])),
+    ];
+    assert_eq!(told, expected);
+    // What is read at the start brings new pods when it changes.
+    let checksum = |values: Value| {
+        let documents = helm.render_values(&values);
+        deployment(&documents)["spec"]["template"]["metadata"]["annotations"]["checksum/config"].clone()
+    };
+    assert_ne!(checksum(json!({"profiles": {"uwsgi": false}})), checksum(json!({"profiles": {"nginx": false}})));
     Ok(())
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("networkPolicy.enable=true", &["/networkPolicy", "enable"]),
         ("extraEnv[0].nmae=x", &["/extraEnv/0", "nmae", "name"]),
         ("resources.request.cpu=1", &["/resources", "request"]),
+        ("profiles.nginx.rewrites.TERM=QUIT", &["/profiles/nginx", "rewrites"]),
         ("images.nginx.cmd={nginx}", &["/images/nginx", "cmd"]),
         ("lookup.enable=false", &["/lookup", "enable"]),
         ("lookup.pullSecrets.name=a", &["/lookup/pullSecrets", "name"]),
@@ -36,6 +37,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         // One of a few.
         ("policy.strategy=flat", &["/policy/strategy", "cascade", "broadcast", "main"]),
         ("policy.onUnresolved=deny", &["/policy/onUnresolved", "Skip", "Deny"]),
+        ("profiles.x.term=slow", &["/profiles/x/term", "graceful", "reload"]),
         ("webhook.failurePolicy=ignore", &["/webhook/failurePolicy", "Ignore", "Fail"]),
         ("certificates.mode=own", &["/certificates/mode", "self", "cert-manager", "secret"]),
         ("log.level=loud", &["/log/level", "error", "warn", "info", "debug", "trace"]),
@@ -107,6 +109,11 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("hostNetwork=true,healthPort=80", &["healthPort", "80", "hostNetwork", "from 1024 to 65535"]),
         ("test.namespace=ashore", &["test.namespace", "ashore", "one that nobody uses"]),
         ("labels.app\\.kubernetes\\.io/name=x", &["labels", "app.kubernetes.io/name", "any other"]),
+        ("profiles.nginx=true", &["profiles.nginx", "true", "false to take it out"]),
+        ("profiles.nginx=off", &["/profiles/nginx", "string", "object"]),
+        ("profiles.nginx.stopSignals={QUIT,KILL}", &["profiles.nginx.stopSignals[1]", "KILL", "a signal such as TERM"]),
+        ("profiles.nginx.rewrite.TERM=WHAT", &["profiles.nginx.rewrite.TERM", "WHAT", "a signal such as TERM"]),
+        ("profiles.nginx.programs={/usr/sbin/nginx}", &["/profiles/nginx/programs/0", "/usr/sbin/nginx"]),
         ("podLabels.ashore\\.dev/injected=x", &["podLabels", "ashore.dev/injected", "any other"]),
         ("labels.team=a,podLabels.team=b", &["podLabels", "team", "in one of them"]),
         ("extraEnv[0].name=POD_NAME", &["extraEnv[0].name", "POD_NAME", "by the chart"]),
@@ -189,8 +196,12 @@ pub(crate) fn every_signal_is_taken_and_nothing_else() -> Outcome {
         Signal::iterator().filter(|signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP)).map(|s| json!(s.as_str())).collect();
     names.extend(["term", "Hup", "15", "64", "RTMIN", "rtmin+30", "SIGRTMAX-1", "CLD", "IOT", "POLL"].map(Value::from));
     names.extend([1, 28, 64].map(Value::from));
-    let good = json!({"policy": {"stopSignals": names, "rewrite": {"TERM": "QUIT", "15": 3}}});
-    render(&good).unwrap();
+    // As many as a policy may have at once.
+    for some in names.chunks(15) {
+        render(&json!({"policy": {"stopSignals": some, "rewrite": {"TERM": "QUIT", "15": 3}}})).unwrap();
+    }
+    let said = render(&json!({"policy": {"stopSignals": &names[..16]}})).unwrap_err();
+    assert!(said.contains("/policy/stopSignals") && said.contains("15"), "{said}");
     for bad in ["KILL", "SIGSTOP", "9", "0", "65", "TERM,INT", "RTMIN+31", "RTMAX-31", "RTMIN-1", "TERMINATE", " TERM"] {
         let said = render(&json!({"policy": {"stopSignals": [bad]}})).expect_err(bad);
         assert!(said.contains("policy.stopSignals[0]"), "{bad}: {said}");

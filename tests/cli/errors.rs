@@ -152,6 +152,32 @@ fn a_policy_is_checked_by_field() {
 }
 
 #[test]
+fn profiles_are_checked_by_row_and_field() {
+    let dir = folder(
+        "profiles",
+        &[
+            ("unknown.yaml", "nginx:\n  rewrites: {TERM: QUIT}\n"),
+            ("value.yaml", "java:\n  exitMap: {143: 0}\nnginx:\n  rewrite:\n    TERM: SOON\n"),
+            ("row.yaml", "java: {}\nnginxx: null\n"),
+            ("name.yaml", "My App: {programs: [x]}\n"),
+            ("list.yaml", "- nginx\n"),
+            ("empty.yaml", "# nothing\n"),
+        ],
+    );
+    for (name, message) in [
+        ("unknown.yaml", "error: unknown.yaml:2: document 1: unknown field nginx.rewrites (did you mean rewrite?); there are programs,"),
+        ("value.yaml", "error: value.yaml:5: document 1: nginx.rewrite.TERM: \"SOON\" is not one of signal pairs such as"),
+        ("row.yaml", "error: row.yaml:2: document 1: nginxx: null is not a row (did you mean nginx?); there are celery,"),
+        ("name.yaml", "error: name.yaml:1: document 1: a row's name: \"My App\" is not lower-case letters, digits and -"),
+        ("list.yaml", "error: list.yaml:1: document 1: the document: [\"nginx\"] is not an object with fields"),
+        ("empty.yaml", "error: empty.yaml: it is empty; expected a map of profiles"),
+    ] {
+        let err = run_in(&dir, &["inject", "-q", "--profiles", name, "-"], POD.as_bytes()).refused();
+        assert!(err.starts_with(message), "{err}");
+    }
+}
+
+#[test]
 fn an_image_map_is_checked_by_field() {
     let dir = folder(
         "images",

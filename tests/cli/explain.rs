@@ -62,6 +62,38 @@ fn strategy_delay_and_rewrite_show_in_the_steps() {
 }
 
 #[test]
+fn which_profile_was_used_is_said_with_what_it_changed_and_why() {
+    let pod = |lifecycle: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\nspec:\n  containers:\n  - name: a\n    image: x\n    command: [nginx]\n{lifecycle}"
+        )
+    };
+    let text = run(&["explain", "-"], &pod("")).good();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[4], "    profile nginx, by its program: main gets QUIT for TERM; QUIT is a stop signal, too", "{text}");
+    assert!(
+        lines[5].starts_with("    why     TERM closes connections") && lines[5].ends_with("(https://nginx.org/en/docs/control.html)"),
+        "{text}"
+    );
+    assert!(lines[6].starts_with("    stop    TERM (main gets QUIT)"), "{text}");
+    let explained = |lifecycle: &str, args: &[&str]| -> Value {
+        let out = run(&[&["explain", "-o", "json", "-"], args].concat(), &pod(lifecycle)).good();
+        let pods: Value = serde_json::from_str(&out).expect("JSON");
+        pods[0]["containers"][0]["profile"].clone()
+    };
+    let profile = explained("", &[]);
+    assert_eq!([&profile["name"], &profile["by"], &profile["held"]], [&json!("nginx"), &json!("program"), &json!([])]);
+    assert_eq!(profile["applied"], json!(["rewrite", "stopSignals"]));
+    let profile = explained("    lifecycle: {stopSignal: SIGTERM}\n", &[]);
+    assert_eq!(profile["applied"], json!(["stopSignals"]));
+    assert_eq!(profile["held"], json!([{"field": "rewrite", "why": "the container's own lifecycle.stopSignal says so"}]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("profiles.yaml");
+    std::fs::write(&file, "nginx: null\n").expect("written");
+    assert_eq!(explained("", &["--profiles", file.to_str().expect("a path")]), Value::Null);
+}
+
+#[test]
 fn an_injected_pod_is_explained_by_what_stands_in_it() {
     let injected = run(&["inject", "-q", "--images", "../images.yaml", "deployment.yaml"], "").good();
     // As somebody changed it since.

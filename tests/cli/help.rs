@@ -76,3 +76,10 @@ fn version_and_completion_are_there() {
         assert!(run(&["completion", shell], "").good().contains("uninject"));
     }
 }
+
+#[test]
+fn the_kinds_are_written_for_kubectl() {
+    let text = run(&["crds"], "").good();
+    let names: Vec<&str> = text.lines().filter(|line| line.starts_with("  name: ")).collect();
+    assert_eq!(names, ["  name: shutdownpolicies.ashore.dev", "  name: clustershutdownpolicies.ashore.dev"]);
+}

@@ -8,10 +8,11 @@ mod support;
 use ashore_inject::annotations::KNOWN;
 use ashore_inject::policy::OnUnresolved;
 use ashore_inject::{
-    ContainerKind, Delivery, ImageConfig, NoCluster, Op, Outcome, Plan, Policy, Reason, Refusal, Request, StaticImages, Way, plan, undo,
-    unknown_annotations,
+    ContainerKind, Delivery, ImageConfig, Op, OptIn, Outcome, Plan, Policies, Policy, Reason, Refusal, Request, Rule, StaticImages, Way,
+    plan, undo, unknown_annotations,
 };
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use support::{applied, real_images, try_plan, wrapped};
 
@@ -52,7 +53,7 @@ fn fate(container: Value) -> (String, Vec<String>) {
 
 #[test]
 fn the_pods_own_word_wins_and_false_always_does() {
-    let ask = |annotation: Option<&str>, label: Option<&str>, opted_in: bool| {
+    let ask = |annotation: Option<&str>, label: Option<&str>, namespace: bool| {
         let mut pod = annotated(json!({}));
         pod["metadata"]["labels"] = json!({});
         if let Some(value) = annotation {
@@ -62,14 +63,9 @@ fn the_pods_own_word_wins_and_false_always_does() {
             pod["metadata"]["labels"]["ashore.dev/inject"] = json!(value);
         }
         let json = pod.to_string();
-        let request = Request {
-            pod: json.as_bytes(),
-            policy: &Policy::default(),
-            images: &StaticImages::default(),
-            offers: &NoCluster,
-            opted_in,
-            claims: &[],
-        };
+        let opt_in = if namespace { OptIn::Namespace } else { OptIn::Nobody };
+        let (policy, images) = (Policy::default(), StaticImages::default());
+        let request = Request { opt_in, ..Request::new(json.as_bytes(), &policy, &images) };
         plan(&request).map(|plan| plan.skipped)
     };
     assert_eq!(ask(None, None, true), Ok(None));
@@ -345,14 +341,9 @@ fn what_is_no_pod_is_named_by_its_field() {
         (r#"{"spec":{"containers":[{"name":"a"},{"image":"x"}]}}"#, "not a pod: spec.containers[1].name: missing"),
         (r#"{"spec":{}} x"#, "not a pod: trailing characters"),
     ] {
-        let request = Request {
-            pod: json.as_bytes(),
-            policy: &Policy::default(),
-            images: &StaticImages::default(),
-            offers: &NoCluster,
-            opted_in: true,
-            claims: &[],
-        };
+        let policy = Policy::default();
+        let images = StaticImages::default();
+        let request = Request { opt_in: OptIn::Named, ..Request::new(json.as_bytes(), &policy, &images) };
         let refusal = plan(&request).expect_err("refused").to_string();
         assert!(refusal.starts_with(message), "{refusal}\n{message}");
     }
@@ -411,14 +402,9 @@ fn names_that_are_taken_are_not_used() {
     }));
     let json = before.to_string();
     let claims = ["ashore-1".to_owned()];
-    let request = Request {
-        pod: json.as_bytes(),
-        policy: &Policy::default(),
-        images: &StaticImages::default(),
-        offers: &NoCluster,
-        opted_in: true,
-        claims: &claims,
-    };
+    let policy = Policy::default();
+    let images = StaticImages::default();
+    let request = Request { opt_in: OptIn::Named, claims: &claims, ..Request::new(json.as_bytes(), &policy, &images) };
     let after = applied(&before, &plan(&request).expect("planned"));
     assert_eq!(after["spec"]["initContainers"][0]["name"], "ashore-init-1");
     assert_eq!(after["spec"]["volumes"][1], json!({"name": "ashore-3", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}));
@@ -481,14 +467,9 @@ fn a_marked_pod_counts_as_opted_in() {
     let mut after = applied(&before, &planned(&before));
     after["spec"]["containers"].as_array_mut().expect("a list").push(json!({"name": "late", "command": ["/b"]}));
     let json = after.to_string();
-    let request = Request {
-        pod: json.as_bytes(),
-        policy: &Policy::default(),
-        images: &StaticImages::default(),
-        offers: &NoCluster,
-        opted_in: false,
-        claims: &[],
-    };
+    let policy = Policy::default();
+    let images = StaticImages::default();
+    let request = Request::new(json.as_bytes(), &policy, &images);
     assert_eq!(outcomes(&plan(&request).expect("planned"))[1..], [("app", "alreadyInjected"), ("late", "wrapped")]);
 }
 
@@ -534,6 +515,116 @@ fn a_command_that_is_replaced_after_the_injection_is_wrapped_anew() {
     let mut back = again.clone();
     undo(&again).expect("ours").apply(&mut back).expect("fits");
     assert_eq!(back, pod(json!({"containers": [{"name": "app", "command": ["/new"]}]})));
+}
+
+/// A policy object.
+fn rule(kind: &str, name: &str, spec: Value) -> Arc<Rule> {
+    let metadata = json!({"name": name, "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z"});
+    let document = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
+    Arc::new(Rule::read(&document, &Policy::default()).expect("a policy"))
+}
+
+/// The plan of a pod that comes under these policies.
+fn under(pod: &Value, rules: Vec<Arc<Rule>>, opt_in: OptIn, audited: bool) -> Plan {
+    let rules = Policies::from_iter(rules).of_namespace("shop", &[("team".to_owned(), "a".to_owned())].into());
+    let json = pod.to_string();
+    let (policy, images) = (Policy::default(), StaticImages::default());
+    let request = Request { opt_in, audited, policies: &rules, ..Request::new(json.as_bytes(), &policy, &images) };
+    plan(&request).expect("planned")
+}
+
+fn flags(plan: &Plan, name: &str) -> String {
+    wrapped(plan, name).flags.join(" ")
+}
+
+const NAMESPACED: &str = "ShutdownPolicy";
+const CLUSTER: &str = "ClusterShutdownPolicy";
+
+#[test]
+fn the_nearest_word_decides_whether_a_pod_is_wanted() {
+    let silent = pod(json!({"containers": [{"name": "app", "command": ["/app"]}]}));
+    let says = |value: &str| annotated(json!({"ashore.dev/inject": value}));
+    let mode = |kind: &str, mode: &str| rule(kind, "p", json!({"mode": mode}));
+    use OptIn::{Declined, Named, Namespace, Nobody};
+    for (pod, rules, opt_in, expected) in [
+        (&silent, vec![], Nobody, "notOptedIn"),
+        (&silent, vec![], Namespace, "wrapped"),
+        (&silent, vec![], Declined, "optedOut"),
+        // A policy alone.
+        (&silent, vec![mode(CLUSTER, "Enforce")], Nobody, "wrapped"),
+        (&silent, vec![mode(CLUSTER, "Audit")], Nobody, "audited"),
+        (&silent, vec![mode(CLUSTER, "Off")], Nobody, "switchedOff"),
+        (&silent, vec![mode(NAMESPACED, "Enforce")], Nobody, "wrapped"),
+        // The namespace's label lies between the two kinds.
+        (&silent, vec![mode(CLUSTER, "Off")], Namespace, "wrapped"),
+        (&silent, vec![mode(CLUSTER, "Audit")], Namespace, "wrapped"),
+        (&silent, vec![mode(NAMESPACED, "Off")], Namespace, "switchedOff"),
+        (&silent, vec![mode(NAMESPACED, "Audit")], Namespace, "audited"),
+        (&silent, vec![mode(NAMESPACED, "Off"), mode(CLUSTER, "Enforce")], Nobody, "switchedOff"),
+        (&silent, vec![mode(NAMESPACED, "Enforce"), mode(CLUSTER, "Off")], Nobody, "wrapped"),
+        // The pod's own word is the nearest.
+        (&says("true"), vec![mode(NAMESPACED, "Off"), mode(CLUSTER, "Off")], Nobody, "wrapped"),
+        (&says("true"), vec![mode(NAMESPACED, "Audit")], Nobody, "wrapped"),
+        (&says("false"), vec![mode(NAMESPACED, "Enforce"), mode(CLUSTER, "Enforce")], Namespace, "optedOut"),
+        // "false" always wins.
+        (&silent, vec![mode(NAMESPACED, "Enforce"), mode(CLUSTER, "Enforce")], Declined, "optedOut"),
+        (&says("true"), vec![], Declined, "optedOut"),
+        // Whoever names it means it.
+        (&silent, vec![mode(NAMESPACED, "Off")], Named, "wrapped"),
+        (&says("false"), vec![], Named, "optedOut"),
+    ] {
+        let what = format!("{pod} {rules:?} {opt_in:?}");
+        let plan = under(pod, rules, opt_in, false);
+        assert_eq!(outcomes(&plan)[0], ("app", expected), "{what}");
+        assert_eq!(plan.patch.0.is_empty(), expected != "wrapped", "{what}");
+    }
+    let audited = under(&silent, vec![mode(CLUSTER, "Audit")], Nobody, true);
+    assert_eq!(outcomes(&audited), [("app", "wrapped")], "what would be");
+}
+
+#[test]
+fn each_container_comes_under_the_first_policy_that_selects_it() {
+    let two = pod(json!({"containers": [{"name": "app", "command": ["/app"]}, {"name": "proxy", "command": ["/proxy"]}],
+        "terminationGracePeriodSeconds": 100}));
+    let app = || rule(NAMESPACED, "app", json!({"containers": {"names": ["a*"]}, "delay": "3s", "maxGrace": "50s"}));
+    let rest = || rule(CLUSTER, "rest", json!({"delay": "1s", "mountPath": "/opt/ashore", "minGrace": "1s"}));
+    let plan = under(&two, vec![rest(), app()], OptIn::Nobody, false);
+    assert_eq!(outcomes(&plan), [("app", "wrapped"), ("proxy", "wrapped")]);
+    assert_eq!((flags(&plan, "app").as_str(), flags(&plan, "proxy").as_str()), ("--grace=50s --delay=3s", "--grace=50s --delay=1s"));
+    let after = applied(&two, &plan);
+    assert_eq!(after["spec"]["terminationGracePeriodSeconds"], json!(50));
+    assert_eq!(
+        after["spec"]["containers"][1]["volumeMounts"][0]["mountPath"],
+        json!("/ashore"),
+        "what a pod has once is the nearest policy's"
+    );
+    let status: Value = serde_json::from_str(after["metadata"]["annotations"]["ashore.dev/status"].as_str().unwrap()).unwrap();
+    assert_eq!(status["wrapped"][0]["policy"], json!("ShutdownPolicy shop/app"));
+    assert_eq!(status["wrapped"][1]["policy"], json!("ClusterShutdownPolicy rest"));
+    let mut back = after.clone();
+    undo(&after).expect("ours").apply(&mut back).expect("fits");
+    assert_eq!(back, two);
+    // A policy for one container asks for no other; the next call of the webhook does not either.
+    let alone = under(&two, vec![app()], OptIn::Nobody, false);
+    assert_eq!(outcomes(&alone), [("app", "wrapped"), ("proxy", "notOptedIn")]);
+    let again = under(&applied(&two, &alone), vec![app()], OptIn::Nobody, false);
+    assert_eq!((outcomes(&again)[1..].to_vec(), again.patch.0.len()), (vec![("app", "alreadyInjected"), ("proxy", "notOptedIn")], 0));
+    // With the namespace's label the others have the settings of the base.
+    let labelled = under(&two, vec![app()], OptIn::Namespace, false);
+    assert_eq!((flags(&labelled, "app").as_str(), flags(&labelled, "proxy").as_str()), ("--grace=50s --delay=3s", "--grace=50s"));
+    // A policy that is off says nothing of how; an annotation takes the place of each.
+    let mut own = two.clone();
+    own["metadata"] = json!({"annotations": {"ashore.dev/inject": "true", "ashore.dev/linger": "9s"}});
+    let off = rule(NAMESPACED, "off", json!({"mode": "Off", "delay": "7s"}));
+    let plan = under(&own, vec![off, rest()], OptIn::Nobody, false);
+    assert_eq!(flags(&plan, "app"), "--grace=100s --delay=1s --linger=9s");
+}
+
+#[test]
+fn a_pod_that_no_policy_wants_is_not_refused_for_what_it_says() {
+    let bad = annotated(json!({"ashore.dev/delay": "soon"}));
+    let other = rule(CLUSTER, "p", json!({"podSelector": {"matchLabels": {"app": "other"}}}));
+    assert_eq!(under(&bad, vec![other], OptIn::Nobody, false).skipped, Some(Reason::NotOptedIn));
 }
 
 #[test]
@@ -584,8 +675,7 @@ fn nothing_runs_before_a_volume() {
     let policy = Policy { init_containers: true, delivery: Delivery::ConfigMap, ..Policy::default() };
     let json = before.to_string();
     let images = StaticImages::default();
-    let request =
-        Request { pod: json.as_bytes(), policy: &policy, images: &images, offers: &pods::Everything, opted_in: true, claims: &[] };
+    let request = Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), &policy, &images) };
     let done = plan(&request).expect("no refusal");
     assert_eq!(outcomes(&done), [("first", "wrapped"), ("second", "wrapped"), ("app", "wrapped")]);
     let mut after = applied(&before, &done);
@@ -605,8 +695,7 @@ fn an_older_program_leaves_other_deliveries_alone() {
         let pod = annotated(json!({}));
         let policy = Policy { delivery, ..Policy::default() };
         let (json, images) = (pod.to_string(), StaticImages::default());
-        let request =
-            Request { pod: json.as_bytes(), policy: &policy, images: &images, offers: &pods::Everything, opted_in: true, claims: &[] };
+        let request = Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), &policy, &images) };
         let after = applied(&pod, &plan(&request).expect("no refusal"));
         let marker: Value =
             serde_json::from_str(after["metadata"]["annotations"]["ashore.dev/status"].as_str().expect("text")).expect("JSON");

@@ -7,7 +7,7 @@ mod pods;
 #[allow(dead_code)]
 mod support;
 
-use ashore_inject::{Delivery, NoCluster, Offers, Outcome, Policy, Request, plan, undo, walk};
+use ashore_inject::{Delivery, NoCluster, Offers, OptIn, Outcome, Policy, Request, plan, undo, walk};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn story(document: &Value, delivery: Delivery, offers: &dyn Offers) -> Value {
     let mut pods = Vec::new();
     for found in walk::pods(document).expect("an object") {
         let json = found.pod.to_string();
-        let request = Request { pod: json.as_bytes(), policy: &policy, images: &images, offers, opted_in: true, claims: &found.claims };
+        let request = Request { opt_in: OptIn::Named, claims: &found.claims, offers, ..Request::new(json.as_bytes(), &policy, &images) };
         let plan = plan(&request).expect("no refusal");
         let fate = |outcome: &Outcome| match outcome {
             Outcome::Wrapped(wrapped) => json!({"flags": wrapped.flags, "argv": wrapped.argv}),

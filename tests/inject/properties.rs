@@ -8,7 +8,7 @@ mod resources;
 use ashore_init::settings::{Command, ReportWhen, Strategy as Who, parse};
 use ashore_init::signal::Signal;
 use ashore_inject::policy::DEFAULT_INIT_IMAGE;
-use ashore_inject::{ContainerKind, Delivery, Op, Outcome, Plan, Policy, Reason, Request, plan, undo};
+use ashore_inject::{ContainerKind, Delivery, Op, OptIn, Outcome, Plan, Policy, Reason, Request, plan, undo};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 fn planned(pod: &Value, policy: &Policy) -> Plan {
     let (json, images) = (pod.to_string(), pods::images());
-    let request = Request { pod: json.as_bytes(), policy, images: &images, offers: &pods::Everything, opted_in: true, claims: &[] };
+    let request = Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), policy, &images) };
     plan(&request).expect("no refusal")
 }
 
@@ -230,7 +230,7 @@ proptest! {
         *pod.pointer_mut(&paths[at.index(paths.len())]).expect("it is there") = odd;
         let (json, images) = (pod.to_string(), pods::images());
         let policy = Policy { init_containers: true, sidecars: true, ..Policy::default() };
-        match plan(&Request { pod: json.as_bytes(), policy: &policy, images: &images, offers: &pods::Everything, opted_in: true, claims: &[] }) {
+        match plan(&Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), &policy, &images) }) {
             Err(refusal) => prop_assert!(!refusal.to_string().is_empty()),
             Ok(plan) => {
                 let after = applied(&pod, &plan);
@@ -252,7 +252,8 @@ proptest! {
         after["metadata"]["annotations"]["ashore.dev/status"] = Value::from(marker.to_string());
         let json = after.to_string();
         let images = pods::images();
-        let request = Request { pod: json.as_bytes(), policy: &Policy::default(), images: &images, offers: &pods::Everything, opted_in: true, claims: &[] };
+        let policy = Policy::default();
+        let request = Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), &policy, &images) };
         if let Ok(plan) = plan(&request) {
             applied(&after, &plan);
         }

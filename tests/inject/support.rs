@@ -1,7 +1,7 @@
 //! What these tests share: the real images, a pod planned and patched, and what its containers would run.
 
 use ashore_inject::expand::expand;
-use ashore_inject::{ImageConfig, NoCluster, Outcome, Plan, Policy, Refusal, Request, StaticImages, Wrapped, plan};
+use ashore_inject::{ImageConfig, OptIn, Outcome, Plan, Policy, Refusal, Request, StaticImages, Wrapped, plan};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ fn words_or_none(value: &Value) -> Option<String> {
 /// Plans a pod that is opted in.
 pub(crate) fn try_plan(pod: &Value, policy: &Policy, images: &StaticImages) -> Result<Plan, Refusal> {
     let json = pod.to_string();
-    plan(&Request { pod: json.as_bytes(), policy, images, offers: &NoCluster, opted_in: true, claims: &[] })
+    plan(&Request { opt_in: OptIn::Named, ..Request::new(json.as_bytes(), policy, images) })
 }
 
 /// The pod after its patch.

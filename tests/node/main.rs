@@ -8,6 +8,7 @@ mod endings;
 mod faults;
 mod install;
 mod kinds;
+mod owners;
 mod registries;
 mod stops;
 mod traffic;
@@ -27,6 +28,7 @@ ashore_tests::node_tests![
     stops::exec_works_during_a_stop,
     install::a_refusal_is_told_where_the_controller_is_asked_about,
     stops::a_shorter_grace_period_on_deletion,
+    owners::whoever_may_edit_a_namespace_may_write_its_policies,
     kinds::a_native_sidecar_stops_after_the_app,
     kinds::an_init_container_that_runs_for_long,
     kinds::pod_security_restricted,

@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CLUSTER_ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
+const KINDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 /// Values that the chart before this one is said not to have had.
-const NEW: [&str; 7] = ["/webhook/timeout", "/caBundle", "/healthPort", "/priorityQuota", "/test", "/lookup", "/imagesConfigMap"];
+const NEW: [&str; 8] = ["/crds", "/webhook/timeout", "/caBundle", "/healthPort", "/priorityQuota", "/test", "/lookup", "/imagesConfigMap"];
 
 struct Helm<'c> {
     program: PathBuf,
@@ -59,7 +60,16 @@ fn older(folder: &Folder) -> PathBuf {
         values.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
     }
     fs::write(file, values.to_string()).unwrap();
+    let kinds = older.join("templates/crds.yaml");
+    let text = fs::read_to_string(&kinds).unwrap();
+    assert!(text.contains("- sdp\n"));
+    fs::write(kinds, text.replace("- sdp\n", "- older\n")).unwrap();
     older
+}
+
+/// What ShutdownPolicies are called for short.
+fn short_names(control: &Control) -> Value {
+    control.get(&format!("{KINDS}/shutdownpolicies.ashore.dev")).body["spec"]["names"]["shortNames"].take()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -130,9 +140,14 @@ pub fn from_install_to_uninstall() -> Outcome {
     };
     owned();
     let pod = try_create(&control, "default", &asking()).body;
+    assert_eq!(short_names(&control), json!(["older"]));
 
     // The values of before, without those that are new: they are what they are by default.
     run(&control, &["upgrade", "ashore", &chart, "--reuse-values"]);
+    assert_eq!(short_names(&control), json!(["sdp"]));
+    let policy = "/apis/ashore.dev/v1alpha1/namespaces/default/shutdownpolicies";
+    let kept =
+        control.create(policy, &json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy", "metadata": {"name": "kept"}}));
     let spec = deployment(&control);
     assert_eq!(spec["replicas"], 3);
     for arg in ["--log-level=debug", "--webhook-timeout=5s", "--certificates=self", "--lookup", "--pull-secrets", "--image-cache=16Mi"] {
@@ -166,6 +181,12 @@ pub fn from_install_to_uninstall() -> Outcome {
     // What Ashore has made goes with its owner, which has gone.
     assert_eq!(left(&control, NAMESPACE, "ashore"), [""; 0]);
     assert_eq!(control.get(CLUSTER_ROLE).status, 404);
+    // What people have written does not go with the release; a new one takes it over.
+    let there = |control: &Control| control.get(&format!("{policy}/kept")).body["metadata"]["uid"].take();
+    assert_eq!(there(&control), kept["metadata"]["uid"]);
+    run(&control, &["install", "ashore", &chart]);
+    assert_eq!(there(&control), kept["metadata"]["uid"]);
+    run(&control, &["uninstall", "ashore"]);
     let (name, uid) = (pod["metadata"]["name"].as_str().unwrap(), &pod["metadata"]["uid"]);
     let after = control.get(&format!("/api/v1/namespaces/default/pods/{name}")).body;
     assert_eq!((&after["metadata"]["uid"], &after["spec"]), (uid, &pod["spec"]));
@@ -206,6 +227,10 @@ pub fn every_installation_is_taken() -> Outcome {
         assert_eq!(roles, if installation == "everything" { 4 } else { 0 }, "{installation}");
         helm.run(&[&["uninstall", installation][..], &place].concat()).unwrap();
         assert_eq!([left(&control, installation, installation), elsewhere()].concat(), [""; 0], "{installation}");
+        if installation == "everything" {
+            let gone = || (control.get(&format!("{KINDS}/shutdownpolicies.ashore.dev")).status == 404).then_some(());
+            eventually("the kinds to go, as crds.keep says", PATIENCE, gone);
+        }
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The administrator's and Ashore's own bearer tokens.
 const ADMIN: &str = "admin-token";
 const ASHORE: &str = "ashore-token";
+/// The token of somebody who may do what a test lets `owner` do.
+const OWNER: &str = "owner-token";
 /// The first three numbers of the Services' addresses: of loopback, so that a test can listen on them.
 pub const SERVICES: &str = "127.77.0";
 /// The namespace that Ashore runs in.
@@ -50,7 +52,7 @@ impl Control {
         std::fs::write(path("sa.pub"), key.public_key_pem()).unwrap();
         std::fs::write(
             path("tokens.csv"),
-            format!("{ADMIN},admin,1,system:masters\n{ASHORE},system:serviceaccount:{NAMESPACE}:ashore,2\n"),
+            format!("{ADMIN},admin,1,system:masters\n{ASHORE},system:serviceaccount:{NAMESPACE}:ashore,2\n{OWNER},owner,3\n"),
         )
         .unwrap();
         let (etcd_port, peer_port, port) = (free_port(LOOPBACK), free_port(LOOPBACK), free_port(LOOPBACK));
@@ -106,6 +108,21 @@ impl Control {
     /// A request by Ashore itself.
     pub fn as_ashore(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.ask(ASHORE, method, path, Some(body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    }
+
+    /// A request by the user `owner`.
+    pub fn as_owner(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.ask(OWNER, method, path, Some(body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    }
+
+    /// What kubectl prints, to the administrator.
+    pub fn kubectl(&self, words: &[&str]) -> String {
+        let mut kubectl = Command::new(&self.kube);
+        let output =
+            kubectl.arg("kubectl").args(words).arg("--cache-dir").arg(self.file("kubectl")).env("KUBECONFIG", self.admin_kubeconfig());
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// A file for KUBECONFIG, with Ashore's own rights: those of the service account that the chart makes for it.
@@ -212,7 +229,9 @@ impl Control {
         };
         let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
         let mut rules = vec![rule("rbac.authorization.k8s.io", "clusterroles", &["ashore"], &["get"])];
-        rules.push(rule("", "namespaces", &[], &["list"]));
+        rules.push(rule("", "namespaces", &[], &["list", "watch"]));
+        rules.push(json!({"apiGroups": ["ashore.dev"], "resources": ["shutdownpolicies", "clustershutdownpolicies"],
+            "verbs": ["get", "list", "watch"]}));
         rules.push(rule("", "pods", &[], &["get", "list"]));
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));

@@ -6,6 +6,7 @@ mod again;
 mod cert_manager;
 mod chart;
 mod control;
+mod crd;
 mod deliveries;
 mod election;
 mod events;
@@ -15,6 +16,7 @@ mod missed;
 mod nodes;
 mod owners;
 mod pods;
+mod policies;
 mod pull_secrets;
 mod repairs;
 mod replica;
@@ -55,6 +57,11 @@ const TESTS: &[Test] = &[
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
     ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
+    ("policies::the_nearest_word_decides", policies::the_nearest_word_decides),
+    ("policies::of_several_the_older_has_the_say", policies::of_several_the_older_has_the_say),
+    ("policies::changed_deleted_and_made_again", policies::changed_deleted_and_made_again),
+    ("policies::nobody_else_is_asked_about", policies::nobody_else_is_asked_about),
+    ("policies::every_replica_follows", policies::every_replica_follows),
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
     ("deliveries::a_config_map_is_kept_and_put_back", deliveries::a_config_map_is_kept_and_put_back),
@@ -66,6 +73,10 @@ const TESTS: &[Test] = &[
     ("owners::are_told_once", owners::are_told_once),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
+    ("crd::are_judged_as_the_reader_judges_them", crd::are_judged_as_the_reader_judges_them),
+    ("crd::show_their_defaults_and_their_status", crd::show_their_defaults_and_their_status),
+    ("crd::of_people_in_their_namespace", crd::of_people_in_their_namespace),
+    ("crd::that_people_will_want", crd::that_people_will_want),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

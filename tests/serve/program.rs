@@ -144,6 +144,7 @@ fn a_bad_file_of_settings_is_an_error_that_names_file_and_field() {
     for (flag, text, words) in [
         ("policy", "strategy: sideways\n", &["policy.yaml:1", "strategy", "sideways", "cascade, broadcast or main"][..]),
         ("policy", "stratgy: main\n", &["policy.yaml:1", "stratgy", "strategy"]),
+        ("profiles", "nginx: {term: slow}\n", &["profiles.yaml:1", "nginx.term", "slow", "graceful, quick, waits, reload or ignored"]),
         ("images", "nginx:\n  Entrypoint: nope\n", &["images.yaml:2", "image nginx", "Entrypoint", "a list of strings"]),
         ("images", "[", &["images.yaml:"]),
     ] {

@@ -9,7 +9,7 @@ use ashore::http::{App, Routes};
 use ashore::metrics::Metrics;
 use ashore::planners::Planners;
 use ashore::tls::Tls;
-use ashore_inject::{Reason, Refusal, Unknown};
+use ashore_inject::{OptIn, Reason, Refusal, Unknown};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use base64::Engine;
@@ -31,6 +31,9 @@ impl Server {
         let admission = Arc::new(Admission {
             planner,
             policy: policy(),
+            rulebook: Arc::default(),
+            client: None,
+            profiles: ashore_inject::Profiles::default(),
             images: Arc::default(),
             skipped: None,
             offering: Default::default(),
@@ -103,7 +106,7 @@ async fn the_planner_gets_the_pod_byte_for_byte() {
     let seen = Arc::new(Mutex::new(vec![]));
     let put = Arc::clone(&seen);
     let routes = Server::new(Box::new(move |request, _| {
-        put.lock().unwrap().push((request.pod.to_vec(), request.opted_in));
+        put.lock().unwrap().push((request.pod.to_vec(), request.opt_in));
         Ok(some_plan())
     }));
     let pod = r#"{"metadata" : {"name":"a\u0062"}, "spec":{"n":1.50,"big":123456789012345678901234567890}}"#;
@@ -112,7 +115,7 @@ async fn the_planner_gets_the_pod_byte_for_byte() {
     );
     routes.call(Method::POST, "/mutate", review.clone()).await;
     routes.call(Method::POST, "/mutate/opted-in", review).await;
-    assert_eq!(*seen.lock().unwrap(), [(pod.as_bytes().to_vec(), false), (pod.as_bytes().to_vec(), true)]);
+    assert_eq!(*seen.lock().unwrap(), [(pod.as_bytes().to_vec(), OptIn::Nobody), (pod.as_bytes().to_vec(), OptIn::Namespace)]);
 }
 
 #[tokio::test]

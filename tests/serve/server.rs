@@ -6,10 +6,8 @@ use ashore::admission::Planner;
 use ashore::listener::Phase;
 use ashore::looking::Looking;
 use ashore::metrics::Metrics;
-use ashore::serve::{Args, Server, Surroundings};
-use ashore_init::settings::{ReportWhen, Strategy};
-use ashore_inject::policy::OnUnresolved;
-use ashore_inject::{ContainerKind, ContainerPlan, Delivery, Op, Outcome, Patch, Plan, Policy, Reason, Unknown};
+use ashore::serve::{Args, Decides, Server, Surroundings};
+use ashore_inject::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Policy, Reason, Unknown};
 use clap::Parser;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,25 +36,9 @@ pub fn args(mount: &Mount) -> Args {
     Line::parse_from(["serve".into(), "--listen=127.0.0.1:0".into(), "--cert".into(), cert, "--key".into(), key]).args
 }
 
-/// A policy without asking the planner's crate for its default.
+/// A policy.
 pub fn policy() -> Policy {
-    Policy {
-        strategy: Strategy::Cascade,
-        delay: Duration::ZERO,
-        spread: None,
-        linger: Duration::ZERO,
-        stop_signals: vec![],
-        rewrite: vec![],
-        exit_map: vec![],
-        min_grace: None,
-        report: ReportWhen::Forced,
-        sidecars: false,
-        init_containers: false,
-        delivery: Delivery::InitContainer,
-        on_unresolved: OnUnresolved::Skip,
-        init_image: "ashore".into(),
-        mount_path: "/ashore".into(),
-    }
+    Policy { linger: Duration::ZERO, init_image: "ashore".into(), ..Policy::default() }
 }
 
 impl TestServer {
@@ -78,8 +60,9 @@ impl TestServer {
     }
 
     async fn bind(planner: Planner, policy: Policy, images: Arc<Looking>, metrics: Arc<Metrics>, ca: Ca, mount: Mount) -> Self {
+        let decides = Decides { planner, policy, rulebook: Arc::default(), images };
         let surroundings = Surroundings { own_namespace: Some("ashore-system".into()), ..Surroundings::default() };
-        let server = Server::bind(&args(&mount), planner, policy, images, surroundings, metrics).await.unwrap();
+        let server = Server::bind(&args(&mount), decides, surroundings, metrics).await.unwrap();
         let address = server.address().unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         Self { ca, mount, address, phase, serving: tokio::spawn(server.serve(phases)) }
@@ -92,12 +75,14 @@ impl TestServer {
 
 /// A plan that adds a label and says that it wrapped one container and skipped another.
 pub fn some_plan() -> Plan {
-    let container = |name: &str, outcome| ContainerPlan { name: name.into(), kind: ContainerKind::App, image: String::new(), outcome };
+    let container =
+        |name: &str, outcome| ContainerPlan { name: name.into(), kind: ContainerKind::App, image: String::new(), policy: None, outcome };
     let wrapped = ashore_inject::Wrapped {
         flags: vec![],
         argv: vec![],
         stop_signal: ashore_init::signal::Signal::TERM,
         grace: Duration::from_secs(30),
+        profile: None,
     };
     let unknown = Reason::ImageUnknown { image: "x".into(), unknown: Unknown { code: "notFound", why: "why".into() } };
     Plan {

@@ -5,6 +5,7 @@ chart that was installed before, without those that are new; and `null` takes a 
 {{- define "ashore.defaults" -}}
 replicas: 2
 image: {repository: ashore, pullPolicy: IfNotPresent}
+crds: {enabled: true, keep: true}
 webhook: {failurePolicy: Ignore, timeout: 5s}
 missedPods: {enabled: true, every: 1m}
 delivery: {imageVolume: {enabled: ""}, configMap: {enabled: ""}}

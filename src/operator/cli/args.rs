@@ -59,6 +59,11 @@ pub(crate) enum Word {
     Images(Images),
     /// Run the webhook
     Serve(Box<serve::Args>),
+    /// Write the CustomResourceDefinitions of ShutdownPolicy and ClusterShutdownPolicy, as YAML
+    ///
+    /// The chart has them, and deploy/ashore.yaml; this is for clusters where they are installed apart: ashore crds | kubectl apply
+    /// --server-side -f -
+    Crds,
     /// Remove the ConfigMaps with the init that no pod uses, once Ashore has been uninstalled
     ///
     /// With the delivery configMap, Ashore keeps the init in a ConfigMap of each namespace that asks. When it is uninstalled, those that running
@@ -195,6 +200,9 @@ pub(crate) struct How {
     /// A ShutdownPolicy or ClusterShutdownPolicy, or its spec alone (YAML or JSON)
     #[arg(long, value_name = "FILE")]
     pub policy: Option<String>,
+    /// What is known of programs, over the rows that come with Ashore: a map from names to rows, null to take one out (YAML or JSON)
+    #[arg(long, value_name = "FILE")]
+    pub profiles: Option<String>,
     /// What images run: a map from image references to OCI image configs (YAML or JSON); may be given more than once
     #[arg(long, value_name = "FILE")]
     pub images: Vec<String>,

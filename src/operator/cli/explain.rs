@@ -9,8 +9,9 @@ use super::workload::{self, Origin, title};
 use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use ashore_init::timing::Timing;
+use ashore_inject::profiles::{Effect, Used};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, ContainerPlan, Delivered, Images, NoCluster, Outcome, Policy, Reason, Request, plan, undo};
+use ashore_inject::{ContainerKind, ContainerPlan, Delivered, Images, OptIn, Outcome, Policy, Profiles, Reason, Request, plan, undo};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
@@ -80,7 +81,80 @@ struct Container {
     kind: &'static str,
     image: String,
     skipped: Option<Why>,
+    /// What is known of its program.
+    profile: Option<Known>,
     stop: Option<Stop>,
+}
+
+/// The row of the profile table that was used for a container.
+#[derive(Debug, Serialize)]
+struct Known {
+    name: String,
+    /// What it was found by.
+    by: &'static str,
+    /// Which of its fields hold.
+    applied: Vec<&'static str>,
+    /// Which of them do not, although they say something.
+    held: Vec<Held>,
+    why: String,
+    source: String,
+    #[serde(skip)]
+    changes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Held {
+    field: &'static str,
+    why: String,
+}
+
+impl Known {
+    fn of(used: &Used, stop_signal: Signal) -> Self {
+        let row = &*used.profile;
+        let list = |words: Vec<String>| words.join(", ");
+        let rewrite = row.rewrite.iter().filter(|(from, _)| *from == stop_signal);
+        let rewrite = list(rewrite.map(|(from, to)| format!("main gets {to} for {from}")).collect());
+        let stop_signals = format!("{} is a stop signal, too", list(row.stop_signals.iter().map(Signal::to_string).collect()));
+        let exit_map = list(row.exit_map.iter().map(|(from, to)| format!("exit code {from} becomes {to}")).collect());
+        let mut known = Self {
+            name: row.name.clone(),
+            by: used.by.name(),
+            applied: Vec::new(),
+            held: Vec::new(),
+            why: row.why.clone(),
+            source: row.source.clone(),
+            changes: Vec::new(),
+        };
+        for (field, effect, change) in
+            [("rewrite", used.rewrite, rewrite), ("stopSignals", used.stop_signals, stop_signals), ("exitMap", used.exit_map, exit_map)]
+        {
+            match effect {
+                Effect::Nothing => {}
+                Effect::Applied => {
+                    known.applied.push(field);
+                    known.changes.push(change);
+                }
+                Effect::Held(held) => known.held.push(Held { field, why: held.to_string() }),
+            }
+        }
+        // With a row that rewrites, that is because the right one comes already.
+        if known.changes.is_empty() && known.held.is_empty() && !row.rewrite.is_empty() {
+            known.changes.push(format!("{stop_signal} is right already"));
+        }
+        known
+    }
+
+    fn write(&self, mut row: impl FnMut(&str, &str)) {
+        let changes = if self.changes.is_empty() { "nothing to change".into() } else { self.changes.join("; ") };
+        row("profile", &format!("{}, by its {}: {changes}", self.name, self.by));
+        for held in &self.held {
+            row("", &format!("its {} is not used: {}", held.field, held.why));
+        }
+        let source = if self.source.is_empty() { String::new() } else { format!(" ({})", self.source) };
+        if !self.why.is_empty() || !source.is_empty() {
+            row("why", format!("{}{source}", self.why).trim_start());
+        }
+    }
 }
 
 /// The stop of a wrapped container.
@@ -118,23 +192,35 @@ struct Step {
 }
 
 /// Explains the pods of one file.
-pub(crate) fn file(source: &Source, format: Format, policy: &Policy, images: &dyn Images, problems: &mut Vec<Problem>) -> Vec<Pod> {
+pub(crate) fn file(
+    source: &Source,
+    format: Format,
+    how: (&Policy, &Profiles),
+    images: &dyn Images,
+    problems: &mut Vec<Problem>,
+) -> Vec<Pod> {
     let mut found = Vec::new();
     workload::each(source, format, problems, |origin, value, pod| {
-        found.push(explain(origin, value, pod, policy, images)?);
+        found.push(explain(origin, value, pod, how, images)?);
         Ok(())
     });
     found
 }
 
-fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Policy, images: &dyn Images) -> Result<Pod, Vec<Problem>> {
+fn explain(
+    origin: &Origin<'_>,
+    document: &Value,
+    pod: &PodRef<'_>,
+    (policy, profiles): (&Policy, &Profiles),
+    images: &dyn Images,
+) -> Result<Pod, Vec<Problem>> {
     let problems = workload::unknown(origin, pod);
     if !problems.is_empty() {
         return Err(problems);
     }
     let ask = |pod_value: &Value| {
         let bytes = pod_value.to_string().into_bytes();
-        plan(&Request { pod: &bytes, policy, images, offers: &NoCluster, opted_in: true, claims: &pod.claims })
+        plan(&Request { opt_in: OptIn::Named, claims: &pod.claims, profiles, ..Request::new(&bytes, policy, images) })
             .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
     };
     let planned = ask(pod.pod)?;
@@ -173,7 +259,11 @@ fn explain(origin: &Origin<'_>, document: &Value, pod: &PodRef<'_>, policy: &Pol
             ContainerKind::App => "app",
             ContainerKind::Ephemeral => "ephemeral",
         };
-        containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, stop });
+        let profile = match &container.outcome {
+            Outcome::Wrapped(wrapped) => wrapped.profile.as_ref().map(|used| Known::of(used, wrapped.stop_signal)),
+            Outcome::Skipped(_) => None,
+        };
+        containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, profile, stop });
     }
     let at = origin.problem(workload::object(pod), "").place;
     // A container's own reason stands by its name, and the delivery's by its own; here is what else there is to hear.
@@ -384,6 +474,9 @@ impl Container {
         let time = |ms: u128| short(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)));
         let mut row = |label: &str, text: &str| _ = writeln!(out, "    {label:<7} {text}");
         row("main", &shell(&stop.argv));
+        if let Some(profile) = &self.profile {
+            profile.write(&mut row);
+        }
         let rewritten = if stop.signal == stop.signal_to_main { String::new() } else { format!(" (main gets {})", stop.signal_to_main) };
         let times = match (stop.grace_ms, stop.deadline_ms) {
             (Some(grace), Some(deadline)) => format!("{} to stop in, deadline after {}", time(grace), time(deadline)),

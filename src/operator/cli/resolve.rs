@@ -6,9 +6,7 @@ use super::live::Secret;
 use super::registries::Wanted;
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{
-    Answer, Architectures, Asked, ImageConfig, Images, NoCluster, Policy, Reference, Refusal, Request, Unknown, plan, undo,
-};
+use ashore_inject::{Answer, Architectures, Asked, ImageConfig, Images, OptIn, Policy, Reference, Refusal, Request, Unknown, plan, undo};
 use ashore_lookup::Keyring;
 use std::cell::RefCell;
 use std::collections::btree_map::Entry;
@@ -67,8 +65,7 @@ impl Found {
         }
         let images = Noting { images: RefCell::new(&mut self.images), platforms: &self.platforms, namespace: pod.namespace };
         let bytes = before.to_string().into_bytes();
-        plan(&Request { pod: &bytes, policy: &self.policy, images: &images, offers: &NoCluster, opted_in: true, claims: &pod.claims })
-            .map(drop)
+        plan(&Request { opt_in: OptIn::Named, claims: &pod.claims, ..Request::new(&bytes, &self.policy, &images) }).map(drop)
     }
 
     /// The Secrets that the pods pull with.
@@ -192,8 +189,7 @@ mod tests {
         let mut pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "app", "command": ["x"]}]}});
         let bytes = pod.to_string().into_bytes();
         let (policy, images) = (Policy::default(), StaticImages::default());
-        let plan = plan(&Request { pod: &bytes, policy: &policy, images: &images, offers: &NoCluster, opted_in: true, claims: &[] })
-            .expect("a plan");
+        let plan = plan(&Request { opt_in: OptIn::Named, ..Request::new(&bytes, &policy, &images) }).expect("a plan");
         plan.patch.apply(&mut pod).expect("it fits");
         assert_eq!(found(&[], &pod), ["app: any 0"]);
     }

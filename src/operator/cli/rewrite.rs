@@ -11,13 +11,13 @@ use super::sources::Source;
 use super::workload::{self, Content, Origin, title};
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{Images, NoCluster, Outcome, Patch, Policy, Reason, Request, plan, undo};
+use ashore_inject::{Images, OptIn, Outcome, Patch, Policy, Profiles, Reason, Request, plan, undo};
 use serde_json::Value;
 
 /// What to do to each pod.
 pub(crate) enum Verb {
     /// Put its containers under the init.
-    Inject(Box<Policy>, Box<Asking>),
+    Inject(Box<Policy>, Box<Profiles>, Box<Asking>),
     /// Take them out again.
     Uninject,
 }
@@ -88,7 +88,7 @@ impl Verb {
     /// Why nobody can be asked at all.
     pub(crate) fn ask(&self, progress: &mut Progress) -> Result<bool, Vec<Problem>> {
         match self {
-            Self::Inject(_, images) => images.ask(progress),
+            Self::Inject(.., images) => images.ask(progress),
             Self::Uninject => Ok(false),
         }
     }
@@ -169,7 +169,7 @@ impl Verb {
         let (mut patch, problems) = (Patch::default(), findings.problems.len());
         for pod in &pods {
             let (part, pod_problems) = match self {
-                Self::Inject(policy, images) => inject(origin, value, pod, policy, &**images, findings),
+                Self::Inject(policy, profiles, images) => inject(origin, value, pod, (policy, profiles), &**images, findings),
                 Self::Uninject => match undo(pod.pod) {
                     Ok(part) => (part, Vec::new()),
                     Err(error) => (
@@ -194,13 +194,13 @@ fn inject(
     origin: &Origin<'_>,
     value: &Value,
     pod: &PodRef<'_>,
-    policy: &Policy,
+    (policy, profiles): (&Policy, &Profiles),
     images: &dyn Images,
     findings: &mut Findings,
 ) -> (Patch, Vec<Problem>) {
     let mut problems = workload::unknown(origin, pod);
     let bytes = pod.pod.to_string().into_bytes();
-    let plan = match plan(&Request { pod: &bytes, policy, images, offers: &NoCluster, opted_in: true, claims: &pod.claims }) {
+    let plan = match plan(&Request { opt_in: OptIn::Named, claims: &pod.claims, profiles, ..Request::new(&bytes, policy, images) }) {
         Ok(plan) => plan,
         Err(refusal) => {
             problems.push(workload::refused(origin, pod, &refusal));

@@ -1,4 +1,4 @@
-//! The files that say how: a policy (`--policy`), image configs (`--images`), and how registries are asked (`--registries`).
+//! The files that say how: a policy (`--policy`), what is known of programs (`--profiles`), image configs (`--images`), and how registries are asked (`--registries`).
 
 use super::documents::{self, Document, Format};
 use super::problem::Problem;
@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::sources::{self, Source};
 use super::workload::Origin;
 use ashore_inject::policy::PolicyError;
-use ashore_inject::{ImageConfig, Policy, StaticImages};
+use ashore_inject::{ImageConfig, Policy, Profiles, StaticImages};
 use ashore_lookup::Hosts;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -17,10 +17,23 @@ use std::collections::BTreeMap;
 /// All that is wrong with it.
 pub(crate) fn policy(name: &str) -> Result<Policy, Vec<Problem>> {
     let (source, document, value) = only_document(name, "a policy")?;
-    Policy::from_document(&value).map_err(|error| {
-        let (PolicyError::UnknownField { field, .. } | PolicyError::BadValue { field, .. }) = &error;
-        vec![Origin::new(&source, &document).field_problem(field, error.to_string())]
-    })
+    Policy::from_document(&value).map_err(|error| vec![policy_problem(&source, &document, &error)])
+}
+
+/// What is known of programs: what comes with Ashore, with a file's rows over it if there is one.
+///
+/// # Errors
+/// All that is wrong with the file.
+pub(crate) fn profiles(name: Option<&str>) -> Result<Profiles, Vec<Problem>> {
+    let shipped = Profiles::shipped();
+    let Some(name) = name else { return Ok(shipped.clone()) };
+    let (source, document, value) = only_document(name, "a map of profiles")?;
+    shipped.with(&value).map_err(|error| vec![policy_problem(&source, &document, &error)])
+}
+
+fn policy_problem(source: &Source, document: &Document, error: &PolicyError) -> Problem {
+    let (PolicyError::UnknownField { field, .. } | PolicyError::BadValue { field, .. }) = error;
+    Origin::new(source, document).field_problem(field, error.to_string())
 }
 
 /// Reads files of image configs; where an image is in several, the last one holds.
