@@ -29,6 +29,16 @@ impl Delivery {
         Self::ALL.into_iter().find(|delivery| delivery.word() == word)
     }
 
+    /// What is tried for it before the init container, in this order.
+    pub fn order(self) -> &'static [Self] {
+        match self {
+            Self::InitContainer => &[],
+            Self::ImageVolume => &[Self::ImageVolume],
+            Self::ConfigMap => &[Self::ConfigMap],
+            Self::Auto => &[Self::ConfigMap, Self::ImageVolume],
+        }
+    }
+
     /// The word for it in policies, annotations and JSON.
     pub fn word(self) -> &'static str {
         match self {
@@ -133,14 +143,8 @@ pub struct Delivered {
 impl Delivered {
     /// The quickest way of those that are asked for and offered.
     pub(crate) fn choose(asked: Delivery, offers: &dyn Offers, architectures: &Architectures) -> Self {
-        let order: &[Delivery] = match asked {
-            Delivery::InitContainer => &[],
-            Delivery::ImageVolume => &[Delivery::ImageVolume],
-            Delivery::ConfigMap => &[Delivery::ConfigMap],
-            Delivery::Auto => &[Delivery::ConfigMap, Delivery::ImageVolume],
-        };
         let mut not = Vec::new();
-        for delivery in order {
+        for delivery in asked.order() {
             let offered = match delivery {
                 Delivery::ConfigMap => offers.config_map(architectures).map(Way::ConfigMap),
                 _ => offers.image_volume(architectures).map(|()| Way::ImageVolume),

@@ -305,11 +305,11 @@ impl Cluster {
         Skipped::new(self.others.clone(), &self.settings.pod_name)
     }
 
-    /// Begins to see how the init can reach pods. Nodes are watched for `lookup`, too.
+    /// Begins to see how the init can reach pods; it does so by `base` where no policy selects them. Nodes are watched for `lookup`, too.
     ///
     /// # Errors
     /// There is no init for the ConfigMaps.
-    pub fn offering(&self, lookup: bool, policy: &Policy, metrics: &Arc<Metrics>) -> Result<Offering, ClusterError> {
+    pub fn offering(&self, lookup: bool, base: Delivery, book: &Arc<Rulebook>, metrics: &Arc<Metrics>) -> Result<Offering, ClusterError> {
         let offering::Args { deliveries, init_binary, .. } = &self.settings.deliveries;
         let [images, maps] = [Delivery::ImageVolume, Delivery::ConfigMap].map(|delivery| deliveries.contains(&delivery));
         let troubles = |what: &str| Troubles::new(what.into(), self.objects.clone(), Arc::clone(metrics), Arc::clone(&self.complaints));
@@ -317,12 +317,7 @@ impl Cluster {
         let carriers = if maps {
             let carrier = Carrier::read(&self.settings.wanted.name, init_binary)?;
             let own = self.settings.wanted.namespace.clone();
-            let wanting = match policy.delivery {
-                Delivery::ConfigMap | Delivery::Auto => {
-                    wanting::labelled(client(), troubles("namespaces"), move |namespace| protected(namespace, Some(&own)))
-                }
-                Delivery::InitContainer | Delivery::ImageVolume => wanting::nobody(),
-            };
+            let wanting = wanting::follow(Arc::clone(book), base, move |namespace| protected(namespace, Some(&own)));
             Some(Carriers::start(carrier, wanting, client(), self.others.clone(), troubles("configmaps"), Arc::clone(metrics)))
         } else {
             None

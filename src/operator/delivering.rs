@@ -51,7 +51,7 @@ pub struct Delivering {
 struct Place {
     /// Whether it has had the right one while we lead.
     had: bool,
-    /// When we made one that has not been seen yet.
+    /// When we made one that has not been seen yet, or could not since the namespace goes.
     made: Option<Instant>,
     /// When it was put back last, and how long it is let go then.
     put_back: Option<(Instant, Duration)>,
@@ -184,7 +184,10 @@ impl Delivering {
                 now + SEEN_WITHIN
             }
             // The namespace goes, or has gone: nobody wants it there any more.
-            Err(error) if is_going(&error) => later,
+            Err(error) if is_going(&error) => {
+                place.made = Some(now);
+                later
+            }
             Err(error) => {
                 self.metrics.cluster_errors.inc();
                 if is_missing_right(&error) {

@@ -101,7 +101,10 @@ pub struct ToPod<'a> {
 }
 
 fn off(delivery: Delivery) -> Unavailable {
-    Unavailable { code: "off", why: format!("it is not turned on: --deliveries {delivery}, in the chart delivery.{delivery}.enabled") }
+    Unavailable {
+        code: "off",
+        why: format!("it is not turned on: --deliveries {delivery}, in the chart delivery.{delivery}.enabled: true"),
+    }
 }
 
 impl Offers for ToPod<'_> {
@@ -146,7 +149,7 @@ mod tests {
         let none = offering.to("default");
         let words =
             [none.image_volume(&Architectures::ALL).unwrap_err(), none.config_map(&Architectures::ALL).unwrap_err()].map(|no| no.why);
-        assert_eq!(words[0], "it is not turned on: --deliveries imageVolume, in the chart delivery.imageVolume.enabled");
-        assert_eq!(words[1], "it is not turned on: --deliveries configMap, in the chart delivery.configMap.enabled");
+        assert_eq!(words[0], "it is not turned on: --deliveries imageVolume, in the chart delivery.imageVolume.enabled: true");
+        assert_eq!(words[1], "it is not turned on: --deliveries configMap, in the chart delivery.configMap.enabled: true");
     }
 }

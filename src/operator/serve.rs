@@ -190,17 +190,17 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
             None => None,
         };
         let skipped = cluster.as_ref().filter(|_| args.registries.lookup).map(Cluster::skipped);
+        let rulebook = Arc::new(Rulebook::default());
+        let client = cluster.as_ref().map(|cluster| cluster.client.clone());
         let offering = match &cluster {
-            Some(cluster) => cluster.offering(args.registries.lookup, &policy, &metrics)?,
+            Some(cluster) => {
+                cluster.follow(policy.clone(), &rulebook, &metrics);
+                cluster.offering(args.registries.lookup, policy.delivery, &rulebook, &metrics)?
+            }
             None => Offering::default(),
         };
         let registries = registries::start(&args.registries, cluster.as_ref(), offering.nodes.clone(), &metrics)?;
         let images = Arc::new(Looking::new(listed.images(), registries));
-        let rulebook = Arc::new(Rulebook::default());
-        let client = cluster.as_ref().map(|cluster| cluster.client.clone());
-        if let Some(cluster) = &cluster {
-            cluster.follow(policy.clone(), &rulebook, &metrics);
-        }
         let decides = Decides { planner: Box::new(plan), policy, rulebook, images: Arc::clone(&images) };
         let surroundings = Surroundings { client, skipped, offering, own_namespace };
         let server = Server::bind(&args, decides, surroundings, metrics).await?;

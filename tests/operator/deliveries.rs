@@ -3,7 +3,8 @@
 use crate::admission::at_work;
 use crate::control::{ALL, Control, PATIENCE};
 use crate::events;
-use crate::pods::{asking, pod, try_create};
+use crate::pods::{asking, injected, pod, try_create};
+use crate::policies;
 use crate::replica::{Replica, Service};
 use ashore_tests::harness::eventually;
 use ashore_tests::{Outcome, Skip};
@@ -16,10 +17,11 @@ const PUT_BACK: &str = "the ConfigMap with the init has been put back";
 const REMOVED: &str = "removed a ConfigMap with an init that no pod uses";
 const CANNOT_KEEP: &str = "cannot keep the ConfigMap with the init in a namespace; trying again";
 
-/// A control plane, a Service, and the rights that the chart gives for deliveries, but for these verbs on ConfigMaps.
+/// A control plane with our kinds, a Service, and the rights that the chart gives for deliveries, but for these verbs on ConfigMaps.
 fn control(config_map_verbs: &[&str]) -> Result<(Control, Service, Value), Skip> {
     let control = Control::start()?;
     control.grant(ALL);
+    policies::install(&control);
     let rules = rights(&control, config_map_verbs);
     Ok((control, Service::start(), rules))
 }
@@ -30,7 +32,7 @@ const ALL_OF_CONFIG_MAPS: &[&str] = &["get", "list", "watch", "create", "delete"
 fn rights(control: &Control, config_map_verbs: &[&str]) -> Value {
     let before = control.get(ROLE).body["rules"].take();
     let mut rules = before.clone();
-    for (resource, verbs) in [("namespaces", &["list", "watch"][..]), ("nodes", &["list", "watch"]), ("configmaps", config_map_verbs)] {
+    for (resource, verbs) in [("nodes", &["list", "watch"][..]), ("configmaps", config_map_verbs)] {
         rules.as_array_mut().unwrap().push(json!({"apiGroups": [""], "resources": [resource], "verbs": verbs}));
     }
     control.patch(ROLE, &json!({"rules": rules}));
@@ -107,6 +109,13 @@ fn plain() -> Value {
     pod(&json!({}), &json!({}))
 }
 
+fn delete_pods(control: &Control, namespace: &str) {
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
+    for pod in control.get(&path).body["items"].as_array().unwrap() {
+        control.delete(&format!("{path}/{}?gracePeriodSeconds=0", pod["metadata"]["name"].as_str().unwrap()));
+    }
+}
+
 pub fn a_config_map_is_kept_and_put_back() -> Outcome {
     let (control, service, before) = control(ALL_OF_CONFIG_MAPS)?;
     node(&control, "n", "amd64", "v1.30.0", "containerd://1.7.0");
@@ -178,7 +187,6 @@ pub fn an_older_one_stays_while_a_pod_uses_it() -> Outcome {
     let first = replica(&control, &service, "a", "auto", &init(&control, 1));
     let old = ["used", "unused", "asks-no-more"].map(|namespace| kept(&control, namespace));
     until(&control, "used", &plain(), "configMap");
-    let pods = || control.get("/api/v1/namespaces/used/pods?labelSelector=ashore.dev/injected=true").body;
     assert_eq!(first.stop(), Some(0));
 
     let second = replica(&control, &service, "b", "auto", &init(&control, 2));
@@ -191,13 +199,40 @@ pub fn an_older_one_stays_while_a_pod_uses_it() -> Outcome {
     assert_ne!(new["name"], old[0]["metadata"]["name"]);
     assert_eq!(second.count(PUT_BACK), 0, "{}", second.log());
 
-    for pod in pods()["items"].as_array().unwrap() {
-        let name = pod["metadata"]["name"].as_str().unwrap();
-        control.delete(&format!("/api/v1/namespaces/used/pods/{name}?gracePeriodSeconds=0"));
-    }
+    delete_pods(&control, "used");
     eventually("the older one to go", PATIENCE, || gone("used", &old[0]).then_some(()));
     assert_eq!(maps(&control, "used").len(), 1);
     second.logged_where(0, REMOVED, |line| line["namespace"] == "used");
+    Ok(())
+}
+
+pub fn a_policy_asks_where_no_label_does() -> Outcome {
+    let (control, service, _) = control(ALL_OF_CONFIG_MAPS)?;
+    node(&control, "n", "amd64", "v1.30.0", "containerd://1.7.0");
+    control.namespace("used", &json!({}));
+    control.namespace("unused", &json!({}));
+    control.namespace("labelled", &json!({"ashore.dev/inject": "true"}));
+    control.namespace("declines", &json!({"ashore.dev/inject": "false"}));
+    let replica = replica(&control, &service, "a", "initContainer", &init(&control, 1));
+    for namespace in ["used", "unused", "declines"] {
+        let path = policies::of(namespace);
+        control.create(&path, &policies::policy(&path, "own", json!({"delivery": "configMap"})));
+    }
+    let [used, unused] = ["used", "unused"].map(|namespace| kept(&control, namespace));
+    eventually("pods of the policy's namespace to be injected", PATIENCE, || injected(&control, "used", &plain()).then_some(()));
+    assert_eq!(until(&control, "used", &plain(), "configMap")["name"], used["metadata"]["name"]);
+    // The base policy says otherwise where no other does.
+    assert!(volume(&control, "labelled", &plain()).get("emptyDir").is_some());
+    assert!(["labelled", "declines"].iter().all(|namespace| maps(&control, namespace).is_empty()));
+
+    for namespace in ["used", "unused"] {
+        control.delete(&format!("{}/own", policies::of(namespace)));
+    }
+    let gone = |namespace: &str, map: &Value| control.get(&map_path(namespace, map)).status == 404;
+    eventually("the one that no pod uses to go", PATIENCE, || gone("unused", &unused).then_some(()));
+    assert!(!gone("used", &used), "{}", replica.log());
+    delete_pods(&control, "used");
+    eventually("the other one to go", PATIENCE, || gone("used", &used).then_some(()));
     Ok(())
 }
 
@@ -292,10 +327,7 @@ pub fn what_is_left_is_pruned_but_for_what_pods_use() -> Outcome {
     assert_eq!(control.get(&map_path("unused", &unused)).status, 404);
     assert_eq!(control.get("/api/v1/namespaces/unused/configmaps/their-own").status, 200);
 
-    let pods = control.get("/api/v1/namespaces/used/pods").body;
-    for pod in pods["items"].as_array().unwrap() {
-        control.delete(&format!("/api/v1/namespaces/used/pods/{}?gracePeriodSeconds=0", pod["metadata"]["name"].as_str().unwrap()));
-    }
+    delete_pods(&control, "used");
     assert_eq!(prune(&["-q"]), (line("removed", "used", &used), String::new()));
     Ok(())
 }
