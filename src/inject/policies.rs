@@ -79,6 +79,12 @@ impl FromIterator<Arc<Rule>> for Policies {
     }
 }
 
+/// The highest rank first, as [`Policies::of_namespace`] gives them.
+pub fn ranked(mut rules: Vec<Arc<Rule>>) -> Vec<Arc<Rule>> {
+    rules.sort_by(|a, b| (a.name.namespace.is_none(), rank(a)).cmp(&(b.name.namespace.is_none(), rank(b))));
+    rules
+}
+
 /// What decides between policies of the same kind.
 fn rank(rule: &Rule) -> (bool, &str, &PolicyName) {
     // One that does not say how old it is is not older than others.

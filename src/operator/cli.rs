@@ -2,12 +2,16 @@
 
 mod args;
 mod asking;
+mod book;
+mod check;
+mod client;
 mod credentials;
 mod documents;
 mod edit;
 mod explain;
 mod json;
 mod live;
+mod named;
 mod output;
 mod problem;
 mod progress;
@@ -18,22 +22,24 @@ mod rewrite;
 pub(crate) mod settings;
 mod sources;
 mod tree;
+mod wanted;
 mod workload;
 mod yaml;
 
 use crate::serve;
-use args::{Cli, Cluster, Explanation, Files, How, Images, MapFormat, Pruning, Word, Writing, command};
-use ashore_inject::{Policy, Profiles};
+use args::{Check, Cli, Cluster, Explanation, Files, How, Images, Live, MapFormat, Pruning, Table, Word, Writing, command};
 use asking::Asking;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, FromArgMatches};
 use documents::Format;
+use named::Name;
 use output::say;
 use problem::Problem;
 use progress::Progress;
 use registries::Registries;
 use resolve::Found;
 use rewrite::{Findings, Output, Verb, count};
+use settings::Rules;
 use sources::Source;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -67,13 +73,21 @@ pub fn main() -> ExitCode {
     };
     let code = match cli.verb {
         Word::Serve(args) => return serve::run(*args),
-        Word::Inject { files, writing, how } => how.read().map_or_else(refuse, |(policy, profiles, images)| {
-            rewrite(&Verb::Inject(Box::new(policy), Box::new(profiles), Box::new(images)), &files, &writing)
-        }),
-        Word::Uninject { files, writing } => rewrite(&Verb::Uninject, &files, &writing),
-        Word::Explain { files, how, output } => {
-            how.read().map_or_else(refuse, |(policy, profiles, images)| explain(&files, (&policy, &profiles), &images, output))
+        Word::Inject { files, writing, how } => {
+            how.read().map_or_else(refuse, |(rules, images)| rewrite(&Verb::Inject(Box::new(rules), Box::new(images)), &files, &writing))
         }
+        Word::Uninject { files, writing } => rewrite(&Verb::Uninject, &files, &writing),
+        Word::Explain { mut files, live, how, output } => {
+            let names = named::take(&mut files.names);
+            if names.is_empty() && (live.namespace.is_some() || live.context.is_some()) {
+                let what = "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)";
+                if let Some(explain) = command.find_subcommand_mut("explain") {
+                    explain.error(ErrorKind::MissingRequiredArgument, what).exit();
+                }
+            }
+            how.read().map_or_else(refuse, |(rules, images)| explain(&files, &names, &live, &rules, images, output).unwrap_or_else(refuse))
+        }
+        Word::Check(args) => check(&args),
         Word::Images(Images::Resolve { files, cluster, platforms, registries, output }) => {
             let registries = Registries::read(registries.registries.as_deref());
             registries.and_then(|registries| resolve(&files, &cluster, &registries, Found::new(&platforms), output)).unwrap_or_else(refuse)
@@ -118,18 +132,20 @@ fn refuse(problems: Vec<Problem>) -> u8 {
 }
 
 impl How {
-    fn read(&self) -> Result<(Policy, Profiles, Asking), Vec<Problem>> {
+    fn read(&self) -> Result<(Rules, Asking), Vec<Problem>> {
         let mut problems = Vec::new();
-        let policy = self.policy.as_deref().map_or_else(|| Ok(Policy::default()), settings::policy);
-        let mut policy = policy.map_err(|more| problems.extend(more)).unwrap_or_default();
-        let profiles = settings::profiles(self.profiles.as_deref()).map_err(|more| problems.extend(more)).unwrap_or_default();
+        let mut rules = Rules::default();
+        if let Some(file) = &self.policy {
+            problems.extend(rules.read_policies(file).err().into_iter().flatten());
+        }
+        rules.profiles = settings::profiles(self.profiles.as_deref()).map_err(|more| problems.extend(more)).unwrap_or_default();
         let images = settings::images(&self.images).map_err(|more| problems.extend(more)).unwrap_or_default();
         let registries = self.lookup.then(|| Registries::read(self.registries.registries.as_deref()));
         let registries = registries.transpose().map_err(|more| problems.extend(more)).unwrap_or_default();
         if let Some(image) = &self.init_image {
-            policy.init_image.clone_from(image);
+            rules.set_init_image(image);
         }
-        if problems.is_empty() { Ok((policy, profiles, Asking::new(images, registries))) } else { Err(problems) }
+        if problems.is_empty() { Ok((rules, Asking::new(images, registries))) } else { Err(problems) }
     }
 }
 
@@ -201,23 +217,25 @@ fn rewrite(verb: &Verb, files: &Files, writing: &Writing) -> u8 {
     if findings.problems.is_empty() { DONE } else { refuse(findings.problems) }
 }
 
-fn explain(files: &Files, how: (&Policy, &Profiles), images: &Asking, output: Explanation) -> u8 {
+fn explain(files: &Files, names: &[Name], live: &Live, rules: &Rules, mut images: Asking, output: Explanation) -> Result<u8, Vec<Problem>> {
     let mut progress = Progress::new(files.quiet);
     let mut problems = Vec::new();
     let sources = files.read(&mut progress, &mut problems);
+    let read = named::read(names, live, &rules.base, images.looks_up(), &mut progress, &mut problems)?;
+    images.open_with(read.keyrings);
+    let many = sources.len() + read.found.len();
     let pods = loop {
         let mut pods = Vec::new();
         for (at, source) in sources.iter().enumerate() {
-            progress.step("explaining", at, sources.len(), &source.name);
-            pods.extend(explain::file(source, Format::of(source), how, images, &mut problems));
+            progress.step("explaining", at, many, &source.name);
+            pods.extend(explain::file(source, Format::of(source), rules, &images, &mut problems));
         }
-        if !problems.is_empty() {
+        for (at, found) in read.found.iter().enumerate() {
+            progress.step("explaining", sources.len() + at, many, &found.source.name);
+            pods.extend(explain::live(found, rules, &images.within(&found.namespace.name), &mut problems));
+        }
+        if !problems.is_empty() || !images.ask(&mut progress)? {
             break pods;
-        }
-        match images.ask(&mut progress) {
-            Ok(true) => {}
-            Ok(false) => break pods,
-            Err(problems) => return refuse(problems),
         }
     };
     progress.clear();
@@ -225,12 +243,24 @@ fn explain(files: &Files, how: (&Policy, &Profiles), images: &Asking, output: Ex
         problems.push(Problem::with_file(&files.all().join(" "), "there is no pod or workload in it"));
     }
     if !problems.is_empty() {
-        return refuse(problems);
+        return Err(problems);
     }
-    print(&match output {
+    Ok(print(&match output {
         Explanation::Text => explain::text(&pods),
         Explanation::Json => explain::json(&pods),
-    })
+    }))
+}
+
+fn check(args: &Check) -> u8 {
+    let report = match check::run(args, &mut Progress::new(args.quiet)) {
+        Ok(report) => report,
+        Err(problems) => return refuse(problems),
+    };
+    let printed = print(&match args.output {
+        Table::Table => report.text(),
+        Table::Json => report.json(),
+    });
+    if report.failed() { WRONG } else { printed }
 }
 
 fn resolve(files: &Files, cluster: &Cluster, registries: &Registries, mut found: Found, output: MapFormat) -> Result<u8, Vec<Problem>> {

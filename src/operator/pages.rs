@@ -119,7 +119,20 @@ impl<'c> Pages<'c> {
 /// # Errors
 /// What the API server says, silence, and what is longer than the bound.
 pub async fn get(client: &Client, what: &str, request: Result<Request<Vec<u8>>, request::Error>) -> Result<Bytes, ObjectError> {
-    fetch(client, "get", what, request).await?.ok_or_else(|| too_long("get", what))
+    send(client, "get", what, request).await
+}
+
+/// The text of the answer to any other request; the verb is what RBAC calls it.
+///
+/// # Errors
+/// As [`get`].
+pub async fn send(
+    client: &Client,
+    verb: &'static str,
+    what: &str,
+    request: Result<Request<Vec<u8>>, request::Error>,
+) -> Result<Bytes, ObjectError> {
+    fetch(client, verb, what, request).await?.ok_or_else(|| too_long(verb, what))
 }
 
 /// The body of the answer; `None` if it is too long.

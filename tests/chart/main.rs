@@ -17,6 +17,7 @@ ashore_tests::tests![
     helm_lint_has_nothing_to_say,
     pods_meet_pod_security_restricted,
     rights_are_named_one_by_one,
+    a_tests_rights_are_few,
     the_kinds_are_part_of_the_release,
     what_ashore_makes_itself_is_not_rendered,
     its_own_stop_fits_into_the_grace_period,
@@ -80,10 +81,12 @@ fn pods_meet_pod_security_restricted() -> Outcome {
         let documents = helm.render(installation);
         let template = &deployment(&documents)["spec"]["template"]["spec"];
         let hooks = of_kind(&documents, "Pod");
-        assert_eq!(hooks.len(), 1, "{installation}");
+        assert_eq!(hooks.len(), 2, "{installation}");
         let jobs = of_kind(&documents, "Job");
         assert_eq!(jobs.len(), usize::from(installation == "everything"), "{installation}");
-        for pod in [template, &hooks[0]["spec"]].into_iter().chain(jobs.iter().map(|job| &job["spec"]["template"]["spec"])) {
+        for pod in
+            [template, &hooks[0]["spec"], &hooks[1]["spec"]].into_iter().chain(jobs.iter().map(|job| &job["spec"]["template"]["spec"]))
+        {
             let security = &pod["securityContext"];
             assert_eq!(security["runAsNonRoot"], true, "{installation}");
             assert!(security["runAsUser"].as_u64().is_some_and(|user| user > 0), "{installation}: {security}");
@@ -105,11 +108,44 @@ fn pods_meet_pod_security_restricted() -> Outcome {
     Ok(())
 }
 
+/// Those of `helm test` go with it.
+fn a_tests_rights_are_few() -> Outcome {
+    let helm = Helm::find()?;
+    for installation in INSTALLATIONS {
+        let documents = helm.render(installation);
+        let roles = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role"));
+        let roles: Vec<_> = roles.filter(|role| role["metadata"]["annotations"]["helm.sh/hook"] == "test").collect();
+        assert_eq!(roles.len(), 3, "{installation}");
+        for role in roles {
+            let kept = &role["metadata"]["annotations"]["helm.sh/hook-delete-policy"];
+            assert_eq!(kept, "before-hook-creation,hook-succeeded", "{installation}");
+            for rule in role["rules"].as_array().unwrap() {
+                let (resources, verbs) = (&rule["resources"], &rule["verbs"]);
+                if *resources == json!(["pods"]) {
+                    let test = of_kind(&documents, "Namespace")[0]["metadata"]["name"].clone();
+                    assert_eq!((verbs, &role["metadata"]["namespace"]), (&json!(["create"]), &test), "{installation}");
+                } else if rule["apiGroups"] == json!(["ashore.dev"]) {
+                    assert_eq!(verbs, &json!(["list"]), "{installation}");
+                } else {
+                    assert_eq!(
+                        (verbs, rule["resourceNames"].as_array().map(Vec::len)),
+                        (&json!(["get"]), Some(1)),
+                        "{installation}: {rule}"
+                    );
+                    assert_ne!(resources, &json!(["secrets"]), "{installation}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 fn rights_are_named_one_by_one() -> Outcome {
     let helm = Helm::find()?;
     for installation in INSTALLATIONS {
         let documents = helm.render(installation);
-        let roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
+        let mut roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
+        roles.retain(|role| role["metadata"]["annotations"]["helm.sh/hook"] != "test");
         // Two of them are people's, by way of Kubernetes' own roles; two more are for the pull secrets of a namespace each, and one for the end.
         assert_eq!(roles.len(), if installation == "everything" { 7 } else { 4 }, "{installation}");
         let (people, roles): (Vec<_>, Vec<_>) =
@@ -159,9 +195,13 @@ fn rights_are_named_one_by_one() -> Outcome {
         assert!(args(&documents).contains(&format!("--missed-pods-every={every}").as_str()), "{installation}");
         let account = &deployment(&documents)["spec"]["template"]["spec"]["serviceAccountName"];
         for binding in of_kind(&documents, "ClusterRoleBinding").into_iter().chain(of_kind(&documents, "RoleBinding")) {
+            let hook = &binding["metadata"]["annotations"]["helm.sh/hook"];
+            if hook == "test" {
+                continue;
+            }
             let subject = &binding["subjects"][0];
             // What is there for the end only has an account of its own: Ashore's has gone by then.
-            let prunes = binding["metadata"]["annotations"]["helm.sh/hook"] == "post-delete";
+            let prunes = hook == "post-delete";
             let account =
                 if prunes { &json!(format!("{}-prune", deployment(&documents)["metadata"]["name"].as_str().unwrap())) } else { account };
             assert_eq!((&subject["name"], &subject["namespace"]), (account, &json!(RELEASE)), "{installation}");
@@ -635,7 +675,8 @@ fn the_notes_have_commands_with_the_right_names() -> Outcome {
     let (_, notes) = said.split_once("NOTES:").unwrap();
     for command in [
         "kubectl -n platform rollout status deployment/stops-ashore",
-        "helm -n platform test stops",
+        "ashore check --namespace platform --name stops-ashore",
+        "helm -n platform test stops --logs",
         "kubectl label namespace NAMESPACE ashore.dev/inject=true",
         "kubectl get events -A --field-selector reason=ImageNotResolved",
     ] {

@@ -222,3 +222,22 @@ fn an_init_image_can_be_named() {
         run(&["inject", "-q", "--init-image", "registry.example/ashore:9", "-"], POD).good().contains("image: registry.example/ashore:9\n")
     );
 }
+
+#[test]
+fn what_is_named_as_kubectl_does_is_a_file_where_there_is_one() {
+    let dir = folder("named", &[("pod/web", POD)]);
+    assert!(run_in(&dir, &["explain", "pod/web"], b"").good().starts_with("Pod p  (pod/web:1)\n"));
+    let err = run_in(&dir, &["explain", "pod/other"], b"").refused();
+    assert!(err.starts_with("error: pod/other: cannot find the API server: ") && err.contains("KUBECONFIG"), "{err}");
+    // What is neither is a file that is not there.
+    assert_eq!(run_in(&dir, &["explain", "service/web"], b"").refused(), "error: service/web: no such file or directory\n");
+}
+
+#[test]
+fn a_check_without_a_cluster_says_so() {
+    let dir = folder("no-cluster", &[]);
+    let err = run_in(&dir, &["check"], b"").refused();
+    assert!(err.starts_with("error: check: cannot find the API server: ") && err.contains("KUBECONFIG"), "{err}");
+    let err = run_in(&dir, &["check", "--context", "nowhere"], b"").refused();
+    assert!(err.starts_with("error: check: cannot find the API server: "), "{err}");
+}

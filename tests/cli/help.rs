@@ -12,6 +12,10 @@ fn help_teaches_with_examples() {
         let help = run(&[verb, &["--help"]].concat(), "").good();
         assert!(help.contains("Examples:\n  ashore ") && help.contains("Exit codes:\n  0  done"), "{help}");
     }
+    let help = run(&["check", "--help"], "").good();
+    assert!(help.contains("Examples:\n  ashore check ") && help.contains("Exit codes:\n  0  nothing failed\n  1  "), "{help}");
+    let help = run(&["explain", "--help"], "").good();
+    assert!(help.contains("[FILE|TYPE/NAME]...") && help.contains("unless there is a file of that name"), "{help}");
 }
 
 #[test]
@@ -40,6 +44,11 @@ fn the_command_line_itself_may_be_wrong() {
         &["inject", "-o", "xml", "x"],
         &["inject", "-i", "-o", "json", "x"],
         &["explain", "--registries", "r.yaml", "x"],
+        &["explain", "-n", "shop", "x.yaml"],
+        &["explain", "--context", "c", "-"],
+        &["explain", "-n", "shop"],
+        &["check", "x"],
+        &["check", "-o", "yaml"],
         &["images"],
         &["images", "resolve"],
         &["images", "resolve", "--cluster", "x"],
@@ -60,6 +69,13 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
             "'arm64' for '--platform <PLATFORM>': not linux/ARCHITECTURE, such as linux/amd64",
         ),
         (&["images", "resolve", "x", "--platform", "linux/arm64/v8"], "not linux/ARCHITECTURE"),
+        (&["check", "-n", "../x"], "'../x' for '--namespace <NAMESPACE>': not a name of lower-case letters"),
+        (&["check", "--name", "a/b"], "'a/b' for '--name <NAME>': not a name of lower-case letters, digits, - and ."),
+        (&["explain", "-n", "A", "pod/web"], "'A' for '--namespace <NAMESPACE>': not a name of lower-case letters"),
+        (
+            &["explain", "-n", "shop", "x"],
+            "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)",
+        ),
         (&["images", "resolve", "--cluster", "-n", "../x"], "'../x' for '--namespace <NAMESPACE>': not a name of lower-case letters"),
     ] {
         let run = run(args, "");

@@ -9,6 +9,7 @@ mod faults;
 mod install;
 mod kinds;
 mod owners;
+mod policies;
 mod registries;
 mod stops;
 mod traffic;
@@ -29,15 +30,18 @@ ashore_tests::node_tests![
     install::a_refusal_is_told_where_the_controller_is_asked_about,
     stops::a_shorter_grace_period_on_deletion,
     owners::whoever_may_edit_a_namespace_may_write_its_policies,
+    policies::the_nearest_word_decides,
     kinds::a_native_sidecar_stops_after_the_app,
     kinds::an_init_container_that_runs_for_long,
     kinds::pod_security_restricted,
     kinds::host_pid,
     traffic::a_rollout_loses_no_request,
+    policies::audit_touches_nothing,
     kinds::a_shared_process_namespace,
     kinds::the_image_runs_from_scratch,
     workloads::deployment,
     workloads::drained,
+    policies::a_policy_comes_changes_and_goes,
     workloads::stateful_set,
     workloads::daemon_set,
     faults::the_operator_rolls_under_load,

@@ -23,7 +23,7 @@ const ONCE: [&str; 2] = ["pods.ashore.dev", "namespaces.ashore.dev"];
 const TWICE: [&str; 4] = ["pods.ashore.dev", "again.pods.ashore.dev", "namespaces.ashore.dev", "again.namespaces.ashore.dev"];
 
 /// Two replicas, the first of which leads and is asked again, while the other one is asked first.
-fn two(flags: &[&str]) -> Result<(Arc<Control>, Front, Replica, Replica), Skip> {
+pub fn two(flags: &[&str]) -> Result<(Arc<Control>, Front, Replica, Replica), Skip> {
     let control = Arc::new(Control::start()?);
     control.grant(ALL);
     let front = Front::start(Arc::clone(&control));

@@ -40,12 +40,12 @@ impl Helm<'_> {
     }
 }
 
-fn helm() -> Result<PathBuf, Skip> {
+pub fn helm() -> Result<PathBuf, Skip> {
     let built = std::env::var_os("HELM").map_or_else(|| paths::target().join("node/bin/helm"), PathBuf::from);
     if built.is_file() { Ok(built) } else { Err(Skip(format!("{}: Helm has not been built", built.display()))) }
 }
 
-fn chart() -> PathBuf {
+pub fn chart() -> PathBuf {
     paths::workspace().join("charts/ashore")
 }
 

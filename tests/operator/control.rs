@@ -135,12 +135,21 @@ impl Control {
         self.kubeconfig_of("admin.kubeconfig", ADMIN)
     }
 
+    /// A file for KUBECONFIG, with the rights of this user, whose context is in this namespace.
+    pub fn kubeconfig_as(&self, user: &str, namespace: &str) -> PathBuf {
+        self.kubeconfig_with("user.kubeconfig", &json!({"token": ADMIN, "as": user}), namespace)
+    }
+
     fn kubeconfig_of(&self, file: &str, token: &str) -> PathBuf {
+        self.kubeconfig_with(file, &json!({"token": token}), "default")
+    }
+
+    fn kubeconfig_with(&self, file: &str, user: &Value, namespace: &str) -> PathBuf {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true}}],
-            "users": [{"name": "u", "user": {"token": token}}],
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": namespace}}],
         });
         self.folder.write(file, &config.to_string())
     }
@@ -180,7 +189,12 @@ impl Control {
 
     fn ask(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Option<Answer> {
         let url = format!("https://127.0.0.1:{}{path}", self.port);
-        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let content = match body {
+            // A JSON Patch is a list, a merge patch is none.
+            Some(Value::Array(_)) => "application/json-patch+json",
+            _ if method == "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
         let request = ureq::http::Request::builder().method(method).uri(url).header("authorization", format!("Bearer {token}"));
         let request = request.header("content-type", content).body(body.map(Value::to_string).unwrap_or_default()).unwrap();
         let mut answer = self.agent.run(request).ok()?;

@@ -5,11 +5,13 @@ mod admission;
 mod again;
 mod cert_manager;
 mod chart;
+mod check;
 mod control;
 mod crd;
 mod deliveries;
 mod election;
 mod events;
+mod explain;
 mod front;
 mod images;
 mod missed;
@@ -72,6 +74,12 @@ const TESTS: &[Test] = &[
     ("deliveries::what_is_left_is_pruned_but_for_what_pods_use", deliveries::what_is_left_is_pruned_but_for_what_pods_use),
     ("deliveries::what_many_nodes_and_namespaces_cost", deliveries::what_many_nodes_and_namespaces_cost),
     ("owners::are_told_once", owners::are_told_once),
+    ("check::before_an_install", check::before_an_install),
+    ("check::after_an_install", check::after_an_install),
+    ("check::by_its_services", check::by_its_services),
+    ("check::with_the_rights_of_helm_test", check::with_the_rights_of_helm_test),
+    ("explain::a_live_cluster", explain::a_live_cluster),
+    ("explain::what_pull_secrets_open", explain::what_pull_secrets_open),
     ("images::of_every_kind", images::of_every_kind),
     ("images::with_few_rights", images::with_few_rights),
     ("crd::are_judged_as_the_reader_judges_them", crd::are_judged_as_the_reader_judges_them),

@@ -1,7 +1,7 @@
 //! The grammar of the command line, and the help that teaches it.
 
 use super::rewrite::Output;
-use crate::serve;
+use crate::{pull_secrets, serve};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::Path;
@@ -45,15 +45,26 @@ pub(crate) enum Word {
     /// Shows every pod as `inject` would make it (or as it was injected already): what runs, which signal goes to whom and when,
     /// the deadline, and why a container is left as it is. The times are the latest: a container ends as soon as its last
     /// process has gone.
+    ///
+    /// pod/NAME, deploy/NAME, sts/, ds/, rs/, job/ and cronjob/NAME (and the longer names that kubectl has for these) are read from the
+    /// cluster, unless there is a file of that name: that is read as a file.
     Explain {
         #[command(flatten)]
         files: Files,
+        #[command(flatten)]
+        live: Live,
         #[command(flatten)]
         how: How,
         /// What to write
         #[arg(short, long, value_enum, default_value_t = Explanation::Text)]
         output: Explanation,
     },
+    /// Look at a cluster: whether Ashore can be installed in it, or whether the Ashore that is there works
+    ///
+    /// Before an install: the version, what you may do, names and webhooks that are in the way, whether its pods would be let in, nodes,
+    /// network. After it: replicas, the webhook's configuration, certificates, whether the API server reaches the webhook (by a pod that is
+    /// created as a dry run), the leader, policies, and pods that ask and run without Ashore. Nothing in the cluster is changed.
+    Check(Check),
     /// What images run
     #[command(subcommand)]
     Images(Images),
@@ -113,6 +124,36 @@ pub(crate) enum Images {
 }
 
 #[derive(Args)]
+pub(crate) struct Check {
+    /// The namespace that Ashore is in, or will be [default: where it is found, else ashore]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// What Ashore's Deployment and webhook are called, or will be
+    #[arg(long, value_name = "NAME", default_value = "ashore", value_parser = name)]
+    pub name: String,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Check for an install, though one may be there [default: by what is found]
+    #[arg(long)]
+    pub before_install: bool,
+    /// Say nothing on standard error but what is wrong
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// What to write
+    #[arg(short, long, value_enum, default_value_t = Table::Table)]
+    pub output: Table,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Table {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Args)]
 pub(crate) struct Pruning {
     /// Only those of the installation of this name (`serve --name`, the release's full name) [default: all]
     #[arg(long, value_name = "NAME", value_parser = namespace)]
@@ -142,6 +183,16 @@ pub(crate) struct Cluster {
 }
 
 #[derive(Args)]
+pub(crate) struct Live {
+    /// The namespace of what is named as TYPE/NAME [default: the context's]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// The context of the kubeconfig, for what is named as TYPE/NAME [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+#[derive(Args)]
 pub(crate) struct RegistriesFile {
     /// Mirrors, certificate authorities, registries without TLS, and addresses that may be asked (YAML or JSON, as `serve` has it)
     #[arg(long, value_name = "FILE")]
@@ -162,6 +213,10 @@ fn namespace(text: &str) -> Result<String, String> {
     good.then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits and -, at most 63 bytes".into())
 }
 
+fn name(text: &str) -> Result<String, String> {
+    pull_secrets::is_name(text).then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits, - and .".into())
+}
+
 /// The architecture in a platform, by Go's name as nodes have it.
 fn platform(text: &str) -> Result<String, String> {
     let name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -171,8 +226,7 @@ fn platform(text: &str) -> Result<String, String> {
 
 #[derive(Args)]
 pub(crate) struct Files {
-    /// Files, folders (their .yaml, .yml and .json files) or - for standard input
-    #[arg(value_name = "FILE", required_unless_present = "filename")]
+    #[arg(value_name = "FILE", required_unless_present = "filename", help = FILES_HELP)]
     pub names: Vec<String>,
     /// The same, as kubectl spells it
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -224,6 +278,8 @@ pub(crate) enum Explanation {
     Json,
 }
 
+const FILES_HELP: &str = "Files, folders (their .yaml, .yml and .json files) or - for standard input";
+
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  an input is wrong or refused: each problem is named, and nothing is written
@@ -241,6 +297,7 @@ const EXAMPLES: &str = "Examples:
   helm template ./chart | {bin} inject - | kubectl apply -f -
   {bin} inject --in-place -R k8s/        change the files themselves
   {bin} uninject deploy.yaml             back to what it was
+  {bin} check                            can it be installed in this cluster; does it work
 
 {codes}";
 
@@ -276,9 +333,28 @@ signals on and shares the container's log; what asks PID 1 itself does not (jcmd
 Examples:
   {bin} explain --lookup deploy.yaml
   {bin} explain --images images.yaml deploy.yaml
+  {bin} explain --lookup -n shop pod/web-7d9f deploy/web
   {bin} explain -R k8s/ -o json | jq '.[].containers[] | select(.skipped)'
 
 {codes}";
+
+const CHECK_HELP: &str = "Each line says how a thing is, and after -> what to do:
+  passed     as it should be
+  warning    it works, and somebody should look at it
+  FAILED     it does not work
+  not known  it could not be looked at: mostly for want of a right, which is named
+
+KUBECONFIG says which cluster, as for kubectl; in a pod, its service account does.
+
+Examples:
+  {bin} check                               before an install, or after it
+  {bin} check -n platform --name platform-ashore
+  {bin} check --context production -o json | jq '.checks[] | select(.state == \"failed\")'
+
+Exit codes:
+  0  nothing failed
+  1  something failed, or the cluster cannot be asked
+  2  the command line is wrong";
 
 const RESOLVE_HELP: &str = "Registries are asked with your own Docker or Podman configuration (DOCKER_CONFIG, REGISTRY_AUTH_FILE) and its \
 credential helpers; with --cluster, first with the pods' imagePullSecrets where you may read them. Registries on this machine \
@@ -308,9 +384,16 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     let bin = if stem.is_some_and(|stem| stem.starts_with("kubectl")) { "kubectl ashore" } else { "ashore" };
     let fill = |help: &str| help.replace("{bin}", bin).replace("{codes}", EXIT_CODES);
     let mut command = Cli::command().bin_name(bin).after_help(fill(EXAMPLES));
-    for (word, help) in [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP), ("prune", PRUNE_HELP)] {
+    let helps =
+        [("inject", INJECT_HELP), ("uninject", UNINJECT_HELP), ("explain", EXPLAIN_HELP), ("check", CHECK_HELP), ("prune", PRUNE_HELP)];
+    for (word, help) in helps {
         command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
     }
+    command = command.mut_subcommand("explain", |sub| {
+        sub.mut_arg("names", |names| {
+            names.value_name("FILE|TYPE/NAME").help(format!("{FILES_HELP}; or objects of the cluster, such as pod/web"))
+        })
+    });
     for word in ["inject", "explain"] {
         command = command.mut_subcommand(word, |sub| sub.mut_arg("registries", |registries| registries.requires("lookup")));
     }

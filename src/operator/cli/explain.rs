@@ -3,17 +3,22 @@
 //! The steps are worked out from the planned flags by the init's own parser and timing, so they are what it will do.
 
 use super::documents::Format;
+use super::named::{Found, Made};
 use super::problem::Problem;
+use super::settings::Rules;
 use super::sources::Source;
+use super::wanted::{Governing, Wanted, governing};
 use super::workload::{self, Origin, title};
 use ashore_init::settings::{self, Command, ReportWhen, Settings, Strategy};
 use ashore_init::signal::Signal;
 use ashore_init::timing::Timing;
+use ashore_inject::annotations::{INJECT, STATUS};
 use ashore_inject::profiles::{Effect, Used};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, ContainerPlan, Delivered, Images, OptIn, Outcome, Policy, Profiles, Reason, Request, plan, undo};
-use serde::Serialize;
+use ashore_inject::{ContainerKind, ContainerPlan, Delivered, Images, OptIn, Outcome, Reason, Request, plan, undo};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -35,8 +40,44 @@ pub(crate) struct Pod {
     delivery: Option<Delivery>,
     containers: Vec<Container>,
     warnings: Vec<String>,
+    /// What the cluster knows of it, if that is where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<Facts>,
     #[serde(skip)]
     title: String,
+}
+
+/// What the cluster knows of an object.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Facts {
+    /// Whether somebody wants it injected.
+    #[serde(flatten)]
+    wanted: Option<Wanted>,
+    /// The label `ashore.dev/inject` of its namespace.
+    namespace_label: Option<String>,
+    /// A pod's phase.
+    phase: Option<String>,
+    /// What was done to it, as its marker says.
+    marker: Option<Marker>,
+    /// Pods that are made from it.
+    pods: Option<Made>,
+    /// Whether it asks, runs, and is not injected though it could be.
+    missed: bool,
+}
+
+/// What was done to a pod: the marker's own words.
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    wrapped: Vec<Mark>,
+    /// Why others are not, by name.
+    #[serde(default)]
+    skipped: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Mark {
+    name: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -192,35 +233,93 @@ struct Step {
 }
 
 /// Explains the pods of one file.
-pub(crate) fn file(
-    source: &Source,
-    format: Format,
-    how: (&Policy, &Profiles),
-    images: &dyn Images,
-    problems: &mut Vec<Problem>,
-) -> Vec<Pod> {
+pub(crate) fn file(source: &Source, format: Format, rules: &Rules, images: &dyn Images, problems: &mut Vec<Problem>) -> Vec<Pod> {
     let mut found = Vec::new();
     workload::each(source, format, problems, |origin, value, pod| {
-        found.push(explain(origin, value, pod, how, images)?);
+        let problems = workload::unknown(origin, pod);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        found.push(explain(origin, value, pod, &governing(rules, pod, None), images)?);
         Ok(())
     });
     found
+}
+
+/// Explains an object of a live cluster as it would be explained in a file, with what the cluster knows of it. What no file would be let
+/// through with, an annotation that means nothing, is a warning here: the pod runs.
+pub(crate) fn live(found: &Found, rules: &Rules, images: &dyn Images, problems: &mut Vec<Problem>) -> Vec<Pod> {
+    let mut pods = Vec::new();
+    let mut wrong = Vec::new();
+    workload::each(&found.source, Format::Json, &mut wrong, |origin, value, pod| {
+        let governing = governing(rules, pod, Some(&found.namespace));
+        let mut explained = explain(origin, value, pod, &governing, images)?;
+        let facts = Facts::of(found, pod, governing.wanted, &explained);
+        (explained.line, explained.live) = (None, Some(facts));
+        pods.push(explained);
+        Ok(())
+    });
+    // There are no lines in a cluster.
+    problems.extend(wrong.into_iter().map(|problem| Problem::with_file(&problem.place.file, problem.what)));
+    pods
+}
+
+impl Facts {
+    fn of(found: &Found, pod: &PodRef<'_>, wanted: Option<Wanted>, explained: &Pod) -> Self {
+        let status = pod.pod.get("metadata").and_then(|metadata| metadata.get("annotations")?.get(STATUS)?.as_str());
+        let phase = pod.pod.get("status").and_then(|status| status.get("phase")?.as_str()).filter(|_| pod.pointer.is_empty());
+        let would_be = !explained.injected && explained.skipped.is_none() && explained.containers.iter().any(|c| c.stop.is_some());
+        let there = phase.is_some_and(|phase| !["Succeeded", "Failed"].contains(&phase));
+        Self {
+            missed: there && would_be && wanted.as_ref().is_some_and(|wanted| wanted.wanted == Some(true)),
+            wanted,
+            namespace_label: found.namespace.labels.as_ref().ok().and_then(|labels| labels.get(INJECT).cloned()),
+            phase: phase.map(str::to_owned),
+            marker: status.and_then(|text| serde_json::from_str(text).ok()),
+            pods: found.pods,
+        }
+    }
+
+    fn write(&self, out: &mut String) {
+        if let Some(Wanted { wanted, by }) = &self.wanted {
+            let _ = match wanted {
+                Some(true) => writeln!(out, "  wanted by {by}"),
+                Some(false) => writeln!(out, "  not wanted: {by}; here is what it would get"),
+                None => writeln!(out, "  it is not known whether it is wanted: {by}"),
+            };
+        }
+        if let Some(phase) = &self.phase {
+            let marker = self.marker.as_ref().map_or_else(
+                || "not injected".to_owned(),
+                |Marker { wrapped, skipped }| {
+                    let wrapped = wrapped.iter().map(|mark| mark.name.clone()).collect::<Vec<_>>().join(", ");
+                    let skipped = skipped.iter().map(|(name, why)| format!("; {name} was left as it was ({why})")).collect::<String>();
+                    format!("injected: {wrapped}{skipped}")
+                },
+            );
+            let _ = writeln!(out, "  {}, {marker}", phase.to_lowercase());
+        }
+        if let Some(Made { there, injected }) = self.pods {
+            let _ = writeln!(out, "  {injected} of its {there} pods {} injected", if injected == 1 { "is" } else { "are" });
+        }
+        if self.missed {
+            out.push_str("  warning: it asks, and runs without Ashore, since it was created before it asked or while nobody answered; ");
+            out.push_str("made anew, it gets this\n");
+        }
+    }
 }
 
 fn explain(
     origin: &Origin<'_>,
     document: &Value,
     pod: &PodRef<'_>,
-    (policy, profiles): (&Policy, &Profiles),
+    governing: &Governing<'_>,
     images: &dyn Images,
 ) -> Result<Pod, Vec<Problem>> {
-    let problems = workload::unknown(origin, pod);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
+    let Governing { policy, policies, profiles, .. } = governing;
     let ask = |pod_value: &Value| {
         let bytes = pod_value.to_string().into_bytes();
-        plan(&Request { opt_in: OptIn::Named, claims: &pod.claims, profiles, ..Request::new(&bytes, policy, images) })
+        plan(&Request { opt_in: OptIn::Named, policies, profiles, claims: &pod.claims, ..Request::new(&bytes, policy, images) })
             .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
     };
     let planned = ask(pod.pod)?;
@@ -287,6 +386,7 @@ fn explain(
         delivery: planned.delivery.as_ref().map(Delivery::from),
         containers,
         warnings,
+        live: None,
         title: title(pod),
     })
 }
@@ -437,6 +537,9 @@ pub(crate) fn text(pods: &[Pod]) -> String {
         let line = pod.line.map(|line| format!(":{line}")).unwrap_or_default();
         let injected = if pod.injected { ", already injected" } else { "" };
         let _ = writeln!(out, "{}  ({}{line}{injected})", pod.title, pod.file);
+        if let Some(facts) = &pod.live {
+            facts.write(&mut out);
+        }
         for warning in &pod.warnings {
             let _ = writeln!(out, "  warning: {warning}");
         }

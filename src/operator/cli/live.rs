@@ -1,22 +1,20 @@
 //! The pods and workloads of a live cluster, and the Secrets that they pull with.
 
 use super::args::Cluster;
+use super::client;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::registries::runtime;
 use super::resolve::Found;
 use super::workload::title;
-use crate::cluster::ClusterError;
-use crate::objects::{ObjectError, chain};
-use crate::pages::{self, Pages};
+use crate::objects::ObjectError;
+use crate::pages::Pages;
 use crate::pull_secrets;
 use ashore_inject::walk::{PodRef, pods};
 use ashore_lookup::Keyring;
 use futures_util::{StreamExt, stream};
 use kube::Client;
 use kube::api::ListParams;
-use kube::config::{Config, KubeConfigOptions};
-use kube::core::request::Request;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -35,7 +33,7 @@ pub(crate) struct Secret {
 
 /// What has pods or templates: group, version, kind, resource, and whether those that have a controller are passed over, since that has
 /// the template.
-const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
+pub(super) const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
     ("", "v1", "Pod", "pods", false),
     ("apps", "v1", "Deployment", "deployments", false),
     ("apps", "v1", "StatefulSet", "statefulsets", false),
@@ -44,24 +42,6 @@ const RESOURCES: [(&str, &str, &str, &str, bool); 7] = [
     ("batch", "v1", "Job", "jobs", true),
     ("batch", "v1", "CronJob", "cronjobs", false),
 ];
-
-/// A client of the cluster that the person means by `what`.
-///
-/// # Errors
-/// Why there is none.
-pub(crate) async fn client(what: &str, context: Option<&str>) -> Result<Client, Problem> {
-    let failed = |error: &dyn std::error::Error| Problem::with_file(what, ClusterError::NoServer(chain(error)).to_string());
-    // Whoever has installed one already has installed this one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = match context {
-        Some(context) => {
-            let options = KubeConfigOptions { context: Some(context.into()), ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await.map_err(|error| failed(&error))?
-        }
-        None => Config::infer().await.map_err(|error| failed(&error))?,
-    };
-    Client::try_from(config).map_err(|error| failed(&error))
-}
 
 /// Finds the images of the cluster's pods and templates, and gives what their Secrets open. What may not be listed is a problem, and the
 /// rest is listed all the same.
@@ -75,7 +55,8 @@ pub(crate) fn find(
     problems: &mut Vec<Problem>,
 ) -> Result<HashMap<Secret, Arc<Keyring>>, Vec<Problem>> {
     runtime()?.block_on(async {
-        let client = client("--cluster", cluster.context.as_deref()).await.map_err(|problem| vec![problem])?;
+        let client =
+            client::client(cluster.context.as_deref()).await.map_err(|error| vec![Problem::with_file("--cluster", error.to_string())])?;
         let mut refused = Vec::new();
         let each_pod = |pod: &PodRef<'_>| {
             if let Err(refusal) = found.add(pod) {
@@ -99,22 +80,18 @@ async fn each(
     problems: &mut Vec<Problem>,
     mut each: impl FnMut(&PodRef<'_>),
 ) -> Result<(), Problem> {
-    let mut accounts = Accounts { client, secrets: HashMap::new() };
+    let mut accounts = Accounts::new(client);
     for (at, (group, version, kind, plural, templated)) in RESOURCES.into_iter().enumerate() {
         progress.step("listing", at, RESOURCES.len(), plural);
-        let (root, api_version, dot) = match group {
-            "" => ("/api/".to_owned() + version, version.to_owned(), ""),
-            _ => (format!("/apis/{group}/{version}"), format!("{group}/{version}"), "."),
-        };
-        let (path, whose) = match &cluster.namespace {
-            Some(namespace) => (format!("{root}/namespaces/{namespace}/{plural}"), format!("of namespace {namespace}")),
-            None => (format!("{root}/{plural}"), "of all namespaces".into()),
-        };
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let namespace = cluster.namespace.as_deref();
+        let whose = namespace.map_or_else(|| "of all namespaces".to_owned(), |namespace| format!("of namespace {namespace}"));
+        let (path, what) = (client::path(group, version, plural, namespace), client::what(group, plural));
         let list = match kind {
             "Pod" => ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed"),
             _ => ListParams::default(),
         };
-        let mut pages = Pages::objects(client, path, format!("{plural}{dot}{group} {whose}"), list);
+        let mut pages = Pages::objects(client, path, format!("{what} {whose}"), list);
         let listed = async {
             while let Some(body) = pages.next().await? {
                 for item in pages.read(&body)?.items() {
@@ -146,15 +123,20 @@ async fn each(
 }
 
 /// The pull secrets of service accounts, by namespace and name.
-struct Accounts<'c> {
+pub(super) struct Accounts<'c> {
     client: &'c Client,
     secrets: HashMap<(String, String), Vec<Value>>,
 }
 
-impl Accounts<'_> {
+impl<'c> Accounts<'c> {
+    /// None is known yet.
+    pub(super) fn new(client: &'c Client) -> Self {
+        Self { client, secrets: HashMap::new() }
+    }
+
     /// Gives a template that names no pull secrets those of its service account, as the API server does with the pods that are made
     /// from it (k8s.io/kubernetes plugin/pkg/admission/serviceaccount).
-    async fn fill_in(&mut self, object: &mut Value) {
+    pub(super) async fn fill_in(&mut self, object: &mut Value) {
         let without = |pod: PodRef<'_>| {
             let spec = pod.pod.get("spec")?;
             let none = spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty);
@@ -184,15 +166,9 @@ impl Accounts<'_> {
     }
 }
 
+/// Reads an object of the core group.
 async fn get(client: &Client, namespace: &str, plural: &str, name: &str) -> Result<Value, ObjectError> {
-    // It becomes a part of the path as it is, and is a pod author's word.
-    if !pull_secrets::is_name(name) {
-        let (what, why) = (format!("{plural} {namespace}/{}", name.escape_debug()), "nothing can have that name".into());
-        return Err(ObjectError { verb: "get", what, why, code: Some(404) });
-    }
-    let request = Request::new(format!("/api/v1/namespaces/{namespace}/{plural}")).get(name, &Default::default());
-    let body = pages::get(client, &format!("{plural} {namespace}/{name}"), request).await?;
-    Ok(serde_json::from_slice(&body).unwrap_or_default())
+    client::get(client, &client::path("", "v1", plural, Some(namespace)), &format!("{plural} {namespace}/"), name).await
 }
 
 fn has_controller(object: &Value) -> bool {
@@ -201,7 +177,7 @@ fn has_controller(object: &Value) -> bool {
 }
 
 /// What the Secrets open, as far as the person may read them and there is something in them.
-async fn keyrings(client: &Client, secrets: BTreeSet<&Secret>, progress: &mut Progress) -> HashMap<Secret, Arc<Keyring>> {
+pub(super) async fn keyrings(client: &Client, secrets: BTreeSet<&Secret>, progress: &mut Progress) -> HashMap<Secret, Arc<Keyring>> {
     let many = secrets.len();
     let mut reading = stream::iter(secrets)
         .map(async |secret| (secret, get(client, &secret.namespace, "secrets", &secret.name).await))

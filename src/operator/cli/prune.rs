@@ -1,7 +1,7 @@
 //! `ashore prune`: what an Ashore that has been uninstalled left in the cluster, as far as no pod uses it any more.
 
 use super::args::Pruning;
-use super::live;
+use super::client;
 use super::problem::Problem;
 use super::progress::Progress;
 use super::registries::runtime;
@@ -60,7 +60,8 @@ struct Metadata {
 pub(crate) fn prune(what: &Pruning, progress: &mut Progress, problems: &mut Vec<Problem>) -> Result<Vec<Pruned>, Vec<Problem>> {
     let wrong = |error: ObjectError| vec![Problem::with_file("the cluster", error.to_string())];
     runtime()?.block_on(async {
-        let client = live::client("the cluster", what.context.as_deref()).await.map_err(|problem| vec![problem])?;
+        let client = client::client(what.context.as_deref()).await;
+        let client = client.map_err(|error| vec![Problem::with_file("the cluster", error.to_string())])?;
         let objects = Objects::new(client.clone(), "");
         let mut found = Vec::new();
         let selector = what.installation.as_ref().map_or_else(|| LABEL.to_owned(), |name| format!("{LABEL}={name}"));

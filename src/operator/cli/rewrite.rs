@@ -7,17 +7,19 @@ use super::json::{self, Layout};
 use super::output::Rendered;
 use super::problem::Problem;
 use super::progress::Progress;
+use super::settings::Rules;
 use super::sources::Source;
+use super::wanted::{Governing, governing};
 use super::workload::{self, Content, Origin, title};
 use super::yaml::{self, Style};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{Images, OptIn, Outcome, Patch, Policy, Profiles, Reason, Request, plan, undo};
+use ashore_inject::{Images, OptIn, Outcome, Patch, Reason, Request, plan, undo};
 use serde_json::Value;
 
 /// What to do to each pod.
 pub(crate) enum Verb {
     /// Put its containers under the init.
-    Inject(Box<Policy>, Box<Profiles>, Box<Asking>),
+    Inject(Box<Rules>, Box<Asking>),
     /// Take them out again.
     Uninject,
 }
@@ -169,7 +171,7 @@ impl Verb {
         let (mut patch, problems) = (Patch::default(), findings.problems.len());
         for pod in &pods {
             let (part, pod_problems) = match self {
-                Self::Inject(policy, profiles, images) => inject(origin, value, pod, (policy, profiles), &**images, findings),
+                Self::Inject(rules, images) => inject(origin, value, pod, rules, &**images, findings),
                 Self::Uninject => match undo(pod.pod) {
                     Ok(part) => (part, Vec::new()),
                     Err(error) => (
@@ -194,13 +196,16 @@ fn inject(
     origin: &Origin<'_>,
     value: &Value,
     pod: &PodRef<'_>,
-    (policy, profiles): (&Policy, &Profiles),
+    rules: &Rules,
     images: &dyn Images,
     findings: &mut Findings,
 ) -> (Patch, Vec<Problem>) {
     let mut problems = workload::unknown(origin, pod);
     let bytes = pod.pod.to_string().into_bytes();
-    let plan = match plan(&Request { opt_in: OptIn::Named, claims: &pod.claims, profiles, ..Request::new(&bytes, policy, images) }) {
+    let Governing { policy, policies, profiles, .. } = governing(rules, pod, None);
+    let request =
+        Request { opt_in: OptIn::Named, policies: &policies, profiles, claims: &pod.claims, ..Request::new(&bytes, policy, images) };
+    let plan = match plan(&request) {
         Ok(plan) => plan,
         Err(refusal) => {
             problems.push(workload::refused(origin, pod, &refusal));

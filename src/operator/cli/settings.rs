@@ -6,12 +6,85 @@ use super::progress::Progress;
 use super::sources::{self, Source};
 use super::workload::Origin;
 use ashore_inject::policy::PolicyError;
-use ashore_inject::{ImageConfig, Policy, Profiles, StaticImages};
+use ashore_inject::{ImageConfig, Policy, Profiles, Rule, StaticImages, policies};
 use ashore_lookup::Hosts;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Reads a policy file.
+/// What files say of how pods are stopped.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rules {
+    /// The settings of containers that no policy object selects.
+    pub base: Policy,
+    /// What is known of programs.
+    pub profiles: Profiles,
+    /// The policy objects, the highest rank first.
+    policies: Vec<Arc<Rule>>,
+}
+
+impl Rules {
+    /// The policy objects for a pod of this namespace. Files do not say what labels namespaces have, so each selector of those is taken to
+    /// select; and what does not say its namespace is taken to be in that of the other.
+    pub(crate) fn of(&self, namespace: Option<&str>) -> Vec<Arc<Rule>> {
+        let fits = |own: &str| own.is_empty() || namespace.is_none_or(|namespace| namespace == own);
+        self.policies.iter().filter(|rule| rule.name.namespace.as_deref().is_none_or(fits)).cloned().collect()
+    }
+
+    /// Reads a policy file: policy objects, and a spec alone, which is for what none of them selects.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(crate) fn read_policies(&mut self, name: &str) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let names = [name.to_owned()];
+        let Some(source) = sources::read(&names, false, &mut Progress::new(true), &mut problems).into_iter().next() else {
+            return Err(problems);
+        };
+        let (mut specs, mut objects) = (Vec::new(), Vec::new());
+        documents::read(&source, Format::of(&source), |mut document| match std::mem::replace(&mut document.content, Ok(None)) {
+            Ok(Some(value)) => if value.get("kind").is_some() { &mut objects } else { &mut specs }.push((document, value)),
+            Ok(None) => {}
+            Err(problem) => problems.push(problem),
+        });
+        let problem = |document: &Document, error: &PolicyError| {
+            let (PolicyError::UnknownField { field, .. } | PolicyError::BadValue { field, .. }) = error;
+            Origin::new(&source, document).field_problem(field, error.to_string())
+        };
+        for (at, (document, value)) in specs.iter().enumerate() {
+            if at > 0 {
+                let what = "a second spec alone; policies of their own have apiVersion, kind and metadata";
+                problems.push(Origin::new(&source, document).problem("", what));
+            }
+            match Policy::from_document(value) {
+                Ok(policy) => self.base = policy,
+                Err(error) => problems.push(problem(document, &error)),
+            }
+        }
+        let mut rules = Vec::new();
+        for (document, value) in &objects {
+            match Rule::read(value, &self.base) {
+                Ok(rule) => rules.push(Arc::new(rule)),
+                Err(error) => problems.push(problem(document, &error)),
+            }
+        }
+        if problems.is_empty() && specs.is_empty() && objects.is_empty() {
+            problems.push(Problem::with_file(&source.name, "it is empty; expected policies, or the spec of one"));
+        }
+        self.policies = policies::ranked(rules);
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Names the image that brings the init, for all of them.
+    pub(crate) fn set_init_image(&mut self, image: &str) {
+        self.base.init_image = image.into();
+        for rule in &mut self.policies {
+            Arc::make_mut(rule).policy.init_image = image.into();
+        }
+    }
+}
+
+/// Reads a policy file of one document.
 ///
 /// # Errors
 /// All that is wrong with it.
