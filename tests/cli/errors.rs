@@ -141,8 +141,8 @@ fn a_policy_is_checked_by_field() {
     for (name, message) in [
         ("unknown.yaml", "error: unknown.yaml:3: document 1: unknown field stratgy (did you mean strategy?); there are strategy, delay,"),
         ("value.yaml", "error: value.yaml:5: document 1: spec.delay: \"soon\" is not a duration such as"),
-        ("two.yaml", "error: two.yaml: 2 documents; expected one, a policy"),
-        ("empty.yaml", "error: empty.yaml: it is empty; expected a policy"),
+        ("two.yaml", "error: two.yaml:3: document 2: a second spec alone; policies of their own have apiVersion, kind and metadata"),
+        ("empty.yaml", "error: empty.yaml: it is empty; expected policies, or the spec of one"),
         ("none.yaml", "error: none.yaml: no such file or directory"),
     ] {
         let err = run_in(&dir, &["inject", "-q", "--policy", name, "-"], POD.as_bytes()).refused();

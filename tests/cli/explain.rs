@@ -70,12 +70,12 @@ fn which_profile_was_used_is_said_with_what_it_changed_and_why() {
     };
     let text = run(&["explain", "-"], &pod("")).good();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[4], "    profile nginx, by its program: main gets QUIT for TERM; QUIT is a stop signal, too", "{text}");
+    assert_eq!(lines[5], "    profile nginx, by its program: main gets QUIT for TERM; QUIT is a stop signal, too", "{text}");
     assert!(
-        lines[5].starts_with("    why     TERM closes connections") && lines[5].ends_with("(https://nginx.org/en/docs/control.html)"),
+        lines[6].starts_with("    why     TERM closes connections") && lines[6].ends_with("(https://nginx.org/en/docs/control.html)"),
         "{text}"
     );
-    assert!(lines[6].starts_with("    stop    TERM (main gets QUIT)"), "{text}");
+    assert!(lines[7].starts_with("    stop    TERM (main gets QUIT)"), "{text}");
     let explained = |lifecycle: &str, args: &[&str]| -> Value {
         let out = run(&[&["explain", "-o", "json", "-"], args].concat(), &pod(lifecycle)).good();
         let pods: Value = serde_json::from_str(&out).expect("JSON");
