@@ -81,10 +81,12 @@ pub struct Spec {
 
     /// How the init gets into a pod. initContainer: an init container copies it. imageVolume: the image is mounted. configMap: it is
     /// mounted from a ConfigMap that Ashore keeps in the namespace. auto: the quickest of them that works for the pod.
+    #[schemars(extend("default" = "initContainer"))]
     pub delivery: Delivery,
 
     /// Whether what is known of widespread programs (which signal stops them well, which exit code means that all is well) holds where the
     /// policy says nothing else.
+    #[schemars(extend("default" = true))]
     pub profiles: bool,
 
     /// What becomes of a container whose image cannot be looked up. Skip: it is left as it is, with a warning. Deny: its pod is refused.

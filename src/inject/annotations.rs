@@ -1,5 +1,6 @@
 //! The annotations of a pod: whether it is wanted, and what it says in place of the policy.
 
+use crate::delivery::Delivery;
 use crate::field::{Scalar, Text};
 use crate::pod::{self, Metadata, PREFIX, Pod};
 use crate::policy::{self, Policy};
@@ -23,7 +24,7 @@ pub(crate) const CONTAINERS: &str = "ashore.dev/containers";
 pub(crate) const SKIP_CONTAINERS: &str = "ashore.dev/skip-containers";
 
 /// Every annotation that a pod's author may set.
-pub const KNOWN: [&str; 15] = [
+pub const KNOWN: [&str; 16] = [
     INJECT,
     "ashore.dev/strategy",
     DELAY,
@@ -36,6 +37,7 @@ pub const KNOWN: [&str; 15] = [
     "ashore.dev/min-grace",
     "ashore.dev/sidecars",
     "ashore.dev/init-containers",
+    "ashore.dev/delivery",
     "ashore.dev/profiles",
     CONTAINERS,
     SKIP_CONTAINERS,
@@ -190,6 +192,7 @@ fn set(policy: &mut Policy, key: &Text<'_>, value: &str) -> Result<(), Refusal> 
         "report" => policy.report = ReportWhen::parse(bytes).ok_or_else(|| no(ReportWhen::EXPECTED))?,
         "sidecars" => policy.sidecars = boolean(key, value)?,
         "init-containers" => policy.init_containers = boolean(key, value)?,
+        "delivery" => policy.delivery = Delivery::parse(value).ok_or_else(|| no(Delivery::EXPECTED))?,
         "profiles" => policy.profiles = boolean(key, value)?,
         _ => {}
     }

@@ -1,5 +1,6 @@
-//! The init container and the volume that bring the init into a pod.
+//! The volume, and with an emptyDir the init container, that bring the init into a pod.
 
+use crate::delivery::Way;
 use crate::json::Json;
 use crate::pod::{Amounts, Pod, Resources};
 
@@ -35,12 +36,27 @@ pub(crate) fn init_container(json: &mut Json, pod: &Pod<'_>, name: &str, image: 
     json.push("}");
 }
 
-/// The volume. The init takes 32 KiB; the limit leaves room for blocks and pages of any size. In memory, since Cluster Autoscaler
-/// takes a pod with an emptyDir on disk for one whose data would be lost, and lets its node be.
-pub(crate) fn volume(json: &mut Json, name: &str) {
+/// The volume that has the init in it, or that it is copied into: at its root, as `ashore-init`, mode 0555.
+pub(crate) fn volume(json: &mut Json, name: &str, way: &Way, image: &str) {
     json.push(r#"{"name":"#);
     json.push_string(name);
-    json.push(r#","emptyDir":{"medium":"Memory","sizeLimit":"1Mi"}}"#);
+    match way {
+        // The init takes 32 KiB; the limit leaves room for blocks and pages of any size. In memory, since Cluster Autoscaler takes a pod
+        // with an emptyDir on disk for one whose data would be lost, and lets its node be.
+        Way::InitContainer => json.push(r#","emptyDir":{"medium":"Memory","sizeLimit":"1Mi"}}"#),
+        // Pulled as the image of a container is, by default.
+        Way::ImageVolume => {
+            json.push(r#","image":{"reference":"#);
+            json.push_string(image);
+            json.push("}}");
+        }
+        // The mode is decimal in JSON: 0555.
+        Way::ConfigMap(of) => {
+            json.push(r#","configMap":{"name":"#);
+            json.push_string(of);
+            json.push(r#","defaultMode":365}}"#);
+        }
+    }
 }
 
 /// The mount of the volume in a wrapped container.

@@ -5,6 +5,7 @@
 pub mod annotations;
 mod bring;
 mod command;
+pub mod delivery;
 pub mod expand;
 mod field;
 mod flags;
@@ -32,6 +33,7 @@ mod undo;
 pub mod walk;
 
 pub use annotations::{UnknownAnnotation, unknown_annotations};
+pub use delivery::{Delivered, Delivery, NoCluster, Offers, Unavailable, Way};
 pub use images::{Answer, Asked, ImageConfig, Images, StaticImages, Unknown};
 pub use json::Json;
 pub use nodes::Architectures;
@@ -64,6 +66,8 @@ pub struct Request<'a> {
     pub profiles: &'a Profiles,
     /// Where image configs are looked up for containers that set no `command`.
     pub images: &'a dyn Images,
+    /// What the cluster offers this pod of the ways in which the init can reach it.
+    pub offers: &'a dyn Offers,
     /// Who asks for it, besides itself and the policies.
     pub opt_in: OptIn,
     /// Whether [`Mode::Audit`] is to be taken for [`Mode::Enforce`]: to know what would be.
@@ -73,9 +77,10 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// About a pod that nobody but itself asks for, in a cluster without policies.
+    /// About a pod that nobody but itself asks for, in no cluster and without policies.
     pub fn new(pod: &'a [u8], policy: &'a Policy, images: &'a dyn Images) -> Self {
-        Self { pod, policy, policies: &[], profiles: Profiles::shipped(), images, opt_in: OptIn::Nobody, audited: false, claims: &[] }
+        let (profiles, offers, opt_in) = (Profiles::shipped(), &NoCluster, OptIn::Nobody);
+        Self { pod, policy, policies: &[], profiles, images, offers, opt_in, audited: false, claims: &[] }
     }
 }
 
@@ -86,6 +91,8 @@ pub struct Plan {
     pub skipped: Option<Reason>,
     /// Every container of the pod, in the pod's order: init containers, then containers, then ephemeral ones.
     pub containers: Vec<ContainerPlan>,
+    /// How the init reaches it, if any of its containers is under the init.
+    pub delivery: Option<Delivered>,
     /// What to change; empty if there is nothing (left) to do.
     pub patch: Patch,
     /// What the person who asked should hear: one line each, naming the container.

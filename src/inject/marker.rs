@@ -1,12 +1,14 @@
 //! The marker annotation: what was done to a pod, why not, and what it takes to undo it.
 
+use crate::delivery::Way;
 use crate::field::Field;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The version of what is written there.
-pub(crate) const VERSION: u64 = 1;
+/// The latest version of what is written there. A program that knows version 1 alone takes it for granted that an init container brings
+/// the init, and would put one in: what is brought in another way has version 2, and such a program leaves it as it is.
+pub(crate) const VERSION: u64 = 2;
 
 /// What the marker annotation holds, as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,8 +19,12 @@ pub(crate) struct Marker {
     pub(crate) mount: String,
     /// The volume it lies in.
     pub(crate) volume: String,
-    /// The init container that brings it.
-    pub(crate) init: String,
+    /// The init container that brings it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) init: Option<String>,
+    /// What brings it.
+    #[serde(default, skip_serializing_if = "Way::is_init_container")]
+    pub(crate) delivery: Way,
     pub(crate) wrapped: Vec<Mark>,
     /// Why the others are not, as [`crate::Reason::code`] by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -155,8 +161,9 @@ pub(crate) enum Unusable {
 }
 
 impl Marker {
-    pub(crate) fn new(mount: String, volume: String, init: String, before: Before) -> Self {
-        Self { version: VERSION, mount, volume, init, wrapped: Vec::new(), skipped: BTreeMap::new(), before }
+    pub(crate) fn new(mount: String, volume: String, init: Option<String>, delivery: Way, before: Before) -> Self {
+        let version = if delivery.is_init_container() { 1 } else { VERSION };
+        Self { version, mount, volume, init, delivery, wrapped: Vec::new(), skipped: BTreeMap::new(), before }
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, Unusable> {
@@ -171,6 +178,9 @@ impl Marker {
             return Err(Unusable::Later(version));
         }
         let marker: Self = serde_json::from_str(text).map_err(of)?;
+        if marker.init.is_some() != marker.delivery.is_init_container() {
+            return Err(Unusable::NotOurs("it does not say what brings the init".into()));
+        }
         let mut seen = BTreeSet::new();
         match marker.wrapped.iter().find(|mark| !seen.insert((mark.list, &mark.name))) {
             Some(mark) => Err(Unusable::NotOurs(format!("container {:?} is in it twice", mark.name))),

@@ -96,6 +96,14 @@ impl Architectures {
         self.0.contains(architecture)
     }
 
+    /// The one that is left, if it is one.
+    pub fn sole(&self) -> Option<&str> {
+        match &self.0 {
+            Values::Only(names) if names.len() == 1 => names.first().map(String::as_str),
+            _ => None,
+        }
+    }
+
     /// Those that the cluster's nodes have. If there is none of them yet, the pod waits for a node that is still to come, and all that
     /// it allows are left.
     pub fn among<'a>(&'a self, nodes: &BTreeSet<String>) -> Cow<'a, Self> {
@@ -162,6 +170,9 @@ mod tests {
         let nodes = BTreeSet::from(["amd64".to_owned(), "arm64".to_owned()]);
         assert_eq!(Architectures::ALL.among(&nodes).to_string(), "amd64, arm64");
         assert_eq!(Architectures::only(["arm64", "s390x"]).among(&nodes).to_string(), "arm64");
+        assert_eq!(Architectures::only(["arm64", "s390x"]).among(&nodes).sole(), Some("arm64"));
+        assert_eq!(Architectures::ALL.among(&nodes).sole(), None);
+        assert_eq!(Architectures::ALL.sole(), None);
         // Somebody who asks for nodes that are still to come means it.
         assert_eq!(Architectures::only(["s390x"]).among(&nodes).to_string(), "s390x");
     }

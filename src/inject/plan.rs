@@ -77,14 +77,14 @@ fn unwanted(pod: &Pod<'_>, says: Vec<Say<'_>>) -> Plan {
         container_plan(list, container, Outcome::Skipped(reason), say.rule)
     });
     let containers = plans.chain(ephemeral(pod)).collect();
-    Plan { skipped: Some(skipped), containers, patch: Patch::default(), warnings: Vec::new() }
+    Plan { skipped: Some(skipped), containers, delivery: None, patch: Patch::default(), warnings: Vec::new() }
 }
 
 /// A plan that changes nothing, for this reason.
 fn untouched(pod: &Pod<'_>, reason: Reason) -> Plan {
     let plans = both_lists(pod).map(|(list, _, c)| container_plan(list, c, Outcome::Skipped(reason.clone()), None));
     let containers = plans.chain(ephemeral(pod)).collect();
-    Plan { skipped: Some(reason), containers, patch: Patch::default(), warnings: Vec::new() }
+    Plan { skipped: Some(reason), containers, delivery: None, patch: Patch::default(), warnings: Vec::new() }
 }
 
 pub(crate) fn container_plan(list: List, container: &Container<'_>, outcome: Outcome, policy: Option<&Arc<Rule>>) -> ContainerPlan {

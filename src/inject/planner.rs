@@ -3,6 +3,7 @@
 use crate::annotations::{self, CONTAINERS, DELAY, SKIP_CONTAINERS, Wishes};
 use crate::bring;
 use crate::command::{INIT, Program};
+use crate::delivery::{Delivered, Way};
 use crate::field::Field;
 use crate::flags::{self, Time};
 use crate::images::{Answer, Asked, ImageConfig, Images, Unknown};
@@ -34,6 +35,8 @@ pub(crate) struct Planner<'r, 'p> {
     pub(crate) grace: i64,
     /// What was done before and is done now.
     pub(crate) marker: Marker,
+    /// How the init reaches the pod.
+    delivered: Delivered,
     /// The path of the init in the containers.
     init: String,
     pub(crate) ops: Vec<Op>,
@@ -51,21 +54,28 @@ impl<'r, 'p> Planner<'r, 'p> {
     ) -> Result<Self, Refusal> {
         let settings = settings(request, pod, &says)?;
         let wide = pod_wide(&settings);
+        let asked = wide.delivery;
+        let delivered = match &marker {
+            // What it has, it keeps.
+            Some(marker) => Delivered { asked, way: marker.delivery.clone(), not: Vec::new() },
+            None => Delivered::choose(asked, request.offers, &Architectures::of(pod)),
+        };
         let marker = marker.unwrap_or_else(|| {
             let volume = bring::free("ashore", |name| takes_volume(request, pod, name));
-            let init = bring::free(INIT, |name| both_lists(pod).any(|(_, _, c)| c.name() == name));
-            Marker::new(wide.mount_path.clone(), volume, init, before(pod))
+            let copied = delivered.way == Way::InitContainer;
+            let init = copied.then(|| bring::free(INIT, |name| both_lists(pod).any(|(_, _, c)| c.name() == name)));
+            Marker::new(wide.mount_path.clone(), volume, init, delivered.way.clone(), before(pod))
         });
         let stated = pod.spec.termination_grace_period_seconds.given().copied();
         let grace = flags::pod_grace(stated, wide.min_grace, wide.max_grace);
         let init = format!("{}/{INIT}", marker.mount);
-        Ok(Self { request, pod, wishes, says, settings, wide, grace, marker, init, ops: Vec::with_capacity(16), warnings })
+        Ok(Self { request, pod, wishes, says, settings, wide, grace, marker, delivered, init, ops: Vec::with_capacity(16), warnings })
     }
 
     pub(crate) fn plan(mut self) -> Result<Plan, Refusal> {
         let pod = self.pod;
-        // The init container itself, if it is there.
-        let own = pod.spec.init_containers.items().iter().position(|c| c.name() == self.marker.init);
+        // The init container that brings the init, if it is there.
+        let own = pod.spec.init_containers.items().iter().position(|c| Some(c.name()) == self.marker.init.as_deref());
         let mut containers = Vec::with_capacity(8);
         let mut already = false;
         for (at, (list, i, container)) in both_lists(pod).enumerate() {
@@ -92,10 +102,14 @@ impl<'r, 'p> Planner<'r, 'p> {
             self.set_grace();
             self.mark(&containers)?;
         }
+        if wraps {
+            self.warnings.extend(self.delivered.warning().map(|warning| format!("pod: {warning}")));
+        }
         if wraps || already {
             self.bring(own.is_some());
         }
-        Ok(Plan { skipped, containers, patch: Patch(self.ops), warnings: self.warnings })
+        let delivery = (wraps || already).then_some(self.delivered);
+        Ok(Plan { skipped, containers, delivery, patch: Patch(self.ops), warnings: self.warnings })
     }
 
     /// What becomes of one container, with the operations for it if it is wrapped.

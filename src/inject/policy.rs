@@ -1,5 +1,6 @@
 //! The settings of a shutdown policy, and how its document is read.
 
+use crate::delivery::Delivery;
 use crate::{rule, suggest};
 use ashore_init::duration;
 use ashore_init::settings::{self, ExitMap, ReportWhen, Rewrite, STOP_SIGNALS_EXPECTED, Settings, Strategy};
@@ -40,6 +41,8 @@ pub struct Policy {
     pub sidecars: bool,
     /// Whether plain init containers are wrapped.
     pub init_containers: bool,
+    /// How the init reaches the pod.
+    pub delivery: Delivery,
     /// Whether a container whose image cannot be looked up is skipped, or its pod refused.
     pub on_unresolved: OnUnresolved,
     /// Our own image, which brings the init into the pod.
@@ -76,6 +79,7 @@ impl Default for Policy {
             report: settings.report,
             sidecars: false,
             init_containers: false,
+            delivery: Delivery::default(),
             on_unresolved: OnUnresolved::default(),
             init_image: DEFAULT_INIT_IMAGE.into(),
             mount_path: DEFAULT_MOUNT_PATH.into(),
@@ -110,7 +114,7 @@ pub enum PolicyError {
 }
 
 /// The settings of a policy's spec.
-pub(crate) const FIELDS: [&str; 16] = [
+pub(crate) const FIELDS: [&str; 17] = [
     "strategy",
     "delay",
     "spread",
@@ -123,6 +127,7 @@ pub(crate) const FIELDS: [&str; 16] = [
     "report",
     "sidecars",
     "initContainers",
+    "delivery",
     "onUnresolved",
     "initImage",
     "mountPath",
@@ -199,6 +204,7 @@ impl Policy {
             "report" => self.report = word().and_then(|w| ReportWhen::parse(w.as_bytes())).ok_or_else(|| no(ReportWhen::EXPECTED))?,
             "sidecars" => self.sidecars = yes()?,
             "initContainers" => self.init_containers = yes()?,
+            "delivery" => self.delivery = value.as_str().and_then(Delivery::parse).ok_or_else(|| no(Delivery::EXPECTED))?,
             "onUnresolved" => {
                 self.on_unresolved = match value.as_str() {
                     Some("Skip") => OnUnresolved::Skip,
@@ -362,7 +368,7 @@ mod tests {
         let spec = json!({
             "strategy": "broadcast", "delay": "5s", "spread": 7, "linger": "1s", "stopSignals": ["SIGQUIT", 28],
             "rewrite": {"TERM": "QUIT", "HUP": "USR1"}, "exitMap": {"143": 0}, "minGrace": "1m", "maxGrace": "5m", "report": "always",
-            "sidecars": true, "initContainers": true, "onUnresolved": "Deny", "initImage": "registry.example/ashore:1",
+            "sidecars": true, "initContainers": true, "delivery": "auto", "onUnresolved": "Deny", "initImage": "registry.example/ashore:1",
             "mountPath": "/opt/ashore/", "profiles": false,
         });
         let expected = Policy {
@@ -378,6 +384,7 @@ mod tests {
             report: ReportWhen::Always,
             sidecars: true,
             init_containers: true,
+            delivery: Delivery::Auto,
             on_unresolved: OnUnresolved::Deny,
             init_image: "registry.example/ashore:1".into(),
             mount_path: "/opt/ashore".into(),
@@ -409,6 +416,7 @@ mod tests {
             (json!({"stopSignals": vec!["QUIT"; MOST_SIGNALS + 1]}), "stopSignals: 16 is not at most 15 elements"),
             (json!({"maxGrace": 0}), "maxGrace: 0 is not longer than nothing"),
             (json!({"sidecars": "true"}), "sidecars: \"true\" is not true or false"),
+            (json!({"delivery": "image"}), "delivery: \"image\" is not initContainer, imageVolume, configMap or auto"),
             (json!({"onUnresolved": "deny"}), "onUnresolved: \"deny\" is not Skip or Deny"),
             (json!({"mountPath": "/"}), "mountPath: \"/\" is not an absolute path"),
             (json!({"mountPath": "/a/../b"}), "mountPath: \"/a/../b\" is not an absolute path"),

@@ -77,18 +77,19 @@ impl Planner<'_, '_> {
         Ok(())
     }
 
-    /// The volume and the init container, where they are missing. The container comes last: it moves the others' indexes.
+    /// The volume and, where one is needed, the init container, if they are missing. The container comes last: it moves the others' indexes.
     pub(crate) fn bring(&mut self, has_init: bool) {
-        let Marker { volume, mount, init, .. } = &self.marker;
+        let Marker { volume, mount, init, delivery, .. } = &self.marker;
+        let image = &self.wide.init_image;
         let spec = &self.pod.spec;
         if !spec.volumes.items().iter().any(|v| v.name.as_deref() == Some(volume)) {
-            self.ops.push(added("/spec/volumes", &spec.volumes, |json| bring::volume(json, volume)));
+            self.ops.push(added("/spec/volumes", &spec.volumes, |json| bring::volume(json, volume, delivery, image)));
         }
-        if !has_init {
+        if let Some(init) = init.as_ref().filter(|_| !has_init) {
             let given = matches!(spec.init_containers, Field::Given(_));
             let mut json = Json::with_room(640);
             json.push(if given { "" } else { "[" });
-            bring::init_container(&mut json, self.pod, init, &self.wide.init_image, volume, mount);
+            bring::init_container(&mut json, self.pod, init, image, volume, mount);
             json.push(if given { "" } else { "]" });
             self.ops.push(if given {
                 Op::add("/spec/initContainers/0", json)

@@ -33,7 +33,9 @@ pub fn undo(pod: &Value) -> Result<Patch, UndoError> {
         container(pod, &marker, mark, &mut ops);
     }
     let before = &marker.before;
-    take_element(pod, "/spec/initContainers", before.init_containers, |c| named(c, &marker.init), &mut ops);
+    if let Some(init) = &marker.init {
+        take_element(pod, "/spec/initContainers", before.init_containers, |c| named(c, init), &mut ops);
+    }
     take_element(pod, "/spec/volumes", before.volumes, |v| named(v, &marker.volume), &mut ops);
     if let Some(raised) = &before.grace {
         grace(pod, raised, &mut ops);

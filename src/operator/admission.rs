@@ -4,6 +4,7 @@ use crate::body::Held;
 use crate::follow;
 use crate::looking::{Looking, PodImages};
 use crate::metrics::{Metrics, Outcome};
+use crate::offering::Offering;
 use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use crate::rulebook::{Ground, Rulebook};
@@ -30,6 +31,11 @@ pub fn plan(request: &ashore_inject::Request<'_>, read: Option<&Pod<'_>>) -> Res
 /// Namespaces that are never touched, whatever they or their pods say: a cluster that cannot start these cannot be repaired.
 pub const PROTECTED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
+/// Whether nothing in this namespace is ever touched, where `own` is Ashore's.
+pub fn protected(namespace: &str, own: Option<&str>) -> bool {
+    PROTECTED.contains(&namespace) || own == Some(namespace)
+}
+
 /// How often a pod is planned at most: each time, what was asked about its images before is known.
 const MOST_PLANS: usize = 3;
 /// The most of a list of containers that goes into a log line, in bytes.
@@ -49,6 +55,8 @@ pub struct Admission {
     pub client: Option<kube::Client>,
     /// What images run.
     pub images: Arc<Looking>,
+    /// How the init can reach pods.
+    pub offering: Offering,
     /// The namespace that Ashore itself runs in.
     pub own_namespace: Option<String>,
     /// Who tells the owners of pods about images that are not known, if anybody does.
@@ -122,11 +130,19 @@ struct Planned {
     warnings: Vec<String>,
     wrapped: String,
     skipped: String,
+    delivery: String,
 }
 
 impl Planned {
     fn as_it_is(outcome: Outcome, skipped: &str, warnings: Vec<String>) -> Self {
-        Self { verdict: Verdict::Allowed(None), outcome, warnings, wrapped: String::new(), skipped: skipped.to_owned() }
+        Self {
+            verdict: Verdict::Allowed(None),
+            outcome,
+            warnings,
+            wrapped: String::new(),
+            skipped: skipped.to_owned(),
+            delivery: String::new(),
+        }
     }
 }
 
@@ -162,6 +178,7 @@ impl Admission {
                     outcome = planned.outcome.word(),
                     wrapped = planned.wrapped,
                     skipped = planned.skipped,
+                    delivery = Some(planned.delivery.as_str()).filter(|delivery| !delivery.is_empty()),
                     dry_run = request.dry_run.unwrap_or(false),
                     again = call.again.then_some(true),
                     ms = took.as_micros() as f64 / 1000.0,
@@ -179,7 +196,7 @@ impl Admission {
 
     /// Whether nothing in this namespace is ever touched.
     pub fn protects(&self, namespace: &str) -> bool {
-        PROTECTED.contains(&namespace) || self.own_namespace.as_deref() == Some(namespace)
+        protected(namespace, self.own_namespace.as_deref())
     }
 
     /// What would become of a pod like this one if it were created now. Nothing is counted.
@@ -217,10 +234,9 @@ impl Admission {
 
     fn ask(&self, pod: &[u8], read: Option<&Pod<'_>>, ground: &Ground, audited: bool, images: &PodImages) -> Result<Plan, Refusal> {
         let request = ashore_inject::Request::new(pod, &self.policy, images);
-        (self.planner)(
-            &ashore_inject::Request { opt_in: ground.opt_in, policies: &ground.rules, profiles: &self.profiles, audited, ..request },
-            read,
-        )
+        let (opt_in, policies, profiles) = (ground.opt_in, &ground.rules, &self.profiles);
+        let offers = &self.offering.to(images.namespace());
+        (self.planner)(&ashore_inject::Request { opt_in, policies, profiles, audited, offers, ..request }, read)
     }
 
     /// What a pod stands on that the API server asks about.
@@ -380,12 +396,17 @@ impl Admission {
                 }
             }
         }
+        if let Some(delivered) = plan.delivery.as_ref().filter(|_| wrapped > 0) {
+            append(&mut planned.delivery, delivered.way.delivery().word(), "");
+            // And why not in another way.
+            delivered.not.iter().for_each(|(delivery, why)| append(&mut planned.delivery, delivery.word(), why.code));
+        }
         self.metrics.injected(wrapped);
         planned
     }
 }
 
-/// Adds a container to a list for the log.
+/// Adds a container, or a delivery, to a list for the log.
 fn append(list: &mut String, name: &str, why: &str) {
     if list.len() + name.len() + why.len() > LONGEST_LIST {
         if !list.ends_with('…') {

@@ -372,6 +372,7 @@ mod tests {
 
     fn admission() -> Admission {
         Admission {
+            offering: Default::default(),
             planner: Box::new(plan),
             policy: Policy::default(),
             rulebook: rulebook(&[]),

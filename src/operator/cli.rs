@@ -16,6 +16,7 @@ mod named;
 mod output;
 mod problem;
 mod progress;
+mod prune;
 mod registries;
 mod resolve;
 mod rewrite;
@@ -27,7 +28,9 @@ mod workload;
 mod yaml;
 
 use crate::serve;
-use args::{Check, Cli, Cluster, Explanation, Files, How, Images, Live, MapFormat, Report, Risk, Scope, Table, Word, Writing, command};
+use args::{
+    Check, Cli, Cluster, Explanation, Files, How, Images, Live, MapFormat, Pruning, Report, Risk, Scope, Table, Word, Writing, command,
+};
 use ashore_inject::risk::Severity;
 use asking::Asking;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
             Ok(text) => print(&text),
             Err(error) => refuse(vec![Problem::with_file("standard output", error.to_string())]),
         },
+        Word::Prune { what, quiet, output } => prune(&what, quiet, output).unwrap_or_else(refuse),
         Word::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "ashore", &mut script);
@@ -340,6 +344,18 @@ fn resolve(files: &Files, cluster: &Cluster, registries: &Registries, mut found:
     problems.extend(output::print(&text).err());
     if !files.quiet {
         say(format_args!("resolved {}", count(images.len(), "image")));
+    }
+    Ok(if problems.is_empty() { DONE } else { refuse(problems) })
+}
+
+fn prune(what: &Pruning, quiet: bool, output: Explanation) -> Result<u8, Vec<Problem>> {
+    let mut progress = Progress::new(quiet);
+    let mut problems = Vec::new();
+    let pruned = prune::prune(what, &mut progress, &mut problems)?;
+    progress.clear();
+    problems.extend(output::print(&if output == Explanation::Json { prune::json(&pruned) } else { prune::text(&pruned) }).err());
+    if let Some(advice) = prune::advice(&pruned).filter(|_| !quiet) {
+        say(advice);
     }
     Ok(if problems.is_empty() { DONE } else { refuse(problems) })
 }

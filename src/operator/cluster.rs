@@ -10,7 +10,9 @@
 //! | cluster | their `status` | any | patch | what the leader says of them, by server-side apply |
 //! | cluster | `namespaces` | any | list, watch | which ask for injection by their label, and which policies are for |
 //! | cluster | `pods` | any | get, list, watch | for the status of policies, and to find those that ask and were not injected; a list and a watch are of metadata alone; unless `--missed-pods-every 0` |
-//! | cluster | `nodes` | any | list, watch | which platforms count of an image for several; with `--lookup`, as the next two |
+//! | cluster | `configmaps` | any | get, list, watch, create, delete | the init in the namespaces that are to have it; with `--deliveries configMap`, as the next. Their names hold a hash, and RBAC knows no labels |
+//! | cluster | `pods` | any | list | whether one uses a ConfigMap that is to go |
+//! | cluster | `nodes` | any | list, watch | which platforms count of an image for several, and which delivery works there; with `--lookup` or `--deliveries` |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
 //! | cluster | `deployments`, `statefulsets`, `daemonsets` | any | get, list, patch | to restart those whose pods are not injected, and to find those that were restarted by their label; with `--remedy`, as the next two, and `events` |
 //! | cluster | `replicasets` | any | get | whose they are: a Deployment's |
@@ -24,17 +26,22 @@
 //! | namespace | `pods/status` | any | patch | with `--again-service`: to say on its own pod when it is to be asked and which policies it knows, and on that of a leader that has died that it is not. Labels and annotations can be set by this, a pod's spec and owners cannot |
 
 use crate::accounts::{self, Accounts};
-use crate::admission::Admission;
+use crate::admission::{Admission, protected};
+use crate::carrier::{Carrier, CarrierError};
+use crate::carriers::Carriers;
 use crate::complaint::Complaints;
 use crate::configuration::{FailurePolicy, Pair, Target, Wanted};
 use crate::connections::Connections;
 use crate::counts::Workload;
+use crate::delivering::Delivering;
 use crate::follow::Follower;
 use crate::keeper::Keeper;
 use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
+use crate::nodes::Nodes;
 use crate::objects::{Kind, Objects, chain};
+use crate::offering::{self, Offering, Server};
 use crate::remedy::{Missed, MissedWorkloads, Pace, Remedy};
 use crate::replicas;
 use crate::rotation::Lifetimes;
@@ -45,9 +52,10 @@ use crate::skipped::Skipped;
 use crate::statuses::{Others, Statuses};
 use crate::survey::{Known, Survey};
 use crate::tls::Tls;
+use crate::wanting;
 use crate::watching::Troubles;
 use crate::workloads::{Controller, Workloads};
-use ashore_inject::{Policy, summary};
+use ashore_inject::{Delivery, Policy, summary};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -132,6 +140,9 @@ pub struct Args {
     /// Restart workloads whose pods should be injected and are not, one at a time, for policies with `remediate: Rollout`
     #[arg(long, env = "ASHORE_REMEDY")]
     pub remedy: bool,
+    /// How the init can reach pods.
+    #[command(flatten)]
+    pub deliveries: offering::Args,
 
     /// Name of this pod, which it leads under [default: the host's name]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
@@ -174,6 +185,9 @@ pub enum ClusterError {
     /// There is no API server to be found.
     #[error("cannot find the API server: {0}; in a pod its service account says where, elsewhere KUBECONFIG")]
     NoServer(String),
+    /// The init for ConfigMaps.
+    #[error(transparent)]
+    Carrier(#[from] CarrierError),
 }
 
 /// What the tasks need to know.
@@ -191,6 +205,8 @@ pub struct Settings {
     pub missed_pods_every: Option<Duration>,
     /// Whether workloads may be restarted.
     pub remedy: bool,
+    /// How the init can reach pods.
+    pub deliveries: offering::Args,
     /// This replica.
     pub pod_name: String,
     /// This replica's uid.
@@ -203,10 +219,11 @@ impl Settings {
     /// # Errors
     /// Flags that do not go together.
     pub fn of(args: &Args, namespace: Option<&str>) -> Result<Option<Self>, ClusterError> {
-        if args.certificates == Source::Files {
-            return Ok(None);
-        }
         let flag = |text: &str| ClusterError::Flag(text.into());
+        if args.certificates == Source::Files {
+            let none = args.deliveries.deliveries.is_empty();
+            return if none { Ok(None) } else { Err(flag("--deliveries: needs --certificates self, cert-manager or secret")) };
+        }
         let namespace = namespace.ok_or_else(|| flag("--namespace: needed with --certificates self, cert-manager or secret"))?;
         let own = args.certificates == Source::Own;
         // Whose authority is not ours, its life is none of our affairs.
@@ -250,6 +267,7 @@ impl Settings {
             missed_pods_every: Some(args.missed_pods_every).filter(|every| !every.is_zero()),
             pod_name: pod_name.ok_or_else(|| flag("--pod-name: needed, since this host has no name"))?,
             pod_uid: args.pod_uid.clone(),
+            deliveries: args.deliveries.clone(),
         }))
     }
 }
@@ -315,12 +333,40 @@ impl Cluster {
         Skipped::new(self.others.clone(), &self.settings.pod_name)
     }
 
+    /// Begins to see how the init can reach pods; it does so by `base` where no policy selects them. Nodes are watched for `lookup`, too.
+    ///
+    /// # Errors
+    /// There is no init for the ConfigMaps.
+    pub fn offering(&self, lookup: bool, base: Delivery, book: &Arc<Rulebook>, metrics: &Arc<Metrics>) -> Result<Offering, ClusterError> {
+        let offering::Args { deliveries, init_binary, .. } = &self.settings.deliveries;
+        let [images, maps] = [Delivery::ImageVolume, Delivery::ConfigMap].map(|delivery| deliveries.contains(&delivery));
+        let troubles = |what: &str| Troubles::new(what.into(), self.objects.clone(), Arc::clone(metrics), Arc::clone(&self.complaints));
+        let client = || self.client.clone();
+        let carriers = if maps {
+            let carrier = Carrier::read(&self.settings.wanted.name, init_binary)?;
+            let own = self.settings.wanted.namespace.clone();
+            let wanting = wanting::follow(Arc::clone(book), base, move |namespace| protected(namespace, Some(&own)));
+            Some(Carriers::start(carrier, wanting, client(), self.others.clone(), troubles("configmaps"), Arc::clone(metrics)))
+        } else {
+            None
+        };
+        Ok(Offering {
+            nodes: (lookup || images || maps).then(|| Nodes::start(client(), troubles("nodes"), images)),
+            server: images.then(|| Server::start(client())),
+            carriers,
+        })
+    }
+
     /// Starts the tasks. They run until `stop` says true; then the lease is given back, and the handle is done.
     pub fn start(self, parts: Parts, stop: watch::Receiver<bool>) -> JoinHandle<()> {
         let Self { client, complaints, objects, others, settings } = self;
         let Parts { tls, said, connections, admission } = parts;
         let metrics = Arc::clone(&admission.metrics);
         let rulebook = Arc::clone(&admission.rulebook);
+        let delivering = admission.offering.carriers.clone().map(|carriers| {
+            let (metrics, complaints) = (Arc::clone(&metrics), Arc::clone(&complaints));
+            Delivering::new(client.clone(), others.clone(), carriers, metrics, complaints, settings.deliveries.unused_config_maps_after)
+        });
         let (written, reads) = watch::channel(None);
         let survey = settings.missed_pods_every.map(|every| Survey::new(client.clone(), admission, Arc::clone(&complaints), every));
         let accounts = Arc::new(Accounts::default());
@@ -376,12 +422,13 @@ impl Cluster {
             let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
             let survey = survey.map(|survey| tokio::spawn(survey.run(standing.clone())));
             let statuses = tokio::spawn(statuses.run(standing.clone()));
+            let delivering = delivering.map(|delivering| tokio::spawn(delivering.run(standing.clone())));
             let keeper = tokio::spawn(keeper.run(standing));
             let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
             let until = async move {
                 // Whoever could say stop has gone: that means stop, too.
                 let _ = stopped.wait_for(|stop| *stop).await;
-                for task in [keeper, statuses, remedy].into_iter().chain(survey).chain(sayer) {
+                for task in [keeper, statuses, remedy].into_iter().chain(survey).chain(sayer).chain(delivering) {
                     task.abort();
                     let _ = task.await;
                 }

@@ -124,6 +124,11 @@ impl Images for PodImages {
 }
 
 impl PodImages {
+    /// The pod's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn ask(&self, asked: &Asked<'_>, reference: Reference, architectures: Architectures) -> Answer {
         let mut open = self.open.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(same) = open.iter_mut().find(|open| open.image == asked.image) {

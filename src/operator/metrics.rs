@@ -118,6 +118,7 @@ pub struct Metrics {
     repairs: Family<ByWhat, Counter>,
     remedy_restarts: Family<ByOutcome, Counter>,
     remedy_paused: Family<[(&'static str, &'static str); 0], Gauge>,
+    put_back: Family<ByWhat, Counter>,
     /// Of one sample without labels, or of none while nobody knows.
     pods_missed: Family<[(&'static str, &'static str); 0], Gauge>,
     namespace_pods_missed: Family<ByNamespace, Gauge>,
@@ -163,6 +164,7 @@ impl Metrics {
             repairs: Family::default(),
             remedy_restarts: Family::default(),
             remedy_paused: Family::default(),
+            put_back: Family::default(),
             pods_missed: Family::default(),
             namespace_pods_missed: Family::default(),
             policy_pods: Family::default(),
@@ -211,6 +213,11 @@ impl Metrics {
             metrics.ca_expiry.clone(),
         );
         r.register("configuration_repairs", "What others did to the webhook configuration and was put right", metrics.repairs.clone());
+        r.register(
+            "init_config_maps_put_back",
+            "ConfigMaps with the init that others deleted or replaced and that were put back",
+            metrics.put_back.clone(),
+        );
         r.register(
             "pods_missed",
             "Pods that run as they are and would be injected if they were created now; on the leader alone",
@@ -269,7 +276,15 @@ impl Metrics {
         for what in ["edited", "deleted"] {
             let _ = metrics.repairs.get_or_create(&ByWhat { what });
         }
+        for what in ["deleted", "replaced"] {
+            let _ = metrics.put_back.get_or_create(&ByWhat { what });
+        }
         metrics
+    }
+
+    /// Counts a ConfigMap with the init put back that somebody had `deleted` or `replaced`.
+    pub fn put_back(&self, what: &'static str) {
+        self.put_back.get_or_create(&ByWhat { what }).inc();
     }
 
     /// Counts a configuration put right that somebody had `edited` or `deleted`.

@@ -2,7 +2,7 @@
 
 use crate::complaint::{Complaints, Reason};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -36,6 +36,8 @@ pub enum Kind {
     DaemonSet,
     /// A ReplicaSet.
     ReplicaSet,
+    /// A ConfigMap.
+    ConfigMap,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
             Self::StatefulSet => ("apps", "StatefulSet", "statefulsets"),
             Self::DaemonSet => ("apps", "DaemonSet", "daemonsets"),
             Self::ReplicaSet => ("apps", "ReplicaSet", "replicasets"),
+            Self::ConfigMap => ("", "ConfigMap", "configmaps"),
         }
     }
 
@@ -188,6 +191,16 @@ impl Objects {
     pub async fn create(&self, kind: Kind, name: &str, body: &Value) -> Result<Value, ObjectError> {
         let object = parse(body)?;
         json(self.limited("create", kind, name, self.api(kind).create(&params(), &object)).await?)
+    }
+
+    /// Deletes an object, if it is still the one with this uid.
+    ///
+    /// # Errors
+    /// [`ObjectError`]; a conflict when another one has its name by now.
+    pub async fn delete(&self, kind: Kind, name: &str, uid: &str) -> Result<(), ObjectError> {
+        let preconditions = Some(Preconditions { uid: Some(uid.into()), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
+        self.limited("delete", kind, name, self.api(kind).delete(name, &params)).await.map(drop)
     }
 
     /// Puts an object in the place of the one with the same resourceVersion.

@@ -7,7 +7,6 @@ use crate::metrics::Metrics;
 use crate::nodes::Nodes;
 use crate::pull_secrets::{DefaultPullSecrets, PullSecrets};
 use crate::serve::{ServeError, duration, wrong};
-use crate::watching::Troubles;
 use ashore_lookup::{Client, Lookup, Settings};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,11 +66,16 @@ fn size(text: &str) -> Result<usize, String> {
     bytes.filter(|bytes| (64 << 10..=1 << 30).contains(bytes)).ok_or_else(|| "not a size such as 16Mi, from 64Ki to 1024Mi".into())
 }
 
-/// Who asks registries, if the flags say so; `cluster` is where Secrets and nodes are read.
+/// Who asks registries, if the flags say so; `cluster` is where Secrets are read.
 ///
 /// # Errors
 /// What is wrong with the flags' files.
-pub fn start(args: &Args, cluster: Option<&Cluster>, metrics: &Arc<Metrics>) -> Result<Option<Registries>, ServeError> {
+pub fn start(
+    args: &Args,
+    cluster: Option<&Cluster>,
+    nodes: Option<Nodes>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Registries>, ServeError> {
     if !args.lookup {
         return Ok(None);
     }
@@ -85,15 +89,11 @@ pub fn start(args: &Args, cluster: Option<&Cluster>, metrics: &Arc<Metrics>) -> 
     };
     let counted = Arc::clone(metrics);
     let lookup = Lookup::new(client, settings, Box::new(move |asked| counted.looked_up(asked.code, asked.took)));
-    let nodes = |cluster: &Cluster| {
-        let (objects, complaints) = (cluster.objects.clone(), Arc::clone(&cluster.complaints));
-        Nodes::start(cluster.client.clone(), Troubles::new("nodes".into(), objects, Arc::clone(metrics), complaints))
-    };
     Ok(Some(Registries {
         lookup,
         secrets: cluster.filter(|_| args.pull_secrets).map(|cluster| PullSecrets::new(cluster.others.clone())),
         defaults: DefaultPullSecrets::new(args.default_pull_secrets.clone()),
-        nodes: cluster.map(nodes),
+        nodes,
     }))
 }
 

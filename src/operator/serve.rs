@@ -12,6 +12,7 @@ use crate::listener::{Phase, accept};
 use crate::logging::{Format, Log};
 use crate::looking::Looking;
 use crate::metrics::Metrics;
+use crate::offering::Offering;
 use crate::planners::Planners;
 use crate::registries;
 use crate::rulebook::Rulebook;
@@ -189,15 +190,20 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
             None => None,
         };
         let skipped = cluster.as_ref().filter(|_| args.registries.lookup).map(Cluster::skipped);
-        let registries = registries::start(&args.registries, cluster.as_ref(), &metrics)?;
-        let images = Arc::new(Looking::new(listed.images(), registries));
         let rulebook = Arc::new(Rulebook::default());
         let client = cluster.as_ref().map(|cluster| cluster.client.clone());
-        if let Some(cluster) = &cluster {
-            cluster.follow(policy.clone(), &rulebook, &metrics);
-        }
+        let offering = match &cluster {
+            Some(cluster) => {
+                cluster.follow(policy.clone(), &rulebook, &metrics);
+                cluster.offering(args.registries.lookup, policy.delivery, &rulebook, &metrics)?
+            }
+            None => Offering::default(),
+        };
+        let registries = registries::start(&args.registries, cluster.as_ref(), offering.nodes.clone(), &metrics)?;
+        let images = Arc::new(Looking::new(listed.images(), registries));
         let decides = Decides { planner: Box::new(plan), policy, rulebook, images: Arc::clone(&images) };
-        let server = Server::bind(&args, decides, client, skipped, own_namespace, metrics).await?;
+        let surroundings = Surroundings { client, skipped, offering, own_namespace };
+        let server = Server::bind(&args, decides, surroundings, metrics).await?;
         listed.follow(images);
         let (phase, phases) = watch::channel(Phase::Serving);
         let connections = Arc::clone(&server.connections);
@@ -252,6 +258,19 @@ pub struct Decides {
     pub images: Arc<Looking>,
 }
 
+/// Where it serves; by default, in no cluster.
+#[derive(Default)]
+pub struct Surroundings {
+    /// A client of the API server.
+    pub client: Option<kube::Client>,
+    /// Who tells the owners of pods about images that are not known.
+    pub skipped: Option<Skipped>,
+    /// How the init can reach pods.
+    pub offering: Offering,
+    /// The namespace that Ashore itself runs in.
+    pub own_namespace: Option<String>,
+}
+
 /// A server that listens already.
 pub struct Server {
     app: App,
@@ -267,14 +286,7 @@ impl Server {
     ///
     /// # Errors
     /// What keeps it from serving.
-    pub async fn bind(
-        args: &Args,
-        decides: Decides,
-        client: Option<kube::Client>,
-        skipped: Option<Skipped>,
-        own_namespace: Option<String>,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, ServeError> {
+    pub async fn bind(args: &Args, decides: Decides, surroundings: Surroundings, metrics: Arc<Metrics>) -> Result<Self, ServeError> {
         let profiles = settings::profiles(args.profiles.as_deref()).map_err(wrong)?;
         let tls = match (args.cluster.certificates, &args.cert, &args.key) {
             (Source::Files, Some(cert), Some(key)) => {
@@ -299,9 +311,11 @@ impl Server {
         };
         let connections = Connections::new(Arc::clone(&metrics));
         let Decides { planner, policy, rulebook, images } = decides;
+        let Surroundings { client, skipped, offering, own_namespace } = surroundings;
         let planners = Planners::default();
         let admission =
-            Arc::new(Admission { planner, policy, profiles, rulebook, client, images, skipped, own_namespace, planners, metrics });
+            Admission { planner, policy, profiles, rulebook, client, images, offering, skipped, own_namespace, planners, metrics };
+        let admission = Arc::new(admission);
         let server =
             Self { app: App { admission, tls, said: Arc::default(), memory: BodyMemory::new() }, listener, health, acceptor, connections };
         let address = |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());

@@ -28,6 +28,7 @@ ashore_tests::tests![
     the_policy_and_the_images_are_what_ashore_reads,
     profiles_over_those_that_ship_are_what_ashore_reads,
     what_is_said_of_registries_is_what_ashore_reads,
+    deliveries_are_what_the_policy_or_the_values_say,
     what_may_change_is_mounted_as_whole_folders,
     pull_secrets_are_read_where_the_values_say,
     nothing_is_taken_for_registries_that_are_not_asked,
@@ -81,7 +82,11 @@ fn pods_meet_pod_security_restricted() -> Outcome {
         let template = &deployment(&documents)["spec"]["template"]["spec"];
         let hooks = of_kind(&documents, "Pod");
         assert_eq!(hooks.len(), 2, "{installation}");
-        for pod in [template, &hooks[0]["spec"], &hooks[1]["spec"]] {
+        let jobs = of_kind(&documents, "Job");
+        assert_eq!(jobs.len(), usize::from(installation == "everything"), "{installation}");
+        for pod in
+            [template, &hooks[0]["spec"], &hooks[1]["spec"]].into_iter().chain(jobs.iter().map(|job| &job["spec"]["template"]["spec"]))
+        {
             let security = &pod["securityContext"];
             assert_eq!(security["runAsNonRoot"], true, "{installation}");
             assert!(security["runAsUser"].as_u64().is_some_and(|user| user > 0), "{installation}: {security}");
@@ -140,9 +145,9 @@ fn rights_are_named_one_by_one() -> Outcome {
     for installation in INSTALLATIONS {
         let documents = helm.render(installation);
         let mut roles: Vec<_> = of_kind(&documents, "ClusterRole").into_iter().chain(of_kind(&documents, "Role")).collect();
-        roles.retain(|role| role["metadata"]["annotations"].get("helm.sh/hook").is_none());
-        // Two of them are people's, by way of Kubernetes' own roles; two more are for the pull secrets of a namespace each.
-        assert_eq!(roles.len(), if installation == "everything" { 6 } else { 4 }, "{installation}");
+        roles.retain(|role| role["metadata"]["annotations"]["helm.sh/hook"] != "test");
+        // Two of them are people's, by way of Kubernetes' own roles; two more are for the pull secrets of a namespace each, and one for the end.
+        assert_eq!(roles.len(), if installation == "everything" { 7 } else { 4 }, "{installation}");
         let (people, roles): (Vec<_>, Vec<_>) =
             roles.into_iter().partition(|role| role["metadata"]["labels"].to_string().contains("rbac.authorization.k8s.io/aggregate-to-"));
         people_may_say_how_their_pods_stop(&people);
@@ -153,8 +158,12 @@ fn rights_are_named_one_by_one() -> Outcome {
                 let looks = [
                     ("namespaces", &["list", "watch"][..]),
                     ("pods", &["get", "list"]),
+                    ("pods", &["list"]),
                     ("nodes", &["list", "watch"]),
                     ("secrets", &["get"]),
+                    // Their names end in a hash.
+                    ("configmaps", &["get", "list", "watch", "create", "delete"]),
+                    ("configmaps", &["list", "delete"]),
                 ];
                 let mut looks = looks.map(|(what, may)| (json!([what]), json!(may))).to_vec();
                 looks.push((json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
@@ -181,6 +190,7 @@ fn rights_are_named_one_by_one() -> Outcome {
             let roles = of_kind(&documents, "ClusterRole");
             roles.iter().flat_map(|role| role["rules"].as_array().unwrap()).any(|rule| rule["resources"] == json!([what]))
         };
+        assert_eq!(looks("configmaps"), installation == "everything");
         assert_eq!((looks("pods"), looks("namespaces")), (installation != "bare", true), "{installation}");
         let remedy = installation == "everything";
         assert_eq!((looks("replicasets"), looks("poddisruptionbudgets")), (remedy, remedy), "{installation}");
@@ -193,12 +203,50 @@ fn rights_are_named_one_by_one() -> Outcome {
         assert!(args(&documents).contains(&format!("--missed-pods-every={every}").as_str()), "{installation}");
         let account = &deployment(&documents)["spec"]["template"]["spec"]["serviceAccountName"];
         for binding in of_kind(&documents, "ClusterRoleBinding").into_iter().chain(of_kind(&documents, "RoleBinding")) {
-            if binding["metadata"]["annotations"].get("helm.sh/hook").is_some() {
+            let hook = &binding["metadata"]["annotations"]["helm.sh/hook"];
+            if hook == "test" {
                 continue;
             }
             let subject = &binding["subjects"][0];
+            // What is there for the end only has an account of its own: Ashore's has gone by then.
+            let prunes = hook == "post-delete";
+            let account =
+                if prunes { &json!(format!("{}-prune", deployment(&documents)["metadata"]["name"].as_str().unwrap())) } else { account };
             assert_eq!((&subject["name"], &subject["namespace"]), (account, &json!(RELEASE)), "{installation}");
         }
+    }
+    Ok(())
+}
+
+fn deliveries_are_what_the_policy_or_the_values_say() -> Outcome {
+    let helm = Helm::find()?;
+    for (policy, image, map, expected) in [
+        (json!({}), json!(""), json!(""), ""),
+        (json!({"delivery": "initContainer"}), json!(""), json!(""), ""),
+        (json!({"delivery": "imageVolume"}), json!(""), json!(""), "imageVolume"),
+        (json!({"delivery": "configMap"}), json!(""), json!(""), "configMap"),
+        (json!({"delivery": "auto"}), json!(""), json!(""), "imageVolume,configMap"),
+        (json!({"delivery": "auto"}), json!(""), json!(false), "imageVolume"),
+        (json!({}), json!(true), json!(true), "imageVolume,configMap"),
+    ] {
+        let values = json!({"policy": policy, "lookup": {"enabled": false}, "missedPods": {"enabled": false},
+            "delivery": {"imageVolume": {"enabled": image}, "configMap": {"enabled": map}}});
+        let documents = helm.render_values(&values);
+        let found = args(&documents).iter().find_map(|arg| arg.strip_prefix("--deliveries=")).unwrap_or_default();
+        assert_eq!(found, expected, "{values}");
+        let rules = of_kind(&documents, "ClusterRole")[0]["rules"].as_array().unwrap();
+        let may = |what: &str, verb: &str| {
+            let of = |rule: &&Value| rule["resources"] == json!([what]) && rule["verbs"].as_array().unwrap().contains(&json!(verb));
+            rules.iter().any(|rule| of(&rule))
+        };
+        // The rights that it takes are there, and no others.
+        let maps = expected.contains("configMap");
+        assert_eq!([may("configmaps", "delete"), may("pods", "list")], [maps; 2], "{values}");
+        assert_eq!(
+            (may("nodes", "watch"), may("pods", "get"), may("configmaps", "update")),
+            (!expected.is_empty(), false, false),
+            "{values}"
+        );
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `explain`: what it says is what the init will do.
 
-use super::{golden, run};
+use super::{POD, folder, golden, run, run_in};
 use serde_json::{Value, json};
 
 const IMAGES: [&str; 2] = ["--images", "../images.yaml"];
@@ -70,12 +70,12 @@ fn which_profile_was_used_is_said_with_what_it_changed_and_why() {
     };
     let text = run(&["explain", "-"], &pod("")).good();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[4], "    profile nginx, by its program: main gets QUIT for TERM; QUIT is a stop signal, too", "{text}");
+    assert_eq!(lines[5], "    profile nginx, by its program: main gets QUIT for TERM; QUIT is a stop signal, too", "{text}");
     assert!(
-        lines[5].starts_with("    why     TERM closes connections") && lines[5].ends_with("(https://nginx.org/en/docs/control.html)"),
+        lines[6].starts_with("    why     TERM closes connections") && lines[6].ends_with("(https://nginx.org/en/docs/control.html)"),
         "{text}"
     );
-    assert!(lines[6].starts_with("    stop    TERM (main gets QUIT)"), "{text}");
+    assert!(lines[7].starts_with("    stop    TERM (main gets QUIT)"), "{text}");
     let explained = |lifecycle: &str, args: &[&str]| -> Value {
         let out = run(&[&["explain", "-o", "json", "-"], args].concat(), &pod(lifecycle)).good();
         let pods: Value = serde_json::from_str(&out).expect("JSON");
@@ -107,6 +107,27 @@ fn an_injected_pod_is_explained_by_what_stands_in_it() {
     let stop = &containers[0]["stop"];
     assert_eq!([&stop["signal"], &stop["graceMs"]], [&json!("QUIT"), &json!(20_000)]);
     assert_eq!(stop["argv"], json!(["/docker-entrypoint.sh", "nginx", "-g", "daemon off;"]));
+}
+
+#[test]
+fn the_delivery_is_said_and_why_it_is_not_another() {
+    let with = |delivery: &str, format: &str| {
+        let folder = folder("delivery", &[("policy.yaml", &format!("delivery: {delivery}\n")), ("pod.yaml", POD)]);
+        run_in(&folder, &["explain", "-o", format, "--policy", "policy.yaml", "pod.yaml"], b"").good()
+    };
+    let json = |delivery: &str| serde_json::from_str::<Value>(&with(delivery, "json")).expect("JSON")[0]["delivery"].clone();
+    assert_eq!(json("initContainer"), json!({"asked": "initContainer", "is": "initContainer", "not": []}));
+    let auto = json("auto");
+    assert_eq!([&auto["asked"], &auto["is"]], ["auto", "initContainer"]);
+    let not: Vec<_> = auto["not"].as_array().expect("a list").iter().map(|not| [&not["delivery"], &not["code"]]).collect();
+    assert_eq!(not, [["configMap", "noCluster"], ["imageVolume", "noCluster"]]);
+    let text = with("imageVolume", "text");
+    assert!(
+        text.contains("\n  delivery: initContainer (asked for: imageVolume)\n  not imageVolume: no cluster is asked whether its nodes can mount images\n"),
+        "{text}"
+    );
+    assert!(!text.contains("warning"), "it is said once: {text}");
+    assert!(with("auto", "text").contains("\n  delivery: initContainer (asked for: auto)\n  not configMap: "));
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Which pods and containers are wrapped, which are not and why, and what an author is told of a bad annotation.
 
 #[allow(dead_code)]
+mod pods;
+#[allow(dead_code)]
 mod support;
 
 use ashore_inject::annotations::KNOWN;
 use ashore_inject::policy::OnUnresolved;
 use ashore_inject::{
-    ContainerKind, ImageConfig, Op, OptIn, Outcome, Plan, Policies, Policy, Reason, Refusal, Request, Rule, StaticImages, plan, undo,
-    unknown_annotations,
+    ContainerKind, Delivery, ImageConfig, Op, OptIn, Outcome, Plan, Policies, Policy, Reason, Refusal, Request, Rule, StaticImages, Way,
+    plan, undo, unknown_annotations,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -430,11 +432,12 @@ fn what_cannot_be_undone_is_said() {
     let prefix = "annotation ashore.dev/status is not what this version of ashore writes there: ";
     assert!(error(json!("yes")).starts_with(prefix));
     assert!(error(json!("{}")).contains("missing field"));
+    assert!(error(json!(r#"{"version":1,"mount":"/a","volume":"v","wrapped":[]}"#)).ends_with("it does not say what brings the init"));
     assert!(error(json!(3)).ends_with("it is not a string"));
-    assert!(error(json!(r#"{"version":2,"more":[]}"#)).ends_with("it has version 2, and this one reads 1"));
+    assert!(error(json!(r#"{"version":3,"more":[]}"#)).ends_with("it has version 3, and this one reads 2"));
     assert!(undo(&json!({"spec": {}})).expect("not injected").0.is_empty());
     assert!(undo(&json!(3)).expect("not injected").0.is_empty());
-    let later = planned(&marked(json!(r#"{"version":2,"more":[]}"#)));
+    let later = planned(&marked(json!(r#"{"version":3,"more":[]}"#)));
     assert_eq!((later.skipped, later.patch.0.len()), (Some(Reason::AlreadyInjected), 0), "a later version's work is left alone");
 }
 
@@ -636,4 +639,69 @@ fn every_annotation_and_policy_field_is_in_the_docs() {
     let example = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy", "metadata": {"name": "web"}, "spec": {
         "delay": "5s", "minGrace": "45s", "exitMap": {"143": 0}, "initImage": "registry.example/ashore:0.1.0"}});
     assert!(Policy::from_document(&example).is_ok());
+}
+
+#[test]
+fn a_delivery_that_is_not_possible_falls_back_and_says_why() {
+    let ask = |delivery: Delivery| {
+        let policy = Policy { delivery, ..Policy::default() };
+        try_plan(&annotated(json!({})), &policy, &StaticImages::default()).expect("no refusal")
+    };
+    for delivery in [Delivery::ImageVolume, Delivery::ConfigMap] {
+        let plan = ask(delivery);
+        assert_eq!(plan.patch.to_json(), ask(Delivery::InitContainer).patch.to_json());
+        let delivered = plan.delivery.expect("it is delivered");
+        assert_eq!((delivered.way, delivered.not[0].0, delivered.not[0].1.code), (Way::InitContainer, delivery, "noCluster"));
+        assert!(plan.warnings[0].starts_with(&format!("pod: delivery {delivery} is not possible")), "{:?}", plan.warnings);
+    }
+    let auto = ask(Delivery::Auto);
+    assert_eq!(auto.delivery.expect("it is delivered").not.len(), 2);
+    assert_eq!(auto.warnings, [""; 0], "whoever leaves the choice to us is content with it");
+    // The pod's own word goes before the policy's.
+    let own = annotated(json!({"ashore.dev/delivery": "initContainer"}));
+    let policy = Policy { delivery: Delivery::ConfigMap, ..Policy::default() };
+    assert_eq!(try_plan(&own, &policy, &StaticImages::default()).expect("no refusal").warnings, [""; 0]);
+    assert_eq!(
+        refused(&annotated(json!({"ashore.dev/delivery": "image"}))),
+        "annotation ashore.dev/delivery: \"image\" is not initContainer, imageVolume, configMap or auto"
+    );
+}
+
+/// With an init container, those before it run without the init; a volume is there for all.
+#[test]
+fn nothing_runs_before_a_volume() {
+    let containers = json!([{"name": "first", "command": ["/first"]}, {"name": "second", "command": ["/second"]}]);
+    let before = pod(json!({"initContainers": containers, "containers": [{"name": "app", "command": ["/app"]}]}));
+    let policy = Policy { init_containers: true, delivery: Delivery::ConfigMap, ..Policy::default() };
+    let json = before.to_string();
+    let images = StaticImages::default();
+    let request = Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), &policy, &images) };
+    let done = plan(&request).expect("no refusal");
+    assert_eq!(outcomes(&done), [("first", "wrapped"), ("second", "wrapped"), ("app", "wrapped")]);
+    let mut after = applied(&before, &done);
+    assert_eq!(after["spec"]["initContainers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(after["spec"]["volumes"], json!([{"name": "ashore", "configMap": {"name": pods::CONFIG_MAP, "defaultMode": 0o555}}]));
+    // Another webhook puts one in front of them, and is followed by ours once more.
+    after["spec"]["initContainers"].as_array_mut().expect("a list").insert(0, json!({"name": "zeroth", "command": ["/zeroth"]}));
+    let json = after.to_string();
+    let again = plan(&Request { pod: json.as_bytes(), ..request }).expect("no refusal");
+    assert_eq!(outcomes(&again)[0], ("zeroth", "wrapped"));
+}
+
+/// A program that only knows of init containers would put one in, and it could not copy into such a volume.
+#[test]
+fn an_older_program_leaves_other_deliveries_alone() {
+    let version = |delivery: Delivery| {
+        let pod = annotated(json!({}));
+        let policy = Policy { delivery, ..Policy::default() };
+        let (json, images) = (pod.to_string(), StaticImages::default());
+        let request = Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), &policy, &images) };
+        let after = applied(&pod, &plan(&request).expect("no refusal"));
+        let marker: Value =
+            serde_json::from_str(after["metadata"]["annotations"]["ashore.dev/status"].as_str().expect("text")).expect("JSON");
+        (marker["version"].as_u64().unwrap_or_default(), marker["init"].as_str().map(str::to_owned), marker["delivery"].clone())
+    };
+    assert_eq!(version(Delivery::InitContainer), (1, Some("ashore-init".into()), Value::Null));
+    assert_eq!(version(Delivery::ImageVolume), (2, None, json!("imageVolume")));
+    assert_eq!(version(Delivery::ConfigMap), (2, None, json!({"configMap": pods::CONFIG_MAP})));
 }

@@ -1,9 +1,25 @@
 //! Generated pods: every field that matters here absent, null, empty or given, among fields that nobody knows.
 
-use ashore_inject::{ImageConfig, StaticImages};
+use ashore_inject::{Architectures, ImageConfig, Offers, StaticImages, Unavailable};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+
+/// The ConfigMap that [`Everything`] offers.
+pub(crate) const CONFIG_MAP: &str = "ashore-init-amd64-0123456789";
+
+/// A cluster where every delivery is possible.
+pub(crate) struct Everything;
+
+impl Offers for Everything {
+    fn image_volume(&self, _: &Architectures) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    fn config_map(&self, _: &Architectures) -> Result<String, Unavailable> {
+        Ok(CONFIG_MAP.into())
+    }
+}
 
 /// The images that generated pods name, but for `unknown`.
 pub(crate) fn images() -> StaticImages {

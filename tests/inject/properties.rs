@@ -7,7 +7,8 @@ mod resources;
 
 use ashore_init::settings::{Command, ReportWhen, Strategy as Who, parse};
 use ashore_init::signal::Signal;
-use ashore_inject::{ContainerKind, Op, OptIn, Outcome, Plan, Policy, Reason, Request, plan, undo};
+use ashore_inject::policy::DEFAULT_INIT_IMAGE;
+use ashore_inject::{ContainerKind, Delivery, Op, OptIn, Outcome, Plan, Policy, Reason, Request, plan, undo};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 fn planned(pod: &Value, policy: &Policy) -> Plan {
     let (json, images) = (pod.to_string(), pods::images());
-    let request = Request { opt_in: OptIn::Named, ..Request::new(json.as_bytes(), policy, &images) };
+    let request = Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), policy, &images) };
     plan(&request).expect("no refusal")
 }
 
@@ -34,10 +35,19 @@ fn policies() -> impl Strategy<Value = Policy> {
     );
     let times = (time(), proptest::option::of(time()), time(), proptest::option::of(time()));
     let maps = (vec(signals(), 0..4), vec((signals(), signals()), 0..3), vec((any::<u8>(), any::<u8>()), 0..3));
-    (any::<bool>(), any::<bool>(), words, times, maps).prop_map(
-        |(sidecars, init_containers, (strategy, report), (delay, spread, linger, min_grace), (stop_signals, rewrite, exit_map))| Policy {
+    let delivery = proptest::sample::select(Delivery::ALL.to_vec());
+    (any::<bool>(), any::<bool>(), delivery, words, times, maps).prop_map(
+        |(
             sidecars,
             init_containers,
+            delivery,
+            (strategy, report),
+            (delay, spread, linger, min_grace),
+            (stop_signals, rewrite, exit_map),
+        )| Policy {
+            sidecars,
+            init_containers,
+            delivery,
             strategy,
             report,
             delay,
@@ -78,7 +88,8 @@ fn without_ours(pod: &Value, plan: &Plan) -> Value {
         list.retain(|c| c["name"] != "ashore-init");
     }
     if let Some(list) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
-        list.retain(|v| v["emptyDir"]["sizeLimit"] != "1Mi");
+        let image = |v: &Value| v["image"]["reference"] == DEFAULT_INIT_IMAGE;
+        list.retain(|v| v["emptyDir"]["sizeLimit"] != "1Mi" && v["configMap"]["name"] != pods::CONFIG_MAP && !image(v));
     }
     drop_empty(spec, "initContainers");
     drop_empty(spec, "volumes");
@@ -124,6 +135,16 @@ proptest! {
                 prop_assert!(matches!(again.outcome, Outcome::Skipped(Reason::AlreadyInjected)));
             }
         }
+    }
+
+    /// How the init is in a pod is not changed any more, whatever is asked for later.
+    #[test]
+    fn a_delivery_is_for_good(pod in pods::pod(), policy in policies(), later in proptest::sample::select(Delivery::ALL.to_vec())) {
+        let first = planned(&pod, &policy);
+        let after = applied(&pod, &first);
+        let second = planned(&after, &Policy { delivery: later, ..policy });
+        prop_assert!(second.patch.0.is_empty(), "{:?}", second.patch);
+        prop_assert_eq!(second.delivery.map(|d| d.way), first.delivery.map(|d| d.way));
     }
 
     #[test]
@@ -209,7 +230,7 @@ proptest! {
         *pod.pointer_mut(&paths[at.index(paths.len())]).expect("it is there") = odd;
         let (json, images) = (pod.to_string(), pods::images());
         let policy = Policy { init_containers: true, sidecars: true, ..Policy::default() };
-        match plan(&Request { opt_in: OptIn::Named, ..Request::new(json.as_bytes(), &policy, &images) }) {
+        match plan(&Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), &policy, &images) }) {
             Err(refusal) => prop_assert!(!refusal.to_string().is_empty()),
             Ok(plan) => {
                 let after = applied(&pod, &plan);
@@ -232,7 +253,7 @@ proptest! {
         let json = after.to_string();
         let images = pods::images();
         let policy = Policy::default();
-        let request = Request { opt_in: OptIn::Named, ..Request::new(json.as_bytes(), &policy, &images) };
+        let request = Request { opt_in: OptIn::Named, offers: &pods::Everything, ..Request::new(json.as_bytes(), &policy, &images) };
         if let Ok(plan) = plan(&request) {
             applied(&after, &plan);
         }

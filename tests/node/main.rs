@@ -4,6 +4,7 @@
 mod admission;
 mod ashore;
 mod audit;
+mod deliveries;
 mod endings;
 mod faults;
 mod install;
@@ -63,6 +64,8 @@ ashore_tests::node_tests![
     registries::private_images_of_several_tenants,
     registries::a_tag_that_moves,
     registries::down_and_slow,
+    deliveries::each_starts_and_stops_gracefully,
+    deliveries::a_config_map_that_is_deleted_stops_nobody,
     install::upgrades_rollback_and_uninstall_break_no_running_pod;
     // Everybody's watches end with the API server.
     alone: faults::the_api_server_is_restarted,

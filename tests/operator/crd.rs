@@ -212,7 +212,7 @@ pub fn show_their_defaults_and_their_status() -> Outcome {
     let created = control.create(&path, &silent);
     let expected = json!({
         "mode": "Enforce", "strategy": "cascade", "delay": "0s", "linger": "5s", "report": "forced", "sidecars": false, "initContainers": false,
-        "onUnresolved": "Skip", "remediate": "Never",
+        "delivery": "initContainer", "profiles": true, "onUnresolved": "Skip", "remediate": "Never",
     });
     assert_eq!(created["spec"], expected);
 

@@ -9,6 +9,7 @@ mod chart;
 mod check;
 mod control;
 mod crd;
+mod deliveries;
 mod election;
 mod events;
 mod explain;
@@ -72,6 +73,13 @@ const TESTS: &[Test] = &[
     ("remedy::by_the_program_itself", remedy::by_the_program_itself),
     ("pull_secrets::are_read_when_they_are_needed", pull_secrets::are_read_when_they_are_needed),
     ("nodes::are_known_by_their_labels", nodes::are_known_by_their_labels),
+    ("deliveries::a_config_map_is_kept_and_put_back", deliveries::a_config_map_is_kept_and_put_back),
+    ("deliveries::an_older_one_stays_while_a_pod_uses_it", deliveries::an_older_one_stays_while_a_pod_uses_it),
+    ("deliveries::a_policy_asks_where_no_label_does", deliveries::a_policy_asks_where_no_label_does),
+    ("deliveries::namespaces_go_meanwhile", deliveries::namespaces_go_meanwhile),
+    ("deliveries::images_are_mounted_where_all_nodes_can", deliveries::images_are_mounted_where_all_nodes_can),
+    ("deliveries::what_is_left_is_pruned_but_for_what_pods_use", deliveries::what_is_left_is_pruned_but_for_what_pods_use),
+    ("deliveries::what_many_nodes_and_namespaces_cost", deliveries::what_many_nodes_and_namespaces_cost),
     ("owners::are_told_once", owners::are_told_once),
     ("check::before_an_install", check::before_an_install),
     ("check::after_an_install", check::after_an_install),

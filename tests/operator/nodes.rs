@@ -30,7 +30,7 @@ pub fn are_known_by_their_labels() -> Outcome {
         let client = control.client().await;
         let objects = Objects::new(client.clone(), NAMESPACE);
         let complaints = Complaints::new(objects.clone(), NAMESPACE, "pod", Some("uid"));
-        Nodes::start(client, Troubles::new("nodes".into(), objects, Arc::new(Metrics::new()), complaints))
+        Nodes::start(client, Troubles::new("nodes".into(), objects, Arc::new(Metrics::new()), complaints), false)
     });
     let until = |expected: &[&str]| {
         eventually(&format!("the nodes to be {expected:?}"), PATIENCE, || nodes.architectures().filter(|all| all.iter().eq(expected)));

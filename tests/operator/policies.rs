@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 pub const API: &str = "/apis/ashore.dev/v1alpha1";
 const CLUSTER: &str = "/apis/ashore.dev/v1alpha1/clustershutdownpolicies";
 
-fn of(namespace: &str) -> String {
+/// The path of the ShutdownPolicies of a namespace.
+pub fn of(namespace: &str) -> String {
     format!("/apis/ashore.dev/v1alpha1/namespaces/{namespace}/shutdownpolicies")
 }
 

@@ -36,6 +36,7 @@ impl Server {
             profiles: ashore_inject::Profiles::default(),
             images: Arc::default(),
             skipped: None,
+            offering: Default::default(),
             own_namespace,
             planners: Planners::default(),
             metrics,

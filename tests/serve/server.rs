@@ -6,7 +6,7 @@ use ashore::admission::Planner;
 use ashore::listener::Phase;
 use ashore::looking::Looking;
 use ashore::metrics::Metrics;
-use ashore::serve::{Args, Decides, Server};
+use ashore::serve::{Args, Decides, Server, Surroundings};
 use ashore_inject::{ContainerKind, ContainerPlan, Op, Outcome, Patch, Plan, Policy, Reason, Unknown};
 use clap::Parser;
 use std::net::SocketAddr;
@@ -60,9 +60,9 @@ impl TestServer {
     }
 
     async fn bind(planner: Planner, policy: Policy, images: Arc<Looking>, metrics: Arc<Metrics>, ca: Ca, mount: Mount) -> Self {
-        let own = Some("ashore-system".into());
         let decides = Decides { planner, policy, rulebook: Arc::default(), images };
-        let server = Server::bind(&args(&mount), decides, None, None, own, metrics).await.unwrap();
+        let surroundings = Surroundings { own_namespace: Some("ashore-system".into()), ..Surroundings::default() };
+        let server = Server::bind(&args(&mount), decides, surroundings, metrics).await.unwrap();
         let address = server.address().unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         Self { ca, mount, address, phase, serving: tokio::spawn(server.serve(phases)) }
@@ -88,6 +88,7 @@ pub fn some_plan() -> Plan {
     Plan {
         skipped: None,
         containers: vec![container("cart", Outcome::Wrapped(wrapped)), container("proxy", Outcome::Skipped(unknown))],
+        delivery: None,
         patch: Patch(vec![Op::Add { path: "/metadata/labels/x".into(), value: "y".into() }]),
         warnings: vec!["container proxy: left as it is".into()],
     }
@@ -100,5 +101,5 @@ pub fn some_planner() -> Planner {
 
 /// A plan that does nothing.
 pub fn no_plan(reason: Reason) -> Plan {
-    Plan { skipped: Some(reason), containers: vec![], patch: Patch::default(), warnings: vec![] }
+    Plan { skipped: Some(reason), containers: vec![], delivery: None, patch: Patch::default(), warnings: vec![] }
 }

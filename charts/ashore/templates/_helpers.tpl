@@ -9,6 +9,7 @@ crds: {enabled: true, keep: true}
 webhook: {failurePolicy: Ignore, timeout: 5s}
 missedPods: {enabled: true, every: 1m}
 remedy: {enabled: false}
+delivery: {imageVolume: {enabled: ""}, configMap: {enabled: ""}}
 lookup:
   enabled: true
   tagLifetime: 5m
@@ -45,6 +46,19 @@ test: {}
 {{- include "ashore.fillIn" (dict "from" $default "into" (get $into $name)) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* How the init may reach pods besides an init container, comma-separated. */ -}}
+{{- define "ashore.deliveries" -}}
+{{- $asked := default "initContainer" (default dict .Values.policy).delivery -}}
+{{- $may := list -}}
+{{- range $name := list "imageVolume" "configMap" -}}
+{{- $enabled := (get $.Values.delivery $name).enabled -}}
+{{- if ternary (has $asked (list $name "auto")) $enabled (kindIs "string" $enabled) -}}
+{{- $may = append $may $name -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $may -}}
 {{- end -}}
 
 {{- /* The base of every object's name; a release may have dots in its name, a Service may not. */ -}}

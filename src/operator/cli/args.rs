@@ -94,6 +94,21 @@ pub(crate) enum Word {
     /// The chart has them, and deploy/ashore.yaml; this is for clusters where they are installed apart: ashore crds | kubectl apply
     /// --server-side -f -
     Crds,
+    /// Remove the ConfigMaps with the init that no pod uses, once Ashore has been uninstalled
+    ///
+    /// With the delivery configMap, Ashore keeps the init in a ConfigMap of each namespace that asks. When it is uninstalled, those that running
+    /// pods use stay, since a pod mounts its volumes anew when its node is restarted. (While Ashore runs, it looks after them itself, and puts
+    /// back what is removed here.)
+    Prune {
+        #[command(flatten)]
+        what: Pruning,
+        /// Say nothing on standard error but what is wrong
+        #[arg(short, long)]
+        quiet: bool,
+        /// What to write
+        #[arg(short, long, value_enum, default_value_t = Explanation::Text)]
+        output: Explanation,
+    },
     /// Write the completion script of a shell
     Completion {
         /// The shell
@@ -155,6 +170,19 @@ pub(crate) enum Table {
     Table,
     /// For programs
     Json,
+}
+
+#[derive(Args)]
+pub(crate) struct Pruning {
+    /// Only those of the installation of this name (`serve --name`, the release's full name) [default: all]
+    #[arg(long, value_name = "NAME", value_parser = namespace)]
+    pub installation: Option<String>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
 }
 
 /// What the live cluster takes the place of.
@@ -431,6 +459,15 @@ Examples:
 
 {codes}";
 
+const PRUNE_HELP: &str = "Examples:
+  {bin} prune --dry-run
+  {bin} prune -o json | jq '.[] | select(.outcome == \"inUse\")'
+
+Exit codes:
+  0  done: what is in use is said, and no failure
+  1  the cluster does not answer, or one could not be removed: each is named with the reason
+  2  the command line is wrong";
+
 /// The command line's grammar, under the name that it was called by: kubectl runs `kubectl-ashore` for `kubectl ashore`.
 pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     let stem = program.and_then(|program| Path::new(program).file_stem()).and_then(|stem| stem.to_str());
@@ -443,7 +480,9 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
             sub.after_help(fill(help))
         });
     }
-    command = command.mut_subcommand("check", |sub| sub.after_help(fill(CHECK_HELP)));
+    for (word, help) in [("check", CHECK_HELP), ("prune", PRUNE_HELP)] {
+        command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
+    }
     command = command.mut_subcommand("audit", |sub| {
         // Without files, it is the cluster that is looked at; and nothing is put into a pod.
         let sub = sub.mut_arg("init_image", |image| image.hide(true));

@@ -15,7 +15,7 @@ use ashore_init::timing::Timing;
 use ashore_inject::annotations::{INJECT, STATUS};
 use ashore_inject::profiles::{Effect, Used};
 use ashore_inject::walk::PodRef;
-use ashore_inject::{ContainerKind, ContainerPlan, Images, OptIn, Outcome, Reason, Request, plan, undo};
+use ashore_inject::{ContainerKind, ContainerPlan, Delivered, Images, OptIn, Outcome, Reason, Request, plan, undo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -36,6 +36,8 @@ pub(crate) struct Pod {
     injected: bool,
     /// Why the pod as a whole is left as it is.
     skipped: Option<Why>,
+    /// How the init reaches the pod, if any of its containers is under it.
+    delivery: Option<Delivery>,
     containers: Vec<Container>,
     warnings: Vec<String>,
     /// What the cluster knows of it, if that is where it is.
@@ -75,6 +77,30 @@ struct Marker {
 #[derive(Debug, Serialize, Deserialize)]
 struct Mark {
     name: String,
+}
+
+/// Why something is left as it is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivery {
+    asked: &'static str,
+    is: &'static str,
+    not: Vec<Not>,
+}
+
+/// A delivery that would have gone before, and is not possible.
+#[derive(Debug, Serialize)]
+struct Not {
+    delivery: &'static str,
+    code: &'static str,
+    reason: String,
+}
+
+impl From<&Delivered> for Delivery {
+    fn from(delivered: &Delivered) -> Self {
+        let not = delivered.not.iter().map(|(delivery, why)| Not { delivery: delivery.word(), code: why.code, reason: why.to_string() });
+        Self { asked: delivered.asked.word(), is: delivered.way.delivery().word(), not: not.collect() }
+    }
 }
 
 /// Why something is left as it is.
@@ -342,9 +368,11 @@ fn explain(
         containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, profile, stop });
     }
     let at = origin.problem(workload::object(pod), "").place;
-    // A container's own reason stands by its name; here is what else there is to hear.
+    // A container's own reason stands by its name, and the delivery's by its own; here is what else there is to hear.
+    let delivery = planned.delivery.as_ref().and_then(Delivered::warning).map(|warning| format!("pod: {warning}"));
     let is_said = |warning: &String| {
-        containers.iter().any(|c| c.skipped.as_ref().is_some_and(|why| *warning == format!("container {}: {}", c.name, why.reason)))
+        delivery.as_ref() == Some(warning)
+            || containers.iter().any(|c| c.skipped.as_ref().is_some_and(|why| *warning == format!("container {}: {}", c.name, why.reason)))
     };
     let mut warnings = workload::misplaced(document, pod);
     warnings.extend(planned.warnings.into_iter().filter(|warning| !is_said(warning)));
@@ -358,6 +386,7 @@ fn explain(
         namespace: pod.namespace.map(str::to_owned),
         injected,
         skipped: whole.as_ref().map(Why::from),
+        delivery: planned.delivery.as_ref().map(Delivery::from),
         containers,
         warnings,
         live: None,
@@ -520,6 +549,13 @@ pub(crate) fn text(pods: &[Pod]) -> String {
         if let Some(why) = &pod.skipped {
             let _ = writeln!(out, "  left as it is: {}", why.reason);
             continue;
+        }
+        if let Some(Delivery { asked, is, not }) = &pod.delivery {
+            let asked = if asked == is { String::new() } else { format!(" (asked for: {asked})") };
+            let _ = writeln!(out, "  delivery: {is}{asked}");
+            for Not { delivery, reason, .. } in not {
+                let _ = writeln!(out, "  not {delivery}: {reason}");
+            }
         }
         for container in &pod.containers {
             container.write(&mut out);

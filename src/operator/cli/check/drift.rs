@@ -8,6 +8,7 @@ use crate::cli::{book, yaml};
 use crate::looking::Looking;
 use crate::metrics::Metrics;
 use crate::objects::ObjectError;
+use crate::offering::Offering;
 use crate::pages::{self, Pages};
 use crate::planners::Planners;
 use crate::rulebook::{Labels, Rulebook};
@@ -138,6 +139,8 @@ fn admission(subject: &Subject, policy: Policy, rulebook: &Arc<Rulebook>, any_im
         rulebook: Arc::clone(rulebook),
         client: None,
         images: Arc::new(Looking::default()),
+        // How the init would come makes no difference here.
+        offering: Offering::default(),
         own_namespace: Some(subject.namespace.clone()),
         skipped: None,
         planners: Planners::default(),
