@@ -262,3 +262,17 @@ proptest! {
         }
     }
 }
+
+/// What the marker remembers comes back to the last digit.
+#[test]
+fn a_number_where_a_label_belongs_comes_back_as_it_was() {
+    for number in [1.1287432987432e288, 3.3312341234123e-200, 5.0e-324, 1.7976931348623157e308, 0.1, 8.41269e21] {
+        let pod =
+            json!({"metadata": {"labels": {"ashore.dev/injected": number}}, "spec": {"containers": [{"name": "c0", "command": ["x"]}]}});
+        let after = applied(&pod, &planned(&pod, &Policy::default()));
+        assert_eq!(after["metadata"]["labels"]["ashore.dev/injected"], "true");
+        let mut back = after.clone();
+        undo(&after).expect("a marker of ours").apply(&mut back).expect("the patch fits");
+        assert_eq!(back, pod);
+    }
+}

@@ -327,7 +327,7 @@ fn of_cluster(key: &Key, workload: &collect::Workload, namespace: &Namespace, in
         .iter()
         .map(|(pod, pods, running)| {
             let pointer = if *pods == 0 && key.kind != "Pod" { "/spec/template".into() } else { String::new() };
-            // It has its own owner already.
+            // A shape has the owner of its pods already, so it is taken for one of them.
             let pod =
                 PodRef { pointer, kind: "Pod", name: &key.name, namespace: Some(&key.namespace), pod, claims: workload.claims.clone() };
             (Look { wanted: wanted(&pod, namespace), namespace, pod, pods: *pods }, *running)
