@@ -74,13 +74,15 @@ pub struct Request<'a> {
     pub audited: bool,
     /// Names of a StatefulSet's claim templates: volumes that the template itself does not list.
     pub claims: &'a [String],
+    /// The kind of the workload that this is the template of, such as `Deployment`: pods will have it for an owner.
+    pub template_of: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
     /// About a pod that nobody but itself asks for, in no cluster and without policies.
     pub fn new(pod: &'a [u8], policy: &'a Policy, images: &'a dyn Images) -> Self {
         let (profiles, offers, opt_in) = (Profiles::shipped(), &NoCluster, OptIn::Nobody);
-        Self { pod, policy, policies: &[], profiles, images, offers, opt_in, audited: false, claims: &[] }
+        Self { pod, policy, policies: &[], profiles, images, offers, opt_in, audited: false, claims: &[], template_of: None }
     }
 }
 

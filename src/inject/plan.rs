@@ -37,7 +37,7 @@ pub fn plan_read(request: &Request<'_>, pod: &Pod<'_>) -> Result<Plan, Refusal> 
     if let Some(reason) = policies::declined(request.opt_in) {
         return Ok(untouched(pod, reason));
     }
-    let rules = policies::of_pod(request.policies, pod);
+    let rules = policies::of_pod(request.policies, pod, request.template_of);
     let says = |asks: bool| both_lists(pod).map(|(_, _, c)| policies::say(request, &rules, asks, c)).collect::<Vec<_>>();
     let mut all = says(asks);
     // A marker says that somebody has asked already.

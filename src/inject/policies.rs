@@ -101,8 +101,10 @@ pub(crate) struct Say<'r> {
 }
 
 /// Those of a namespace's policies that select the pod.
-pub(crate) fn of_pod<'r>(rules: &'r [Arc<Rule>], pod: &Pod<'_>) -> Vec<&'r Arc<Rule>> {
-    rules.iter().filter(|rule| rule.selects_pod(pod)).collect()
+pub(crate) fn of_pod<'r>(rules: &'r [Arc<Rule>], pod: &Pod<'_>, template_of: Option<&str>) -> Vec<&'r Arc<Rule>> {
+    // A pod is no template of its kind.
+    let template_of = template_of.filter(|kind| *kind != "Pod" && pod.controller().is_none());
+    rules.iter().filter(|rule| template_of.map_or_else(|| rule.selects_pod(pod), |kind| rule.selects_template(pod, kind))).collect()
 }
 
 /// Who has the say about a container, of a pod that `asks` itself or does not.

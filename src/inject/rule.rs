@@ -220,6 +220,17 @@ impl Rule {
         self.selects(|key| pod.label(key), pod.controller().map(|(kind, _)| kind))
     }
 
+    /// The same of the template of a workload of this kind, which says of itself neither what will own its pods nor how they will be marked.
+    pub(crate) fn selects_template(&self, template: &Pod<'_>, kind: &str) -> bool {
+        let (owner, marked) = match kind {
+            "Deployment" => ("ReplicaSet", true),
+            // Through Jobs.
+            "CronJob" => ("Job", false),
+            kind => (kind, false),
+        };
+        self.pods.selects(|key| template.label(key)) && (self.owner_kinds.is_empty() || self.selects_owner(Some(owner), marked))
+    }
+
     /// The same for a pod with these labels, of which `label` gives the value, and a controller of this kind.
     pub(crate) fn selects<'l>(&self, label: impl Fn(&str) -> Option<&'l str>, controller: Option<&str>) -> bool {
         self.pods.selects(&label) && (self.owner_kinds.is_empty() || self.selects_owner(controller, label(POD_TEMPLATE_HASH).is_some()))
@@ -385,6 +396,18 @@ mod tests {
             (json!({"matchLabels": {"pod-template-hash": "x"}}), owned("Job", hash), false),
         ] {
             assert_eq!(selects(&selector, &pod), expected, "{selector} {pod}");
+        }
+        for (kinds, template_of, expected) in [
+            (json!(["Deployment"]), "Deployment", true),
+            (json!(["ReplicaSet"]), "Deployment", true),
+            (json!(["Job"]), "CronJob", true),
+            (json!(["StatefulSet"]), "StatefulSet", true),
+            (json!(["Deployment"]), "ReplicaSet", false),
+            (json!(["Pod"]), "Job", false),
+        ] {
+            let rule = read(CLUSTER, json!({"podSelector": {"ownerKinds": kinds}})).unwrap();
+            let template = Pod::read_metadata(b"{}").unwrap();
+            assert_eq!(rule.selects_template(&template, template_of), expected, "{kinds} {template_of}");
         }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn from_helm_install_to_a_graceful_stop() -> Outcome {
 
 pub(crate) fn upgrades_rollback_and_uninstall_break_no_running_pod() -> Outcome {
     let mut ashore = Ashore::with(&[]);
+    let release: Value = serde_json::from_str(&node().helm(&format!("status ashore {WHERE} --output json"))).unwrap();
     let namespace = Namespace::new();
     namespace.apply(&asking("runs", "true"));
     let before = namespace.ready("runs");
@@ -65,7 +66,7 @@ pub(crate) fn upgrades_rollback_and_uninstall_break_no_running_pod() -> Outcome 
     ashore.at_work();
     runs_on("upgraded with --reuse-values");
     configured('7');
-    ashore.helm(&format!("rollback ashore 1 {WHERE} --wait --timeout 3m"));
+    ashore.helm(&format!("rollback ashore {} {WHERE} --wait --timeout 3m", release["version"]));
     ashore.at_work();
     runs_on("rolled back");
     configured('5');

@@ -34,7 +34,7 @@ pub(crate) async fn policies(client: &Client, namespace: Option<&str>, base: &Po
                 let Ok(Value::Object(mut policy)) = serde_json::from_str(item.get()) else { continue };
                 policy.insert("apiVersion".into(), format!("{GROUP}/{VERSION}").into());
                 policy.insert("kind".into(), kind.into());
-                rules.extend(Rule::read(&Value::Object(policy), base).map(Arc::new));
+                rules.extend(Rule::stored(&Value::Object(policy), base).map(Arc::new));
             }
         }
     }

@@ -322,8 +322,15 @@ fn explain(
     let Governing { policy, policies, profiles, .. } = governing;
     let ask = |pod_value: &Value| {
         let bytes = pod_value.to_string().into_bytes();
-        plan(&Request { opt_in: OptIn::Named, policies, profiles, claims: &pod.claims, ..Request::new(&bytes, policy, images) })
-            .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
+        plan(&Request {
+            opt_in: OptIn::Named,
+            policies,
+            profiles,
+            claims: &pod.claims,
+            template_of: Some(pod.kind),
+            ..Request::new(&bytes, policy, images)
+        })
+        .map_err(|refusal| vec![workload::refused(origin, pod, &refusal)])
     };
     let planned = ask(pod.pod)?;
     let injected = planned.containers.iter().any(|c| matches!(c.outcome, Outcome::Skipped(Reason::AlreadyInjected)));

@@ -203,8 +203,14 @@ fn inject(
     let mut problems = workload::unknown(origin, pod);
     let bytes = pod.pod.to_string().into_bytes();
     let Governing { policy, policies, profiles, .. } = governing(rules, pod, None);
-    let request =
-        Request { opt_in: OptIn::Named, policies: &policies, profiles, claims: &pod.claims, ..Request::new(&bytes, policy, images) };
+    let request = Request {
+        opt_in: OptIn::Named,
+        policies: &policies,
+        profiles,
+        claims: &pod.claims,
+        template_of: Some(pod.kind),
+        ..Request::new(&bytes, policy, images)
+    };
     let plan = match plan(&request) {
         Ok(plan) => plan,
         Err(refusal) => {
