@@ -23,9 +23,14 @@ pub(crate) fn parked(asks: bool) -> Value {
 
 /// Installs Ashore if it isn't there, and waits until a pod is injected. Gives the seconds that the installation took.
 pub(crate) fn install() -> f64 {
+    install_with("")
+}
+
+/// The same with more words for Helm.
+pub(crate) fn install_with(values: &str) -> f64 {
     let chart = paths::workspace().join("charts/ashore");
     let began = Instant::now();
-    node().helm(&format!("upgrade --install ashore {} {WHERE} --create-namespace", chart.display()));
+    node().helm(&format!("upgrade --install ashore {} {WHERE} --create-namespace --reset-values{values}", chart.display()));
     let (api, pod) = (Api::of(node()), parked(true));
     loop {
         let answer = api.request("POST", "/api/v1/namespaces/default/pods?dryRun=All", Some(&pod));

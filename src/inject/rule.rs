@@ -168,6 +168,10 @@ impl Rule {
                         Some("Enforce") => Mode::Enforce,
                         Some("Audit") => Mode::Audit,
                         Some("Off") => Mode::Off,
+                        // What YAML 1.1 makes of a bare Off.
+                        None if value == false => {
+                            return Err(no("Enforce, Audit or Off, the latter in quotes, since YAML reads it as false"));
+                        }
                         _ => return Err(no("Enforce, Audit or Off")),
                     }
                 }

@@ -131,6 +131,43 @@ fn the_delivery_is_said_and_why_it_is_not_another() {
 }
 
 #[test]
+fn policies_select_and_are_named() {
+    let policy = |kind: &str, metadata: &str, spec: &str| {
+        format!("---\napiVersion: ashore.dev/v1alpha1\nkind: {kind}\nmetadata: {metadata}\nspec: {spec}\n")
+    };
+    let policies = [
+        policy("ClusterShutdownPolicy", "{name: deployments}", "{podSelector: {ownerKinds: [Deployment]}, delay: 1s}"),
+        policy("ShutdownPolicy", "{name: app, namespace: shop}", "{containers: {names: [a*]}, delay: 2s}"),
+        policy("ShutdownPolicy", "{name: other, namespace: elsewhere}", "{delay: 3s}"),
+        "---\ndelay: 4s\n".to_owned(),
+    ]
+    .concat();
+    let workload = |kind: &str| {
+        let head = format!("apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: web, namespace: shop}}\nspec:\n  template:\n    spec:\n");
+        head + "      containers:\n      - {name: app, image: x, command: [a]}\n      - {name: proxy, image: x, command: [a]}\n"
+    };
+    let files = [("policies.yaml", policies.as_str()), ("d.yaml", &workload("Deployment")), ("s.yaml", &workload("StatefulSet"))];
+    let folder = folder("policies", &files);
+    let explain = |words: &[&str]| run_in(&folder, &[&["explain", "--policy", "policies.yaml"], words].concat(), b"").good();
+    let pods: Value = serde_json::from_str(&explain(&["-o", "json", "d.yaml", "s.yaml"])).expect("JSON");
+    let said = |pod: usize, at: usize| {
+        let container = &pods[pod]["containers"][at];
+        (container["policy"].as_str().map(str::to_owned), container["stop"]["flags"].to_string())
+    };
+    for (pod, at, policy, delay) in [
+        (0, 0, Some("ShutdownPolicy shop/app"), "--delay=2s"),
+        (0, 1, Some("ClusterShutdownPolicy deployments"), "--delay=1s"),
+        (1, 0, Some("ShutdownPolicy shop/app"), "--delay=2s"),
+        (1, 1, None, "--delay=4s"),
+    ] {
+        let (name, flags) = said(pod, at);
+        assert_eq!(name.as_deref(), policy, "{pod} {at}");
+        assert!(flags.contains(delay), "{flags}");
+    }
+    assert!(explain(&["d.yaml"]).contains("    policy  ClusterShutdownPolicy deployments\n"));
+}
+
+#[test]
 fn nothing_to_explain_is_said() {
     let err = run(&["explain", "-"], "apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: ConfigMap\n").refused();
     assert_eq!(err, "error: standard input: there is no pod or workload in it, only ConfigMap, Service\n");

@@ -125,6 +125,8 @@ struct Container {
     kind: &'static str,
     image: String,
     skipped: Option<Why>,
+    /// The policy that its settings come from, with its kind; none: what holds where there is none.
+    policy: Option<String>,
     /// What is known of its program.
     profile: Option<Known>,
     stop: Option<Stop>,
@@ -372,7 +374,8 @@ fn explain(
             Outcome::Wrapped(wrapped) => wrapped.profile.as_ref().map(|used| Known::of(used, wrapped.stop_signal)),
             Outcome::Skipped(_) => None,
         };
-        containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, profile, stop });
+        let policy = container.policy.as_ref().map(|rule| rule.name.to_string());
+        containers.push(Container { name: container.name.clone(), kind, image: container.image.clone(), skipped, policy, profile, stop });
     }
     let at = origin.problem(workload::object(pod), "").place;
     // A container's own reason stands by its name, and the delivery's by its own; here is what else there is to hear.
@@ -587,6 +590,9 @@ impl Container {
         let time = |ms: u128| short(Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)));
         let mut row = |label: &str, text: &str| _ = writeln!(out, "    {label:<7} {text}");
         row("main", &shell(&stop.argv));
+        if let Some(policy) = &self.policy {
+            row("policy", policy);
+        }
         if let Some(profile) = &self.profile {
             profile.write(&mut row);
         }
