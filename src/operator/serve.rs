@@ -57,7 +57,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "ASHORE_KEY")]
     pub key: Option<PathBuf>,
 
-    /// Policy that holds for every pod, unless its annotations say otherwise (a ClusterShutdownPolicy or its spec, YAML or JSON)
+    /// Settings of containers that no policy of the cluster selects, unless their pod's annotations say otherwise (the spec of a policy, or one
+    /// without selectors, YAML or JSON)
     #[arg(long, value_name = "FILE", env = "ASHORE_POLICY")]
     pub policy: Option<String>,
 

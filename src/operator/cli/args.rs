@@ -319,7 +319,7 @@ pub(crate) struct Writing {
 
 #[derive(Args)]
 pub(crate) struct How {
-    /// A ShutdownPolicy or ClusterShutdownPolicy, or its spec alone (YAML or JSON)
+    /// Policies: ShutdownPolicy and ClusterShutdownPolicy objects, each for what it selects, and a spec alone for the rest (YAML or JSON)
     #[arg(long, value_name = "FILE")]
     pub policy: Option<String>,
     /// What is known of programs, over the rows that come with Ashore: a map from names to rows, null to take one out (YAML or JSON)
