@@ -109,9 +109,12 @@ pub(crate) fn exec_works_during_a_stop() -> Outcome {
     log.wait("up");
     namespace.delete("pod/p");
     log.wait("stopping");
-    node().kubectl_with(&format!("--namespace {} exec -i p -- sh", namespace.name), ": >/tmp/told\n");
+    // How the shell that has come in ends is open: it is asked to stop itself as soon as main has gone.
+    let mut exec = node().command();
+    exec.args(["--namespace", &namespace.name, "exec", "p", "--", "/bin/sh", "-c", ": >/tmp/told"]);
+    let said = exec.output().unwrap();
     let gone = namespace.gone("p");
-    log.line("told");
+    assert!(log.find("told").is_some(), "{} {said:?}", log.text());
     assert_eq!(ending(&gone, "app")["exitCode"], 5, "{gone:#}");
     Ok(())
 }
