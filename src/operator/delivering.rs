@@ -6,7 +6,7 @@
 
 use crate::carriers::{Carriers, Content};
 use crate::complaint::{Complaints, Reason};
-use crate::lease::Standing;
+use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{Kind, ObjectError, Objects};
 use crate::pages::Pages;
@@ -81,12 +81,7 @@ impl Delivering {
 
     /// Keeps them whenever this replica leads, for ever.
     pub async fn run(self, mut standing: watch::Receiver<Standing>) {
-        while standing.wait_for(Standing::leads).await.is_ok() {
-            tokio::select! {
-                () = self.lead() => return,
-                ended = standing.wait_for(|standing| !standing.leads()) => if ended.is_err() { return },
-            }
-        }
+        while lease::term(&mut standing, self.lead()).await {}
     }
 
     async fn lead(&self) {

@@ -1,9 +1,10 @@
 //! Keeps the rulebook: watches of the policies of both kinds, and of the namespaces' labels.
 
+use crate::kinds;
 use crate::pages;
 use crate::rulebook::{Labels, Rulebook, Unusable};
-use crate::statuses::{RESOURCES, resource};
 use crate::watching::{Slower, Troubles, is_refused};
+use ashore_crd::KINDS;
 use ashore_inject::{Policy, PolicyName, Rule};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
@@ -46,9 +47,9 @@ impl Follower {
     pub fn start(self, troubles: impl Fn(&str) -> Troubles) {
         let Self { client, base, book } = self;
         let (known, base) = (Arc::new(Mutex::new(Known::default())), Arc::new(base));
-        for (at, (kind, plural)) in RESOURCES.into_iter().enumerate() {
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource(kind));
-            let troubles = troubles(&format!("{plural}.ashore.dev"));
+        for (at, kind) in KINDS.into_iter().enumerate() {
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &kinds::resource(&kind));
+            let troubles = troubles(&format!("{}.ashore.dev", kind.plural));
             let (known, base, book) = (Arc::clone(&known), Arc::clone(&base), Arc::clone(&book));
             tokio::spawn(async move {
                 let events = watcher(api, watcher::Config::default().page_size(PAGE)).backoff(Slower::default());

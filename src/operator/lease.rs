@@ -245,6 +245,18 @@ fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
+/// Waits until the replica leads, and does this until it does not any more: what is under way then is dropped. Says whether there may be
+/// another term: not when it is done, or nobody says any more who leads.
+pub async fn term(standing: &mut watch::Receiver<Standing>, lead: impl Future<Output = ()>) -> bool {
+    if standing.wait_for(Standing::leads).await.is_err() {
+        return false;
+    }
+    tokio::select! {
+        () = lead => false,
+        ended = standing.wait_for(|standing| !standing.leads()) => ended.is_ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

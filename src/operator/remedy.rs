@@ -5,7 +5,7 @@
 use crate::accounts::{Account, Accounts, acts};
 use crate::complaint::Weight;
 use crate::lately;
-use crate::lease::Standing;
+use crate::lease::{self, Standing};
 use crate::mark::{self, Record, State};
 use crate::metrics::Metrics;
 use crate::objects::{Kind, ObjectError};
@@ -175,12 +175,7 @@ impl Drop for Says<'_> {
 impl Remedy {
     /// Works whenever this replica leads, for ever.
     pub async fn run(self, mut standing: watch::Receiver<Standing>) {
-        while standing.wait_for(Standing::leads).await.is_ok() {
-            tokio::select! {
-                () = self.lead() => {}
-                ended = standing.wait_for(|standing| !standing.leads()) => if ended.is_err() { return },
-            }
-        }
+        while lease::term(&mut standing, self.lead()).await {}
     }
 
     async fn lead(&self) {

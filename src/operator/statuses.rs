@@ -2,22 +2,23 @@
 
 use crate::accounts::Accounts;
 use crate::complaint::{Complaints, Reason};
-use crate::lease::Standing;
+use crate::kinds;
+use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{ObjectError, chain};
-use crate::pages::Pages;
 use crate::replicas;
 use crate::rulebook::Rulebook;
 use crate::serving::timestamp;
 use crate::status::{Effect, Facts, Read, ours};
 use crate::survey::{Counted, Known};
 use crate::tls::now;
+use ashore_crd::KINDS;
 use ashore_inject::PolicyName;
-use ashore_inject::rule::{API_VERSION, CLUSTER, NAMESPACED};
+use ashore_inject::rule::API_VERSION;
 use futures_util::StreamExt;
 use kube::Client;
-use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,16 +42,6 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Nothing happens for longer than this without a look.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-/// Both kinds, as the API server calls many of them.
-pub const RESOURCES: [(&str, &str); 2] = [(NAMESPACED, "shutdownpolicies"), (CLUSTER, "clustershutdownpolicies")];
-
-/// One of our kinds.
-pub fn resource(kind: &str) -> ApiResource {
-    let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
-    let plural = RESOURCES.into_iter().find(|(name, _)| *name == kind).map_or("", |(_, plural)| plural);
-    ApiResource { group: group.into(), version: version.into(), api_version: API_VERSION.into(), kind: kind.into(), plural: plural.into() }
-}
-
 /// The other replicas, of which the leader waits for each.
 #[derive(Debug, Clone)]
 pub struct Others {
@@ -58,6 +49,15 @@ pub struct Others {
     pub namespace: String,
     /// Our own pod.
     pub own: String,
+}
+
+/// What a replica says of policies while it leads. It says nothing as soon as that is over, however it ends.
+struct Says(Arc<Metrics>);
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        self.0.policies(&[]);
+    }
 }
 
 /// The leader's word about policies.
@@ -111,20 +111,11 @@ struct Due {
 impl Statuses {
     /// Writes them whenever this replica leads, for ever.
     pub async fn run(mut self, mut standing: watch::Receiver<Standing>) {
-        while standing.wait_for(Standing::leads).await.is_ok() {
-            tokio::select! {
-                () = self.lead() => {}
-                ended = standing.wait_for(|standing| !standing.leads()) => {
-                    self.metrics.policies(&[]);
-                    if ended.is_err() {
-                        return;
-                    }
-                }
-            }
-        }
+        while lease::term(&mut standing, self.lead()).await {}
     }
 
     async fn lead(&mut self) {
+        let _says = Says(Arc::clone(&self.metrics));
         let mut changes = self.book.changes();
         let mut accounts = self.accounts.changes();
         let mut term = Term::default();
@@ -164,23 +155,13 @@ impl Statuses {
 
     /// Reads what is there.
     async fn read(&self, term: &mut Term) -> Result<(), ObjectError> {
-        for (_, plural) in RESOURCES {
-            let path = format!("/apis/{API_VERSION}/{plural}");
-            let mut pages = Pages::objects(&self.client, path, plural, ListParams::default());
-            loop {
-                let body = match pages.next().await {
-                    Ok(Some(body)) => body,
-                    Ok(None) => break,
-                    // Where there are no such resources, there is nothing to be said.
-                    Err(error) if error.is_not_found() => break,
-                    Err(error) => return Err(error),
-                };
-                for policy in pages.read(&body)?.items() {
-                    let Ok(policy) = serde_json::from_str::<Value>(policy.get()) else { continue };
-                    let uid = policy["metadata"]["uid"].as_str().unwrap_or_default();
-                    term.written.insert(uid.into(), Written { status: ours(&policy["status"]), ..Written::default() });
-                }
-            }
+        for kind in &KINDS {
+            let each = |policy: Map<String, Value>| {
+                let policy = Value::Object(policy);
+                let uid = policy["metadata"]["uid"].as_str().unwrap_or_default();
+                term.written.insert(uid.into(), Written { status: ours(&policy["status"]), ..Written::default() });
+            };
+            kinds::list(&self.client, kind, None, each).await?;
         }
         Ok(())
     }
@@ -307,7 +288,7 @@ impl Statuses {
 async fn write(client: &Client, due: &Due) -> Result<(), ObjectError> {
     let Due { name: PolicyName { namespace, name }, uid, status } = due;
     let kind = due.name.kind();
-    let resource = resource(kind);
+    let resource = kinds::resource(kinds::of(&due.name));
     let api: kube::Api<DynamicObject> = match namespace {
         Some(namespace) => kube::Api::namespaced_with(client.clone(), namespace, &resource),
         None => kube::Api::all_with(client.clone(), &resource),

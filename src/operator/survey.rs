@@ -5,7 +5,7 @@ use crate::admission::{Admission, Hindsight, PROTECTED};
 use crate::census::{Candidate, Census, MOST_OPEN, News, Round, Scope, resource_version};
 use crate::complaint::{Complaints, Reason};
 use crate::counts::Counts;
-use crate::lease::Standing;
+use crate::lease::{self, Standing};
 use crate::objects::{ObjectError, chain};
 use crate::pages::{self, Pages};
 use crate::watching::Slower;
@@ -119,12 +119,7 @@ impl Survey {
 
     /// Follows the pods whenever this replica leads, for ever.
     pub async fn run(self, mut standing: watch::Receiver<Standing>) {
-        while standing.wait_for(Standing::leads).await.is_ok() {
-            tokio::select! {
-                () = self.lead() => {}
-                ended = standing.wait_for(|standing| !standing.leads()) => if ended.is_err() { return },
-            }
-        }
+        while lease::term(&mut standing, self.lead()).await {}
     }
 
     async fn lead(&self) {

@@ -47,10 +47,6 @@ impl Rules {
             Ok(None) => {}
             Err(problem) => problems.push(problem),
         });
-        let problem = |document: &Document, error: &PolicyError| {
-            let (PolicyError::UnknownField { field, .. } | PolicyError::BadValue { field, .. }) = error;
-            Origin::new(&source, document).field_problem(field, error.to_string())
-        };
         for (at, (document, value)) in specs.iter().enumerate() {
             if at > 0 {
                 let what = "a second spec alone; policies of their own have apiVersion, kind and metadata";
@@ -58,14 +54,14 @@ impl Rules {
             }
             match Policy::from_document(value) {
                 Ok(policy) => self.base = policy,
-                Err(error) => problems.push(problem(document, &error)),
+                Err(error) => problems.push(policy_problem(&source, document, &error)),
             }
         }
         let mut rules = Vec::new();
         for (document, value) in &objects {
             match Rule::read(value, &self.base) {
                 Ok(rule) => rules.push(Arc::new(rule)),
-                Err(error) => problems.push(problem(document, &error)),
+                Err(error) => problems.push(policy_problem(&source, document, &error)),
             }
         }
         if problems.is_empty() && specs.is_empty() && objects.is_empty() {

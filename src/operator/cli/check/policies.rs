@@ -2,14 +2,13 @@
 
 use super::report::{Line, some};
 use super::subject::Subject;
+use ashore_crd::{KINDS, Kind};
 use kube::api::ListParams;
 use serde_json::Value;
 
 const CHECK: &str = "policies";
 const GROUP: &str = "ashore.dev";
 const VERSION: &str = "v1alpha1";
-/// The resources and their kinds.
-const KINDS: [(&str, &str); 2] = [("shutdownpolicies", "ShutdownPolicy"), ("clustershutdownpolicies", "ClusterShutdownPolicy")];
 
 /// The line about them.
 pub(crate) async fn check(subject: &Subject) -> Line {
@@ -19,7 +18,7 @@ pub(crate) async fn check(subject: &Subject) -> Line {
         Err(error) => return Line::not_seen(CHECK, &error),
     };
     let serves = |resource: &str| served["resources"].as_array().into_iter().flatten().any(|served| served["name"] == resource);
-    let missing: Vec<String> = KINDS.iter().filter(|(resource, _)| !serves(resource)).map(|(_, kind)| (*kind).to_owned()).collect();
+    let missing: Vec<String> = KINDS.iter().filter(|kind| !serves(kind.plural)).map(|kind| kind.name.to_owned()).collect();
     if !missing.is_empty() {
         return Line::warning(
             CHECK,
@@ -31,7 +30,7 @@ pub(crate) async fn check(subject: &Subject) -> Line {
         );
     }
     let (mut many, mut bad, mut odd) = (0, Vec::new(), Vec::new());
-    for (resource, kind) in KINDS {
+    for Kind { name: kind, plural: resource, .. } in KINDS {
         let all = match subject.list_version((GROUP, resource), VERSION, None, ListParams::default()).await {
             Ok(all) => all,
             Err(error) => return Line::not_seen(CHECK, &error),
