@@ -81,7 +81,7 @@ impl Kind {
 }
 
 /// A request that the API server did not do, or that did not reach it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot {verb} {what}: {why}")]
 pub struct ObjectError {
     /// What was to be done, as RBAC calls it.

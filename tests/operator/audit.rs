@@ -218,9 +218,26 @@ pub fn with_few_rights() -> Outcome {
     assert_eq!(some.names(), ["shop Deployment/web", "shop Job/nightly-1"]);
     let word = &some.workload("web")["wanted"];
     assert_eq!([&word["answer"], &word["whose"]], ["unknown", "namespace"]);
-    assert_eq!(some.json()["unlisted"].as_array().unwrap().len(), 8, "{}", some.out);
+    assert_eq!(some.json()["unlisted"].as_array().unwrap().len(), 9, "{}", some.out);
     assert!(some.said.contains("warning: cannot list shutdownpolicies.ashore.dev"), "{}", some.said);
     assert!(some.said.contains("warning: cannot list deployments.apps of namespace shop: "), "{}", some.said);
+
+    // Who owns a namespace sees its policies and not the cluster's: what the first decide is known.
+    install(&control);
+    control.allow("plain", "looks", &json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}));
+    control.allow("plain", "owns", &json!({"apiGroups": ["ashore.dev"], "resources": ["shutdownpolicies"], "verbs": ["list"]}));
+    let spec = json!({"podSelector": {"ownerKinds": ["StatefulSet"]}});
+    let own_policies = "/apis/ashore.dev/v1alpha1/namespaces/plain/shutdownpolicies";
+    control.create(own_policies, &policy(own_policies, "own", spec));
+    let plain = audit(&own, &["-n", "plain", "-o", "json"]);
+    assert_eq!(plain.workload("db")["wanted"]["answer"], "yes", "{}", plain.out);
+    assert_eq!(plain.workload("alone")["wanted"]["answer"], "unknown", "{}", plain.out);
+    assert!(plain.said.contains("warning: cannot list clustershutdownpolicies.ashore.dev"), "{}", plain.said);
+    assert!(!plain.said.contains("cannot list shutdownpolicies.ashore.dev"), "{}", plain.said);
+    let (code, text, said) = crate::explain::run(&own, &["-n", "plain", "pod/db-0"]);
+    assert!(code == Some(0) && text.contains("wanted by ShutdownPolicy"), "{text}{said}");
+    assert!(said.contains("warning: cannot list clustershutdownpolicies.ashore.dev"), "{said}");
+    assert!(!said.contains("cannot list shutdownpolicies.ashore.dev"), "{said}");
     Ok(())
 }
 

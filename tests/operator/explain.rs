@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn run(kubeconfig: &Path, args: &[&str]) -> (Option<i32>, String, String) {
+/// What it ends with, prints and says.
+pub fn run(kubeconfig: &Path, args: &[&str]) -> (Option<i32>, String, String) {
     let (mut command, home) = (Command::new(env!("CARGO_BIN_EXE_ashore")), Folder::new());
     for name in ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"] {
         command.env_remove(name);

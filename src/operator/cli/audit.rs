@@ -383,7 +383,7 @@ impl<'f> Found<'f> {
     ) -> Result<(), Refusal> {
         let (pods, text) = (*pods, pod.pod.to_string());
         let request = Request {
-            policies: namespace.policies.as_deref().unwrap_or_default(),
+            policies: &namespace.policies,
             profiles: &rules.profiles,
             opt_in: namespace.opt_in(),
             claims: &pod.claims,

@@ -2,7 +2,7 @@
 //! what they say themselves.
 
 use super::args::Live;
-use super::book;
+use super::book::{self, Book, Unseen};
 use super::client;
 use super::live::{self, Accounts, RESOURCES, Secret};
 use super::problem::Problem;
@@ -100,7 +100,7 @@ pub(crate) struct Read {
 /// for a lookup only.
 ///
 /// # Errors
-/// A cluster that cannot be found.
+/// A cluster that cannot be found, or does not answer.
 pub(crate) fn read(
     names: &[Name],
     live: &Live,
@@ -112,8 +112,11 @@ pub(crate) fn read(
     let Some(first) = names.first() else { return Ok(Read::default()) };
     runtime()?.block_on(async {
         let client = client::client(live.context.as_deref()).await;
-        let client = client.map_err(|error| vec![Problem::with_file(&first.given, error.to_string())])?;
-        let namespace = Arc::new(namespace(&client, live.namespace.as_deref().unwrap_or(client.default_namespace()), base).await);
+        let stuck = |error: String| vec![Problem::with_file(&first.given, error)];
+        let client = client.map_err(|error| stuck(error.to_string()))?;
+        let name = live.namespace.as_deref().unwrap_or(client.default_namespace());
+        let namespace = namespace(&client, name, base, progress).await.map_err(|error| stuck(error.to_string()))?;
+        let namespace = Arc::new(namespace);
         let mut accounts = Accounts::new(&client);
         let (mut read, mut secrets) = (Read::default(), BTreeSet::new());
         for (at, name) in names.iter().enumerate() {
@@ -150,7 +153,7 @@ async fn object(client: &Client, Name { kind, name, .. }: &Name, namespace: &str
     })
 }
 
-async fn namespace(client: &Client, name: &str, base: &Policy) -> Namespace {
+async fn namespace(client: &Client, name: &str, base: &Policy, progress: &mut Progress) -> Result<Namespace, ObjectError> {
     let not_seen = |error: ObjectError| match error.is_forbidden() {
         true => format!("you may not {} {}", error.verb, error.what),
         false => error.to_string(),
@@ -158,9 +161,12 @@ async fn namespace(client: &Client, name: &str, base: &Policy) -> Namespace {
     let found = client::get(client, &client::path("", "v1", "namespaces", None), "namespaces ", name).await;
     let labels: Result<Labels, String> =
         found.map(|found| serde_json::from_value(found["metadata"]["labels"].clone()).unwrap_or_default()).map_err(not_seen);
-    let policies = book::policies(client, Some(name), base).await.map_err(not_seen);
-    let policies = policies.map(|policies| policies.of_namespace(name, labels.as_ref().unwrap_or(&Labels::new())));
-    Namespace { name: name.into(), labels, policies }
+    let Book { policies, unseen } = book::read(client, Some(name), base).await?;
+    for Unseen { error, .. } in &unseen {
+        progress.warn(format_args!("{error}; what they say is not known"));
+    }
+    let policies = policies.of_namespace(name, labels.as_ref().unwrap_or(&Labels::new()));
+    Ok(Namespace { name: name.into(), labels, policies, unseen })
 }
 
 /// The Secrets that its pods pull with.

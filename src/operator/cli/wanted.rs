@@ -1,13 +1,14 @@
 //! What holds for a pod: the settings it gets, and whether somebody wants it injected. The one place where the words of others than the
 //! pod come in.
 
+use super::book::Unseen;
 use super::settings::Rules;
 use crate::admission::PROTECTED;
 use crate::rulebook::Labels;
 use ashore_inject::annotations::INJECT;
 use ashore_inject::rule::POD_TEMPLATE_HASH;
 use ashore_inject::walk::PodRef;
-use ashore_inject::{Asks, OptIn, Pod, Policy, Profiles, Reason, Rule, asks};
+use ashore_inject::{Asks, OptIn, Pod, Policy, PolicyName, Profiles, Reason, Rule, asks};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -20,8 +21,10 @@ pub(crate) struct Namespace {
     pub name: String,
     /// Its labels; or why they are not known.
     pub labels: Result<Labels, String>,
-    /// Its policies, the highest rank first; or why they are not known.
-    pub policies: Result<Vec<Arc<Rule>>, String>,
+    /// Its policies, the highest rank first, as far as they may be seen.
+    pub policies: Vec<Arc<Rule>>,
+    /// Those that may not be.
+    pub unseen: Vec<Unseen>,
 }
 
 /// What holds for a pod.
@@ -76,7 +79,7 @@ impl Answer {
 impl Namespace {
     /// That of a pod in a file: not even whether it is the one that is named there, so nothing is said of it. Files name its policies.
     pub(crate) fn of_file(name: Option<&str>, rules: &Rules) -> Self {
-        Self { name: String::new(), labels: Ok(Labels::new()), policies: Ok(rules.of(name)) }
+        Self { name: String::new(), labels: Ok(Labels::new()), policies: rules.of(name), unseen: Vec::new() }
     }
 
     /// Whether its pods are never touched, whoever asks.
@@ -96,14 +99,12 @@ pub(crate) fn governing<'p>(rules: &'p Rules, pod: &PodRef<'_>, namespace: Optio
     let Some(namespace) = namespace else {
         return Governing { policy, policies: rules.of(pod.namespace).into(), profiles, wanted: None };
     };
-    let policies = namespace.policies.as_deref().unwrap_or_default();
-    Governing { policy, policies: policies.into(), profiles, wanted: Some(wanted(pod, namespace)) }
+    Governing { policy, policies: namespace.policies.as_slice().into(), profiles, wanted: Some(wanted(pod, namespace)) }
 }
 
 /// Whether a pod of this namespace is wanted, or those that will be made from a template.
 pub(crate) fn wanted(pod: &PodRef<'_>, namespace: &Namespace) -> Wanted {
-    let Namespace { name, labels, policies: known } = namespace;
-    let policies = known.as_deref().unwrap_or_default();
+    let Namespace { name, labels, policies, unseen } = namespace;
     let say = |answer, whose: &str, by: String| Wanted { answer, whose: Some(whose.to_owned()).filter(|whose| !whose.is_empty()), by };
     if namespace.is_protected() {
         return say(Answer::No, "protected namespace", Reason::ProtectedNamespace(name.clone()).to_string());
@@ -119,6 +120,12 @@ pub(crate) fn wanted(pod: &PodRef<'_>, namespace: &Namespace) -> Wanted {
     };
     // The first, which ranks highest, that alone comes to this.
     let first = |answer: &Asks| policies.iter().find(|rule| ask(std::slice::from_ref(rule), OptIn::Nobody) == *answer);
+    // A namespace's own policies are nearer than all but the pod and themselves.
+    let hidden = unseen.iter().find(|unseen| !unseen.cluster);
+    let as_seen = |by: String, policy: Option<&PolicyName>| match hidden.filter(|_| policy.is_none_or(|name| name.namespace.is_none())) {
+        Some(Unseen { error, .. }) => format!("{by}; unless a policy of the namespace says otherwise: {error}"),
+        None => by,
+    };
     let given = |notes: &str| metadata.get(notes).and_then(|notes| notes.get(INJECT)).is_some_and(|value| value == "true");
     match ask(policies, opt_in) {
         Asks::Yes if given("annotations") || given("labels") => {
@@ -128,20 +135,24 @@ pub(crate) fn wanted(pod: &PodRef<'_>, namespace: &Namespace) -> Wanted {
         }
         // A namespace's own policies are nearer than its label, and that is nearer than those of the cluster.
         Asks::Yes => match first(&Asks::Yes).filter(|rule| rule.name.namespace.is_some() || opt_in != OptIn::Namespace) {
-            Some(rule) => say(Answer::Yes, &rule.name.name, rule.name.to_string()),
-            None => say(Answer::Yes, "namespace", format!("the label {INJECT} of namespace {name}")),
+            Some(rule) => say(Answer::Yes, &rule.name.name, as_seen(rule.name.to_string(), Some(&rule.name))),
+            None => say(Answer::Yes, "namespace", as_seen(format!("the label {INJECT} of namespace {name}"), None)),
         },
         Asks::Audited => match first(&Asks::Audited) {
-            Some(rule) => say(Answer::Audit, &rule.name.name, Reason::Audited(rule.name.clone()).to_string()),
+            Some(rule) => say(Answer::Audit, &rule.name.name, as_seen(Reason::Audited(rule.name.clone()).to_string(), Some(&rule.name))),
             None => say(Answer::Audit, "", "a policy only audits it (mode: Audit)".into()),
         },
-        Asks::No(Reason::NotOptedIn) => match (labels, known) {
+        Asks::No(Reason::NotOptedIn) => match (labels, unseen.first()) {
             (Err(why), _) => say(Answer::Unknown, "namespace", format!("it does not ask itself, and who else does is not known: {why}")),
-            (_, Err(why)) => say(Answer::Unknown, "policies", format!("it does not ask itself, and who else does is not known: {why}")),
+            (_, Some(Unseen { error, .. })) => {
+                say(Answer::Unknown, "policies", format!("it does not ask itself, and who else does is not known: {error}"))
+            }
             _ if name.is_empty() => say(Answer::No, "", format!("it does not ask ({INJECT}), and no policy does")),
             _ => say(Answer::No, "", format!("neither it nor namespace {name} asks ({INJECT}), and no policy does")),
         },
-        Asks::No(Reason::SwitchedOff(policy)) => say(Answer::No, &policy.name.clone(), Reason::SwitchedOff(policy).to_string()),
+        Asks::No(Reason::SwitchedOff(policy)) => {
+            say(Answer::No, &policy.name, as_seen(Reason::SwitchedOff(policy.clone()).to_string(), Some(&policy)))
+        }
         Asks::No(reason) => {
             let own = matches!(ask(&[], OptIn::Nobody), Asks::No(own) if own == reason);
             say(Answer::No, if own { "pod" } else { "namespace" }, reason.to_string())
@@ -172,6 +183,7 @@ pub(crate) fn as_made<'p>(pod: &PodRef<'p>) -> Cow<'p, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::objects::ObjectError;
     use ashore_inject::walk::pods;
     use serde_json::json;
 
@@ -180,7 +192,7 @@ mod tests {
         let said = |metadata: Value, label: Option<&str>| {
             let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}});
             let labels = label.map(|label| (INJECT.to_owned(), label.to_owned())).into_iter().collect();
-            let namespace = Namespace { name: "shop".into(), labels: Ok(labels), policies: Ok(Vec::new()) };
+            let namespace = Namespace { name: "shop".into(), labels: Ok(labels), policies: Vec::new(), unseen: Vec::new() };
             let pods = pods(&pod).expect("a pod");
             let wanted = governing(&Rules::default(), &pods[0], Some(&namespace)).wanted.expect("it is a live one");
             (wanted.answer, wanted.by)
@@ -211,7 +223,7 @@ mod tests {
         let said = |policies: &[&Arc<Rule>], label: &[&str]| {
             let labels = label.iter().map(|label| (INJECT.to_owned(), (*label).to_owned())).collect();
             let policies = policies.iter().map(|rule| Arc::clone(rule)).collect();
-            let namespace = Namespace { name: "shop".into(), labels: Ok(labels), policies: Ok(policies) };
+            let namespace = Namespace { name: "shop".into(), labels: Ok(labels), policies, unseen: Vec::new() };
             governing(&Rules::default(), &pods(&pod).expect("a pod")[0], Some(&namespace)).wanted.expect("it is a live one")
         };
         assert!(said(&[&own, &far], &["true"]).by.contains("near"));
@@ -238,7 +250,7 @@ mod tests {
         let document = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ClusterShutdownPolicy", "metadata": {"name": "far"},
             "spec": {"podSelector": {"ownerKinds": ["Deployment"]}}});
         let rule = Arc::new(Rule::read(&document, &Policy::default()).expect("a policy"));
-        let namespace = Namespace { name: "shop".into(), labels: Ok(Labels::new()), policies: Ok(vec![rule]) };
+        let namespace = Namespace { name: "shop".into(), labels: Ok(Labels::new()), policies: vec![rule], unseen: Vec::new() };
         let wanted = governing(&Rules::default(), &pods(&template).expect("a template")[0], Some(&namespace)).wanted;
         assert_eq!(wanted.map(|wanted| wanted.answer), Some(Answer::Yes));
     }
@@ -247,9 +259,42 @@ mod tests {
     fn what_may_not_be_seen_is_not_known() {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {}});
         let why = || "you may not get namespaces".to_owned();
-        let namespace = |name: &str| Namespace { name: name.into(), labels: Err(why()), policies: Err(why()) };
+        let namespace = |name: &str| Namespace { name: name.into(), labels: Err(why()), policies: Vec::new(), unseen: Vec::new() };
         let ask = |namespace: &Namespace| governing(&Rules::default(), &pods(&pod).expect("a pod")[0], Some(namespace)).wanted;
         assert_eq!(ask(&namespace("shop")).map(|wanted| wanted.answer), Some(Answer::Unknown));
         assert_eq!(ask(&namespace("kube-system")).map(|wanted| wanted.answer), Some(Answer::No));
+    }
+
+    #[test]
+    fn of_one_kind_alone_nearer_words_are_known_and_farther_ones_not() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {}});
+        let said = |label: Option<&str>, rules: &[(&str, Value)], cluster: bool| {
+            let rule = |(kind, metadata): &(&str, Value)| {
+                let document = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": kind, "metadata": metadata});
+                Arc::new(Rule::read(&document, &Policy::default()).expect("a policy"))
+            };
+            let error = ObjectError { verb: "list", what: "policies".into(), why: "you may not".into(), code: Some(403) };
+            let namespace = Namespace {
+                name: "shop".into(),
+                labels: Ok(label.map(|label| (INJECT.to_owned(), label.to_owned())).into_iter().collect()),
+                policies: rules.iter().map(rule).collect(),
+                unseen: vec![Unseen { cluster, error }],
+            };
+            let wanted = governing(&Rules::default(), &pods(&pod).expect("a pod")[0], Some(&namespace)).wanted.expect("it is a live one");
+            (wanted.answer, wanted.by.contains("you may not"))
+        };
+        let own = ("ShutdownPolicy", json!({"name": "near", "namespace": "shop"}));
+        let far = ("ClusterShutdownPolicy", json!({"name": "far"}));
+        for (label, rules, cluster, answer, doubted) in [
+            (None, &[][..], true, Answer::Unknown, true),
+            (None, &[], false, Answer::Unknown, true),
+            (None, std::slice::from_ref(&own), true, Answer::Yes, false),
+            (Some("true"), &[], true, Answer::Yes, false),
+            (Some("true"), &[], false, Answer::Yes, true),
+            (Some("false"), &[], false, Answer::No, false),
+            (None, std::slice::from_ref(&far), false, Answer::Yes, true),
+        ] {
+            assert_eq!(said(label, rules, cluster), (answer, doubted), "{label:?} {rules:?} {cluster}");
+        }
     }
 }

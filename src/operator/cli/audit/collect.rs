@@ -1,15 +1,16 @@
 //! The workloads of a live cluster, each with its pods.
 
 use super::shape::{Shapes, shape};
+use crate::cli::book::{self, Book};
+use crate::cli::client;
 use crate::cli::progress::Progress;
 use crate::cli::wanted::{Namespace, as_made};
-use crate::cli::{book, client};
 use crate::objects::ObjectError;
 use crate::pages::Pages;
 use crate::pull_secrets::is_name;
 use crate::rulebook::Labels;
+use ashore_inject::Policy;
 use ashore_inject::walk::pods;
-use ashore_inject::{Policies, Policy};
 use kube::Client;
 use kube::api::ListParams;
 use serde_json::Value;
@@ -49,10 +50,8 @@ pub(crate) struct Collected {
     namespaces: HashMap<String, Labels>,
     /// Why those of others are not known.
     no_labels: Option<String>,
-    /// All policies that there are for these namespaces.
-    policies: Policies,
-    /// Why there are none, if they may not be listed.
-    no_policies: Option<String>,
+    /// The policies that there are for these namespaces.
+    book: Book,
     /// What may not be listed, and why.
     pub unlisted: Vec<String>,
 }
@@ -62,9 +61,8 @@ impl Collected {
     pub(crate) fn namespace(&self, name: &str) -> Namespace {
         let why = || self.no_labels.clone().unwrap_or_else(|| format!("namespace {name} has just been created"));
         let labels = self.namespaces.get(name).cloned().ok_or_else(why);
-        let of = || self.policies.of_namespace(name, labels.as_ref().unwrap_or(&Labels::new()));
-        let policies = self.no_policies.clone().map_or_else(|| Ok(of()), Err);
-        Namespace { name: name.into(), labels, policies }
+        let policies = self.book.policies.of_namespace(name, labels.as_ref().unwrap_or(&Labels::new()));
+        Namespace { name: name.into(), labels, policies, unseen: self.book.unseen.clone() }
     }
 }
 
@@ -230,14 +228,8 @@ impl Listing<'_> {
     async fn policies(&mut self, base: &Policy, collected: &mut Collected) -> Result<(), ObjectError> {
         self.progress.step("listing", self.at, self.many, "policies");
         self.at += 1;
-        match book::policies(self.client, self.filter.namespace, base).await {
-            Ok(policies) => collected.policies = policies,
-            Err(error) if error.is_silence() => return Err(error),
-            Err(error) => {
-                collected.no_policies = Some(error.to_string());
-                collected.unlisted.push(error.to_string());
-            }
-        }
+        collected.book = book::read(self.client, self.filter.namespace, base).await?;
+        collected.unlisted.extend(collected.book.unseen.iter().map(|unseen| unseen.error.to_string()));
         Ok(())
     }
 }

@@ -4,7 +4,8 @@ use super::report::{Line, some_of};
 use super::subject::{CONFIG_MAPS, Subject};
 use crate::admission::{Admission, Hindsight, plan};
 use crate::census::{Census, News, Scope};
-use crate::cli::{book, yaml};
+use crate::cli::book::{self, Book, Unseen};
+use crate::cli::yaml;
 use crate::looking::Looking;
 use crate::metrics::Metrics;
 use crate::objects::ObjectError;
@@ -89,7 +90,11 @@ async fn look(subject: &Subject) -> Result<Seen, ObjectError> {
             rulebook.set_namespace(namespace["metadata"]["name"].as_str().unwrap_or_default(), Some(labels));
         }
     }
-    rulebook.set_policies(book::policies(client, None, &policy).await?, Vec::new());
+    let Book { policies, unseen } = book::read(client, None, &policy).await?;
+    if let Some(Unseen { error, .. }) = unseen.into_iter().next() {
+        return Err(error);
+    }
+    rulebook.set_policies(policies, Vec::new());
     let rulebook = Arc::new(rulebook);
     let sure = admission(subject, policy.clone(), &rulebook, false);
     let generous = admission(subject, policy, &rulebook, true);
