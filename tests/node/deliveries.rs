@@ -1,8 +1,8 @@
 //! The init in a pod by each delivery: the same pod, with Pod Security *restricted*, a read-only root and a uid of its own.
 
-use crate::ashore::Ashore;
+use crate::ashore::{Ashore, WHERE, is_injected};
 use ashore_tests::Outcome;
-use ashore_tests::cluster::pod::{container, ending, pod};
+use ashore_tests::cluster::pod::{container, ending, name, pod};
 use ashore_tests::cluster::{Namespace, SOON, node};
 use ashore_tests::harness::eventually;
 use serde_json::{Value, json};
@@ -78,5 +78,76 @@ pub(crate) fn a_config_map_that_is_deleted_stops_nobody() -> Outcome {
     eventually("another ConfigMap", SOON, || Some(uid()).filter(|uid| !uid.is_empty() && *uid != before));
     namespace.apply(&self::manifest("new", "configMap"));
     namespace.ready("new");
+    Ok(())
+}
+
+/// Namespaces that are deleted while their pods start, that are emptied first, or deleted with all that runs: each pod takes the delivery
+/// that is possible by then, nothing holds up a deletion, and the others do not notice.
+pub(crate) fn namespaces_come_and_go_while_pods_start() -> Outcome {
+    let ashore = Ashore::with(&["policy.delivery=auto"]);
+    let errors = || ashore.replicas().iter().filter_map(|pod| ashore.metric(name(pod), "ashore_cluster_errors_total")).sum::<f64>();
+    let stays = namespace();
+    let before = errors();
+    let mut brief = Vec::new();
+    for round in 0..6 {
+        let namespace = Namespace::labelled(json!({"ashore.dev/inject": "true"}));
+        for (delivery, _) in DELIVERIES {
+            namespace.apply(&manifest(&delivery.to_lowercase(), delivery));
+        }
+        stays.apply(&manifest(&format!("p-{round}"), "configMap"));
+        if round % 3 > 0 {
+            for (delivery, _) in DELIVERIES {
+                let ready = namespace.ready(&delivery.to_lowercase());
+                assert!(is_injected(&ready), "{ready:#}");
+            }
+        }
+        if round % 3 == 1 {
+            namespace.kubectl("delete pod --all --timeout=60s");
+            namespace.kubectl("delete configmap --all --timeout=60s");
+        }
+        namespace.delete(&format!("namespace/{}", namespace.name));
+        brief.push(namespace);
+    }
+    for round in 0..6 {
+        let ready = stays.ready(&format!("p-{round}"));
+        assert!(volume(&ready).is_some_and(|volume| volume.get("configMap").is_some()), "{ready:#}");
+    }
+    for namespace in &brief {
+        namespace.kubectl(&format!("wait --for=delete --timeout=120s namespace/{}", namespace.name));
+    }
+    assert_eq!(errors() - before, 0.0, "what a deleted namespace does not take any more is no error");
+    Ok(())
+}
+
+/// What the operator has put into namespaces goes with it, but for what a pod that runs on still uses, also when it is started again.
+pub(crate) fn an_uninstallation_takes_along_what_no_pod_uses() -> Outcome {
+    let mut ashore = Ashore::with(&["policy.delivery=auto"]);
+    let [used, unused] = [(); 2].map(|()| namespace());
+    let maps = |namespace: &Namespace| namespace.kubectl("get configmap --selector ashore.dev/carries-init --output name");
+    let kept = maps(&used);
+    assert!(!kept.is_empty() && !maps(&unused).is_empty(), "{kept}");
+    let mut again = manifest("runs", "configMap");
+    again["spec"]["containers"][0]["command"] = json!(["/bin/actor", "main", "on=TERM:finish=200", "on=USR1:exit=3"]);
+    used.apply(&again);
+    let ready = used.ready("runs");
+    assert!(is_injected(&ready), "{ready:#}");
+
+    ashore.helm(&format!("uninstall ashore {WHERE} --wait --timeout 3m"));
+    eventually("they have gone where no pod uses them", SOON, || maps(&unused).is_empty().then_some(()));
+    assert_eq!(maps(&used), kept);
+    let left = node().kubectl(&format!("{WHERE} get jobs,serviceaccounts --selector app.kubernetes.io/name=ashore --output name"));
+    assert_eq!(left, "", "what has done it goes, too");
+
+    used.log(&ready, "app", 0).wait("main ready");
+    // SAFETY: kill has no memory to get wrong; the process is the container's first one, which hands the signal on.
+    let asked = unsafe { libc::kill(node().process(&ready, "app") as libc::pid_t, libc::SIGUSR1) };
+    assert_eq!(asked, 0);
+    used.when("runs", "has been started again", |pod| pod["status"]["containerStatuses"][0]["restartCount"].as_u64() > Some(0));
+    let log = used.log(&ready, "app", 1);
+    log.wait("main ready");
+    used.delete("pod/runs");
+    let gone = used.gone("runs");
+    log.line("main done");
+    assert_eq!(ending(&gone, "app")["exitCode"], 0, "{gone:#}");
     Ok(())
 }

@@ -66,6 +66,8 @@ ashore_tests::node_tests![
     registries::down_and_slow,
     deliveries::each_starts_and_stops_gracefully,
     deliveries::a_config_map_that_is_deleted_stops_nobody,
+    deliveries::namespaces_come_and_go_while_pods_start,
+    deliveries::an_uninstallation_takes_along_what_no_pod_uses,
     install::upgrades_rollback_and_uninstall_break_no_running_pod;
     // Everybody's watches end with the API server.
     alone: faults::the_api_server_is_restarted,
