@@ -1,0 +1,147 @@
+//! A stop of a container, as everybody shows it: Events, metrics, stored reports, the command line and its page.
+
+use crate::cause::Cause;
+use crate::init_report::InitReport;
+use serde::{Deserialize, Serialize};
+
+/// One run of a container that has ended.
+///
+/// What comes from a termination message or a process' name is untrusted text: bounded, without control characters, and to be escaped by
+/// whoever shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stop {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's uid.
+    pub uid: String,
+    /// The container's name.
+    pub container: String,
+    /// Which of its runs this was: how often it had been restarted before.
+    pub run: u64,
+    /// What the pod is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
+    /// The policy that the container's settings come from, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The node it ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Whether it ran under ashore-init.
+    pub wrapped: bool,
+    /// Why a stop was asked for; none if nobody asked, and the container ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
+    /// When it was asked, RFC 3339; none if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<String>,
+    /// When the container was started, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// When it ended, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+    /// The exit code that the kubelet saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// The kubelet's reason, such as `Completed`, `Error`, `OOMKilled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The grace period that was given for this stop, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_ms: Option<u64>,
+    /// How it ended, in one word.
+    pub outcome: Outcome,
+    /// How many processes were killed, as far as that is known.
+    #[serde(default)]
+    pub killed: u64,
+    /// The causes, the one that counts most first; never empty unless all is well.
+    #[serde(default)]
+    pub causes: Vec<Finding>,
+    /// What its init reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<InitReport>,
+}
+
+/// What a pod is of, as people know it: a ReplicaSet's Deployment, a Job's CronJob.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Why a stop was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Request {
+    /// The pod was deleted: by a person, a rollout, a scale-down.
+    Deletion,
+    /// It was evicted through the API.
+    Eviction,
+    /// The kubelet evicted it.
+    NodePressure,
+    /// It was preempted.
+    Preemption,
+    /// The node was shut down.
+    NodeShutdown,
+    /// The node has a taint.
+    Taint,
+    /// A probe failed.
+    Probe,
+    /// The pod's time was over.
+    ActiveDeadline,
+    /// The pod was collected, since its node is gone.
+    NodeLost,
+    /// The pod's other containers have ended: a sidecar's stop.
+    PodFinished,
+    /// Somebody sent a stop signal, and the API does not say who.
+    Signal,
+}
+
+/// How a container's run ended, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// Asked to stop, and everybody has ended by itself.
+    Drained,
+    /// Somebody was killed.
+    Killed,
+    /// Nobody asked, and it ended well.
+    Completed,
+    /// Nobody asked, and it failed.
+    Failed,
+    /// What can be known does not tell.
+    Unknown,
+}
+
+/// A cause, with who and how much where that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// The cause's name.
+    pub cause: Cause,
+    /// The process that it is about, if it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// What happened, in a sentence, with its numbers.
+    pub what: String,
+    /// What to do, in a sentence; empty if nothing is to be done.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+/// A process in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    /// Its PID in the container; 0 if it is not known.
+    pub pid: u64,
+    /// Its name; empty if it is not known.
+    pub name: String,
+}

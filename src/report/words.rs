@@ -1,0 +1,32 @@
+//! Untrusted text, made fit to be shown: an app can write what it likes into its termination message and its processes' names.
+
+/// At most so many bytes of it, cut between characters, and no control or direction-changing character: those become U+FFFD.
+pub fn bounded(text: &str, most: usize) -> String {
+    let mut kept = String::with_capacity(text.len().min(most));
+    for char in text.chars() {
+        let char = if is_plain(char) { char } else { char::REPLACEMENT_CHARACTER };
+        if kept.len() + char.len_utf8() > most {
+            break;
+        }
+        kept.push(char);
+    }
+    kept
+}
+
+/// Whether it neither moves a terminal's cursor nor turns the direction of what follows (Unicode Standard Annex 9).
+fn is_plain(char: char) -> bool {
+    !char.is_control() && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounded;
+
+    #[test]
+    fn what_would_move_a_cursor_or_turn_a_line_is_replaced_and_the_rest_kept() {
+        assert_eq!(bounded("nginx: worker", 64), "nginx: worker");
+        assert_eq!(bounded("a\x1b[2Jb\nc\u{202e}d", 64), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d");
+        assert_eq!(bounded("ééé", 5), "éé");
+        assert_eq!(bounded("", 0), "");
+    }
+}
