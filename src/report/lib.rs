@@ -2,6 +2,7 @@
 //! have names. Pure: no clock, no files, no network.
 
 mod cause;
+pub mod html;
 mod init_report;
 mod stop;
 mod words;
