@@ -78,7 +78,8 @@ pub(crate) fn forged() -> Vec<Stop> {
         "report": {"ashore": 1, "signal": FORGED, "main": {"pid": 2, "name": FORGED, "signal": FORGED, "afterMs": u64::MAX}, "exitCode": 0, "durationMs": u64::MAX, "deadlineMs": 1,
             "victims": [{"pid": 9, "name": FORGED, "why": "caught", "state": FORGED, "asked": FORGED, "askedMs": 1}], "slowest": [slow], "killedByOthers": [slow]}
     });
-    serde_json::from_value(json!([stop(FORGED, FORGED, "killed", more), stop("plain", "2026-03-04T10:00:00Z", "drained", json!({}))])).unwrap()
+    serde_json::from_value(json!([stop(FORGED, FORGED, "killed", more), stop("plain", "2026-03-04T10:00:00Z", "drained", json!({}))]))
+        .unwrap()
 }
 
 /// So many, each as large as the first of the few, of 50 workloads in 20 namespaces; one in four has nobody killed.
