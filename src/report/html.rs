@@ -53,7 +53,7 @@ fn head(out: &mut String, title: &str) {
     let _ = write!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types page\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{}</title>\n\
          <style>{STYLE}</style>\n<script>{SCRIPT}</script>\n</head>\n<body>\n{}",
@@ -76,7 +76,7 @@ fn table(out: &mut String, stops: &[&Stop]) {
         entry::write(out, stop, at + 1, stops.len() == 1);
     }
     out.push_str(
-        "</table>\n<p class=\"empty\" id=\"nothing\" hidden>No stop is like that. <button type=\"button\">Show all</button></p>\n</div>\n",
+        "</table>\n<p class=\"empty\" id=\"nothing\" hidden>No stop is like that. <button type=\"button\">Show all</button></p>\n<p id=\"more\" hidden><button type=\"button\">Show more</button></p>\n</div>\n",
     );
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn no_text_gets_out_of_its_place() {
-        const FORGED: &str = "</script></style><script>alert(1)</script>\" onload='x' \u{2028}\u{202e}<!--";
+        const FORGED: &str = "</noscript></script></style><script>alert(1)</script>\" onload='x' \u{2028}\u{202e}<!--";
         let mut forged = stop(FORGED, FORGED);
         for field in ["namespace", "container", "uid", "policy", "node", "requestedAt", "startedAt", "reason"] {
             forged[field] = json!(FORGED);
@@ -129,6 +129,7 @@ mod tests {
         for part in ["<script", "</script", "</style", "<!--", "\u{2028}", "\u{202e}"] {
             assert_eq!(page.matches(part).count(), plain.matches(part).count(), "{part}");
         }
+        assert_eq!(page.matches("</noscript").count(), 1);
         let tags = page.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(tag, _)| tag);
         for tag in tags.filter(|tag| tag.contains("onload")) {
             assert!(!tag.contains("onload='"), "{tag}");

@@ -130,15 +130,15 @@ fn rows_open_by_click_and_by_key() -> Outcome {
 fn the_filter_narrows_and_counts() -> Outcome {
     let page = open(&stops::few())?;
     let status = || page.eval("document.querySelector('[role=status]').textContent");
-    assert_eq!(status(), "6 of 6 stops shown");
+    assert_eq!(status(), "6 of 6 stops, all shown");
     page.click("document.querySelector('[name=text]')");
     // A process in a timeline, in whatever case.
     page.write("FLUSHER");
-    assert_eq!((page.strings(SHOWN), status()), (vec!["web-6c5b8f7d9-x2x8k".to_owned()], json!("1 of 6 stops shown")));
+    assert_eq!((page.strings(SHOWN), status()), (vec!["web-6c5b8f7d9-x2x8k".to_owned()], json!("1 of 6 stops, all shown")));
     page.write(" nobody");
-    assert_eq!((page.strings(SHOWN).len(), status()), (0, json!("0 of 6 stops shown")));
+    assert_eq!((page.strings(SHOWN).len(), status()), (0, json!("0 of 6 stops, all shown")));
     page.click("document.querySelector('#nothing button')");
-    assert_eq!((page.strings(SHOWN).len(), status()), (6, json!("6 of 6 stops shown")));
+    assert_eq!((page.strings(SHOWN).len(), status()), (6, json!("6 of 6 stops, all shown")));
 
     let options = |name: &str| page.strings(&format!("[...document.querySelector('[name={name}]')].map(option => option.textContent)"));
     assert_eq!(options("outcome"), ["all", "Killed (3)", "Failed (1)", "Unknown (1)", "Drained (1)"]);
@@ -248,9 +248,12 @@ fn on_paper_all_is_open_and_nothing_to_press() -> Outcome {
     let controls = "[...document.querySelectorAll('input, select, [type=reset]')].filter(control => control.checkVisibility()).length";
     assert_eq!((page.eval(pictures), page.eval(controls)), (json!(0), json!(5)));
     page.emulate("print", "light");
+    page.eval("dispatchEvent(new Event('beforeprint'))");
     // The two in `data` are filtered out, and `lost-1` has no picture.
     assert_eq!((page.eval(pictures), page.eval(controls)), (json!(3), json!(0)));
+    page.eval("dispatchEvent(new Event('afterprint'))");
     page.emulate("", "light");
+    assert_eq!((page.eval(pictures), page.eval(controls)), (json!(0), json!(5)));
 
     page.eval("addEventListener('beforeprint', () => window.opened = document.querySelectorAll('.more details[open]').length)");
     let pdf = page.call("Page.printToPDF", &json!({}));
@@ -322,12 +325,17 @@ fn no_stops_are_said() -> Outcome {
 fn thousands_sort_and_filter() -> Outcome {
     let page = open(&stops::many(5000))?;
     let file = std::fs::metadata(page.folder().join("page.html")).unwrap();
+    let status = || page.eval("document.querySelector('[role=status]').textContent");
+    assert_eq!(status(), "5,000 of 5,000 stops, the first 500 shown");
+    page.click("document.querySelector('#more button')");
+    assert_eq!((page.strings(SHOWN).len(), status()), (1000, json!("5,000 of 5,000 stops, the first 1,000 shown")));
     page.click("document.querySelectorAll('#stops > thead button')[0]");
+    assert_eq!(page.strings(SHOWN).len(), 500);
     assert_eq!(page.strings(SHOWN).first().map(String::as_str), Some("web-0-00000"));
     page.click("document.querySelector('[name=text]')");
     page.write("00042");
     assert_eq!(page.strings(SHOWN), ["web-42-00042"]);
-    assert_eq!(page.eval("document.querySelector('[role=status]').textContent"), "1 of 5,000 stops shown");
+    assert_eq!(status(), "1 of 5,000 stops, all shown");
     page.click("document.querySelector('#stops > tbody:not([hidden]) button')");
     assert_eq!(page.eval("document.querySelector('#stops > tbody:not([hidden]) .picture').checkVisibility()"), true);
     // A mail or a ticket takes it, compressed, and a browser as it is.

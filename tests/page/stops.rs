@@ -67,7 +67,7 @@ pub(crate) fn few() -> Vec<Stop> {
 }
 
 /// Text that would break out of wherever it is put.
-pub(crate) const FORGED: &str = "</script></style></title><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">\"'\u{2028}\u{202e}<!--";
+pub(crate) const FORGED: &str = "</noscript></script></style></title><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">\"'\u{2028}\u{202e}<!--";
 
 /// One with that text in every place.
 pub(crate) fn forged() -> Vec<Stop> {

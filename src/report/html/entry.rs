@@ -8,17 +8,24 @@ use super::timeline::Timeline;
 use crate::stop::{Finding, Outcome, Request, Stop};
 use std::fmt::Write;
 
+/// Rows that are laid out while the page is still being read; where scripts run, the others wait until page.js says how many are shown.
+const AT_ONCE: usize = 100;
 /// The most findings of a stop that are shown.
 const MOST: usize = 16;
 
 /// Writes both rows of a stop, which has this number in the page; `open` if its lower row is to be seen at once.
+///
+/// What is in the lower one is in a `noscript` element: where scripts run, that is one text
+/// (<https://html.spec.whatwg.org/multipage/scripting.html#the-noscript-element>), which page.js makes into elements when it is opened.
+/// The elements of 5,000 stops would take a browser 2 GB.
 pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
     let (word, title, severity) = outcome(stop.outcome);
     let causes: Vec<_> = stop.causes.iter().take(MOST).map(|finding| cause(finding.cause)).collect();
     let _ = write!(
         out,
-        "<tbody data-outcome=\"{word}\" data-namespace=\"{}\" data-cause=\"{}\">\n<tr><th scope=\"row\"><b>{}</b> <small>{}{}</small></th>\
+        "<tbody{} data-outcome=\"{word}\" data-namespace=\"{}\" data-cause=\"{}\">\n<tr><th scope=\"row\"><b>{}</b> <small>{}{}</small></th>\
          <td class=\"namespace\">{}</td><td class=\"workload\">{}</td>",
+        if number > AT_ONCE { " class=\"later\"" } else { "" },
         name(&stop.namespace),
         causes.join(" "),
         name(&stop.pod),
@@ -51,13 +58,13 @@ pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
     );
     let _ = write!(
         out,
-        "<tr class=\"more\" id=\"stop-{number}\"><td colspan=\"8\"><details{}><summary>Findings and timeline</summary>\n<div class=\"stop\">\n",
+        "<tr class=\"more\" id=\"stop-{number}\"><td colspan=\"8\"><noscript><details{}><summary>Findings and timeline</summary>\n<div class=\"stop\">\n",
         if open { " open" } else { "" }
     );
     findings(out, stop);
     timeline(out, stop);
     facts(out, stop);
-    out.push_str("</div></details></td></tr>\n</tbody>\n");
+    out.push_str("</div></details></noscript></td></tr>\n</tbody>\n");
 }
 
 fn time(text: &str) -> String {
