@@ -7,6 +7,6 @@ mod stop;
 mod words;
 
 pub use cause::{Cause, Severity};
-pub use init_report::{InitReport, Main, Slow, Victim, Waits, Why};
+pub use init_report::{InitReport, Killed, Main, Slow, Victim, Waits, Why};
 pub use stop::{Finding, Outcome, Process, Request, Stop, Workload};
 pub use words::bounded;
