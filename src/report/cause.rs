@@ -184,7 +184,7 @@ causes! {
         "A process was ended by a SIGKILL that came neither from the init nor from the OOM killer: from another process of the container, from another container of a pod that shares its PID namespace, or from the node.",
         "Look for what sends SIGKILL: a supervisor that gives its workers little time, `kill -9` in a script or a probe, somebody on the node.";
     InitKilled, Warning,
-        "The init itself was killed before its deadline, and all others with it; from inside a container that cannot be done.",
+        "The init itself was killed before its deadline, and all others with it; as PID 1 it cannot be killed from inside its container.",
         "Look on the node: somebody or something there sent SIGKILL to the container's first process.";
     Unknown #[serde(other)], Warning,
         "What can be known does not tell.",

@@ -13,8 +13,12 @@ use serde_json::Value;
 const KILLED: i64 = 137;
 /// The least grace period that the kubelet gives (pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
 const LEAST_SECONDS: u64 = 2;
+/// How late a kill at the end of a grace period comes at most: what the kubelet adds after a preStop hook, and its own time.
+const LATEST: Millis = 5 * SECOND;
 /// The most bytes of a runtime's own words.
 const LONGEST: usize = 240;
+/// The kubelet's reason for a container in which the OOM killer has killed somebody, be it main or not.
+pub(crate) const OOM_KILLED: &str = "OOMKilled";
 /// Exit codes of faults, as shells and runtimes have them: 128 and the signal's number.
 const CRASHES: [(i64, &str); 7] =
     [(132, "SIGILL"), (133, "SIGTRAP"), (134, "SIGABRT"), (135, "SIGBUS"), (136, "SIGFPE"), (139, "SIGSEGV"), (159, "SIGSYS")];
@@ -36,35 +40,40 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
         let what = format!("the runtime could not start it: {}", bounded(run.message.trim(), LONGEST));
         return one(Finding::new(Cause::CannotStart, None, what), Outcome::Failed, 0);
     }
-    if run.reason == "OOMKilled" {
-        let what = match code {
-            KILLED => "the kernel's OOM killer killed a process in the container, which ended with 137".into(),
-            code => format!("the kernel's OOM killer killed a process in the container; PID 1 outlived it and ended with {code}"),
-        };
-        return one(Finding::new(Cause::OutOfMemory, None, what), Outcome::Killed, 1);
+    if run.reason == OOM_KILLED {
+        return one_killed(out_of_memory(run));
     }
     if code == KILLED {
         return killed(pod, run, asking);
     }
     let asked = match asking {
-        Asking::Yes(_) => true,
-        Asking::No => false,
-        Asking::Unclear => return Found { findings: Vec::new(), outcome: Outcome::Unknown, killed: 0 },
+        Asking::Yes(_) => Some(true),
+        Asking::No => Some(false),
+        Asking::Unclear => None,
     };
     let crash = CRASHES.iter().find(|(of, _)| *of == code).map(|(_, signal)| *signal);
     let findings = match crash {
         Some(signal) => vec![Finding::new(Cause::Crashed, None, crashed(run, code, signal))],
-        None if code != 0 && !asked => vec![Finding::new(Cause::Failed, None, failed(code))],
+        None if code != 0 && asked == Some(false) => vec![Finding::new(Cause::Failed, None, failed(code))],
         None => Vec::new(),
     };
     let outcome = match (asked, code) {
         // Whoever was there besides PID 1 was swept by the kernel, or not: nobody saw it.
-        (true, _) if !run.silence_is_good() => Outcome::Unknown,
-        (true, _) => Outcome::Drained,
-        (false, 0) => Outcome::Completed,
-        (false, _) => Outcome::Failed,
+        (Some(true), _) if run.silence_is_good() => Outcome::Drained,
+        (Some(true) | None, _) => Outcome::Unknown,
+        (Some(false), 0) => Outcome::Completed,
+        (Some(false), _) => Outcome::Failed,
     };
     Found { findings, outcome, killed: 0 }
+}
+
+/// The kubelet says so; it does not say who was killed.
+pub(crate) fn out_of_memory(run: &Run<'_>) -> Finding {
+    let what = match run.exit_code {
+        Some(KILLED) => "the kernel's OOM killer killed a process in the container, which ended with 137".into(),
+        code => format!("the kernel's OOM killer killed a process in the container, which ended with {} later", code.unwrap_or_default()),
+    };
+    Finding::new(Cause::OutOfMemory, None, what)
 }
 
 fn crashed(run: &Run<'_>, code: i64, signal: &str) -> String {
@@ -139,7 +148,9 @@ fn shown(time: Millis) -> String {
 fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis) -> Found {
     let planned = pod.grace_seconds();
     let after = format!("killed {} after it was asked", shown(took));
-    let mut found = one_killed(if asked.grace_seconds.is_some_and(|seconds| seconds < planned) {
+    // Who lived for longer was given more before the numbers were changed.
+    let in_time = took <= millis(given).saturating_add(LATEST);
+    let mut found = one_killed(if in_time && asked.grace_seconds.is_some_and(|seconds| seconds < planned) {
         let who = match asked.request {
             Request::Probe => "its probe's own terminationGracePeriodSeconds gives",
             Request::NodePressure => "the kubelet's eviction gave",
@@ -204,8 +215,6 @@ fn waited_as_sidecar(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) ->
 
 /// A program that is PID 1 and is known to have no handler.
 fn without_handler<'a>(pod: &Pod<'_>, run: &Run<'a>) -> Option<&'a str> {
-    let shared =
-        ["/spec/shareProcessNamespace", "/spec/hostPID"].iter().any(|field| pod.raw.pointer(field).and_then(Value::as_bool) == Some(true));
     let program = run.spec.pointer("/command/0").and_then(Value::as_str)?.rsplit('/').next()?;
-    (!shared && run.settings.is_none() && NO_HANDLER.contains(&program)).then_some(program)
+    (!pod.shares_processes() && run.settings.is_none() && NO_HANDLER.contains(&program)).then_some(program)
 }

@@ -1,7 +1,7 @@
 //! Causes from what the init reported: it was there, and looked.
 
 use crate::cause::Cause;
-use crate::init_report::{InitReport, Slow, Victim, Waits, Why};
+use crate::init_report::{InitReport, Killed, Victim, Waits, Why};
 use crate::stop::{Finding, Process};
 use crate::time::took;
 use crate::words::plural;
@@ -9,8 +9,11 @@ use crate::words::plural;
 /// Signals that a program ends itself with: by a fault, an assertion, a forbidden system call (signal(7), those that dump core).
 const CRASHES: [&str; 9] = ["SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS", "XCPU", "XFSZ"];
 
-/// What it found, and how many it knows to have been killed.
-pub(crate) fn findings(report: &InitReport) -> (Vec<Finding>, u64) {
+/// The most that an init lists of those whom others have killed: there may have been more.
+const MOST_OTHERS: usize = 4;
+
+/// What it found, and how many it knows to have been killed. `shared`: whether other containers are in its PID namespace.
+pub(crate) fn findings(report: &InitReport, shared: bool) -> (Vec<Finding>, u64) {
     let mut all = Vec::new();
     let unasked = report.signal.is_none();
     if unasked && report.killed > 0 && report.victims.iter().any(|victim| !victim.exec) {
@@ -25,7 +28,7 @@ pub(crate) fn findings(report: &InitReport) -> (Vec<Finding>, u64) {
         let what = format!("{} killed at the deadline; the report names none", plural(unnamed, "process was", "processes were"));
         all.push(Finding::new(Cause::LeftAtDeadline, None, what));
     }
-    let by_others = by_others(report, &mut all);
+    let by_others = by_others(report, shared, &mut all);
     of_main(report, &mut all);
     if report.pids_max > 0 {
         let what = format!("a fork failed {} for want of PIDs since main was started", plural(report.pids_max, "time", "times"));
@@ -81,43 +84,49 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
     Finding::new(cause, Some(process(victim.pid, &victim.name)), what)
 }
 
-/// Who was killed by somebody else's SIGKILL: the OOM killer, as far as it has killed so many, or whoever it was. How many there were.
-fn by_others(report: &InitReport, all: &mut Vec<Finding>) -> u64 {
-    let of_init = report.victims.iter().any(|victim| victim.pid == report.main.pid && victim.pid != 0);
-    // The init's victims may be more than it names: then main may be one of them.
-    let unnamed = report.killed > u64::try_from(report.victims.len()).unwrap_or(u64::MAX);
-    let main = Slow { pid: report.main.pid, name: report.main.name.clone(), asked_ms: None, took_ms: 0 };
-    let main_killed = report.main.signal.as_deref() == Some("KILL") && !of_init && !unnamed;
-    let mut killed: Vec<&Slow> = report.killed_by_others.iter().collect();
-    if main_killed && !killed.iter().any(|other| other.pid == main.pid) {
-        killed.insert(0, &main);
+/// Who was ended by somebody else's SIGKILL: the OOM killer, if it has killed as many as there were, or whoever it was. Returns how many were
+/// killed, those left out whom a supervisor or a script killed before the stop began: that is none of the stop.
+fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
+    let mut killed = report.killed_by_others.clone();
+    // The last ones are listed; main's end is told apart from that.
+    let main = &report.main;
+    let listed = killed.iter().map(|who| who.pid).chain(report.victims.iter().map(|victim| victim.pid)).any(|pid| pid == main.pid);
+    let all_named = u64::try_from(report.victims.len()).is_ok_and(|named| named == report.killed);
+    if main.signal.as_deref() == Some("KILL") && !listed && all_named {
+        killed.insert(0, Killed { pid: main.pid, name: main.name.clone(), at_ms: 0 });
     }
     let count = u64::try_from(killed.len()).unwrap_or(u64::MAX);
-    let names = || killed.iter().take(8).map(|who| shown(&who.name, who.pid)).collect::<Vec<_>>().join(", ");
-    let one = |who: &[&Slow]| match who {
+    let names = || killed.iter().map(|who| shown(&who.name, who.pid)).collect::<Vec<_>>().join(", ");
+    let one = || match &killed[..] {
         [who] => Some(process(who.pid, &who.name)),
         _ => None,
     };
     let oom = plural(report.oom_kills, "process", "processes");
-    match (report.oom_kills, count) {
-        (0, 0) => {}
-        (0, _) => {
-            let what = format!("SIGKILL from neither the init nor the OOM killer ended {}", names());
-            all.push(Finding::new(Cause::KilledByOther, one(&killed), what));
-        }
-        (_, 0) => all.push(Finding::new(Cause::OutOfMemory, None, format!("the kernel's OOM killer killed {oom} in the container"))),
-        (kills, _) if kills >= count => {
-            let what = format!("the kernel's OOM killer killed {oom} in the container: {}", names());
-            all.push(Finding::new(Cause::OutOfMemory, one(&killed), what));
-        }
-        (_, _) => {
-            let what = format!("the kernel's OOM killer killed {oom} of those that SIGKILL ended: {}", names());
-            all.push(Finding::new(Cause::OutOfMemory, None, what));
-            let what = format!("SIGKILL from neither the init nor the OOM killer ended some of {}", names());
-            all.push(Finding::new(Cause::KilledByOther, None, what));
+    let by_other = |some: &str| {
+        let neighbours = if shared { "; another container can have sent it, since they share a PID namespace" } else { "" };
+        format!("SIGKILL, neither from the init nor from the OOM killer, ended {some}{}{neighbours}", names())
+    };
+    match report.oom_kills {
+        0 if count == 0 => {}
+        0 => all.push(Finding::new(Cause::KilledByOther, one(), by_other(""))),
+        kills => {
+            // The OOM killer may have met others than the init's own children, and there may have been more of these than are listed.
+            let all_listed = killed.len() < MOST_OTHERS;
+            let these = kills == count && all_listed;
+            let who = match count {
+                0 => String::new(),
+                _ if these => format!(": {}", names()),
+                _ => format!("; SIGKILL ended {}", names()),
+            };
+            let what = format!("the kernel's OOM killer killed {oom} in the container{who}");
+            all.push(Finding::new(Cause::OutOfMemory, one().filter(|_| these), what));
+            if kills < count && all_listed {
+                all.push(Finding::new(Cause::KilledByOther, None, by_other("some of ")));
+            }
         }
     }
-    count.max(report.oom_kills)
+    let in_stop = killed.iter().filter(|who| who.at_ms >= 0 || who.pid == report.main.pid).count();
+    report.oom_kills.max(u64::try_from(in_stop).unwrap_or(u64::MAX))
 }
 
 fn of_main(report: &InitReport, all: &mut Vec<Finding>) {

@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::event::Event;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Kind, Pod, Run, millis};
+use crate::seen::{Deletion, Ending, Kind, Pod, Run, millis};
 use crate::stop::{Finding, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -76,7 +76,7 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
     };
     let mut all: Vec<Asked> = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at)).into_iter().collect();
     if run.current {
-        all.extend(of_pod(pod).into_iter().filter(&mut concerns));
+        all.extend(of_pod(pod, run).into_iter().filter(&mut concerns));
         all.extend(pod_finished(pod, run).filter(&mut concerns));
     }
     // Who was first has asked; who does not say when, last.
@@ -125,8 +125,8 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
 }
 
 /// Why the whole pod is stopped.
-fn of_pod(pod: &Pod<'_>) -> Vec<Asked> {
-    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted(pod)].into_iter().flatten().collect()
+fn of_pod(pod: &Pod<'_>, run: &Run<'_>) -> Vec<Asked> {
+    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted(pod, run)].into_iter().flatten().collect()
 }
 
 fn event_of<'e, 'a>(pod: &'e Pod<'a>, reason: &str) -> Option<&'e Event<'a>> {
@@ -138,11 +138,17 @@ fn evicted(pod: &Pod<'_>) -> Option<Asked> {
     // Others use the same word for evictions through the API.
     let event = event_of(pod, "Evicted").filter(|event| event.of_kubelet);
     let status = (pod.text("/status/reason") == "Evicted").then(|| pod.text("/status/message"));
-    let message = event.map(|event| event.message).or(status)?;
+    let condition = || by_kubelet(pod).filter(|message| eviction(message) != Cause::Evicted);
+    let message = event.map(|event| event.message).or(status).or_else(condition)?;
     let cause = eviction(message);
     let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
     let asked = Asked::new(Request::NodePressure, event.and_then(Event::at), limit.then_some(LEAST_SECONDS));
     Some(asked.or_about(pod).since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))
+}
+
+/// What the kubelet's own condition says.
+fn by_kubelet<'a>(pod: &Pod<'a>) -> Option<&'a str> {
+    pod.disruption().filter(|(reason, _)| *reason == "TerminationByKubelet").map(|(_, message)| message)
 }
 
 /// For what (k8s.io/kubernetes pkg/kubelet/eviction/helpers.go has the words).
@@ -175,7 +181,8 @@ fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
 /// The kubelet makes room for a critical pod.
 fn preempted_by_kubelet(pod: &Pod<'_>) -> Option<Asked> {
     let event = event_of(pod, "Preempting").filter(|event| event.of_kubelet);
-    if event.is_none() && pod.text("/status/reason") != "Preempting" {
+    let by_condition = by_kubelet(pod).is_some_and(|message| message.contains("preempted"));
+    if event.is_none() && !by_condition && pod.text("/status/reason") != "Preempting" {
         return None;
     }
     let asked = Asked::new(Request::Preemption, event.and_then(Event::at), Some(pod.grace_seconds()));
@@ -197,8 +204,8 @@ fn past_its_deadline(pod: &Pod<'_>) -> Option<Asked> {
 }
 
 /// The pod's deletion, and why it was deleted where that is said. One without a grace period stops nothing that could be seen to end.
-fn deleted(pod: &Pod<'_>) -> Option<Asked> {
-    let known = pod.deletion.filter(|deletion| deletion.grace_seconds > 0);
+fn deleted(pod: &Pod<'_>, run: &Run<'_>) -> Option<Asked> {
+    let known = pod.deletion.filter(|deletion| deletion.grace_seconds > 0 || run.ending == Ending::Never);
     if known.is_none() && (pod.deletion.is_some() || !pod.is_deleted()) {
         return None;
     }
