@@ -88,17 +88,19 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
             Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
         }
         (Ending::Seen, Some(report)) => {
-            let (mut findings, mut killed) = reported::findings(report, pod.shares_processes());
+            let by_itself = matches!(asking, Asking::No);
+            let (mut findings, mut killed) = reported::findings(report, by_itself, pod.shares_processes());
             // An init that may not read the cgroup's files knows nothing of it.
             if run.reason == OOM_KILLED && report.oom_kills == 0 {
                 findings.push(inferred::out_of_memory(run));
                 killed = killed.max(1);
             }
-            let outcome = match (killed, report.signal.is_some(), report.exit_code) {
+            let outcome = match (killed, asking, report.exit_code) {
                 (1.., _, _) => Outcome::Killed,
-                (_, true, _) => Outcome::Drained,
-                (_, _, 0) => Outcome::Completed,
-                (_, _, _) => Outcome::Failed,
+                (_, Asking::Yes(_), _) => Outcome::Drained,
+                (_, Asking::Unclear, _) => Outcome::Unknown,
+                (_, Asking::No, 0) => Outcome::Completed,
+                (_, Asking::No, _) => Outcome::Failed,
             };
             Found { findings, outcome, killed }
         }

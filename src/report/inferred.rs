@@ -99,7 +99,8 @@ fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
         Asking::Unclear => return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into()),
     };
     let Some(given) = asked.grace_seconds.map(|seconds| seconds.max(LEAST_SECONDS)) else {
-        return unknown("it ended with 137 after it was asked to stop; how long it had been given is not known".into());
+        let hard = if asked.request == Request::NodePressure { " (an eviction that cannot wait gives 2 s)" } else { "" };
+        return unknown(format!("it ended with 137 after it was asked to stop; how long it had been given is not known{hard}"));
     };
     // Whole seconds on both ends.
     let took = asked.at.zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));

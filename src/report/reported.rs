@@ -12,14 +12,15 @@ const CRASHES: [&str; 9] = ["SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS", 
 /// The most that an init lists of those whom others have killed: there may have been more.
 const MOST_OTHERS: usize = 4;
 
-/// What it found, and how many it knows to have been killed. `shared`: whether other containers are in its PID namespace.
-pub(crate) fn findings(report: &InitReport, shared: bool) -> (Vec<Finding>, u64) {
+/// What it found, and how many it knows to have been killed. `by_itself`: whether nobody was to stop it; `shared`: whether other
+/// containers are in its PID namespace.
+pub(crate) fn findings(report: &InitReport, by_itself: bool, shared: bool) -> (Vec<Finding>, u64) {
     let mut all = Vec::new();
     let unasked = report.signal.is_none();
     if unasked && report.killed > 0 && report.victims.iter().any(|victim| !victim.exec) {
         let after = report.duration_ms.saturating_sub(report.main.after_ms.unwrap_or_default());
         let left = plural(report.killed, "process", "processes");
-        let what = format!("{} ended by itself and left {left}, killed {} later", main(report), took(after));
+        let what = format!("{} ended without a stop signal and left {left}, killed {} later", main(report), took(after));
         all.push(Finding::new(Cause::ChildrenLeft, Some(process(report.main.pid, &report.main.name)), what));
     }
     all.extend(report.victims.iter().map(|victim| of_victim(report, victim)));
@@ -29,7 +30,7 @@ pub(crate) fn findings(report: &InitReport, shared: bool) -> (Vec<Finding>, u64)
         all.push(Finding::new(Cause::LeftAtDeadline, None, what));
     }
     let by_others = by_others(report, shared, &mut all);
-    of_main(report, &mut all);
+    of_main(report, by_itself, &mut all);
     if report.pids_max > 0 {
         let what = format!("a fork failed {} for want of PIDs since main was started", plural(report.pids_max, "time", "times"));
         all.push(Finding::new(Cause::PidsLimit, None, what));
@@ -129,13 +130,13 @@ fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
     report.oom_kills.max(u64::try_from(in_stop).unwrap_or(u64::MAX))
 }
 
-fn of_main(report: &InitReport, all: &mut Vec<Finding>) {
+fn of_main(report: &InitReport, by_itself: bool, all: &mut Vec<Finding>) {
     let who = || Some(process(report.main.pid, &report.main.name));
     let signal = report.main.signal.as_deref();
     if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal) || report.main.core) {
         let core = if report.main.core { ", and left a core dump" } else { "" };
         all.push(Finding::new(Cause::Crashed, who(), format!("{} was ended by SIG{signal}{core}", main(report))));
-    } else if report.signal.is_none() {
+    } else if by_itself {
         match (report.main.exit_code, signal) {
             (Some(code @ 1..), _) => {
                 all.push(Finding::new(Cause::Failed, who(), format!("{} exited with {code} by itself", main(report))));

@@ -13,6 +13,15 @@ fn sigkill(seconds: i64) -> Value {
     ended(137, "Error", 0, seconds, "")
 }
 
+/// Main ended without a signal, and a worker had to be killed 5 s later.
+fn hooked() -> Value {
+    let mut report = report();
+    report.as_object_mut().unwrap().remove("signal");
+    (report["durationMs"], report["exitCode"], report["main"]["exitCode"], report["main"]["afterMs"]) =
+        (5004.into(), 3.into(), 3.into(), 0.into());
+    report
+}
+
 const OWN: &str = "the app's own last words";
 
 #[test]
@@ -116,6 +125,42 @@ fn what_is_told() {
             "completed in the second in which it was deleted, without grace",
             Case::wrapped(ended(0, "Completed", 0, 100, "")).deleted(100, 0),
             "completed -: ",
+        ),
+        (
+            "ended 3 s before it was deleted, by clocks that may differ",
+            Case::wrapped(ended(143, "Error", 0, 97, "")).deleted(100, 30),
+            "unknown -: ",
+        ),
+        ("crashed 3 s before it was deleted", Case::wrapped(ended(139, "Error", 0, 97, "")).deleted(100, 30), "unknown -: Crashed"),
+        (
+            "the kubelet's hard eviction, perhaps",
+            Case::wrapped(sigkill(102)).event(low()),
+            "unknown nodePressure: EvictedForMemory Unknown",
+        ),
+        (
+            "a limit on storage gives 2 s",
+            Case::wrapped(sigkill(102)).event(pod_event(
+                "kubelet",
+                "Evicted",
+                "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+                100,
+            )),
+            "killed nodePressure: GracePeriodShortened EphemeralStorageLimit",
+        ),
+        (
+            "a hook that ended main",
+            Case::wrapped(ended(3, "Error", 0, 106, &message(&hooked()))).deleted(100, 30),
+            "killed deletion: ChildrenLeft StillAtWork",
+        ),
+        (
+            "main had ended when it was deleted",
+            Case::wrapped(ended(3, "Error", 0, 96, &message(&hooked()))).deleted(100, 30),
+            "killed -: ChildrenLeft StillAtWork Failed",
+        ),
+        (
+            "main may have ended when it was deleted",
+            Case::wrapped(ended(3, "Error", 0, 102, &message(&hooked()))).deleted(100, 30),
+            "killed -: ChildrenLeft StillAtWork",
         ),
         ("crashed before it was deleted", Case::wrapped(ended(3, "Error", 0, 90, "")).deleted(100, 30), "failed -: Failed"),
         ("a clock that was set back", Case::wrapped(ended(0, "Completed", 500, 103, "")).deleted(100, 30), "unknown -: "),
@@ -310,9 +355,7 @@ fn sidecars_are_asked_last() {
     assert_eq!(told(with_sidecar(26, 31)), ["log killed deletion: SidecarWaited", "app drained deletion: "]);
     // The others were done in no time.
     assert_eq!(told(with_sidecar(1, 31)), ["log killed deletion: GracePeriodExceeded", "app drained deletion: "]);
-    let finished = with_sidecar(0, 3).with(|case| {
-        (case.gone, case.deletion) = (false, None);
-        case.pod["metadata"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("deletion"));
+    let finished = with_sidecar(0, 3).not_deleted().with(|case| {
         case.pod["spec"]["restartPolicy"] = "Never".into();
         case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(0, "Completed", 0, 103, "");
     });
