@@ -30,8 +30,8 @@ pub fn page(stops: &[Stop], title: &str) -> String {
     let mut out = String::with_capacity(32 * 1024 + shown.len() * 4096);
     head(&mut out, title);
     let _ = write!(out, "<header>\n<h1>{}</h1>\n", sentence(title));
-    if let (Some(newest), Some(oldest)) = (shown.first(), shown.last()) {
-        summary::facts(&mut out, &shown, stops.len(), newest.finished_at.as_deref(), oldest.finished_at.as_deref());
+    if !shown.is_empty() {
+        summary::facts(&mut out, &shown, stops.len());
         out.push_str("</header>\n<main>\n");
         summary::causes(&mut out, &shown);
         summary::filters(&mut out, &shown);
@@ -80,11 +80,6 @@ fn table(out: &mut String, stops: &[&Stop]) {
     );
 }
 
-/// A cause's name, as in JSON.
-fn cause(cause: crate::Cause) -> String {
-    serde_json::to_value(cause).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +116,7 @@ mod tests {
         forged["causes"] = json!([{"cause": "StillAtWork", "process": {"pid": 1, "name": FORGED}, "what": FORGED, "remedy": FORGED}]);
         let slow = json!({"pid": 3, "name": FORGED, "askedMs": 1, "tookMs": 2});
         forged["report"] = json!({"ashore": 1, "signal": FORGED, "main": {"pid": 2, "name": FORGED, "signal": FORGED}, "exitCode": 1, "durationMs": 1,
-            "victims": [{"pid": 4, "name": FORGED, "why": "caught", "state": FORGED, "asked": FORGED, "askedMs": 1}], "slowest": [slow], "killedByOthers": [slow]});
+            "victims": [{"pid": 4, "name": FORGED, "why": "caught", "state": FORGED, "asked": FORGED, "askedMs": 1}], "slowest": [slow], "killedByOthers": [{"pid": 5, "name": FORGED, "atMs": 1}]});
         let stops = stops(json!([forged]));
         let page = page(&stops, FORGED);
         // What the page itself has of these is known from one with nothing in it.
