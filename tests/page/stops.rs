@@ -90,7 +90,7 @@ pub(crate) fn many(number: usize) -> Vec<Stop> {
         stop.pod = format!("web-{}-{at:05}", at % 50);
         stop.namespace = format!("team-{}", at % 20);
         stop.finished_at = Some(format!("2026-03-{:02}T{:02}:{:02}:{:02}Z", 1 + at / 1440 % 28, at / 60 % 24, at % 60, at % 60));
-        if at % 4 == 0 {
+        if at.is_multiple_of(4) {
             (stop.outcome, stop.killed) = (ashore_report::Outcome::Drained, 0);
             stop.causes.clear();
             stop.report.as_mut().unwrap().victims.clear();

@@ -47,9 +47,9 @@ pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
     );
     let took = stop.took_ms();
     let grace = stop.grace_ms.or(stop.report.as_ref().and_then(|report| report.grace_ms));
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<td class=\"number\" data-value=\"{0}\">{1}</td><td class=\"number\" data-value=\"{2}\">{3}{4}</td></tr>\n",
+        "<td class=\"number\" data-value=\"{0}\">{1}</td><td class=\"number\" data-value=\"{2}\">{3}{4}</td></tr>",
         stop.killed,
         grouped(stop.killed),
         took.map_or_else(String::new, |ms| ms.to_string()),
@@ -84,7 +84,7 @@ fn findings(out: &mut String, stop: &Stop) {
         stop.causes.iter().take(MOST).for_each(|finding| one(out, finding));
         out.push_str("</ol>\n");
         if let Some(more) = stop.causes.len().checked_sub(MOST).filter(|more| *more > 0) {
-            let _ = write!(out, "<p>{} not shown.</p>\n", plural(more as u64, "more finding is", "more findings are"));
+            let _ = writeln!(out, "<p>{} not shown.</p>", plural(more as u64, "more finding is", "more findings are"));
         }
     }
     out.push_str("</section>\n");

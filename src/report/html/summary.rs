@@ -36,7 +36,7 @@ pub(super) fn facts(out: &mut String, stops: &[&Stop], all: usize) {
     let _ = write!(out, "<p>{which}");
     // They are sorted, those that nobody knows the end of last.
     let mut ends = stops.iter().filter_map(|stop| stop.finished_at.as_deref());
-    if let (Some(newest), Some(oldest)) = (ends.next(), ends.last()) {
+    if let (Some(newest), Some(oldest)) = (ends.next(), ends.next_back()) {
         let _ = write!(out, " The oldest ended at {}, the newest at {} UTC.", name(&moment(oldest)), name(&moment(newest)));
     }
     out.push_str("</p>\n<dl class=\"outcomes\">");
