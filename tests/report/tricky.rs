@@ -450,8 +450,8 @@ fn who_killed_whom_is_said_only_where_it_is_certain() {
     assert_eq!(told(1, two), "killed 2: OutOfMemory 0, KilledByOther 0");
     assert_eq!(told(1, four), "killed 4: OutOfMemory 0");
     assert_eq!(told(1, json!([])), "killed 1: OutOfMemory 0");
-    // A supervisor's, an hour before: none of the stop's.
-    assert_eq!(told(0, json!([{"pid": 9, "name": "a", "atMs": -3_600_000}])), "drained 0: KilledByOther 9");
+    // Before the stop, but in this run: it is told of nowhere else.
+    assert_eq!(told(0, json!([{"pid": 9, "name": "a", "atMs": -3_600_000}])), "killed 1: KilledByOther 9");
 }
 
 #[test]
