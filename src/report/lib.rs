@@ -7,6 +7,7 @@ mod belief;
 mod cause;
 mod diagnosis;
 mod event;
+mod hook;
 pub mod html;
 mod inferred;
 mod init_report;
