@@ -113,6 +113,8 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
 
     let code = loop {
         let now = sys::now();
+        // Those whom we kill are known.
+        names &= stop.killed_at.is_none();
         let left = reap(&mut stop, &mut linux, now, names);
         names = false;
         stop.settled(now, left);
