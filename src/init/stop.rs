@@ -5,7 +5,7 @@
 
 use crate::census::{CAPACITY, Census, Member, Role, SLOWEST, Slow};
 use crate::process::{Process, Waits};
-use crate::settings::{Settings, Strategy};
+use crate::settings::{ReportWhen, Settings, Strategy};
 use crate::signal::Signal;
 use crate::timing::{Micros, NEVER, Steps, micros};
 
@@ -828,7 +828,8 @@ impl<'a> Stop<'a> {
             }
             if let Some(victim) = self.victims.get_mut(self.killed as usize) {
                 let Member { process, of_entered, .. } = member;
-                *victim = Victim { process, why: Why::of(&member), asked: member.asked(), waits: world.waits(&process), of_entered };
+                let waits = if self.settings.report == ReportWhen::Never { Waits::Unknown } else { world.waits(&process) };
+                *victim = Victim { process, why: Why::of(&member), asked: member.asked(), waits, of_entered };
             }
             self.killed += 1;
         }
