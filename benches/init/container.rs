@@ -13,6 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often memory is looked at for what is not timed.
 const POLL: Duration = Duration::from_micros(500);
 
+/// The part whose children do not mind SIGTERM, and are killed.
+pub(crate) const KILLED: &str = "killed";
+
 /// Whether the container gets a /proc of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proc {
@@ -41,6 +44,7 @@ struct Start {
     memory: RawFd,
     null: RawFd,
     own_proc: bool,
+    quiet: bool,
 }
 
 /// As root nothing is to be done; anyone else becomes root of a user namespace, for as long as we live.
@@ -73,6 +77,8 @@ impl<'m> Container<'m> {
             memory: memory.file(),
             null: null.as_raw_fd(),
             own_proc: proc == Proc::Own,
+            // The only part whose init has something to say.
+            quiet: part == KILLED,
         };
         // Like vfork, nothing of ours is copied: what is timed is the init's start, not ours.
         let mut flags = libc::CLONE_NEWPID | libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
@@ -216,6 +222,9 @@ extern "C" fn become_program(start: *mut c_void) -> i32 {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::setsid();
         libc::dup2(start.null, 0);
+        if start.quiet {
+            libc::dup2(start.null, 2);
+        }
         if start.memory == 3 {
             libc::fcntl(3, libc::F_SETFD, 0);
         } else {

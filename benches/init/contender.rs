@@ -11,7 +11,7 @@ pub(crate) struct Contender {
     /// Its program; `None`: main is run without an init.
     pub(crate) path: Option<PathBuf>,
     /// What goes between its own name and main's.
-    flags: &'static [&'static str],
+    flags: Vec<String>,
     /// The Debian package that has it, if it is not ours and is not here.
     pub(crate) missing: Option<&'static str>,
 }
@@ -27,6 +27,11 @@ impl Contender {
         words.map(|word| CString::new(word).expect("a path has no NUL")).collect()
     }
 
+    /// The same with these flags.
+    pub(crate) fn with(&self, words: &[&str]) -> Self {
+        Self { name: self.name, path: self.path.clone(), flags: flags(words), missing: self.missing }
+    }
+
     pub(crate) const fn is_init(&self) -> bool {
         self.path.is_some()
     }
@@ -34,6 +39,10 @@ impl Contender {
     pub(crate) const fn is_here(&self) -> bool {
         self.missing.is_none()
     }
+}
+
+fn flags(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// The place of ashore-init in every row.
@@ -51,15 +60,15 @@ pub(crate) fn all(init: &Path) -> Result<Vec<Contender>, Error> {
     let peer = |name, path: &str, package| Contender {
         name,
         path: Some(path.into()),
-        flags: &["--"],
+        flags: flags(&["--"]),
         missing: (!Path::new(path).exists()).then_some(package),
     };
     Ok(vec![
-        Contender { name: "ashore-init", path: Some(init), flags: &["--grace", "30s", "--"], missing: None },
+        Contender { name: "ashore-init", path: Some(init), flags: flags(&["--grace", "30s", "--"]), missing: None },
         peer("tini", "/usr/bin/tini", "tini"),
         peer("tini-static", "/usr/bin/tini-static", "tini"),
         peer("dumb-init", "/usr/bin/dumb-init", "dumb-init"),
         peer("catatonit", "/usr/bin/catatonit", "catatonit"),
-        Contender { name: "no init", path: None, flags: &[], missing: None },
+        Contender { name: "no init", path: None, flags: Vec::new(), missing: None },
     ])
 }

@@ -1,8 +1,8 @@
 //! The figures, one function each.
 
 use crate::bench::{Bench, progress};
-use crate::container::{Container, OneProcessor, Proc, now};
-use crate::contender::{Contender, NO_INIT, TINI, TINI_STATIC};
+use crate::container::{Container, KILLED, OneProcessor, Proc, now};
+use crate::contender::{ASHORE, Contender, NO_INIT, TINI, TINI_STATIC};
 use crate::error::{Error, system};
 use crate::table::Summary::{Median, Most};
 use crate::table::{Bound, Cell, Row, Unit, compare};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How many processes a stop is to reach.
 const CROWD: u32 = 1000;
+/// How many processes the report of a stop tells of, that is at most.
+const VICTIMS: u32 = 12;
 /// How many orphans PID 1 is to reap.
 const ORPHANS: u32 = 10_000;
 /// How long the idle inits are watched.
@@ -119,6 +121,40 @@ pub(crate) fn last(bench: &Bench) -> Result<Vec<Row>, Error> {
         });
     }
     Ok(rows)
+}
+
+/// How much later a container ends for what is said of its end: with as many killed as a report names, and without a report.
+pub(crate) fn report(bench: &Bench) -> Result<Vec<Row>, Error> {
+    let rounds = (bench.rounds / 10).max(5);
+    let file = std::env::temp_dir().join(format!("ashore-report-{}", std::process::id()));
+    let path = file.display().to_string();
+    let empty = || std::fs::write(&file, "").map_err(|source| Error::System { what: path.clone(), source });
+    let ways =
+        ["always", "never"].map(|when| bench.contenders[ASHORE].with(&["--linger", "1ms", "--report", when, "--report-file", &path, "--"]));
+    let measured = bench.take_turns("a report", rounds, [Median, Median], |contender| {
+        if contender.name != bench.contenders[ASHORE].name {
+            return Ok(Err("-"));
+        }
+        let mut times = [0.0; 2];
+        for (time, way) in times.iter_mut().zip(&ways) {
+            empty()?;
+            let container = Container::start(way, KILLED, Some(VICTIMS), Proc::Own, &bench.memory)?;
+            let (ended, _) = container.wait()?;
+            *time = bench.memory.last().map_or(0.0, |last| ended.saturating_sub(last) as f64);
+        }
+        Ok(Ok(times))
+    });
+    let _ = std::fs::remove_file(&file);
+    let [mut cells, without] = measured?;
+    if let (Cell::Measured { value, .. }, Cell::Measured { value: without, .. }) = (&mut cells[ASHORE], &without[ASHORE]) {
+        *value -= without;
+    }
+    Ok(vec![Row {
+        figure: "a report that names 12 killed: how much later init exits, p50".into(),
+        unit: Unit::Micros,
+        bound: Bound::of_time("1 ms", 1e6),
+        cells,
+    }])
 }
 
 /// A stop that many processes have to hear of, each of which ends at once when it does.

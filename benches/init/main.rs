@@ -34,7 +34,7 @@ fn run() -> Result<ExitCode, Error> {
     let bench = bench::Bench { contenders, memory: memory::Memory::new()?, rounds: options.rounds };
 
     let mut rows = Vec::new();
-    let figures = [figures::size, figures::idle, figures::start, figures::last, figures::crowd, figures::orphans];
+    let figures = [figures::size, figures::idle, figures::start, figures::last, figures::report, figures::crowd, figures::orphans];
     for (name, figure) in options::NAMES.iter().zip(figures) {
         if options.only.as_ref().is_none_or(|only| only.iter().any(|wanted| wanted == name)) {
             rows.extend(figure(&bench)?);

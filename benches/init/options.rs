@@ -12,13 +12,13 @@ Usage: bench-init [--rounds N | --quick] [--init FILE] [--json FILE] [--only NAM
   --quick      the same as --rounds 200
   --init FILE  the ashore-init to measure. Default: target/release/ashore-init, else target/init/ashore-init
   --json FILE  write the figures there, too
-  --only N,N   some of the figures: size, idle, start, last, crowd, orphans
+  --only N,N   some of the figures: size, idle, start, last, report, crowd, orphans
   --check      exit 1 if a figure is over its bound; those that are times of this machine are only marked
 
 Needs root, or user namespaces; peers that are not installed are shown as missing (Debian: tini dumb-init catatonit).";
 
 /// The figures' names, in the order of the table.
-pub(crate) const NAMES: [&str; 6] = ["size", "idle", "start", "last", "crowd", "orphans"];
+pub(crate) const NAMES: [&str; 7] = ["size", "idle", "start", "last", "report", "crowd", "orphans"];
 
 /// What was asked for.
 pub(crate) struct Options {

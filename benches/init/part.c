@@ -144,6 +144,17 @@ void start(word *stack) {
         page->ready = 1;
         stay();
     }
+    /* Main goes when its children do not mind SIGTERM any more. */
+    if (same(part, "killed")) {
+        on_term((void (*)(int))1);
+        for (count = 0; count < wanted; count++) {
+            long child = fork();
+            if (child < 0) leave(9);
+            if (child == 0) stay();
+        }
+        page->last = now();
+        leave(0);
+    }
     if (same(part, "last-main")) {
         on_term(work_and_end);
         page->ready = 1;

@@ -259,6 +259,15 @@ mod tests {
     }
 
     #[test]
+    fn counters_of_both_cgroup_versions() {
+        let count = |events, word: &[u8]| leading_number(field(events, word));
+        let v2 = b"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
+        let v1 = b"oom_kill_disable 0\nunder_oom 0\noom_kill 5\n";
+        assert_eq!((count(v2, b"oom_kill "), count(v1, b"oom_kill "), count(b"", b"oom_kill ")), (2, 5, 0));
+        assert_eq!((count(b"max 7\n", b"max "), count(b"max 0\n", b"max ")), (7, 0));
+    }
+
+    #[test]
     fn survives_nonsense() {
         for text in [&b""[..], b"1", b"1 (", b"1 (x", b"1 (x)", b"1 (x) S", b"x (y) S 1 2 3 4 5 6 7", b")(", b"1 )x( S"] {
             assert_eq!(Process::from_stat(text), None);

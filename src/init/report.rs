@@ -277,3 +277,28 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
     }
     text.push(b"]}\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stop::Why;
+
+    #[test]
+    fn words_are_in_the_order_of_what_they_stand_for() {
+        let whys = [
+            (Why::Caught, "caught", "still at work after SIG"),
+            (Why::Ignored, "ignored", "ignores SIG"),
+            (Why::Blocked, "blocked", "blocks SIG"),
+            (Why::Stopped, "stopped", "stopped, state T"),
+            (Why::Uninterruptible, "uninterruptible", "in an uninterruptible call, state D"),
+            (Why::Denied, "denied", "may not be signalled without CAP_KILL: runs as user "),
+            (Why::NotAsked, "notAsked", "never asked"),
+            (Why::Ending, "ending", "not gone yet after SIG"),
+            (Why::Unseen, "unseen", "no /proc to tell why"),
+        ];
+        for (why, word, reason) in whys {
+            assert_eq!((nth(WHYS, why as usize), nth(REASONS, why as usize)), (word.as_bytes(), reason.as_bytes()));
+        }
+        assert_eq!([Waits::Unknown, Waits::Lock, Waits::Child].map(|waits| nth(WAITS, waits as usize)), [&b""[..], b"lock", b"child"]);
+    }
+}

@@ -5,7 +5,7 @@
 
 use crate::census::{CAPACITY, Census, Member, Role, SLOWEST, Slow};
 use crate::process::{Process, Waits};
-use crate::settings::{Settings, Strategy};
+use crate::settings::{ReportWhen, Settings, Strategy};
 use crate::signal::Signal;
 use crate::timing::{Micros, NEVER, Steps, micros};
 
@@ -489,7 +489,8 @@ impl<'a> Stop<'a> {
         let is_ours =
             self.killed_at.is_some() || pid == self.place.main && self.main_asked.is_some_and(|(signal, _)| signal == Signal::KILL);
         if how == Ended::Killed(Signal::KILL) && !is_ours {
-            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name, at: now };
+            let seen = self.census.find(pid).filter(|_| name[0] == 0).map(|member| member.process.name);
+            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name: seen.unwrap_or(name), at: now };
             self.killed_by_others += 1;
         }
         if pid != self.place.main || self.main_end.is_some() {
@@ -827,7 +828,8 @@ impl<'a> Stop<'a> {
             }
             if let Some(victim) = self.victims.get_mut(self.killed as usize) {
                 let Member { process, of_entered, .. } = member;
-                *victim = Victim { process, why: Why::of(&member), asked: member.asked(), waits: world.waits(&process), of_entered };
+                let waits = if self.settings.report == ReportWhen::Never { Waits::Unknown } else { world.waits(&process) };
+                *victim = Victim { process, why: Why::of(&member), asked: member.asked(), waits, of_entered };
             }
             self.killed += 1;
         }

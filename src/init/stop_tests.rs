@@ -1,6 +1,7 @@
 //! The state machine against a container that exists on paper only.
 
 use super::*;
+use crate::process::unpadded;
 use crate::report::{self, Facts};
 use crate::signal::SignalSet;
 use crate::text::Text;
@@ -572,6 +573,19 @@ fn a_child_that_others_killed_is_remembered_and_one_that_we_killed_is_not() {
     assert!(line.ends_with("; SIGKILL from elsewhere for worker[3], other[4]"), "{line}");
     let others = r#""oomKills":0,"pidsMax":0,"killedByOthers":[{"pid":3,"name":"worker","atMs":-2500},{"pid":4,"name":"other","atMs":500}],"victims":[{"pid":5,"#;
     assert!(json.contains(others), "{json}");
+}
+
+#[test]
+fn the_name_of_one_that_others_killed_is_known_from_the_last_look() {
+    let settings = grace(11);
+    let mut container = Container::new(&settings).with([process(3, MAIN, "worker", &[Signal::TERM]), process(4, 1, "late", &[])]);
+    container.signal(Signal::TERM);
+    container.exits(MAIN, 0);
+    for pid in [3, 90] {
+        container.stop.reaped(container.now, pid, Ended::Killed(Signal::KILL), [0; 16]);
+    }
+    let names: Vec<_> = container.stop.others().map(|other| (other.pid, unpadded(&other.name))).collect();
+    assert_eq!(names, [(3, &b"worker"[..]), (90, b"")]);
 }
 
 #[test]

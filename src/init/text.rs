@@ -160,6 +160,23 @@ mod tests {
     }
 
     #[test]
+    fn members_have_commas_between_them() {
+        let mut buffer = [0; 64];
+        let mut text = Text::new(&mut buffer);
+        text.push(b"{")
+            .push_member(b"a", 1)
+            .push_key(b"b")
+            .push(b"[")
+            .push_comma()
+            .push(b"{}")
+            .push_comma()
+            .push(b"{")
+            .push_member(b"c", 2)
+            .push(b"}]}");
+        assert_eq!(text.as_bytes(), br#"{"a":1,"b":[{},{"c":2}]}"#);
+    }
+
+    #[test]
     fn json_strings_stay_json() {
         let mut buffer = [0; 64];
         let mut text = Text::new(&mut buffer);

@@ -9,7 +9,10 @@ mod web;
 
 use databases::{postgres_shuts_down_cleanly, redis_saves};
 use jvm::a_jvm_started_by_a_shell_runs_its_hooks;
-use runc::{a_child_that_the_oom_killer_took_is_told_of, runc_kill_stops_everybody, runc_passes_codes_on};
+use runc::{
+    a_child_that_the_oom_killer_took_is_told_of, forks_that_failed_for_want_of_pids_are_told_of, runc_kill_stops_everybody,
+    runc_passes_codes_on, whom_the_oom_killer_took_is_named_where_it_is_the_inits_own,
+};
 use web::{apache_finishes_a_request, gunicorn_behind_a_shell_finishes_a_request, gunicorn_finishes_a_request, nginx_finishes_a_request};
 
 ashore_tests::tests![
@@ -23,4 +26,6 @@ ashore_tests::tests![
     runc_kill_stops_everybody,
     runc_passes_codes_on,
     a_child_that_the_oom_killer_took_is_told_of,
+    whom_the_oom_killer_took_is_named_where_it_is_the_inits_own,
+    forks_that_failed_for_want_of_pids_are_told_of,
 ];

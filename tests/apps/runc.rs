@@ -1,7 +1,7 @@
 //! A container without Kubernetes: the init is the process of a runc bundle, as `docker run` and an ENTRYPOINT line make it.
 
 use ashore_tests::folder::copy_program;
-use ashore_tests::harness::need_root;
+use ashore_tests::harness::{eventually, need_root};
 use ashore_tests::programs::program;
 use ashore_tests::under::SOON;
 use ashore_tests::{Folder, Outcome, Skip, paths};
@@ -77,6 +77,15 @@ impl Container {
         Command::new(&self.runc).arg("--root").arg(state).args(words).stderr(Stdio::null()).status().unwrap().success()
     }
 
+    /// How many processes are in it; the parent of one that was handed up stays as a zombie, and is not counted.
+    fn count(&self) -> usize {
+        let state = self.folder.path().join("state");
+        let output = Command::new(&self.runc).arg("--root").arg(state).args(["ps", "--format", "json", Self::NAME]).output().unwrap();
+        let pids: Vec<u32> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let is_zombie = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+        pids.iter().filter(|pid| !is_zombie(pid)).count()
+    }
+
     /// Waits for lines with these texts, in this order.
     fn lines_come(&mut self, texts: &[&str]) {
         let mut seen = Vec::new();
@@ -128,7 +137,30 @@ pub(crate) fn a_child_that_the_oom_killer_took_is_told_of() -> Outcome {
     let limit = 64 << 20;
     let resources = json!({"memory": {"limit": limit, "swap": limit}});
     let mut container = Container::start_with("", "main childless=0 ( glutton eat=256 )", &resources)?;
-    container.lines_come(&[") exited with 0 by itself; out of memory: the kernel killed 1", "\"oomKills\":1"]);
+    container.lines_come(&[") exited with 0 unasked; out of memory: the kernel killed 1", "\"oomKills\":1"]);
     assert_eq!(container.process.wait().unwrap().code(), Some(0), "main itself was well");
+    Ok(())
+}
+
+pub(crate) fn whom_the_oom_killer_took_is_named_where_it_is_the_inits_own() -> Outcome {
+    let limit = 64 << 20;
+    let resources = json!({"memory": {"limit": limit, "swap": limit}});
+    let mut container = Container::start_with("", "main on=TERM:exit=0 ( glutton daemon eat=256 )", &resources)?;
+    container.lines_come(&["glutton ready"]);
+    eventually("the init and main are left", SOON, || (container.count() == 2).then_some(()));
+    assert!(container.runc(&["kill", Container::NAME, "TERM"]));
+    container.lines_come(&[" s; out of memory: the kernel killed glutton[", r#""oomKills":1,"pidsMax":0,"killedByOthers":[{"pid":"#]);
+    drop(container);
+    let mut container = Container::start_with("", "main eat=256", &resources)?;
+    container.lines_come(&[") was ended by SIGKILL unasked; out of memory: the kernel killed main["]);
+    assert_eq!(container.process.wait().unwrap().code(), Some(137));
+    Ok(())
+}
+
+pub(crate) fn forks_that_failed_for_want_of_pids_are_told_of() -> Outcome {
+    let words = format!("main quit=300:11{}", " ( kid on=TERM:exit=0 )".repeat(60));
+    let mut container = Container::start_with("", &words, &json!({"pids": {"limit": 30}}))?;
+    container.lines_come(&["main (actor) exited with 11 unasked", "\"pidsMax\":"]);
+    assert_eq!(container.process.wait().unwrap().code(), Some(11));
     Ok(())
 }
