@@ -114,7 +114,7 @@ fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
     }
     if others > 0 {
         if !all_by_kernel {
-            text.push(b"; SIGKILL from elsewhere for");
+            text.push(b"; SIGKILL by others for");
         }
         let mut named = 0;
         for other in stop.others() {

@@ -570,7 +570,7 @@ fn a_child_that_others_killed_is_remembered_and_one_that_we_killed_is_not() {
     container.end(5, Ended::Killed(Signal::KILL));
     assert_eq!((container.stop.killed, container.stop.killed_by_others), (1, 2));
     let [line, json] = container.report(0, 0);
-    assert!(line.ends_with("; SIGKILL from elsewhere for worker[3], other[4]"), "{line}");
+    assert!(line.ends_with("; SIGKILL by others for worker[3], other[4]"), "{line}");
     let others = r#""oomKills":0,"pidsMax":0,"killedByOthers":[{"pid":3,"name":"worker","atMs":-2500},{"pid":4,"name":"other","atMs":500}],"victims":[{"pid":5,"#;
     assert!(json.contains(others), "{json}");
 }
@@ -596,9 +596,9 @@ fn the_kernel_is_named_only_where_it_has_counted_as_many() {
     container.end(MAIN, Ended::Killed(Signal::KILL));
     let line = |oom_kills| container.report(oom_kills, 0)[0].clone();
     let main = "ashore: main (main) was ended by SIGKILL unasked";
-    assert_eq!(line(0), format!("{main}; SIGKILL from elsewhere for worker[3], main[2]"));
+    assert_eq!(line(0), format!("{main}; SIGKILL by others for worker[3], main[2]"));
     assert_eq!(line(2), format!("{main}; out of memory: the kernel killed worker[3], main[2]"));
-    assert_eq!(line(1), format!("{main}; out of memory: the kernel killed 1; SIGKILL from elsewhere for worker[3], main[2]"));
+    assert_eq!(line(1), format!("{main}; out of memory: the kernel killed 1; SIGKILL by others for worker[3], main[2]"));
 }
 
 #[test]
@@ -608,7 +608,7 @@ fn the_last_whom_others_killed_are_named() {
     (10..16).for_each(|pid| _ = container.end(pid, Ended::Killed(Signal::KILL)));
     container.exits(MAIN, 0);
     let [line, json] = container.report(0, 0);
-    assert!(line.ends_with("; SIGKILL from elsewhere for worker[12], worker[13], worker[14], worker[15] and 2 more"), "{line}");
+    assert!(line.ends_with("; SIGKILL by others for worker[12], worker[13], worker[14], worker[15] and 2 more"), "{line}");
     assert_eq!(json.matches("\"worker\"").count(), 4, "{json}");
 }
 

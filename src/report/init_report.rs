@@ -232,6 +232,16 @@ mod tests {
     }
 
     #[test]
+    fn everything_that_the_init_writes_is_read() {
+        let line = r#"{"ashore":1,"main":{"pid":2,"name":"app","signal":"SEGV","core":true,"afterMs":0},"exitCode":139,"durationMs":5001,"ended":1,"killed":1,"oomKills":1,"pidsMax":7,"killedByOthers":[{"pid":12,"name":"worker","atMs":-2500}],"victims":[{"pid":9,"name":"tail","why":"caught","state":"S","asked":"TERM","askedMs":1,"waits":"lock","exec":true}],"slowest":[{"pid":3,"name":"kid","askedMs":1,"tookMs":400}]}"#;
+        let report = InitReport::find(line).expect("a report");
+        assert!(report.main.core && report.pids_max == 7 && report.oom_kills == 1);
+        assert_eq!(report.killed_by_others, [Killed { pid: 12, name: "worker".into(), at_ms: -2500 }]);
+        assert_eq!((report.victims[0].waits, report.victims[0].exec), (Some(Waits::Lock), true));
+        assert_eq!((report.slowest[0].asked_ms, report.slowest[0].took_ms), (Some(1), 400));
+    }
+
+    #[test]
     fn what_is_not_whole_or_not_ours_is_none() {
         for message in
             ["", "x", &LINE[..LINE.len() - 1], &LINE.replace("\"ashore\":1", "\"ashore\":2"), "{\"ashore\":1}", &"{".repeat(5000)]

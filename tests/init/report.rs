@@ -180,7 +180,7 @@ fn a_main_killed_from_outside_is_forced() -> Outcome {
     assert_eq!(json["main"]["signal"].as_str(), Some("KILL"));
     assert_eq!(json.get("signal"), None, "nobody asked for a stop");
     assert_eq!(json["killedByOthers"], serde_json::json!([{"pid": 2, "name": "main", "atMs": 0}]));
-    assert!(line.ends_with("; SIGKILL from elsewhere for main[2]"), "{line}");
+    assert!(line.ends_with("; SIGKILL by others for main[2]"), "{line}");
     Ok(())
 }
 
@@ -232,7 +232,7 @@ fn whom_somebody_else_killed_before_the_stop() -> Outcome {
     std::thread::sleep(std::time::Duration::from_millis(20));
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     let (line, json) = message.parts();
-    assert!(line.ends_with(&format!("; SIGKILL from elsewhere for worker[{pid}]")), "{line}");
+    assert!(line.ends_with(&format!("; SIGKILL by others for worker[{pid}]")), "{line}");
     let killed = json["killedByOthers"].as_array().unwrap();
     assert_eq!((killed.len(), killed[0]["pid"].as_i64(), killed[0]["name"].as_str()), (1, Some(pid.into()), Some("worker")), "{json}");
     assert!(killed[0]["atMs"].as_i64().unwrap() <= -20, "before the stop began: {json}");
@@ -272,7 +272,7 @@ fn somebody_killed_by_others_while_the_rest_ends() -> Outcome {
     let pid = kill(&run, "worker");
     assert_eq!(run.end().code(), Some(0));
     let (line, json) = message.parts();
-    assert!(line.ends_with(&format!("; SIGKILL from elsewhere for worker[{pid}]")), "{line}");
+    assert!(line.ends_with(&format!("; SIGKILL by others for worker[{pid}]")), "{line}");
     let at = json["killedByOthers"][0]["atMs"].as_i64().unwrap();
     assert!(at >= json["main"]["afterMs"].as_i64().unwrap() && at <= json["durationMs"].as_i64().unwrap(), "{json}");
     Ok(())
