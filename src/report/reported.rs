@@ -75,18 +75,24 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
         (Why::Ending, _) => (Cause::LeftAtDeadline, format!("has no handler for {signal} and was about to end")),
         (Why::Unseen | Why::Unknown, _) => (Cause::LeftAtDeadline, "was left, and what could be seen does not tell why".into()),
     };
+    let waits = match (victim.why, victim.waits) {
+        (Why::Caught, _) if !victim.exec => "",
+        (_, Some(Waits::Lock)) => ", waiting for a lock",
+        (_, Some(Waits::Child)) => ", waiting for a child",
+        _ => "",
+    };
     let end = report.deadline_ms.unwrap_or(report.duration_ms);
     let since = victim.asked_ms.map(|asked| format!(" {} after it was asked", took(end.saturating_sub(asked))));
     let deadline = match (&report.signal, report.grace_ms) {
         (Some(_), Some(grace)) => format!(" (deadline {} of {})", took(end), took(grace)),
         _ => String::new(),
     };
-    let what = format!("{} {state}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
+    let what = format!("{} {state}{waits}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
     Finding::new(cause, Some(process(victim.pid, &victim.name)), what)
 }
 
-/// Who was ended by somebody else's SIGKILL: the OOM killer, if it has killed as many as there were, or whoever it was. Returns how many were
-/// killed, those left out whom a supervisor or a script killed before the stop began: that is none of the stop.
+/// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if it has killed as many as there were, or whoever's it
+/// was. Returns how many were killed.
 fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
     let mut killed = report.killed_by_others.clone();
     // The last ones are listed; main's end is told apart from that.
@@ -97,7 +103,11 @@ fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
         killed.insert(0, Killed { pid: main.pid, name: main.name.clone(), at_ms: 0 });
     }
     let count = u64::try_from(killed.len()).unwrap_or(u64::MAX);
-    let names = || killed.iter().map(|who| shown(&who.name, who.pid)).collect::<Vec<_>>().join(", ");
+    let name = |who: &Killed| match who.at_ms {
+        ..0 if who.pid != main.pid => format!("{} {} before the stop began", shown(&who.name, who.pid), took(who.at_ms.unsigned_abs())),
+        _ => shown(&who.name, who.pid),
+    };
+    let names = || killed.iter().map(name).collect::<Vec<_>>().join(", ");
     let one = || match &killed[..] {
         [who] => Some(process(who.pid, &who.name)),
         _ => None,
@@ -126,8 +136,7 @@ fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
             }
         }
     }
-    let in_stop = killed.iter().filter(|who| who.at_ms >= 0 || who.pid == report.main.pid).count();
-    report.oom_kills.max(u64::try_from(in_stop).unwrap_or(u64::MAX))
+    report.oom_kills.max(count)
 }
 
 fn of_main(report: &InitReport, by_itself: bool, all: &mut Vec<Finding>) {
