@@ -109,12 +109,12 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
     let counts_before = counts(counts_kills);
     let mut stop = Stop::new(settings, place, room);
     let mut main_name = name_of(argv);
-    let mut one_killed = false;
+    let mut names = false;
 
     let code = loop {
         let now = sys::now();
-        let left = reap(&mut stop, &mut linux, now, one_killed);
-        one_killed = false;
+        let left = reap(&mut stop, &mut linux, now, names);
+        names = false;
         stop.settled(now, left);
         if let Some(code) = stop.over() {
             break code;
@@ -128,9 +128,12 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
         if due.is_some_and(|due| due <= now) {
             continue;
         }
+        // Only an end of a child that says that it was no kill lets us do without names.
+        names = true;
         let Some((arrival, kills)) = sys::wait_signal(AWAITED, due.map(|due| due - now)) else { continue };
-        one_killed = kills;
-        if arrival.signal != Signal::CHLD {
+        if arrival.signal == Signal::CHLD {
+            names = kills;
+        } else {
             let seen = see_one(place, place.main);
             if let Some(seen) = &seen {
                 main_name = seen.name;
@@ -180,17 +183,28 @@ fn is_foreground(init: i32) -> bool {
     sys::foreground() == Some(group) && (init == 1 || group == init && sys::is_terminal(1))
 }
 
-/// Reaps all that have ended and says who is left. `one_killed`: SIGKILL has ended one of them, whose name is to be known.
-fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64, one_killed: bool) -> Left {
+/// Reaps all that have ended and says who is left. `names`: SIGKILL may have ended one of them, whose name is read before.
+fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64, names: bool) -> Left {
+    let Place { init, main, terminal } = linux.place;
     loop {
-        let killed = if one_killed { sys::killed_child() } else { 0 };
-        let name = if killed == 0 { [0; 16] } else { see_one(linux.place, killed).unwrap_or(Process::NONE).name };
-        match sys::reap(linux.place.terminal) {
-            Child::Ended(pid, how) => stop.reaped(now, pid, how, if pid == killed { name } else { [0; 16] }),
-            Child::Stopped(pid, signal) if pid == linux.place.main => stop.suspended(signal, linux),
+        let (mut child, mut name) = (-1, [0; 16]);
+        if names && let Some((ended, killed)) = sys::ended_child() {
+            if ended != 0 {
+                child = ended;
+            } else if !terminal {
+                // Another end makes another signal.
+                return Left::Children;
+            }
+            if killed && let Some(seen) = see_one(linux.place, ended) {
+                name = seen.name;
+            }
+        }
+        match sys::reap(child, terminal) {
+            Child::Ended(pid, how) => stop.reaped(now, pid, how, name),
+            Child::Stopped(pid, signal) if pid == main => stop.suspended(signal, linux),
             Child::Stopped(..) => {}
             Child::Waiting => return Left::Children,
-            Child::None if linux.place.init == 1 && !sys::is_alone() => return Left::NoChild,
+            Child::None if init == 1 && !sys::is_alone() => return Left::NoChild,
             Child::None => return Left::Nobody,
         }
     }

@@ -489,7 +489,8 @@ impl<'a> Stop<'a> {
         let is_ours =
             self.killed_at.is_some() || pid == self.place.main && self.main_asked.is_some_and(|(signal, _)| signal == Signal::KILL);
         if how == Ended::Killed(Signal::KILL) && !is_ours {
-            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name, at: now };
+            let seen = self.census.find(pid).filter(|_| name[0] == 0).map(|member| member.process.name);
+            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name: seen.unwrap_or(name), at: now };
             self.killed_by_others += 1;
         }
         if pid != self.place.main || self.main_end.is_some() {

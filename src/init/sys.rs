@@ -291,12 +291,12 @@ pub enum Child {
     None,
 }
 
-/// Reaps a child that has ended, if there is one; never waits. `stops`: tell of stopped children, too.
-pub fn reap(stops: bool) -> Child {
+/// Reaps this child (-1: any) if it has ended; never waits. `stops`: tell of stopped children, too.
+pub fn reap(child: i32, stops: bool) -> Child {
     const WNOHANG: usize = 1;
     const WUNTRACED: usize = 2;
     let mut status: u32 = 0;
-    match syscall!(nr::WAIT4, -1isize, &raw mut status, if stops { WNOHANG | WUNTRACED } else { WNOHANG }, 0) {
+    match syscall!(nr::WAIT4, child, &raw mut status, if stops { WNOHANG | WUNTRACED } else { WNOHANG }, 0) {
         Ok(0) => Child::Waiting,
         Ok(pid) => decode(pid as i32, status),
         Err(Errno::CHILD) => Child::None,
@@ -304,15 +304,16 @@ pub fn reap(stops: bool) -> Child {
     }
 }
 
-/// The child that is reaped next, if SIGKILL has ended it: until then its name can be read. 0: it is another, or nobody.
-pub fn killed_child() -> i32 {
+/// A child that has ended, 0 if there is none, and whether SIGKILL has ended it. It is not reaped: its name can still be read.
+/// `None`: there are no children.
+pub fn ended_child() -> Option<(i32, bool)> {
     const P_ALL: usize = 0;
     const WNOHANG: usize = 1;
     const WEXITED: usize = 4;
     const WNOWAIT: usize = 0x0100_0000;
     let mut info = SigInfo::NONE;
-    let _ = syscall!(nr::WAITID, P_ALL, 0, &raw mut info, WNOHANG | WEXITED | WNOWAIT, 0);
-    if info.is_kill() { info.pid } else { 0 }
+    syscall!(nr::WAITID, P_ALL, 0, &raw mut info, WNOHANG | WEXITED | WNOWAIT, 0).ok()?;
+    Some((info.pid, info.is_kill()))
 }
 
 /// Takes a wait status apart (wait(2)).

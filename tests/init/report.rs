@@ -1,10 +1,12 @@
 //! What is said of a stop afterwards, and where.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
-use ashore_tests::harness::eventually;
-use ashore_tests::under::{SOON, actors_under_init};
-use ashore_tests::{Folder, Outcome, Running, Sandbox};
+use ashore_tests::harness::{eventually, is_root};
+use ashore_tests::programs::program;
+use ashore_tests::under::{SOON, actors, actors_under_init};
+use ashore_tests::{Folder, Outcome, Running, Sandbox, Skip, paths};
 use serde_json::Value;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 ashore_tests::tests![
@@ -18,6 +20,13 @@ ashore_tests::tests![
     names_that_are_no_text,
     a_main_killed_from_outside_is_forced,
     a_crash_is_reported_on_request,
+    a_core_dump_is_told,
+    whom_somebody_else_killed_before_the_stop,
+    all_whom_somebody_else_killed_at_once_have_names,
+    somebody_killed_by_others_while_the_rest_ends,
+    what_each_waits_for,
+    what_each_waits_for_as_nobody,
+    who_came_by_an_exec,
 ];
 
 /// A termination message, as a kubelet makes it: empty.
@@ -75,7 +84,11 @@ fn always_writes_after_a_clean_stop_too() -> Outcome {
     assert_eq!((json["exitCode"].as_i64(), json["killed"].as_i64(), json["graceMs"].as_i64()), (Some(3), Some(0), Some(20_000)));
     assert_eq!(json["victims"], Value::Array(Vec::new()));
     assert!(json["durationMs"].as_i64().unwrap() >= 200, "{json}");
-    assert_eq!(json["slowest"][0]["name"].as_str(), Some("kid"), "{json}");
+    let slowest = &json["slowest"][0];
+    assert_eq!(slowest["name"].as_str(), Some("kid"), "{json}");
+    let (asked, took) = (slowest["askedMs"].as_u64().unwrap(), slowest["tookMs"].as_u64().unwrap());
+    assert!(took >= 200 && asked >= json["main"]["afterMs"].as_u64().unwrap(), "asked when main had gone: {json}");
+    assert!(asked + took <= json["durationMs"].as_u64().unwrap() + 1, "{json}");
     assert!(!run.said("ashore: "), "nothing was killed: nothing on standard error\n{}", run.output());
     Ok(())
 }
@@ -166,6 +179,8 @@ fn a_main_killed_from_outside_is_forced() -> Outcome {
     assert!(line.contains("SIGKILL"), "{line}");
     assert_eq!(json["main"]["signal"].as_str(), Some("KILL"));
     assert_eq!(json.get("signal"), None, "nobody asked for a stop");
+    assert_eq!(json["killedByOthers"], serde_json::json!([{"pid": 2, "name": "main", "atMs": 0}]));
+    assert!(line.ends_with("; SIGKILL from elsewhere for main[2]"), "{line}");
     Ok(())
 }
 
@@ -176,5 +191,163 @@ fn a_crash_is_reported_on_request() -> Outcome {
     let (line, json) = message.parts();
     assert!(line.contains("SIGSEGV"), "{line}");
     assert_eq!(json["main"]["signal"].as_str(), Some("SEGV"));
+    assert_eq!(json["main"].get("core"), None, "{json}");
+    Ok(())
+}
+
+fn a_core_dump_is_told() -> Outcome {
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    if pattern.trim().is_empty() || pattern.starts_with(['|', '/', '@']) {
+        return Err(Skip(format!("core dumps of this machine go elsewhere: /proc/sys/kernel/core_pattern is {pattern:?}")));
+    }
+    let (message, folder) = (Message::new(), Folder::new());
+    let sandbox = actors_under_init(&message.flags("--report always"), "main crash=SEGV").limit(libc::RLIMIT_CORE, 1 << 30);
+    // The init keeps no directory, but main has its own: there the dump goes.
+    let run = sandbox.cwd(folder.path()).spawn().unwrap();
+    assert_eq!(run.end().code(), Some(139));
+    let (line, json) = message.parts();
+    assert!(line.contains(" was ended by SIGSEGV unasked, core dumped"), "{line}");
+    assert_eq!(json["main"]["core"].as_bool(), Some(true), "{json}");
+    assert!(std::fs::read_dir(folder.path()).unwrap().count() > 0, "there is one");
+    Ok(())
+}
+
+/// Kills this one, as the OOM killer or a neighbour would, and gives its PID.
+fn kill(run: &Running, name: &str) -> i32 {
+    let process = run
+        .processes()
+        .into_iter()
+        .find(|process| process.comm == name && process.state != 'Z')
+        .unwrap_or_else(|| panic!("no {name}: {}", run.output()));
+    // SAFETY: the process is the sandbox's own, and is not reaped while the init is held or has not seen this yet.
+    assert_eq!(unsafe { libc::kill(process.pid, libc::SIGKILL) }, 0);
+    process.inner
+}
+
+fn whom_somebody_else_killed_before_the_stop() -> Outcome {
+    let message = Message::new();
+    let run = start(actors_under_init(&message.flags("--grace 20"), "main on=TERM:exit=0 ( worker daemon )"), &["main", "worker"]);
+    let pid = kill(&run, "worker");
+    eventually("it is reaped", SOON, || run.process(pid).is_none().then_some(()));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    let (line, json) = message.parts();
+    assert!(line.ends_with(&format!("; SIGKILL from elsewhere for worker[{pid}]")), "{line}");
+    let killed = json["killedByOthers"].as_array().unwrap();
+    assert_eq!((killed.len(), killed[0]["pid"].as_i64(), killed[0]["name"].as_str()), (1, Some(pid.into()), Some("worker")), "{json}");
+    assert!(killed[0]["atMs"].as_i64().unwrap() <= -20, "before the stop began: {json}");
+    assert_eq!((json["killed"].as_u64(), json["oomKills"].as_u64()), (Some(0), Some(0)), "neither we nor the kernel: {json}");
+    assert!(run.said(&line), "somebody was killed: on standard error, too");
+    Ok(())
+}
+
+fn all_whom_somebody_else_killed_at_once_have_names() -> Outcome {
+    let message = Message::new();
+    let words = "main on=TERM:exit=0 ( a1 daemon ) ( a2 daemon ) ( a3 daemon ) ( a4 daemon ) ( a5 daemon )";
+    let run = start(actors_under_init(&message.flags("--grace 20"), words), &["main", "a1", "a2", "a3", "a4", "a5"]);
+    // One SIGCHLD stands for them all.
+    run.signal(libc::SIGSTOP).unwrap();
+    eventually("init is stopped", SOON, || (run.itself().ok()?.state == 'T').then_some(()));
+    let pids: Vec<_> = ["a1", "a2", "a3", "a4", "a5"].into_iter().map(|name| kill(&run, name)).collect();
+    run.signal(libc::SIGCONT).unwrap();
+    eventually("they are reaped", SOON, || pids.iter().all(|pid| run.process(*pid).is_none()).then_some(()));
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    let (line, json) = message.parts();
+    let killed = json["killedByOthers"].as_array().unwrap();
+    let named = |killed: &Value| (killed["name"].as_str().unwrap().to_owned(), killed["pid"].as_i64().unwrap());
+    assert_eq!(killed.len(), 4, "the last four: {json}");
+    for (name, pid) in killed.iter().map(named) {
+        assert_eq!(pids[name[1..].parse::<usize>().unwrap() - 1], pid as i32, "{json}");
+    }
+    assert!(line.ends_with(" and 1 more"), "{line}");
+    Ok(())
+}
+
+fn somebody_killed_by_others_while_the_rest_ends() -> Outcome {
+    let message = Message::new();
+    let words = "main on=TERM:exit=0 ( worker on=TERM:finish=60000 )";
+    let run = start(actors_under_init(&message.flags("--grace 60"), words), &["main", "worker"]);
+    run.signal(libc::SIGTERM).unwrap();
+    run.line("worker got TERM");
+    let pid = kill(&run, "worker");
+    assert_eq!(run.end().code(), Some(0));
+    let (line, json) = message.parts();
+    assert!(line.ends_with(&format!("; SIGKILL from elsewhere for worker[{pid}]")), "{line}");
+    let at = json["killedByOthers"][0]["atMs"].as_i64().unwrap();
+    assert!(at >= json["main"]["afterMs"].as_i64().unwrap() && at <= json["durationMs"].as_i64().unwrap(), "{json}");
+    Ok(())
+}
+
+fn what_each_waits_for() -> Outcome {
+    waits_are_told(false)
+}
+
+fn what_each_waits_for_as_nobody() -> Outcome {
+    if !is_root() {
+        return Err(Skip("needs root: to become nobody".into()));
+    }
+    waits_are_told(true)
+}
+
+/// What victims wait for, as seen by an init that is root, or one that is nobody and has no rights.
+fn waits_are_told(as_nobody: bool) -> Outcome {
+    let (message, folder) = (Message::new(), Folder::new());
+    let file = folder.write("locked", "");
+    let held = std::fs::File::open(&file).unwrap();
+    // SAFETY: the descriptor is open.
+    assert_eq!(unsafe { libc::flock(held.as_raw_fd(), libc::LOCK_EX) }, 0);
+    std::fs::set_permissions(&message.0, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let (init, actor) = (folder.copy(paths::init(), "init"), folder.copy(program("actor"), "actor"));
+    let words = format!(
+        "main on=TERM:exit=0 ( flock on=TERM:say lock={} ) ( mutex on=TERM:say mutex ) ( join on=TERM:say join ) \
+         ( parent on=TERM:say childless=0 ( deaf ignore=TERM ) ) ( sleeps on=TERM:finish=60000 )",
+        file.display()
+    );
+    let mut sandbox =
+        Sandbox::new([init]).args(message.flags("--grace 3 --").split_whitespace()).args([actor]).args(words.split_whitespace());
+    if as_nobody {
+        sandbox = (0..40).fold(sandbox, Sandbox::drop_capability).user(65534, 65534).no_new_privs();
+    }
+    let names = ["flock", "mutex", "join", "parent", "sleeps"];
+    let run = start(sandbox, &names);
+    run.ready(&["main"]);
+    let channel = |name: &str| {
+        let process = run.processes().into_iter().find(|process| process.comm == name)?;
+        std::fs::read_to_string(format!("/proc/{}/wchan", process.pid)).ok()
+    };
+    let tells = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        channel("sleeps").is_some_and(|channel| channel.len() > 1)
+    });
+    if !tells {
+        return Err(Skip("this kernel does not tell in /proc/PID/wchan where a process waits".into()));
+    }
+    eventually("they wait", SOON, || channel("mutex")?.starts_with("futex").then_some(()));
+    eventually("they wait", SOON, || channel("join")?.starts_with("futex").then_some(()));
+    eventually("they wait", SOON, || channel("flock")?.contains("lock").then_some(()));
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    let (line, json) = message.parts();
+    let waits = |name: &str| {
+        let victims = json["victims"].as_array().unwrap();
+        let victim = victims.iter().find(|victim| victim["name"] == name).unwrap_or_else(|| panic!("no {name} in {json}"));
+        victim.get("waits").map(|waits| waits.as_str().unwrap().to_owned())
+    };
+    assert_eq!(names.map(waits), [Some("lock".into()), Some("lock".into()), None, Some("child".into()), None], "{json}");
+    assert!(line.contains(" s, waiting for a lock)") && line.contains(" s, waiting for a child)"), "{line}");
+    Ok(())
+}
+
+fn who_came_by_an_exec() -> Outcome {
+    let message = Message::new();
+    let run = start(actors_under_init(&message.flags("--grace 2"), "main on=TERM:exit=0 ( kid ignore=TERM )"), &["main", "kid"]);
+    let visitor = actors("visitor ignore=TERM ( below ignore=TERM )").spawn_in(&run).unwrap();
+    visitor.ready(&["visitor", "below"]);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    let (line, json) = message.parts();
+    let mut victims: Vec<_> =
+        json["victims"].as_array().unwrap().iter().map(|victim| (victim["name"].as_str().unwrap(), victim["exec"].as_bool())).collect();
+    victims.sort_unstable();
+    assert_eq!(victims, [("below", Some(true)), ("kid", None), ("visitor", Some(true))], "{json}");
+    assert_eq!(line.matches(" s, of an exec)").count(), 2, "{line}");
     Ok(())
 }

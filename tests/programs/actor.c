@@ -22,14 +22,19 @@
 //   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most a minute
 //   close              close standard output when ready
 //   eat=MB             use so much memory when ready
+//   lock=FILE          take its lock when ready (flock), for which somebody else lets it wait
+//   mutex              take a mutex twice when ready, and so wait for ever
+//   join               wait for a second thread when ready, which never ends
 // Parentheses hold children, which are forked.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -132,7 +137,8 @@ static void run_away(void) {
 __attribute__((noreturn)) static void play(char **words, char **end) {
     snprintf(name, sizeof name, "%.40s", *words++);
     prctl(PR_SET_NAME, name);
-    int stops = 0, leaves = 0, closes = 0, crash = 0, leaderless = 0, runaway = 0;
+    int stops = 0, leaves = 0, closes = 0, crash = 0, leaderless = 0, runaway = 0, mutex = 0, joins = 0;
+    const char *lock = NULL;
     long quit = -1, quit_code = 0, childless = -1, eats = 0;
     for (int i = 0; i < 65; i++) reactions[i].act[0] = 0;
     while (words < end) {
@@ -167,6 +173,12 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
             childless = atol(word + 10);
         } else if (strncmp(word, "eat=", 4) == 0) {
             eats = atol(word + 4);
+        } else if (strncmp(word, "lock=", 5) == 0) {
+            lock = word + 5;
+        } else if (strcmp(word, "mutex") == 0) {
+            mutex = 1;
+        } else if (strcmp(word, "join") == 0) {
+            joins = 1;
         } else if (strcmp(word, "leave") == 0) {
             leaves = 1;
         } else if (strcmp(word, "session") == 0) {
@@ -204,6 +216,19 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, idle, NULL) != 0) _exit(96);
         pthread_exit(NULL);
+    }
+    if (lock != NULL) {
+        int file = open(lock, O_RDONLY | O_CLOEXEC);
+        if (file < 0 || flock(file, LOCK_EX) != 0) _exit(95);
+    }
+    if (mutex) {
+        pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
+        pthread_mutex_lock(&held);
+        pthread_mutex_lock(&held);
+    }
+    if (joins) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, idle, NULL) != 0 || pthread_join(thread, NULL) != 0) _exit(96);
     }
     if (quit >= 0) {
         work(quit);
