@@ -2,6 +2,7 @@
 
 use crate::belief::believed;
 use crate::cause::Cause;
+use crate::hook;
 use crate::inferred::{self, Found, OOM_KILLED};
 use crate::init_report::InitReport;
 use crate::owner;
@@ -44,10 +45,11 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         Asking::Yes(asked) => Some(asked),
         Asking::No | Asking::Unclear => None,
     };
-    let hook_failed =
-        run.current && !findings.iter().any(|finding| finding.cause == Cause::PreStopHook) && inferred::failed_hook(pod, run).is_some();
-    if hook_failed {
-        findings.push(Finding::new(Cause::PreStopHookFailed, None, "the preStop hook failed, or was cut short".into()));
+    let told = |finding: &Finding| finding.cause == Cause::PreStopHook;
+    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| run.current && !findings.iter().any(told)) {
+        // That is why there was no time.
+        Some(finding) if finding.cause == Cause::PreStopHook => findings.insert(0, finding),
+        finding => findings.extend(finding),
     }
     findings.truncate(MOST_CAUSES - 1);
     findings.extend(asked.as_mut().and_then(|asked| asked.finding.take()));

@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::event::Event;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Ending, Kind, Pod, Run, millis};
+use crate::seen::{Deletion, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -11,9 +11,6 @@ use serde_json::Value;
 
 /// The most bytes of somebody else's words in a sentence of ours.
 const LONGEST: usize = 240;
-/// What the kubelet gives to a pod that has used more storage than it may: the least that it gives at all (k8s.io/kubernetes
-/// pkg/kubelet/eviction, immediateEvictionGracePeriodSeconds, and pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
-const LEAST_SECONDS: u64 = 2;
 /// By how much clocks may differ: who ended so shortly before the stop may have been meant.
 const SKEW: Millis = 5 * SECOND;
 /// How long a kubelet takes at most to see that a pod has ended.
@@ -148,6 +145,7 @@ fn evicted(pod: &Pod<'_>) -> Option<Asked> {
     let condition = || by_kubelet(pod).filter(|message| eviction(message) != Cause::Evicted);
     let message = event.map(|event| event.message).or(status).or_else(condition)?;
     let cause = eviction(message);
+    // immediateEvictionGracePeriodSeconds is less than the least.
     let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
     let asked = Asked::new(Request::NodePressure, event.and_then(Event::at), limit.then_some(LEAST_SECONDS));
     Some(asked.or_about(pod).since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))

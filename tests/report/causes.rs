@@ -104,9 +104,13 @@ fn case(cause: Cause) -> (Case, &'static str) {
                 .event(event("FailedPreStopHook", "PreStopHook failed", 132)),
             "killed deletion: PreStopHook",
         ),
-        Cause::PreStopHookFailed => {
-            (clean().deleted(100, 30).event(event("FailedPreStopHook", "PreStopHook failed", 100)), "drained deletion: PreStopHookFailed")
-        }
+        Cause::PreStopHookFailed => (
+            clean()
+                .deleted(100, 30)
+                .with(|case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["drain"]}}}))
+                .event(event("FailedPreStopHook", "PreStopHook failed", 100)),
+            "drained deletion: PreStopHookFailed",
+        ),
         Cause::PostStartHookFailed => (
             Case::wrapped(ended(143, "Error", 0, 2, "")).event(event("Killing", "FailedPostStartHook", 1)),
             "drained restart: PostStartHookFailed",

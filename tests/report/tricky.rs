@@ -22,6 +22,13 @@ fn hooked() -> Value {
     report
 }
 
+/// The worker was killed 1.8 s after the signal.
+fn late() -> Value {
+    let mut report = report();
+    (report["durationMs"], report["deadlineMs"]) = (1804.into(), 1800.into());
+    report
+}
+
 const OWN: &str = "the app's own last words";
 
 #[test]
@@ -270,8 +277,34 @@ fn what_is_told() {
         ),
         (
             "a hook that failed at once",
-            Case::wrapped(clean()).deleted(100, 30).event(failed_hook(100)),
+            Case::wrapped(clean()).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(failed_hook(100)),
             "drained deletion: PreStopHookFailed",
+        ),
+        (
+            "a hook that took all, and an init that had 2 s",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late())))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}})))
+                .event(failed_hook(132)),
+            "killed deletion: PreStopHook StillAtWork",
+        ),
+        (
+            "the same, and nothing is heard of the hook",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))),
+            "killed deletion: PreStopHook StillAtWork",
+        ),
+        (
+            "the same without a hook",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "a hook that was cut off, and all ended in time",
+            Case::wrapped(ended(0, "Completed", 0, 131, ""))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}})))
+                .event(failed_hook(131)),
+            "drained deletion: PreStopHook",
         ),
         (
             "a hook that took all, without an init",
