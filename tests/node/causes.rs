@@ -136,14 +136,14 @@ fn with_child(words: &str) -> String {
 
 pub(crate) fn who_did_not_go_and_why() -> Tested {
     each(&[
-        case("ignores", &with_child("ignore=TERM"), &[(Cause::SignalIgnored, "actor")]),
-        case("blocks", &with_child("block=TERM"), &[(Cause::SignalBlocked, "actor")]),
-        case("works", &with_child("on=TERM:finish=60000"), &[(Cause::StillAtWork, "actor")]),
-        case("stops", &with_child("on=TERM:stop"), &[(Cause::ProcessStopped, "actor")]),
+        case("ignores", &with_child("ignore=TERM"), &[(Cause::SignalIgnored, "child")]),
+        case("blocks", &with_child("block=TERM"), &[(Cause::SignalBlocked, "child")]),
+        case("works", &with_child("on=TERM:finish=60000"), &[(Cause::StillAtWork, "child")]),
+        case("stops", &with_child("on=TERM:stop"), &[(Cause::ProcessStopped, "child")]),
         case("waits", "/bin/sh", &[(Cause::WaitedForChild, "sh"), (Cause::SignalIgnored, "sleep")]).app(|app| {
             app["command"] = json!(["/bin/sh", "-c", "trap 'echo asked' TERM; (trap '' TERM; exec sleep 60); echo never"]);
         }),
-        case("execs", "/bin/actor main on=TERM:exit=0", &[(Cause::ExecLeftBehind, "actor")]).by(|namespace, pod| {
+        case("execs", "/bin/actor main on=TERM:exit=0", &[(Cause::ExecLeftBehind, "visitor")]).by(|namespace, pod| {
             let mut exec = node().command();
             exec.args(["--namespace", &namespace.name, "exec", name(pod), "--", "/bin/actor", "visitor", "ignore=TERM"]);
             let mut exec = exec.stdout(std::process::Stdio::piped()).spawn().unwrap();
@@ -161,7 +161,7 @@ pub(crate) fn who_did_not_go_and_why() -> Tested {
         case(
             "leaves",
             "/bin/actor main quit=500:0 ( child ignore=TERM )",
-            &[(Cause::ChildrenLeft, "actor"), (Cause::SignalIgnored, "actor")],
+            &[(Cause::ChildrenLeft, "actor"), (Cause::SignalIgnored, "child")],
         )
         .stays(None)
         .with(|pod| pod["metadata"]["annotations"]["ashore.dev/linger"] = "1s".into()),
@@ -172,7 +172,7 @@ pub(crate) fn who_did_not_go_and_why() -> Tested {
 pub(crate) fn who_else_killed_it() -> Tested {
     let always = |pod: &mut Value| pod["metadata"]["annotations"]["ashore.dev/report"] = "always".into();
     each(&[
-        case("memory", "/bin/actor main on=TERM:exit=0 ( child eat=200 )", &[(Cause::OutOfMemory, "actor")])
+        case("memory", "/bin/actor main on=TERM:exit=0 ( child eat=200 )", &[(Cause::OutOfMemory, "child")])
             .app(|app| app["resources"] = json!({"limits": {"memory": "64Mi"}}))
             .with(always)
             .by(|namespace, pod| {
@@ -181,7 +181,7 @@ pub(crate) fn who_else_killed_it() -> Tested {
             }),
         case("crashes", "/bin/actor main crash=SEGV", &[(Cause::Crashed, "actor")]).stays(None).with(always).ends(Outcome::Failed),
         case("fails", "/bin/actor main quit=300:3", &[(Cause::Failed, "actor")]).stays(None).with(always).ends(Outcome::Failed),
-        case("other", "/bin/actor main on=TERM:exit=0", &[(Cause::KilledByOther, "actor")])
+        case("other", "/bin/actor main on=TERM:exit=0", &[(Cause::KilledByOther, "main")])
             .stays(Some(|_, pod| signal(pod, libc::SIGKILL, true)))
             .with(always),
         case("init", "/bin/actor main on=TERM:exit=0", &[(Cause::InitKilled, "")])
@@ -201,7 +201,7 @@ pub(crate) fn what_took_its_time_away() -> Tested {
         case("forced", &with_child("on=TERM:finish=60000"), &[(Cause::ForceDeleted, "")])
             .by(|namespace, pod| _ = namespace.kubectl(&format!("delete --wait=false --force --grace-period=0 pod/{}", name(pod))))
             .ends(Outcome::Unknown),
-        case("hook", &with_child("on=TERM:finish=60000"), &[(Cause::PreStopHook, "")])
+        case("hook", &with_child("on=TERM:finish=60000"), &[(Cause::PreStopHook, ""), (Cause::StillAtWork, "child")])
             .app(|app| app["lifecycle"] = json!({"preStop": {"exec": {"command": ["/bin/sleep", "60"]}}})),
         case("handler", "/bin/sleep 600", &[(Cause::NoHandler, ""), (Cause::NotWrapped, "")]).bare(),
         case("overrun", "/bin/actor main on=TERM:finish=60000", &[(Cause::GracePeriodExceeded, ""), (Cause::NotWrapped, "")]).bare(),
