@@ -4,6 +4,7 @@
 mod admission;
 mod ashore;
 mod audit;
+mod causes;
 mod deliveries;
 mod endings;
 mod faults;
@@ -51,6 +52,11 @@ ashore_tests::node_tests![
     workloads::job_that_is_deleted,
     workloads::job_that_ends_by_itself,
     endings::exit_codes_of_pods_that_are_not_restarted,
+    causes::who_did_not_go_and_why,
+    causes::who_else_killed_it,
+    causes::what_took_its_time_away,
+    causes::why_it_was_stopped,
+    causes::a_fork_that_fails_for_want_of_pids,
     endings::restarted_in_place_after_a_crash,
     endings::restarted_in_place_by_the_liveness_probe,
     admission::quality_of_service_is_unchanged,

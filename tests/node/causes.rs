@@ -1,0 +1,277 @@
+//! Why was my process killed? Each cause is made to happen, and is named, with nothing beside it that is not so.
+
+use ashore_report::{Cause, Deletion, Outcome, Seen, Stop, stops};
+use ashore_tests::Outcome as Tested;
+use ashore_tests::cluster::pod::{container, ending, name, pod, status};
+use ashore_tests::cluster::{Api, Namespace, SOON, node};
+use ashore_tests::harness::eventually;
+use serde_json::{Value, json};
+
+/// A pod and what is done to it.
+struct Case {
+    manifest: Value,
+    /// Whether it is injected.
+    wrapped: bool,
+    /// Done as soon as the pod is ready; none: it goes by itself.
+    provoke: Option<fn(&Namespace, &Value)>,
+    /// Whether the pod is gone afterwards, or a container has ended in it.
+    gone: bool,
+    /// The causes that are named, and the processes they are about.
+    causes: &'static [(Cause, &'static str)],
+    outcome: Outcome,
+}
+
+fn case(name: &str, command: &str, causes: &'static [(Cause, &'static str)]) -> Case {
+    let mut manifest = pod(name, json!([container("app", command)]));
+    manifest["spec"]["terminationGracePeriodSeconds"] = 4.into();
+    Case { manifest, wrapped: true, provoke: Some(delete), gone: true, causes, outcome: Outcome::Killed }
+}
+
+impl Case {
+    fn with(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.manifest);
+        self
+    }
+
+    fn app(self, change: impl FnOnce(&mut Value)) -> Self {
+        self.with(|pod| change(&mut pod["spec"]["containers"][0]))
+    }
+
+    fn bare(self) -> Self {
+        Self { wrapped: false, ..self }
+    }
+
+    fn by(self, provoke: fn(&Namespace, &Value)) -> Self {
+        Self { provoke: Some(provoke), ..self }
+    }
+
+    /// It ends by itself, or by what is done to it, and is not deleted.
+    fn stays(self, provoke: Option<fn(&Namespace, &Value)>) -> Self {
+        Self { provoke, gone: false, ..self }.with(|pod| pod["spec"]["restartPolicy"] = "Never".into())
+    }
+
+    fn ends(self, outcome: Outcome) -> Self {
+        Self { outcome, ..self }
+    }
+}
+
+fn delete(namespace: &Namespace, pod: &Value) {
+    namespace.delete(&format!("pod/{}", name(pod)));
+}
+
+/// Sends a signal to a process of the container, from the node: to its first one, or to the first child of that.
+fn signal(pod: &Value, signal: i32, child: bool) {
+    let first = node().process(pod, "app");
+    let children = || std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
+    let of = if child { children().split_whitespace().next().unwrap().parse().unwrap() } else { first };
+    // SAFETY: kill has no memory to get wrong.
+    assert_eq!(unsafe { libc::kill(of as libc::pid_t, signal) }, 0, "{of}");
+}
+
+fn events(namespace: &Namespace) -> Vec<Value> {
+    let events: Value = serde_json::from_str(&namespace.kubectl("get events --output json")).unwrap();
+    events["items"].as_array().unwrap().clone()
+}
+
+/// What is made of the pod's last version.
+fn explained(namespace: &Namespace, case: &Case) -> Stop {
+    let of = name(&case.manifest);
+    let last = if case.gone {
+        namespace.gone(of)
+    } else {
+        namespace.when(of, "has ended", |pod| ending(pod, "app").is_object() || status(pod, "app")["lastState"]["terminated"].is_object())
+    };
+    let first_deletion = case.gone.then(|| namespace.when(of, "is deleted", |pod| !pod["metadata"]["deletionTimestamp"].is_null()));
+    let first_deletion = first_deletion.as_ref().and_then(Deletion::of);
+    let look = || {
+        let events = events(namespace);
+        let all = stops(&Seen { pod: &last, gone: case.gone, first_deletion, events: &events });
+        all.into_iter().find(|stop| stop.container == "app").unwrap_or_else(|| panic!("{of}: no stop: {last:#}"))
+    };
+    // Events come a moment later than what they are about.
+    let expected = |stop: &Stop| named(stop).into_iter().map(|(cause, _)| cause).eq(case.causes.iter().map(|(cause, _)| *cause));
+    let mut stop = look();
+    for _ in 0..20 {
+        if expected(&stop) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        stop = look();
+    }
+    stop
+}
+
+fn named(stop: &Stop) -> Vec<(Cause, String)> {
+    let process = |finding: &ashore_report::Finding| finding.process.as_ref().map(|process| process.name.clone()).unwrap_or_default();
+    stop.causes.iter().map(|finding| (finding.cause, process(finding))).collect()
+}
+
+/// Makes them all happen at the same time, and looks at each.
+fn each(cases: &[Case]) {
+    let namespace = Namespace::new();
+    for case in cases {
+        if case.wrapped { namespace.inject(&case.manifest) } else { namespace.apply(&case.manifest) }
+    }
+    for case in cases {
+        if let Some(provoke) = case.provoke {
+            let ready = namespace.ready(name(&case.manifest));
+            provoke(&namespace, &ready);
+        }
+    }
+    let mut wrong = Vec::new();
+    for case in cases {
+        let stop = explained(&namespace, case);
+        let expected: Vec<_> = case.causes.iter().map(|(cause, process)| (*cause, (*process).to_owned())).collect();
+        if (named(&stop), stop.outcome) != (expected, case.outcome) {
+            wrong.push(format!("{}: {}\n{:#}", name(&case.manifest), stop.line(), serde_json::to_value(&stop).unwrap()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Main ends when it is asked, and a child does this.
+fn with_child(words: &str) -> String {
+    format!("/bin/actor main on=TERM:exit=0 ( child {words} )")
+}
+
+pub(crate) fn who_did_not_go_and_why() -> Tested {
+    each(&[
+        case("ignores", &with_child("ignore=TERM"), &[(Cause::SignalIgnored, "child")]),
+        case("blocks", &with_child("block=TERM"), &[(Cause::SignalBlocked, "child")]),
+        case("works", &with_child("on=TERM:finish=60000"), &[(Cause::StillAtWork, "child")]),
+        case("stops", &with_child("on=TERM:stop"), &[(Cause::ProcessStopped, "child")]),
+        case("waits", "/bin/sh", &[(Cause::WaitedForChild, "sh"), (Cause::SignalIgnored, "sleep")]).app(|app| {
+            app["command"] = json!(["/bin/sh", "-c", "trap 'echo asked' TERM; (trap '' TERM; exec sleep 60); echo never"]);
+        }),
+        case("execs", "/bin/actor main on=TERM:exit=0", &[(Cause::ExecLeftBehind, "visitor")]).by(|namespace, pod| {
+            let mut exec = node().command();
+            exec.args(["--namespace", &namespace.name, "exec", name(pod), "--", "/bin/actor", "visitor", "ignore=TERM"]);
+            let mut exec = exec.stdout(std::process::Stdio::piped()).spawn().unwrap();
+            let mut said = std::io::BufReader::new(exec.stdout.take().unwrap());
+            let mut line = String::new();
+            while !line.contains("visitor ready") {
+                line.clear();
+                assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "the exec has ended");
+            }
+            delete(namespace, pod);
+            // It ends with the container.
+            std::thread::spawn(move || exec.wait());
+        }),
+        case("finishes", &with_child("on=TERM:finish=300"), &[]).ends(Outcome::Drained),
+        case(
+            "leaves",
+            "/bin/actor main quit=500:0 ( child ignore=TERM )",
+            &[(Cause::ChildrenLeft, "actor"), (Cause::SignalIgnored, "child")],
+        )
+        .stays(None)
+        .with(|pod| pod["metadata"]["annotations"]["ashore.dev/linger"] = "1s".into()),
+    ]);
+    Ok(())
+}
+
+pub(crate) fn who_else_killed_it() -> Tested {
+    let always = |pod: &mut Value| pod["metadata"]["annotations"]["ashore.dev/report"] = "always".into();
+    each(&[
+        case("memory", "/bin/actor main on=TERM:exit=0 ( child eat=200 )", &[(Cause::OutOfMemory, "child")])
+            .app(|app| app["resources"] = json!({"limits": {"memory": "64Mi"}}))
+            .with(always)
+            .by(|namespace, pod| {
+                // Main lives on: only a stop tells of it.
+                delete(namespace, pod);
+            }),
+        case("crashes", "/bin/actor main crash=SEGV", &[(Cause::Crashed, "actor")]).stays(None).with(always).ends(Outcome::Failed),
+        case("fails", "/bin/actor main quit=300:3", &[(Cause::Failed, "actor")]).stays(None).with(always).ends(Outcome::Failed),
+        case("other", "/bin/actor main on=TERM:exit=0", &[(Cause::KilledByOther, "main")])
+            .stays(Some(|_, pod| signal(pod, libc::SIGKILL, true)))
+            .with(always),
+        case("init", "/bin/actor main on=TERM:exit=0", &[(Cause::InitKilled, "")])
+            .stays(Some(|_, pod| signal(pod, libc::SIGKILL, false)))
+            .with(always),
+        case("nothing", "/bin/nothing", &[(Cause::CannotStart, "")]).bare().stays(None).ends(Outcome::Failed),
+        case("completes", "/bin/actor main quit=300:0", &[]).stays(None).with(always).ends(Outcome::Completed),
+    ]);
+    Ok(())
+}
+
+pub(crate) fn what_took_its_time_away() -> Tested {
+    each(&[
+        case("shortened", &with_child("on=TERM:finish=60000"), &[(Cause::GracePeriodShortened, "")])
+            .with(|pod| pod["spec"]["terminationGracePeriodSeconds"] = 30.into())
+            .by(|namespace, pod| _ = namespace.kubectl(&format!("delete --wait=false --grace-period=3 pod/{}", name(pod)))),
+        case("forced", &with_child("on=TERM:finish=60000"), &[(Cause::ForceDeleted, "")])
+            .by(|namespace, pod| _ = namespace.kubectl(&format!("delete --wait=false --force --grace-period=0 pod/{}", name(pod))))
+            .ends(Outcome::Unknown),
+        case("hook", &with_child("on=TERM:finish=60000"), &[(Cause::PreStopHook, ""), (Cause::StillAtWork, "child")])
+            .app(|app| app["lifecycle"] = json!({"preStop": {"exec": {"command": ["/bin/sleep", "60"]}}})),
+        case("handler", "/bin/sleep 600", &[(Cause::NoHandler, ""), (Cause::NotWrapped, "")]).bare(),
+        case("overrun", "/bin/actor main on=TERM:finish=60000", &[(Cause::GracePeriodExceeded, ""), (Cause::NotWrapped, "")]).bare(),
+        case("unseen", "/bin/actor main on=TERM:exit=0 ( child ignore=TERM )", &[]).bare().ends(Outcome::Unknown),
+    ]);
+    Ok(())
+}
+
+pub(crate) fn why_it_was_stopped() -> Tested {
+    let sick = |kind: &str, app: &mut Value| {
+        let fails = json!({"exec": {"command": ["/bin/false"]}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 2});
+        app[kind] = fails;
+    };
+    let stubborn = "/bin/actor main ignore=TERM";
+    each(&[
+        case("live", stubborn, &[(Cause::SignalIgnored, "actor"), (Cause::LivenessProbe, "")])
+            .stays(None)
+            .with(|pod| pod["spec"]["restartPolicy"] = "Always".into())
+            .app(|app| sick("livenessProbe", app)),
+        case("starts", stubborn, &[(Cause::SignalIgnored, "actor"), (Cause::StartupProbe, "")])
+            .stays(None)
+            .with(|pod| pod["spec"]["restartPolicy"] = "Always".into())
+            .app(|app| sick("startupProbe", app)),
+        case("deadline", stubborn, &[(Cause::SignalIgnored, "actor"), (Cause::ActiveDeadline, "")])
+            .stays(None)
+            .with(|pod| pod["spec"]["activeDeadlineSeconds"] = 5.into()),
+        case("evicted", stubborn, &[(Cause::SignalIgnored, "actor"), (Cause::EvictedByApi, "")]).by(|namespace, pod| {
+            let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name(pod)}});
+            let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", namespace.name, name(pod));
+            let answer = Api::of(node()).request("POST", &path, Some(&eviction)).unwrap();
+            assert_eq!(answer.status, 201, "{}", answer.body);
+        }),
+        // The kubelet looks at what pods use every ten seconds, and gives them no time.
+        case("volume", "/bin/sh", &[(Cause::EmptyDirLimit, "")])
+            .stays(None)
+            .app(|app| {
+                app["command"] = json!(["/bin/sh", "-c", "dd if=/dev/zero of=/data/full bs=1M count=8; sleep 600"]);
+                app["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+            })
+            .with(|pod| pod["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}]))
+            .ends(Outcome::Drained),
+    ]);
+    Ok(())
+}
+
+pub(crate) fn a_fork_that_fails_for_want_of_pids() -> Tested {
+    let namespace = Namespace::new();
+    let mut case = case("pids", "/bin/sh", &[(Cause::PidsLimit, "")]).ends(Outcome::Drained);
+    case.manifest["metadata"]["annotations"]["ashore.dev/report"] = "always".into();
+    case.manifest["spec"]["containers"][0]["command"] =
+        json!(["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait; done"]);
+    namespace.inject(&case.manifest);
+    let ready = namespace.ready("pids");
+    // As the kubelet's podPidsLimit does it for the whole pod.
+    let cgroups = std::fs::read_to_string(format!("/proc/{}/cgroup", node().process(&ready, "app"))).unwrap();
+    let limits = cgroups.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        match controllers {
+            "" => Some(format!("/sys/fs/cgroup{path}/pids.max")),
+            all if all.split(',').any(|one| one == "pids") => Some(format!("/sys/fs/cgroup/pids{path}/pids.max")),
+            _ => None,
+        }
+    });
+    let limit = limits.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap();
+    std::fs::write(&limit, "3").unwrap();
+    let failed = limit.replace("pids.max", "pids.events");
+    eventually("a fork that fails", SOON, || (std::fs::read_to_string(&failed).unwrap().trim() != "max 0").then_some(()));
+    delete(&namespace, &ready);
+    let stop = explained(&namespace, &case);
+    assert_eq!(named(&stop), [(Cause::PidsLimit, String::new())], "{}", stop.line());
+    Ok(())
+}
