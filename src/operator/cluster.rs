@@ -15,6 +15,8 @@
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several, and which delivery works there; with `--lookup` or `--deliveries` |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
 //! | cluster | `deployments`, `statefulsets`, `daemonsets` | any | get, list, patch | to restart those whose pods are not injected, and to find those that were restarted by their label; with `--remedy`, as the next two, and `events` |
+//! | cluster | `shutdownreports` | any | list, create, delete | what is kept of stops, each by its name; a list is of metadata alone. With `--keep-reports`, as the next |
+//! | cluster | `deployments`, `cronjobs` | any | get | their uids, for what is kept of their pods' stops to go with them |
 //! | cluster | `replicasets` | any | get | whose they are: a Deployment's |
 //! | cluster | `poddisruptionbudgets` | any | list | those that may not be broken |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
@@ -36,6 +38,7 @@ use crate::counts::Workload;
 use crate::delivering::Delivering;
 use crate::follow::Follower;
 use crate::keeper::Keeper;
+use crate::keeping;
 use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
@@ -143,6 +146,9 @@ pub struct Args {
     /// How the init can reach pods.
     #[command(flatten)]
     pub deliveries: offering::Args,
+    /// Which stops are kept.
+    #[command(flatten)]
+    pub reports: keeping::Args,
 
     /// Name of this pod, which it leads under [default: the host's name]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
@@ -207,6 +213,8 @@ pub struct Settings {
     pub remedy: bool,
     /// How the init can reach pods.
     pub deliveries: offering::Args,
+    /// Which stops are kept, and for how long, if any are.
+    pub reports: Option<keeping::Settings>,
     /// This replica.
     pub pod_name: String,
     /// This replica's uid.
@@ -268,6 +276,7 @@ impl Settings {
             pod_name: pod_name.ok_or_else(|| flag("--pod-name: needed, since this host has no name"))?,
             pod_uid: args.pod_uid.clone(),
             deliveries: args.deliveries.clone(),
+            reports: keeping::Settings::of(&args.reports),
         }))
     }
 }
@@ -389,6 +398,9 @@ impl Cluster {
             metrics: Arc::clone(&metrics),
             complaints: Arc::clone(&complaints),
         };
+        let reports = settings.reports.clone().map(|reports| {
+            keeping::Keeper::new(statuses.client.clone(), reports, Arc::clone(&metrics)).complaining(Arc::clone(&complaints))
+        });
         let settings = Arc::new(settings);
         let shared = Arc::new(Shared {
             tls,
@@ -423,12 +435,13 @@ impl Cluster {
             let survey = survey.map(|survey| tokio::spawn(survey.run(standing.clone())));
             let statuses = tokio::spawn(statuses.run(standing.clone()));
             let delivering = delivering.map(|delivering| tokio::spawn(delivering.run(standing.clone())));
+            let reports = reports.map(|reports| tokio::spawn(reports.run(standing.clone())));
             let keeper = tokio::spawn(keeper.run(standing));
             let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
             let until = async move {
                 // Whoever could say stop has gone: that means stop, too.
                 let _ = stopped.wait_for(|stop| *stop).await;
-                for task in [keeper, statuses, remedy].into_iter().chain(survey).chain(sayer).chain(delivering) {
+                for task in [keeper, statuses, remedy].into_iter().chain(survey).chain(sayer).chain(delivering).chain(reports) {
                     task.abort();
                     let _ = task.await;
                 }
@@ -515,6 +528,9 @@ mod tests {
             ("--webhook-timeout=1500ms", &["--webhook-timeout", "whole seconds from 1s to 30s"]),
             ("--certificate-lifetime=5s", &["--certificate-lifetime", "5s", "at least 10s"]),
             ("--missed-pods-every=10ms", &["--missed-pods-every", "10ms", "at least 1s, or 0"]),
+            ("--keep-reports=some", &["--keep-reports", "some", "forced, all, none"]),
+            ("--reports-per-workload=0", &["--reports-per-workload", "0", "1..=100"]),
+            ("--report-days=366", &["--report-days", "366", "1..=365"]),
             ("--name=Ashore", &["--name", "Ashore", "lower-case"]),
             ("--service-port=0", &["--service-port", "0"]),
         ] {

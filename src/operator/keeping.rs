@@ -334,15 +334,16 @@ impl Keeper {
     /// Does what is next: a look at what there is, a deletion, a creation.
     async fn step(&mut self, office: &mut Office) {
         let at = Instant::now();
-        if at >= office.sweep
-            && let Err(error) = self.sweep(office).await
-        {
-            self.complain(&error);
-            office.sweep = at + RETRY;
+        if at >= office.sweep {
+            if let Err(error) = self.sweep(office).await {
+                self.complain(&error);
+                office.sweep = at + RETRY;
+            }
+            return;
         }
         if office.next_deletion(at).is_some_and(|next| next <= at) {
             office.deletions.take(at);
-            self.delete_one(office).await;
+            return self.delete_one(office).await;
         }
         let next = office.next_deletion(at).map_or(office.sweep, |deletion| deletion.min(office.sweep));
         if self.current.is_none() {
