@@ -48,6 +48,8 @@ const MOST_WAITING: usize = 1000;
 const MOST_WORKLOADS: usize = 4096;
 /// In how many seconds a workload may fill all of its places anew.
 const REFILL: f64 = 600.0;
+/// How many there may be beyond the most that there are to be, since those that have to go are still to be deleted.
+const BACKLOG: usize = 100;
 /// How long to wait after what went wrong.
 const RETRY: Duration = Duration::from_secs(5);
 /// Different things that go wrong within ten minutes, at most.
@@ -407,7 +409,7 @@ impl Keeper {
     /// Writes the current one. It stays the current one if it is to be tried again.
     async fn write(&mut self, office: &mut Office) {
         let Some((Offer { stop, controller }, tries)) = &mut self.current else { return };
-        let written = if office.len() >= self.settings.all + self.settings.all / 10 {
+        let written = if office.len() >= self.settings.all + BACKLOG {
             Err(Failed::Never(NotKept::Full, None))
         } else {
             *tries += 1;

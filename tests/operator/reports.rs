@@ -418,14 +418,14 @@ pub fn what_is_not_kept_is_counted() -> Outcome {
     let gone = format!("{}/none", of("shop"));
     eventually("the right to be gone", PATIENCE, || (control.as_ashore("DELETE", &gone, &json!({})).status == 403).then_some(()));
     let full = Kept::start(&control, Settings { all: 10, ..settings() });
-    for nth in 0..30 {
+    for nth in 0..150 {
         full.offers.offer(&stop("shop", &format!("full{nth}"), 1), None);
     }
     eventually("all of them", PATIENCE, || {
         let kept = full.metric("ashore_reports_kept_total").unwrap();
-        (kept + full.not_kept("full") == 30.0).then_some(())
+        (kept + full.not_kept("full") == 150.0).then_some(())
     });
-    assert!(full.not_kept("full") > 0.0 && there(&control, "shop").len() <= 12, "{}", there(&control, "shop").len());
+    assert!(full.not_kept("full") > 0.0 && there(&control, "shop").len() == 110, "{}", there(&control, "shop").len());
 
     // Nor to create.
     for rule in rules.as_array_mut().unwrap().iter_mut().filter(|rule| rule["resources"][0] == "shutdownreports") {
