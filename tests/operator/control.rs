@@ -247,6 +247,8 @@ impl Control {
         rules.extend(["shutdownpolicies", "clustershutdownpolicies"].map(|all| rule("ashore.dev", all, &[], &["get", "list", "watch"])));
         rules.extend(["shutdownpolicies/status", "clustershutdownpolicies/status"].map(|all| rule("ashore.dev", all, &[], &["patch"])));
         rules.push(rule("", "pods", &[], &["get", "list", "watch"]));
+        rules.push(rule("", "events", &[], &["list", "create"]));
+        rules.push(rule("apps", "replicasets", &[], &["get"]));
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));
         }
@@ -258,6 +260,7 @@ impl Control {
             rule("coordination.k8s.io", "leases", &["ashore"], &["get", "update"]),
             rule("coordination.k8s.io", "leases", &[], &["create"]),
             rule("", "events", &[], &["create"]),
+            rule("", "configmaps", &["ashore-stops"], &["get", "create", "patch"]),
             rule("", "pods/status", &[], &["patch"]),
             rule("", "pods", &[], &["list"]),
         ];
