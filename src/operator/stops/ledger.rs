@@ -50,7 +50,7 @@ impl Totals {
         self.stops += 1;
         self.forced_kills = self.forced_kills.saturating_add(stop.killed);
         self.slowest_workloads.retain(|slow| seconds(&slow.at).is_some_and(|at| at + WEEK > now));
-        let Some((duration_ms, at)) = duration(stop).zip(stop.finished_at.as_ref()) else { return };
+        let Some((duration_ms, at)) = stop.took_ms().zip(stop.finished_at.as_ref()) else { return };
         let Workload { kind, name } = stop.workload.clone().unwrap_or_else(|| Workload { kind: "Pod".into(), name: stop.pod.clone() });
         let slow = Slowest { namespace: stop.namespace.clone(), kind, name, duration_ms, at: at.clone() };
         let same = |one: &Slowest| (&one.namespace, &one.kind, &one.name) == (&slow.namespace, &slow.kind, &slow.name);
@@ -62,15 +62,6 @@ impl Totals {
         self.slowest_workloads.sort_by_key(|one| std::cmp::Reverse(one.duration_ms));
         self.slowest_workloads.truncate(SLOWEST);
     }
-}
-
-/// How long it took from being asked to the end, in milliseconds, if it was asked.
-pub fn duration(stop: &Stop) -> Option<u64> {
-    if let Some(report) = stop.report.as_ref().filter(|report| report.signal.is_some()) {
-        return Some(report.duration_ms);
-    }
-    let took = seconds(stop.finished_at.as_ref()?)? - seconds(stop.requested_at.as_ref()?)?;
-    u64::try_from(took).ok().map(|seconds| seconds * 1000)
 }
 
 /// The numbers of all policies, by their uids.

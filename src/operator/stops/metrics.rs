@@ -1,6 +1,5 @@
 //! What is counted of stops, by labels of which there are never many.
 
-use super::ledger::duration;
 use super::tell::leading;
 use ashore_report::{Cause, Outcome, Stop};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -208,7 +207,7 @@ impl Metrics {
         if stop.killed > 0 {
             self.kills.get_or_create(&by_cause(leading(stop).unwrap_or(Cause::Unknown))).inc_by(stop.killed);
         }
-        let Some(took) = duration(stop) else { return };
+        let Some(took) = stop.took_ms() else { return };
         let took = took as f64 / 1000.0;
         self.duration.get_or_create(&whose).observe(took);
         if let Some(grace) = stop.grace_ms.filter(|grace| *grace > 0) {
@@ -227,13 +226,7 @@ impl Metrics {
 
     fn outcome(&self, whose: &Whose, outcome: Outcome, times: u64) {
         let Whose { namespace, workload_kind, policy } = whose.clone();
-        let outcome = match outcome {
-            Outcome::Drained => "drained",
-            Outcome::Killed => "killed",
-            Outcome::Completed => "completed",
-            Outcome::Failed => "failed",
-            Outcome::Unknown => "unknown",
-        };
+        let outcome = outcome.name();
         self.stops.get_or_create(&ByOutcome { namespace, workload_kind, policy, outcome }).inc_by(times);
     }
 

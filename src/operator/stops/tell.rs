@@ -113,9 +113,8 @@ impl Teller {
             name: owner.name.as_str().into(),
             uid: owner.uid.as_str().into(),
         };
-        let text = if line.contains(&stop.pod) { line.to_owned() } else { format!("pod {}: {line}", stop.pod) };
         let key = format!("{}/{}/{number}", owner.uid, cause.name());
-        self.say(Said { about, weight: Weight::Warning, reason: cause.name(), text: &text, times, key }).await;
+        self.say(Said { about, weight: Weight::Warning, reason: cause.name(), text: line, times, key }).await;
     }
 
     /// Makes an Event, unless there is one of its key or there are too many.

@@ -1,0 +1,149 @@
+//! Causes from what the init reported: it was there, and looked.
+
+use crate::cause::Cause;
+use crate::init_report::{InitReport, Killed, Victim, Waits, Why};
+use crate::stop::{Finding, Process};
+use crate::time::took;
+use crate::words::plural;
+
+/// Signals that a program ends itself with: by a fault, an assertion, a forbidden system call (signal(7), those that dump core).
+const CRASHES: [&str; 9] = ["SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS", "XCPU", "XFSZ"];
+
+/// The most that an init lists of those whom others have killed: there may have been more.
+const MOST_OTHERS: usize = 4;
+
+/// What it found, and how many it knows to have been killed. `shared`: whether other containers are in its PID namespace.
+pub(crate) fn findings(report: &InitReport, shared: bool) -> (Vec<Finding>, u64) {
+    let mut all = Vec::new();
+    let unasked = report.signal.is_none();
+    if unasked && report.killed > 0 && report.victims.iter().any(|victim| !victim.exec) {
+        let after = report.duration_ms.saturating_sub(report.main.after_ms.unwrap_or_default());
+        let left = plural(report.killed, "process", "processes");
+        let what = format!("{} ended by itself and left {left}, killed {} later", main(report), took(after));
+        all.push(Finding::new(Cause::ChildrenLeft, Some(process(report.main.pid, &report.main.name)), what));
+    }
+    all.extend(report.victims.iter().map(|victim| of_victim(report, victim)));
+    let unnamed = report.killed.saturating_sub(u64::try_from(report.victims.len()).unwrap_or(u64::MAX));
+    if report.victims.is_empty() && unnamed > 0 {
+        let what = format!("{} killed at the deadline; the report names none", plural(unnamed, "process was", "processes were"));
+        all.push(Finding::new(Cause::LeftAtDeadline, None, what));
+    }
+    let by_others = by_others(report, shared, &mut all);
+    of_main(report, &mut all);
+    if report.pids_max > 0 {
+        let what = format!("a fork failed {} for want of PIDs since main was started", plural(report.pids_max, "time", "times"));
+        all.push(Finding::new(Cause::PidsLimit, None, what));
+    }
+    (all, report.killed.saturating_add(by_others))
+}
+
+fn process(pid: u64, name: &str) -> Process {
+    Process { pid, name: name.into() }
+}
+
+/// `worker[7]`.
+fn shown(name: &str, pid: u64) -> String {
+    match (name, pid) {
+        ("", 0) => "a process".into(),
+        ("", pid) => format!("process {pid}"),
+        (name, 0) => name.into(),
+        (name, pid) => format!("{name}[{pid}]"),
+    }
+}
+
+fn main(report: &InitReport) -> String {
+    match report.main.name.as_str() {
+        "" => "main".into(),
+        name => format!("main ({name})"),
+    }
+}
+
+fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
+    let signal = victim.asked.as_deref().map_or_else(|| "its stop signal".to_owned(), |signal| format!("SIG{signal}"));
+    let (cause, state) = match (victim.why, victim.waits) {
+        _ if victim.exec => (Cause::ExecLeftBehind, "came in by an exec and was left behind".to_owned()),
+        (Why::Caught, Some(Waits::Lock)) => (Cause::WaitedForLock, format!("caught {signal} and waited for a lock")),
+        (Why::Caught, Some(Waits::Child)) => (Cause::WaitedForChild, format!("caught {signal} and waited for a child")),
+        (Why::Caught, _) => (Cause::StillAtWork, format!("caught {signal} and was still at work")),
+        (Why::Ignored, _) => (Cause::SignalIgnored, format!("ignores {signal}")),
+        (Why::Blocked, _) => (Cause::SignalBlocked, format!("blocks {signal}")),
+        (Why::Stopped, _) => (Cause::ProcessStopped, "was stopped (state T)".into()),
+        (Why::Uninterruptible, _) => (Cause::Uninterruptible, "was in an uninterruptible system call (state D)".into()),
+        (Why::Denied, _) => (Cause::NotPermitted, "runs as another user and may not be signalled".into()),
+        (Why::NotAsked, _) => (Cause::NotAsked, "was never asked to stop".into()),
+        (Why::Ending, _) => (Cause::LeftAtDeadline, format!("has no handler for {signal} and was about to end")),
+        (Why::Unseen | Why::Unknown, _) => (Cause::LeftAtDeadline, "was left, and what could be seen does not tell why".into()),
+    };
+    let end = report.deadline_ms.unwrap_or(report.duration_ms);
+    let since = victim.asked_ms.map(|asked| format!(" {} after it was asked", took(end.saturating_sub(asked))));
+    let deadline = match (&report.signal, report.grace_ms) {
+        (Some(_), Some(grace)) => format!(" (deadline {} of {})", took(end), took(grace)),
+        _ => String::new(),
+    };
+    let what = format!("{} {state}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
+    Finding::new(cause, Some(process(victim.pid, &victim.name)), what)
+}
+
+/// Who was ended by somebody else's SIGKILL: the OOM killer, if it has killed as many as there were, or whoever it was. Returns how many were
+/// killed, those left out whom a supervisor or a script killed before the stop began: that is none of the stop.
+fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
+    let mut killed = report.killed_by_others.clone();
+    // The last ones are listed; main's end is told apart from that.
+    let main = &report.main;
+    let listed = killed.iter().map(|who| who.pid).chain(report.victims.iter().map(|victim| victim.pid)).any(|pid| pid == main.pid);
+    let all_named = u64::try_from(report.victims.len()).is_ok_and(|named| named == report.killed);
+    if main.signal.as_deref() == Some("KILL") && !listed && all_named {
+        killed.insert(0, Killed { pid: main.pid, name: main.name.clone(), at_ms: 0 });
+    }
+    let count = u64::try_from(killed.len()).unwrap_or(u64::MAX);
+    let names = || killed.iter().map(|who| shown(&who.name, who.pid)).collect::<Vec<_>>().join(", ");
+    let one = || match &killed[..] {
+        [who] => Some(process(who.pid, &who.name)),
+        _ => None,
+    };
+    let oom = plural(report.oom_kills, "process", "processes");
+    let by_other = |some: &str| {
+        let neighbours = if shared { "; another container can have sent it, since they share a PID namespace" } else { "" };
+        format!("SIGKILL, neither from the init nor from the OOM killer, ended {some}{}{neighbours}", names())
+    };
+    match report.oom_kills {
+        0 if count == 0 => {}
+        0 => all.push(Finding::new(Cause::KilledByOther, one(), by_other(""))),
+        kills => {
+            // The OOM killer may have met others than the init's own children, and there may have been more of these than are listed.
+            let all_listed = killed.len() < MOST_OTHERS;
+            let these = kills == count && all_listed;
+            let who = match count {
+                0 => String::new(),
+                _ if these => format!(": {}", names()),
+                _ => format!("; SIGKILL ended {}", names()),
+            };
+            let what = format!("the kernel's OOM killer killed {oom} in the container{who}");
+            all.push(Finding::new(Cause::OutOfMemory, one().filter(|_| these), what));
+            if kills < count && all_listed {
+                all.push(Finding::new(Cause::KilledByOther, None, by_other("some of ")));
+            }
+        }
+    }
+    let in_stop = killed.iter().filter(|who| who.at_ms >= 0 || who.pid == report.main.pid).count();
+    report.oom_kills.max(u64::try_from(in_stop).unwrap_or(u64::MAX))
+}
+
+fn of_main(report: &InitReport, all: &mut Vec<Finding>) {
+    let who = || Some(process(report.main.pid, &report.main.name));
+    let signal = report.main.signal.as_deref();
+    if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal) || report.main.core) {
+        let core = if report.main.core { ", and left a core dump" } else { "" };
+        all.push(Finding::new(Cause::Crashed, who(), format!("{} was ended by SIG{signal}{core}", main(report))));
+    } else if report.signal.is_none() {
+        match (report.main.exit_code, signal) {
+            (Some(code @ 1..), _) => {
+                all.push(Finding::new(Cause::Failed, who(), format!("{} exited with {code} by itself", main(report))));
+            }
+            (_, Some(signal)) if signal != "KILL" => {
+                all.push(Finding::new(Cause::Failed, who(), format!("{} was ended by SIG{signal}, which was no stop", main(report))));
+            }
+            _ => {}
+        }
+    }
+}
