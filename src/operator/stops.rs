@@ -6,18 +6,18 @@
 //! says, and what is counted is counted when it has been remembered as done. So a leader that is killed leaves at most a second of stops to
 //! do again, whose Events are there already; and if it is killed in the moment between remembering and counting, they are in no metric.
 
-pub mod bucket;
+pub mod buckets;
 pub mod checkpoint;
 pub mod glance;
 pub mod inbox;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;
-pub mod owners;
 pub mod pod_events;
 pub mod tell;
 
 use crate::complaint::{Complaints, Reason};
+use crate::keeping::Offers;
 use crate::kinds;
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
@@ -90,6 +90,8 @@ pub struct Reader {
     pub events: PodEvents,
     /// Who makes ours.
     pub teller: Teller,
+    /// Where stops are handed in that are to be kept.
+    pub offers: Option<Offers>,
     /// The numbers of the policies.
     pub ledger: Arc<Ledger>,
     /// Where it is counted.
@@ -419,6 +421,10 @@ impl Reader {
     async fn tell(&self, stop: Stop, keeper: Option<Arc<Owner>>, at: i64) -> Stop {
         let before = self.teller.tell(&stop, keeper.as_deref(), at).await;
         log(&stop, before);
+        // What is kept has a name of its stop's own: it is kept once, however often it is offered.
+        if let Some(offers) = &self.offers {
+            offers.offer(&stop, keeper.as_deref());
+        }
         stop
     }
 

@@ -14,7 +14,7 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 fn install(control: &Control) {
     policies::install(control);
-    for kind in ashore_crd::KINDS {
+    for kind in ashore_crd::all() {
         let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}.ashore.dev", kind.plural);
         let conditions = control.get(&path).body["status"]["conditions"].take();
         let holds = |name: &str| conditions.as_array().unwrap().iter().any(|c| c["type"] == name && c["status"] == "True");

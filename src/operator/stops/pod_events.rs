@@ -1,7 +1,7 @@
 //! The Events about pods that have stopped, for what only they know: probes, hooks, evictions. They are asked for when there is something to
 //! explain, and never more often than the API server bears.
 
-use super::bucket::Bucket;
+use crate::keeping::bucket::{Bucket, Rate};
 use crate::objects::ObjectError;
 use crate::pages::Pages;
 use futures_util::StreamExt;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 /// Lists at once, and a second after that.
-const LISTS: (u32, f64) = (20, 5.0);
+const LISTS: Rate = Rate { burst: 20.0, per_second: 5.0 };
 /// For so many pods of a namespace, the Events of all of its pods are asked for at once.
 const TOGETHER: usize = 4;
 /// The most pages of such a list, of a hundred Events each.
@@ -65,7 +65,7 @@ struct Involved<'a> {
 impl PodEvents {
     /// By way of this client.
     pub fn new(client: Client) -> Self {
-        Self { client, lists: Mutex::new(Bucket::new(LISTS.0, LISTS.1, Instant::now())) }
+        Self { client, lists: Mutex::new(Bucket::new(LISTS, Instant::now())) }
     }
 
     /// The Events about these pods, named by namespace and uid.

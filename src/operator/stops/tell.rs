@@ -1,13 +1,15 @@
 //! Events about stops, on the pod and on what keeps it. Each has a name that is made from what it says, so that it is made once, whoever
 //! leads; and there are never more of them than people can read.
 
-use super::bucket::Buckets;
+use super::buckets::Buckets;
 use super::metrics::{Metrics, Told};
-use super::owners::Owners;
 use crate::complaint::{Complaints, Involved, Reason, Weight, event};
+use crate::keeping::bucket::Rate;
+use crate::keeping::owners::Owners;
 use crate::objects::{Kind, ObjectError, Objects};
 use crate::skipped::Owner;
 use ashore_report::{Cause, Outcome, Severity, Stop};
+use kube::Client;
 use ring::digest::{SHA256, digest};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,8 +17,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Events at once and a second after that: of all namespaces, and of each.
-const ALL: (u32, f64) = (2000, 20.0);
-const EACH: (u32, f64) = (1000, 5.0);
+const ALL: Rate = Rate { burst: 2000.0, per_second: 20.0 };
+const EACH: Rate = Rate { burst: 1000.0, per_second: 5.0 };
 /// In this time, in seconds, a workload is told of a cause once, and then how often that was so.
 const WINDOW: i64 = 600;
 /// The most causes of workloads that are remembered.
@@ -43,7 +45,7 @@ pub struct Teller {
     objects: Objects,
     instance: String,
     which: Which,
-    owners: Owners,
+    owners: tokio::sync::Mutex<Owners>,
     complaints: Arc<Complaints>,
     metrics: Metrics,
     buckets: Mutex<Buckets>,
@@ -72,8 +74,8 @@ struct Said<'s> {
 
 impl Teller {
     /// Tells by way of `objects`, which do not complain themselves, in the name of this pod of ours.
-    pub fn new(objects: Objects, instance: &str, which: Which, complaints: Arc<Complaints>, metrics: Metrics) -> Self {
-        let owners = Owners::new(objects.clone(), Arc::clone(&complaints));
+    pub fn new(client: Client, objects: Objects, instance: &str, which: Which, complaints: Arc<Complaints>, metrics: Metrics) -> Self {
+        let owners = tokio::sync::Mutex::new(Owners::new(client));
         let buckets = Mutex::new(Buckets::new(ALL, EACH, Instant::now()));
         Self { objects, instance: instance.into(), which, owners, complaints, metrics, buckets, windows: Mutex::default() }
     }
@@ -103,7 +105,14 @@ impl Teller {
     }
 
     async fn tell_owner(&self, stop: &Stop, owner: &Owner, cause: Cause, line: &str, now: i64) {
-        let owner = self.owners.of(&stop.namespace, owner).await;
+        let owner = match self.owners.lock().await.of(stop, Some(owner)).await {
+            Ok(found) => found.unwrap_or_else(|| owner.clone()),
+            // Whoever cannot be asked for cannot be told.
+            Err(error) => {
+                self.complain(&error);
+                owner.clone()
+            }
+        };
         let number = now.div_euclid(WINDOW);
         let Some(times) = due(&mut lock(&self.windows), (owner.uid.clone(), cause), number) else { return };
         let about = Involved {
