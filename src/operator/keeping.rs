@@ -4,9 +4,9 @@
 //! What is written is bounded whatever happens: so many of a workload, of a namespace and of the cluster, for so many days; so many a
 //! second, and so many of one workload. Each has a name that its stop gives it, so that nothing is kept twice whoever leads.
 
-mod bucket;
+pub(crate) mod bucket;
 mod object;
-mod owners;
+pub(crate) mod owners;
 mod shelf;
 
 use crate::complaint::{Complaints, Reason};

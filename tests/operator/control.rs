@@ -264,6 +264,7 @@ impl Control {
         rules.extend(["shutdownpolicies", "clustershutdownpolicies"].map(|all| rule("ashore.dev", all, &[], &["get", "list", "watch"])));
         rules.extend(["shutdownpolicies/status", "clustershutdownpolicies/status"].map(|all| rule("ashore.dev", all, &[], &["patch"])));
         rules.push(rule("", "pods", &[], &["get", "list", "watch"]));
+        rules.push(rule("", "events", &[], &["list", "create"]));
         rules.push(rule("ashore.dev", "shutdownreports", &[], &["list", "create", "delete"]));
         rules.push(rule("apps", "deployments", &[], &["get"]));
         rules.push(rule("batch", "cronjobs", &[], &["get"]));
@@ -278,6 +279,7 @@ impl Control {
             rule("coordination.k8s.io", "leases", &["ashore"], &["get", "update"]),
             rule("coordination.k8s.io", "leases", &[], &["create"]),
             rule("", "events", &[], &["create"]),
+            rule("", "configmaps", &["ashore-stops"], &["get", "create", "patch"]),
             rule("", "pods/status", &[], &["patch"]),
             rule("", "pods", &[], &["list"]),
         ];

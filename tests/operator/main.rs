@@ -29,6 +29,7 @@ mod rights;
 mod rotation;
 mod secret;
 mod statuses;
+mod stops;
 
 use ashore_tests::harness::{Test, run_without_sandbox};
 
@@ -108,6 +109,11 @@ const TESTS: &[Test] = &[
     ("statuses::wait_for_every_replica", statuses::wait_for_every_replica),
     ("statuses::do_without_counts", statuses::do_without_counts),
     ("statuses::what_many_cost", statuses::what_many_cost),
+    ("stops::are_told_and_counted_once", stops::are_told_and_counted_once),
+    ("stops::whoever_leads", stops::whoever_leads),
+    ("stops::while_nobody_was_there", stops::while_nobody_was_there),
+    ("stops::without_the_rights", stops::without_the_rights),
+    ("stops::what_many_cost", stops::what_many_cost),
     ("audit::of_every_kind", audit::of_every_kind),
     ("audit::by_policies", audit::by_policies),
     ("audit::with_few_rights", audit::with_few_rights),
