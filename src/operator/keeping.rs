@@ -72,8 +72,9 @@ pub enum Keep {
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "keeping")]
 pub struct Args {
-    /// Which stops to keep as ShutdownReports in their pods' namespaces: those that killed somebody, all, or none
-    #[arg(long, value_name = "WHICH", env = "ASHORE_KEEP_REPORTS", default_value = "none")]
+    /// Which stops to keep as ShutdownReports in their pods' namespaces: those that killed somebody, all, or none; with
+    /// --reports
+    #[arg(long, value_name = "WHICH", env = "ASHORE_KEEP_REPORTS", default_value = "forced")]
     pub keep_reports: Keep,
 
     /// How many of them to keep of a workload: 1 to 100; the newest
