@@ -218,40 +218,31 @@ impl Reader {
 
     /// Sees what becomes of the pods, from this version on.
     async fn follow(&self, term: &Term, mut version: Option<String>) {
-        let mut slower = Slower::default();
-        let mut first = version.is_none();
+        let (mut slower, mut first) = (Slower::default(), version.is_none());
         loop {
-            let outcome = match version.take() {
+            let began = Instant::now();
+            let outcome = match &mut version {
                 None => self.list(term, first).await.map(|listed| {
                     first = false;
-                    Some(listed)
+                    version = Some(listed);
                 }),
-                Some(from) => {
-                    let began = Instant::now();
-                    let (reached, outcome) = self.watch(term, from).await;
-                    version = reached;
-                    if began.elapsed() > LASTED {
-                        slower = Slower::default();
-                    }
-                    outcome.map(|()| version.take())
-                }
-            };
-            match outcome {
-                Ok(reached) => {
-                    if reached.is_some() {
-                        self.works(term);
-                    } else {
+                Some(reached) => self.watch(term, reached).await.map(|remembered| {
+                    if !remembered {
+                        version = None;
                         self.metrics.stops.history_lost.inc();
                         tracing::warn!(
                             "the API server does not remember what has happened since stops were read last: looking at all pods"
                         );
                     }
-                    version = reached;
-                }
-                Err(error) => {
-                    self.complain(term, &error);
-                    sleep(slower.next().unwrap_or_default()).await;
-                }
+                }),
+            };
+            if let Err(error) = &outcome {
+                self.complain(term, error);
+            }
+            if began.elapsed() > LASTED {
+                slower = Slower::default();
+            } else {
+                sleep(slower.next().unwrap_or_default()).await;
             }
         }
     }
@@ -277,6 +268,7 @@ impl Reader {
             let item = Item::Lost { namespace: pod.namespace, name: pod.name, containers: pod.containers.max(1) };
             term.inbox.put(item, None).await;
         }
+        self.works(term);
         term.inbox.reached(pages.version().to_owned());
         Ok(pages.version().to_owned())
     }
@@ -294,20 +286,17 @@ impl Reader {
         Some(version)
     }
 
-    /// Follows what happens after this version, until the API server does not remember it (then there is no version to go on from) or
-    /// something goes wrong.
-    async fn watch(&self, term: &Term, mut version: String) -> (Option<String>, Result<(), ObjectError>) {
+    /// Follows what happens after this version, which moves on, until the watch ends or something goes wrong. Gives whether the API server
+    /// remembers what has happened since.
+    async fn watch(&self, term: &Term, version: &mut String) -> Result<bool, ObjectError> {
         let params = WatchParams::default().labels(&selector());
         let failed = |why: String, code| ObjectError { verb: "watch", what: WHAT.into(), why, code };
-        let request = match request::Request::new(PATH).watch(&params, &version) {
-            Ok(request) => request,
-            Err(error) => return (Some(version), Err(failed(chain(&error), None))),
-        };
+        let request = request::Request::new(PATH).watch(&params, version).map_err(|error| failed(chain(&error), None))?;
         let events = match self.client.request_events::<Box<RawValue>>(request).await {
             Ok(events) => events,
-            Err(kube::Error::Api(status)) if is_gone(status.code, &status.message) => return (None, Ok(())),
-            Err(kube::Error::Api(status)) => return (Some(version), Err(failed(status.message.clone(), Some(status.code)))),
-            Err(error) => return (Some(version), Err(failed(chain(&error), None))),
+            Err(kube::Error::Api(status)) if is_gone(status.code, &status.message) => return Ok(false),
+            Err(kube::Error::Api(status)) => return Err(failed(status.message.clone(), Some(status.code))),
+            Err(error) => return Err(failed(chain(&error), None)),
         };
         self.works(term);
         let mut events = std::pin::pin!(events);
@@ -316,20 +305,23 @@ impl Reader {
                 Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => (pod, false),
                 Ok(WatchEvent::Deleted(pod)) => (pod, true),
                 Ok(WatchEvent::Bookmark(bookmark)) => {
-                    version = bookmark.metadata.resource_version;
+                    *version = bookmark.metadata.resource_version;
                     term.inbox.reached(version.clone());
                     continue;
                 }
-                Ok(WatchEvent::Error(status)) if is_gone(status.code, &status.message) => return (None, Ok(())),
-                Ok(WatchEvent::Error(status)) => return (Some(version), Err(failed(status.message.clone(), Some(status.code)))),
-                Err(error) => return (Some(version), Err(failed(chain(&error), None))),
+                Ok(WatchEvent::Error(status)) if is_gone(status.code, &status.message) => return Ok(false),
+                Ok(WatchEvent::Error(status)) => return Err(failed(status.message.clone(), Some(status.code))),
+                // It goes on where it was.
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "a watch of injected pods has ended");
+                    break;
+                }
             };
             if let Some(reached) = self.see(term, &pod, gone, true).await {
-                version = reached;
+                *version = reached;
             }
         }
-        // The API server ends each after some minutes.
-        (Some(version), Ok(()))
+        Ok(true)
     }
 
     /// Does what there is to do, and remembers it; until somebody else has taken over.
@@ -502,6 +494,7 @@ impl Reader {
     }
 
     fn works(&self, term: &Term) {
+        self.objects.answered();
         term.told.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
 
@@ -585,7 +578,7 @@ fn log(stop: &Stop, before: bool) {
                 workload,
                 policy = stop.policy,
                 node = stop.node,
-                outcome = ?stop.outcome,
+                outcome = stop.outcome.name(),
                 cause = leading(stop).map(ashore_report::Cause::name),
                 process = process.map(|process| process.name.as_str()),
                 killed = stop.killed,

@@ -18,6 +18,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("missedPods.enable=false", &["/missedPods", "enable"]),
         ("remedy.enable=true", &["/remedy", "enable"]),
         ("reports.kept=all", &["/reports", "kept"]),
+        ("reports.events=some", &["/reports/events", "warnings"]),
         ("networkPolicy.enable=true", &["/networkPolicy", "enable"]),
         ("extraEnv[0].nmae=x", &["/extraEnv/0", "nmae", "name"]),
         ("resources.request.cpu=1", &["/resources", "request"]),

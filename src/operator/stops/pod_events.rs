@@ -111,7 +111,8 @@ impl PodEvents {
         let what = format!("events {namespace}/");
         let fields = match uid {
             Some(uid) => format!("involvedObject.uid={uid}"),
-            None => "involvedObject.kind=Pod".into(),
+            // Ours say nothing new.
+            None => "involvedObject.kind=Pod,source!=ashore".into(),
         };
         let mut pages = Pages::objects(
             &self.client,
