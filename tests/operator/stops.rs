@@ -192,11 +192,12 @@ pub fn are_told_and_counted_once() -> Outcome {
     let line = replica.logged_where(0, TOLD, |line| line["pod"] == "web-5d-a");
     assert_eq!((&line["level"], &line["cause"], &line["killed"]), (&json!("INFO"), &json!("SignalIgnored"), &json!(1)), "{line}");
 
-    // One that went well, and one that never ran.
+    // One that went well, and one whose ending nobody saw.
     run(&control, "fine");
     stop_and_go(&control, "fine", 0, &drained());
-    run(&control, "never-ran");
-    control.delete(&format!("{}?gracePeriodSeconds=0", at("shop", "never-ran")));
+    run(&control, "by-force");
+    gone(&control, "by-force");
+    assert_eq!(event_on(&control, "Pod", "by-force")["reason"], "ForceDeleted");
     until_counted(&replica, &["outcome=\"drained\"", "namespace=\"shop\""], 1.0);
 
     // A restart in place, for a reason that only an Event knows; it shows for as long as the pod is there.
@@ -212,7 +213,7 @@ pub fn are_told_and_counted_once() -> Outcome {
     for event in [unhealthy, killing] {
         control.create("/api/v1/namespaces/shop/events", &event);
     }
-    let last = terminated(0, &killed("worker"), "restarts-0");
+    let last = terminated(0, &drained(), "restarts-0");
     status(&control, "shop", "restarts", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
     let event = event_on(&control, "Pod", "restarts");
     assert_eq!(event["reason"], "LivenessProbe", "{event}");
@@ -230,22 +231,20 @@ pub fn are_told_and_counted_once() -> Outcome {
     assert!(!message.contains(['\u{1b}', '\u{202e}', '\n']) && message.len() <= 1024, "{event}");
     run(&control, "nonsense");
     stop_and_go(&control, "nonsense", 1, &"{\"ashore\":1,".repeat(300));
-    event_on(&control, "Pod", "nonsense");
-    until_counted(&replica, &["namespace=\"shop\""], 6.0);
+    until_counted(&replica, &["namespace=\"shop\""], 7.0);
     assert_eq!(sum(&replica, "ashore_stops_total", &["forged"]), 0.0);
     assert_eq!(sum(&replica, "ashore_stops_total", &["policy=\"\""]), 1.0);
 
     // The policy says so, too: of its own.
-    until_numbers(&control, 5, 3);
+    until_numbers(&control, 6, 2);
     let status = control.get(&format!("{API}/namespaces/shop/shutdownpolicies/web")).body["status"].take();
     assert_eq!(status["slowestWorkloads"][0]["durationMs"], 9000, "{status}");
 
     // All of that once.
-    let expected: BTreeMap<String, usize> =
-        ["forger", "nonsense", "restarts", "web-5d-a", "web-5d-b"].map(|name| (name.to_owned(), 1)).into();
+    let expected: BTreeMap<String, usize> = ["by-force", "forger", "restarts", "web-5d-a", "web-5d-b"].map(|name| (name.to_owned(), 1)).into();
     assert_eq!(told_by_pod(&control), expected);
     assert_eq!(told(&control).len(), 6);
-    assert_eq!(replica.said(TOLD).iter().filter(|line| line["level"] == "INFO").count(), 4);
+    assert_eq!(replica.said(TOLD).iter().filter(|line| line["level"] == "INFO").count(), 3);
     Ok(())
 }
 
