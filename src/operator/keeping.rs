@@ -48,6 +48,8 @@ const MOST_WAITING: usize = 1000;
 const MOST_WORKLOADS: usize = 4096;
 /// In how many seconds a workload may fill all of its places anew.
 const REFILL: f64 = 600.0;
+/// How many there may be beyond the most that there are to be, since those that have to go are still to be deleted.
+const BACKLOG: usize = 100;
 /// How long to wait after what went wrong.
 const RETRY: Duration = Duration::from_secs(5);
 /// Different things that go wrong within ten minutes, at most.
@@ -70,8 +72,9 @@ pub enum Keep {
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "keeping")]
 pub struct Args {
-    /// Which stops to keep as ShutdownReports in their pods' namespaces: those that killed somebody, all, or none
-    #[arg(long, value_name = "WHICH", env = "ASHORE_KEEP_REPORTS", default_value = "none")]
+    /// Which stops to keep as ShutdownReports in their pods' namespaces: those that killed somebody, all, or none; with
+    /// --reports
+    #[arg(long, value_name = "WHICH", env = "ASHORE_KEEP_REPORTS", default_value = "forced")]
     pub keep_reports: Keep,
 
     /// How many of them to keep of a workload: 1 to 100; the newest
@@ -407,7 +410,7 @@ impl Keeper {
     /// Writes the current one. It stays the current one if it is to be tried again.
     async fn write(&mut self, office: &mut Office) {
         let Some((Offer { stop, controller }, tries)) = &mut self.current else { return };
-        let written = if office.len() >= self.settings.all + self.settings.all / 10 {
+        let written = if office.len() >= self.settings.all + BACKLOG {
             Err(Failed::Never(NotKept::Full, None))
         } else {
             *tries += 1;

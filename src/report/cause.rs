@@ -172,11 +172,11 @@ causes! {
         "The pod or its Job was at work for longer than its activeDeadlineSeconds.",
         "Raise activeDeadlineSeconds, or see what takes so long.";
     Crashed, Warning,
-        "Main was ended by a signal of its own making: SIGSEGV, SIGABRT and their like.",
-        "See the program's own log and its core dump, if it left one: nobody else ended it.";
+        "Main was ended by a signal that a program brings on itself: SIGSEGV, SIGABRT and their like.",
+        "See the program's own log, and its core dump if it left one.";
     Failed, Warning,
-        "Main exited by itself, unasked, with a code that is none for success.",
-        "See the program's own log: nobody else ended it.";
+        "Main ended by itself, unasked, with a code that is none for success.",
+        "See the program's own log: nobody asked it to stop.";
     CannotStart, Warning,
         "The container's program could not be started.",
         "See the message: a program that is not there or may not be executed, or a mount that fails.";

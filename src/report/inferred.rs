@@ -119,7 +119,12 @@ fn killed_unasked(run: &Run<'_>) -> Found {
     if init_was_killed(run) {
         return one_killed(init_killed());
     }
-    let who = if run.settings.is_some() { "the init" } else { "PID 1" };
+    let who = match (&run.settings, run.silence_is_good()) {
+        (None, _) => "PID 1",
+        // It would have reported main's.
+        (Some(_), true) => "the init",
+        (Some(_), false) => "the init or to main",
+    };
     let what = format!(
         "it ended with 137 and was not asked to: either that is the program's own exit code (a shell's whose child was killed), or somebody sent \
          SIGKILL to {who}; the kubelet tells of no OOM kill"
@@ -165,10 +170,11 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         let what = format!("{program} has no handler for SIGTERM, and as PID 1 does not get it; {after}");
         Finding::new(Cause::NoHandler, None, what)
     } else {
-        let who = if run.settings.is_some() {
-            "its init told nothing"
-        } else {
-            "PID 1 has no handler for its stop signal, ignored it or was still at work"
+        let who = match &run.settings {
+            None => "PID 1 has no handler for its stop signal, ignored it or was still at work",
+            Some(settings) if settings.report == ReportWhen::Never => "its init was told not to report",
+            Some(_) if !run.message.is_empty() => "there was no room for its init's report, since its termination message is its own",
+            Some(_) => "its init could not tell",
         };
         Finding::new(Cause::GracePeriodExceeded, None, format!("its {given} s were over: {who}; {after}"))
     });

@@ -4,3 +4,4 @@
 mod causes;
 mod pods;
 mod tricky;
+mod untrusted;
