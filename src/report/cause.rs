@@ -1,97 +1,8 @@
-//! The causes: each has a name, and a line that says what to do.
+//! The causes: each has a name, a sentence that says what it means, and one that says what to do.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a process was killed, or a container ended as it did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Cause {
-    /// The container has no init that waits: whoever was left was killed by the kernel the moment that PID 1 ended (pid_namespaces(7)).
-    NotWrapped,
-    /// PID 1 has no handler for the stop signal, so it never got it, and was killed when the grace period was over.
-    NoHandler,
-    /// It caught the signal and was still at work at the deadline.
-    StillAtWork,
-    /// It ignored the signal.
-    SignalIgnored,
-    /// It blocked the signal.
-    SignalBlocked,
-    /// It was stopped: state T.
-    ProcessStopped,
-    /// It was in an uninterruptible system call: state D.
-    Uninterruptible,
-    /// It waited for a lock.
-    WaitedForLock,
-    /// It waited for a child.
-    WaitedForChild,
-    /// It was never asked.
-    NotAsked,
-    /// It ran as another user, and the init has no CAP_KILL.
-    NotPermitted,
-    /// It was left at the deadline, and there was no /proc to tell why.
-    LeftAtDeadline,
-    /// The grace period ran out, and nobody can tell who held it up.
-    GracePeriodExceeded,
-    /// The pod was deleted with a shorter grace period than it was planned for.
-    GracePeriodShortened,
-    /// The pod was deleted by force, and its ending was never seen.
-    ForceDeleted,
-    /// The kernel's OOM killer, since the container used more than its memory limit.
-    OutOfMemory,
-    /// Too many processes: a fork failed for want of PIDs.
-    PidsLimit,
-    /// The liveness probe failed.
-    LivenessProbe,
-    /// The startup probe failed.
-    StartupProbe,
-    /// Evicted by the kubelet: the node was short of memory.
-    EvictedForMemory,
-    /// Evicted by the kubelet: the node was short of disk.
-    EvictedForDisk,
-    /// Evicted by the kubelet: the node was short of PIDs.
-    EvictedForPids,
-    /// Evicted by the kubelet: a container or the pod used more ephemeral storage than its limit.
-    EphemeralStorageLimit,
-    /// Evicted by the kubelet: an emptyDir was larger than its limit.
-    EmptyDirLimit,
-    /// Evicted by the kubelet, and it does not say for what.
-    Evicted,
-    /// Evicted through the API: a drain, an autoscaler.
-    EvictedByApi,
-    /// Preempted by the scheduler for a pod of a higher priority.
-    Preempted,
-    /// The node was shut down.
-    NodeShutdown,
-    /// The node has a taint that the pod does not tolerate.
-    Tainted,
-    /// The node is gone, and the pod was collected.
-    NodeLost,
-    /// It came in by `kubectl exec` and was left behind.
-    ExecLeftBehind,
-    /// Main was ended by a signal of its own making.
-    Crashed,
-    /// Main exited with a code that is none for success.
-    Failed,
-    /// Main ended by itself and left children, which had to be killed.
-    ChildrenLeft,
-    /// The init itself was killed before its deadline.
-    InitKilled,
-    /// Main was killed with SIGKILL, neither by the init nor by the OOM killer.
-    KilledFromOutside,
-    /// The preStop hook took the grace period.
-    PreStopHook,
-    /// The preStop hook failed.
-    PreStopHookFailed,
-    /// Another container of the pod took the time that was left: a sidecar is asked only when the app's containers have ended.
-    SidecarWaited,
-    /// The pod or Job was at work longer than its activeDeadlineSeconds.
-    ActiveDeadline,
-    /// The program could not be started.
-    CannotStart,
-    /// What can be known does not tell.
-    Unknown,
-}
-
-/// How bad that is.
+/// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
@@ -99,4 +10,231 @@ pub enum Severity {
     Normal,
     /// Something was killed, failed or might have been.
     Warning,
+}
+
+/// The one table of causes: name, severity, meaning, remedy.
+macro_rules! causes {
+    ($($name:ident $(#[$attribute:meta])?, $severity:ident, $meaning:literal, $remedy:literal;)*) => {
+        /// Why a process was killed, or a container ended as it did.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Cause {
+            $(#[doc = $meaning] $(#[$attribute])? $name,)*
+        }
+
+        impl Cause {
+            /// All of them.
+            pub const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$name),*];
+
+            /// Its name, as in JSON, metrics and Events.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// How bad it is.
+            pub fn severity(self) -> Severity {
+                match self {
+                    $(Self::$name => Severity::$severity,)*
+                }
+            }
+
+            /// What it means, in a sentence or two.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)*
+                }
+            }
+
+            /// What to do, in a sentence or two; empty if nothing is to be done.
+            pub fn remedy(self) -> &'static str {
+                match self {
+                    $(Self::$name => $remedy,)*
+                }
+            }
+        }
+    };
+}
+
+causes! {
+    StillAtWork, Warning,
+        "The process caught its stop signal and was still at work at the deadline.",
+        "Raise terminationGracePeriodSeconds above what its work takes, or let it stop sooner: finish what is begun, take nothing new.";
+    SignalIgnored, Warning,
+        "The process ignored its stop signal (SigIgn in its status), and was killed at the deadline.",
+        "Do not ignore the signal: `trap '' TERM` and nohup pass that on to children. A program that stops by another signal can be sent that: rewrite.";
+    SignalBlocked, Warning,
+        "The process blocked its stop signal (SigBlk in its status), so that it waited for it until the deadline.",
+        "Unblock the signal, or wait for it with sigwait or a signalfd: a thread that blocks it passes that on to whatever it starts.";
+    ProcessStopped, Warning,
+        "The process was stopped, by a signal or a debugger (state T), and could not act on its stop signal.",
+        "Find who stops it: SIGSTOP, SIGTSTP, a debugger or a checkpoint. SIGCONT, which every process is sent on a stop, does not bring one back that is traced.";
+    Uninterruptible, Warning,
+        "The process was in a system call that no signal interrupts (state D): most often a disk, or a network file system that does not answer.",
+        "Look at the storage: an NFS or FUSE mount whose server is gone, a disk that fails. The process itself can do nothing.";
+    WaitedForLock, Warning,
+        "The process caught its stop signal and waited for a lock until the deadline.",
+        "Look for who holds it: often a signal handler that takes a lock which the interrupted code holds, or two that stop in a different order.";
+    WaitedForChild, Warning,
+        "The process caught its stop signal and waited for a child that did not end.",
+        "Let it pass the signal on to its children before it waits for them; what became of the child is told beside it.";
+    NotAsked, Warning,
+        "The process was never asked to stop: it was born too late, or nothing led to it.",
+        "Let nothing be started during a stop, or use the strategy broadcast, which asks everybody at once.";
+    NotPermitted, Warning,
+        "The process ran as another user than the init, which has no CAP_KILL, and could not be signalled.",
+        "Run the container's processes as one user, or give the container the capability KILL.";
+    LeftAtDeadline, Warning,
+        "The process was left at the deadline, and what could be seen does not tell why.",
+        "Give the container a /proc of its own PID namespace, so that the init can see; and look at the process' own log.";
+    ChildrenLeft, Warning,
+        "Main ended by itself, unasked, and left processes behind that did not end when they were asked, and were killed.",
+        "Let main wait for its children before it exits, or raise linger, which is how long they have then.";
+    ExecLeftBehind, Warning,
+        "The process came in by an exec (`kubectl exec`, a probe, a hook) and was left behind.",
+        "Nothing, if it was a person's shell; else let the command that is run by exec end when it is asked to.";
+    NoHandler, Warning,
+        "The program ran as PID 1 and has no handler for its stop signal: the kernel keeps such a signal from PID 1 (pid_namespaces(7)), so it was killed when the grace period was over.",
+        "Inject the pod: under ashore-init no program is PID 1, and the signal does what it does everywhere else.";
+    NotWrapped, Warning,
+        "The container has no init that waits: whoever was left in it was killed by the kernel the moment that PID 1 ended (pid_namespaces(7)), unseen.",
+        "Inject the pod, or see why this container was left out: `ashore explain`.";
+    GracePeriodExceeded, Warning,
+        "The grace period ran out and the container was killed; nobody could tell who held it up.",
+        "Inject the pod, with reports on and the termination message left to the init: then who held it up is named.";
+    GracePeriodShortened, Warning,
+        "The stop was given less time than the pod was planned for (`kubectl delete --grace-period`, an eviction's or a probe's own), and the container was killed when that was over. A container cannot see a shortened grace period.",
+        "Leave the grace period out where the pod is deleted or evicted (kubectl drain --grace-period=-1), or plan for the shorter one.";
+    ForceDeleted, Warning,
+        "The pod was deleted by force (`--grace-period=0 --force`): it was gone at once, and its ending was never seen. The runtime still gives its containers 2 s.",
+        "Delete without --force, unless the node is gone.";
+    SidecarWaited, Warning,
+        "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when they have ended, and gets what is left.",
+        "Let the app's containers stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
+    PreStopHook, Warning,
+        "The preStop hook took the grace period: the stop signal came only after it, with 2 s left.",
+        "Shorten the hook, or raise terminationGracePeriodSeconds by what it takes.";
+    PreStopHookFailed, Warning,
+        "The preStop hook failed, or was cut short by the container's end.",
+        "Run the hook's command in the container by hand: a program that the image does not have is the usual reason.";
+    PostStartHookFailed, Warning,
+        "The postStart hook failed, for which the kubelet stops the container.",
+        "Run the hook's command in the container by hand; it runs at the same time as the container's own program, not after it.";
+    OutOfMemory, Warning,
+        "The kernel's OOM killer killed a process in the container: it came to the container's memory limit, or the node had no memory left.",
+        "Raise resources.limits.memory, or let the program use less: fewer workers, a smaller heap or cache.";
+    PidsLimit, Warning,
+        "The container came to its limit of processes and threads: a fork failed.",
+        "Look for what starts so many, or raise the kubelet's podPidsLimit.";
+    LivenessProbe, Warning,
+        "The liveness probe failed, and the kubelet restarted the container.",
+        "See the probe's own words; give it more time (timeoutSeconds, failureThreshold), and a startupProbe to a slow starter.";
+    StartupProbe, Warning,
+        "The startup probe failed, and the kubelet restarted the container.",
+        "Raise failureThreshold times periodSeconds of the startup probe above what a start takes.";
+    ContainerChanged, Normal,
+        "The container's spec was changed in the running pod (its image, or resources that need a restart), and the kubelet restarted it.",
+        "";
+    EvictedForMemory, Warning,
+        "The kubelet evicted the pod, since the node was short of memory.",
+        "Set memory requests to what the pods use, so that they are spread; a pod above its request goes first.";
+    EvictedForDisk, Warning,
+        "The kubelet evicted the pod, since the node was short of disk space or inodes.",
+        "Look for what fills the node's disk (logs, emptyDir volumes, images), and set requests for ephemeral-storage.";
+    EvictedForPids, Warning,
+        "The kubelet evicted the pod, since the node was short of process IDs.",
+        "Look for the pod that starts so many processes, and set the kubelet's podPidsLimit.";
+    EphemeralStorageLimit, Warning,
+        "The kubelet evicted the pod, since it used more ephemeral storage than its limit; no grace period is given for that, but the runtime's 2 s.",
+        "Raise resources.limits.ephemeral-storage, or write less: logs and the container's own file system count.";
+    EmptyDirLimit, Warning,
+        "The kubelet evicted the pod, since one of its emptyDir volumes was larger than its sizeLimit; no grace period is given for that, but the runtime's 2 s.",
+        "Raise the volume's sizeLimit, or write less into it.";
+    Evicted, Warning,
+        "The kubelet evicted the pod, and what it says does not tell for what.",
+        "See the node's conditions and Events of that time.";
+    EvictedByApi, Normal,
+        "The pod was evicted through the API: a drain of its node, an autoscaler, a descheduler.",
+        "";
+    Preempted, Warning,
+        "The pod was preempted, to make room for one of a higher priority.",
+        "Give the pod a priorityClassName that is as important as it is, or the cluster more room.";
+    NodeShutdown, Warning,
+        "The node was shut down, and the kubelet stopped its pods first; it may give them less than their own grace period (shutdownGracePeriod).",
+        "Raise the kubelet's shutdownGracePeriod to the grace periods of what runs there, and drain a node before it is shut down.";
+    Tainted, Warning,
+        "The node got a taint with NoExecute that the pod does not tolerate: not ready, unreachable, or set by somebody.",
+        "See why the node was tainted; a toleration with tolerationSeconds says how long a pod may stay.";
+    NodeLost, Warning,
+        "The node is gone from the cluster, and the pod was collected; its ending was never seen.",
+        "Drain a node before it is removed.";
+    ActiveDeadline, Warning,
+        "The pod or its Job was at work for longer than its activeDeadlineSeconds.",
+        "Raise activeDeadlineSeconds, or see what takes so long.";
+    Crashed, Warning,
+        "Main was ended by a signal of its own making: SIGSEGV, SIGABRT and their like.",
+        "See the program's own log and its core dump, if it left one: nobody else ended it.";
+    Failed, Warning,
+        "Main exited by itself, unasked, with a code that is none for success.",
+        "See the program's own log: nobody else ended it.";
+    CannotStart, Warning,
+        "The container's program could not be started.",
+        "See the message: a program that is not there or may not be executed, or a mount that fails.";
+    KilledByOther, Warning,
+        "A process was ended by a SIGKILL that came neither from the init nor from the OOM killer: from another process of the container, from another container of a pod that shares its PID namespace, or from the node.",
+        "Look for what sends SIGKILL: a supervisor that gives its workers little time, `kill -9` in a script or a probe, somebody on the node.";
+    InitKilled, Warning,
+        "The init itself was killed before its deadline, and all others with it; from inside a container that cannot be done.",
+        "Look on the node: somebody or something there sent SIGKILL to the container's first process.";
+    Unknown #[serde(other)], Warning,
+        "What can be known does not tell.",
+        "See what is said of it.";
+}
+
+impl Cause {
+    /// Whether it says why the stop was asked for, rather than what came of it.
+    pub fn is_request(self) -> bool {
+        matches!(
+            self,
+            Self::LivenessProbe
+                | Self::StartupProbe
+                | Self::PostStartHookFailed
+                | Self::ContainerChanged
+                | Self::EvictedForMemory
+                | Self::EvictedForDisk
+                | Self::EvictedForPids
+                | Self::EphemeralStorageLimit
+                | Self::EmptyDirLimit
+                | Self::Evicted
+                | Self::EvictedByApi
+                | Self::Preempted
+                | Self::NodeShutdown
+                | Self::Tainted
+                | Self::NodeLost
+                | Self::ActiveDeadline
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_json_and_a_later_one_is_unknown() {
+        for cause in Cause::ALL {
+            let json = serde_json::to_string(&cause).unwrap();
+            assert_eq!(json, format!("\"{}\"", cause.name()));
+            assert_eq!(serde_json::from_str::<Cause>(&json).unwrap(), cause);
+        }
+        assert_eq!(serde_json::from_str::<Cause>("\"OfALaterVersion\"").unwrap(), Cause::Unknown);
+    }
+
+    #[test]
+    fn what_is_a_warning_says_what_to_do() {
+        for cause in Cause::ALL {
+            assert!(cause.meaning().ends_with('.'), "{}", cause.name());
+            assert_eq!(cause.severity() == Severity::Warning, !cause.remedy().is_empty(), "{}", cause.name());
+        }
+    }
 }

@@ -217,7 +217,9 @@ mod tests {
 
     #[test]
     fn what_is_not_whole_or_not_ours_is_none() {
-        for message in ["", "x", &LINE[..LINE.len() - 1], &LINE.replace("\"ashore\":1", "\"ashore\":2"), "{\"ashore\":1}", &"{".repeat(5000)] {
+        for message in
+            ["", "x", &LINE[..LINE.len() - 1], &LINE.replace("\"ashore\":1", "\"ashore\":2"), "{\"ashore\":1}", &"{".repeat(5000)]
+        {
             assert_eq!(InitReport::find(message), None, "{message}");
         }
     }

@@ -1,12 +1,26 @@
 //! Why was my process killed? From a pod as the API server has it, its Events and what its inits reported, to stops with causes that
 //! have names. Pure: no clock, no files, no network.
+//!
+//! [`stops`] is the one place that names causes; all others show what it found.
 
+mod belief;
 mod cause;
+mod diagnosis;
+mod event;
+mod inferred;
 mod init_report;
+mod line;
+mod owner;
+mod reported;
+mod request;
+mod seen;
 mod stop;
+mod time;
 mod words;
 
 pub use cause::{Cause, Severity};
+pub use diagnosis::{MOST_CAUSES, stops};
 pub use init_report::{InitReport, Main, Slow, Victim, Waits, Why};
+pub use seen::{Deletion, Seen};
 pub use stop::{Finding, Outcome, Process, Request, Stop, Workload};
 pub use words::bounded;

@@ -2,7 +2,11 @@
 
 use crate::cause::Cause;
 use crate::init_report::InitReport;
+use crate::words::bounded;
 use serde::{Deserialize, Serialize};
+
+/// The most bytes of a sentence.
+const LONGEST_SENTENCE: usize = 400;
 
 /// One run of a container that has ended.
 ///
@@ -100,6 +104,8 @@ pub enum Request {
     NodeLost,
     /// The pod's other containers have ended: a sidecar's stop.
     PodFinished,
+    /// The kubelet restarts the container: its spec was changed, or its postStart hook failed.
+    Restart,
     /// Somebody sent a stop signal, and the API does not say who.
     Signal,
 }
@@ -134,6 +140,13 @@ pub struct Finding {
     /// What to do, in a sentence; empty if nothing is to be done.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
+}
+
+impl Finding {
+    /// With the cause's own remedy. `what`: a sentence, which is bounded here.
+    pub(crate) fn new(cause: Cause, process: Option<Process>, what: String) -> Self {
+        Self { cause, process, what: bounded(&what, LONGEST_SENTENCE), remedy: cause.remedy().into() }
+    }
 }
 
 /// A process in a container.

@@ -1,5 +1,8 @@
 //! Untrusted text, made fit to be shown: an app can write what it likes into its termination message and its processes' names.
 
+/// The longest name of an object (RFC 1123 subdomain), in bytes.
+pub(crate) const LONGEST_NAME: usize = 253;
+
 /// At most so many bytes of it, cut between characters, and no control or direction-changing character: those become U+FFFD.
 pub fn bounded(text: &str, most: usize) -> String {
     let mut kept = String::with_capacity(text.len().min(most));
@@ -16,6 +19,11 @@ pub fn bounded(text: &str, most: usize) -> String {
 /// Whether it neither moves a terminal's cursor nor turns the direction of what follows (Unicode Standard Annex 9).
 fn is_plain(char: char) -> bool {
     !char.is_control() && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// `1 process`, `2 processes`.
+pub(crate) fn plural(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 #[cfg(test)]

@@ -1,0 +1,25 @@
+//! Whether a report is believed: an app can write into its termination message what it likes, and what the kubelet saw itself wins.
+
+use crate::init_report::InitReport;
+use crate::seen::{Ending, Run};
+use ashore_init::settings::ReportWhen;
+
+/// By how much times may differ, in milliseconds: the kubelet's are whole seconds, and the runtime needs a moment on both ends.
+const SLACK_MS: u64 = 3000;
+
+/// What the init of this run reported; none if it is not there, or contradicts what is known without it.
+pub(crate) fn believed(run: &Run<'_>) -> Option<InitReport> {
+    let settings = run.settings.as_ref()?;
+    if run.ending != Ending::Seen || settings.report == ReportWhen::Never {
+        return None;
+    }
+    let report = InitReport::find(run.message)?;
+    let same_code = run.exit_code == Some(i64::from(report.exit_code));
+    let same_grace = report.grace_ms.is_none() || report.grace_ms == run.planned_ms();
+    let lived = run.lived().map_or(u64::MAX, |lived| lived.saturating_add(SLACK_MS));
+    let slack = report.duration_ms.saturating_add(SLACK_MS);
+    let asked = report.victims.iter().filter_map(|victim| victim.asked_ms).max().unwrap_or_default();
+    let in_time = report.duration_ms <= lived && report.main.after_ms.unwrap_or_default() <= slack && asked <= slack;
+    let counted = u64::try_from(report.victims.len()).is_ok_and(|named| named <= report.killed);
+    (same_code && same_grace && in_time && counted).then_some(report)
+}

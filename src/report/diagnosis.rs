@@ -1,0 +1,109 @@
+//! From what was seen of a pod to its stops, with their causes.
+
+use crate::belief::believed;
+use crate::cause::Cause;
+use crate::inferred::{self, Found};
+use crate::init_report::InitReport;
+use crate::owner;
+use crate::reported;
+use crate::request::{self, Asking, asking};
+use crate::seen::{Ending, Kind, Pod, Run, Seen};
+use crate::stop::{Finding, Outcome, Request, Stop};
+use crate::time;
+use crate::words::{LONGEST_NAME, bounded};
+use std::collections::BTreeSet;
+
+/// The most causes of a stop.
+pub const MOST_CAUSES: usize = 16;
+/// The most processes that Linux has at a time (PID_MAX_LIMIT): more cannot have been killed.
+const MOST_PROCESSES: u64 = 1 << 22;
+
+/// Every run that has ended and that the pod shows, the latest of each container last; and of a pod that is gone, those whose ending was
+/// never seen. Init containers that ended well are none: that is what they are for.
+pub fn stops(seen: &Seen<'_>) -> Vec<Stop> {
+    let pod = Pod::of(seen);
+    let mut keys = BTreeSet::new();
+    let stops = pod.runs().into_iter().filter_map(|run| stop(&pod, &run));
+    stops.filter(|stop| keys.insert(stop.key())).collect()
+}
+
+fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
+    let report = believed(run);
+    let asking = asking(pod, run, report.as_ref());
+    let Found { mut findings, outcome, killed } = found(pod, run, &asking, report.as_ref());
+    if run.kind == Kind::Init && findings.is_empty() && run.exit_code == Some(0) && !matches!(asking, Asking::Yes(_)) {
+        return None;
+    }
+    let mut asked = match asking {
+        Asking::Yes(asked) => Some(asked),
+        Asking::No | Asking::Unclear => None,
+    };
+    let hook_failed =
+        run.current && !findings.iter().any(|finding| finding.cause == Cause::PreStopHook) && inferred::failed_hook(pod, run).is_some();
+    if hook_failed {
+        findings.push(Finding::new(Cause::PreStopHookFailed, None, "the preStop hook failed, or was cut short".into()));
+    }
+    findings.truncate(MOST_CAUSES - 1);
+    findings.extend(asked.as_mut().and_then(|asked| asked.finding.take()));
+    let of_container = pod.injected.as_ref().and_then(|injected| injected.policy(run.name, matches!(run.kind, Kind::Init | Kind::Sidecar)));
+    let name = |text: &str| bounded(text, LONGEST_NAME);
+    Some(Stop {
+        namespace: name(pod.text("/metadata/namespace")),
+        pod: name(pod.text("/metadata/name")),
+        uid: name(pod.text("/metadata/uid")),
+        container: name(run.name),
+        run: run.run,
+        workload: owner::workload(pod.raw),
+        policy: of_container.filter(|_| run.settings.is_some()).map(|policy| bounded(policy, 2 * LONGEST_NAME)),
+        node: Some(pod.text("/spec/nodeName")).filter(|node| !node.is_empty()).map(name),
+        wrapped: run.settings.is_some(),
+        request: asked.as_ref().map(|asked| asked.request),
+        requested_at: asked.as_ref().and_then(|asked| time::write(asked.at?)),
+        started_at: run.started.and_then(time::write),
+        finished_at: run.finished.and_then(time::write),
+        exit_code: run.exit_code,
+        reason: Some(run.reason).filter(|reason| !reason.is_empty()).map(name),
+        grace_ms: asked.and_then(|asked| asked.grace_seconds).map(|seconds| seconds.saturating_mul(1000)),
+        outcome,
+        killed: killed.min(MOST_PROCESSES),
+        causes: findings,
+        report,
+    })
+}
+
+fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitReport>) -> Found {
+    match (run.ending, report) {
+        (Ending::Never, _) => never_seen(pod),
+        (Ending::Lost, _) => {
+            let said = Some(run.message).filter(|message| !message.is_empty()).unwrap_or(run.reason);
+            let what = format!("its ending was not seen, and its exit code is a stand-in: {}", bounded(said.trim(), 240));
+            Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
+        }
+        (Ending::Seen, Some(report)) => {
+            let (findings, killed) = reported::findings(report);
+            let outcome = match (killed, report.signal.is_some(), report.exit_code) {
+                (1.., _, _) => Outcome::Killed,
+                (_, true, _) => Outcome::Drained,
+                (_, _, 0) => Outcome::Completed,
+                (_, _, _) => Outcome::Failed,
+            };
+            Found { findings, outcome, killed }
+        }
+        (Ending::Seen, None) => inferred::found(pod, run, asking),
+    }
+}
+
+/// The pod went away while the container ran: only a deletion without a grace period does that, or the loss of the node.
+fn never_seen(pod: &Pod<'_>) -> Found {
+    let lost = request::why_deleted(pod).filter(|(request, _, _)| *request == Request::NodeLost);
+    let finding = match lost {
+        // It is told as the request.
+        Some(_) => None,
+        None => Some(Finding::new(
+            Cause::ForceDeleted,
+            None,
+            "the pod was gone at once, while the container ran; its ending was never seen".into(),
+        )),
+    };
+    Found { findings: finding.into_iter().collect(), outcome: Outcome::Unknown, killed: 0 }
+}

@@ -1,0 +1,73 @@
+//! Events about a pod, as far as they say why something was stopped.
+
+use crate::time::{self, Millis, SECOND};
+use serde_json::Value;
+
+/// The most that are looked at: those of a pod that the API server keeps for an hour are fewer.
+const MOST: usize = 1000;
+
+/// An Event (core/v1).
+#[derive(Debug)]
+pub(crate) struct Event<'a> {
+    /// Its reason, such as `Killing`.
+    pub(crate) reason: &'a str,
+    /// Its message.
+    pub(crate) message: &'a str,
+    /// The container that it is about, if it is about one: the field path is `spec.containers{NAME}`.
+    pub(crate) container: Option<&'a str>,
+    /// Whether the kubelet sent it, as far as it says who did.
+    pub(crate) of_kubelet: bool,
+    /// Whether it is about the pod, not about its owner.
+    pub(crate) of_pod: bool,
+    /// When it was first and last seen.
+    times: [Option<Millis>; 2],
+}
+
+impl<'a> Event<'a> {
+    fn of(event: &'a Value, pod: &Value) -> Option<Self> {
+        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let meta = |field: &str| pod.pointer("/metadata").and_then(|meta| meta.get(field)).and_then(Value::as_str);
+        let of_pod = text("/involvedObject/kind").is_none_or(|kind| kind == "Pod");
+        if of_pod {
+            // A pod of the same name that was there before has another uid; not everybody writes one.
+            let named = text("/involvedObject/name").is_none_or(|name| Some(name) == meta("name"));
+            let same = text("/involvedObject/uid").is_none_or(|uid| Some(uid) == meta("uid"));
+            if !named || !same {
+                return None;
+            }
+        } else {
+            let uid = text("/involvedObject/uid")?;
+            let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array)?;
+            owners.iter().find(|owner| owner.get("uid").and_then(Value::as_str) == Some(uid))?;
+        }
+        let path = text("/involvedObject/fieldPath").unwrap_or_default();
+        let at = |pointers: &[&str]| pointers.iter().find_map(|pointer| event.pointer(pointer).and_then(time::read));
+        Some(Self {
+            reason: text("/reason")?,
+            message: text("/message").unwrap_or_default(),
+            container: path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}')),
+            of_kubelet: text("/source/component").or(text("/reportingComponent")).is_none_or(|component| component == "kubelet"),
+            of_pod,
+            times: [
+                at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp"]),
+                at(&["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"]),
+            ],
+        })
+    }
+
+    /// When it was last seen.
+    pub(crate) fn at(&self) -> Option<Millis> {
+        self.times[1]
+    }
+
+    /// When it was seen between these two, the last time. What lies between the first and the last is not known.
+    pub(crate) fn within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
+        let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to + SECOND);
+        self.times.into_iter().rev().flatten().find(fits)
+    }
+}
+
+/// Those about this pod, and about who owns it.
+pub(crate) fn read<'a>(events: &'a [Value], pod: &Value) -> Vec<Event<'a>> {
+    events.iter().take(MOST).filter_map(|event| Event::of(event, pod)).collect()
+}

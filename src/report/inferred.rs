@@ -1,0 +1,211 @@
+//! Causes where no init reported: what the kubelet's own words tell, and no more than that.
+
+use crate::cause::Cause;
+use crate::request::{Asked, Asking};
+use crate::seen::{Kind, Pod, Run, millis};
+use crate::stop::{Finding, Outcome, Request};
+use crate::time::{Millis, SECOND, took};
+use crate::words::bounded;
+use ashore_init::settings::ReportWhen;
+use serde_json::Value;
+
+/// 128 and SIGKILL's number.
+const KILLED: i64 = 137;
+/// The least grace period that the kubelet gives (pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
+const LEAST_SECONDS: u64 = 2;
+/// The most bytes of a runtime's own words.
+const LONGEST: usize = 240;
+/// Exit codes of faults, as shells and runtimes have them: 128 and the signal's number.
+const CRASHES: [(i64, &str); 7] =
+    [(132, "SIGILL"), (133, "SIGTRAP"), (134, "SIGABRT"), (135, "SIGBUS"), (136, "SIGFPE"), (139, "SIGSEGV"), (159, "SIGSYS")];
+/// Programs that are known to have no handler for SIGTERM, whatever their arguments are.
+const NO_HANDLER: [&str; 3] = ["sleep", "tail", "cat"];
+
+/// What is found, in one word, and how many are known to have been killed.
+pub(crate) struct Found {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) outcome: Outcome,
+    pub(crate) killed: u64,
+}
+
+/// Of a run that was seen to end.
+pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
+    let code = run.exit_code.unwrap_or_default();
+    let one = |finding: Finding, outcome, killed| Found { findings: vec![finding], outcome, killed };
+    if matches!(run.reason, "StartError" | "ContainerCannotRun") {
+        let what = format!("the runtime could not start it: {}", bounded(run.message.trim(), LONGEST));
+        return one(Finding::new(Cause::CannotStart, None, what), Outcome::Failed, 0);
+    }
+    if run.reason == "OOMKilled" {
+        let what = match code {
+            KILLED => "the kernel's OOM killer killed a process in the container, which ended with 137".into(),
+            code => format!("the kernel's OOM killer killed a process in the container; PID 1 outlived it and ended with {code}"),
+        };
+        return one(Finding::new(Cause::OutOfMemory, None, what), Outcome::Killed, 1);
+    }
+    if code == KILLED {
+        return killed(pod, run, asking);
+    }
+    let asked = match asking {
+        Asking::Yes(_) => true,
+        Asking::No => false,
+        Asking::Unclear => return Found { findings: Vec::new(), outcome: Outcome::Unknown, killed: 0 },
+    };
+    let crash = CRASHES.iter().find(|(of, _)| *of == code).map(|(_, signal)| *signal);
+    let findings = match crash {
+        Some(signal) => vec![Finding::new(Cause::Crashed, None, crashed(run, code, signal))],
+        None if code != 0 && !asked => vec![Finding::new(Cause::Failed, None, failed(code))],
+        None => Vec::new(),
+    };
+    let outcome = match (asked, code) {
+        // Whoever was there besides PID 1 was swept by the kernel, or not: nobody saw it.
+        (true, _) if !run.silence_is_good() => Outcome::Unknown,
+        (true, _) => Outcome::Drained,
+        (false, 0) => Outcome::Completed,
+        (false, _) => Outcome::Failed,
+    };
+    Found { findings, outcome, killed: 0 }
+}
+
+fn crashed(run: &Run<'_>, code: i64, signal: &str) -> String {
+    let abort = if code == 139 && run.settings.is_none() { ", or abort() as PID 1" } else { "" };
+    format!("it ended with {code}, which stands for {signal}{abort}: the program, or one that it waited for, crashed")
+}
+
+fn failed(code: i64) -> String {
+    match code {
+        127 => "it exited with 127 by itself, which stands for a program that was not found".into(),
+        126 => "it exited with 126 by itself, which stands for a program that cannot be executed".into(),
+        129..160 => format!("it ended with {code} by itself, which stands for signal {}", code - 128),
+        code => format!("it exited with {code} by itself"),
+    }
+}
+
+/// It ended with 137: SIGKILL, or an exit code that a program passed on.
+fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
+    let unknown = |what: String| Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 };
+    let asked = match asking {
+        Asking::Yes(asked) => asked,
+        Asking::No => return killed_unasked(run),
+        Asking::Unclear => return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into()),
+    };
+    let Some(given) = asked.grace_seconds.map(|seconds| seconds.max(LEAST_SECONDS)) else {
+        return unknown("it ended with 137 after it was asked to stop; how long it had been given is not known".into());
+    };
+    // Whole seconds on both ends.
+    let took = asked.at.zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
+    match took {
+        Some(took) if took.saturating_add(SECOND) >= millis(given) => overrun(pod, run, asked, given, took),
+        Some(_) if init_was_killed(run) => one_killed(init_killed()),
+        Some(took) => unknown(format!(
+            "it ended with 137, {} after it was asked and before its {given} s were over: either that is the program's own exit code (a shell's whose \
+             child was killed), or somebody sent SIGKILL",
+            shown(took)
+        )),
+        None => unknown("it ended with 137 after it was asked to stop; when it was asked is not known".into()),
+    }
+}
+
+fn killed_unasked(run: &Run<'_>) -> Found {
+    if init_was_killed(run) {
+        return one_killed(init_killed());
+    }
+    let who = if run.settings.is_some() { "the init" } else { "PID 1" };
+    let what = format!(
+        "it ended with 137 and was not asked to: either that is the program's own exit code (a shell's whose child was killed), or somebody sent \
+         SIGKILL to {who}; the kubelet tells of no OOM kill"
+    );
+    Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
+}
+
+/// An init that always reports, with room for it, and did not.
+fn init_was_killed(run: &Run<'_>) -> bool {
+    run.silence_is_good() && run.settings.as_ref().is_some_and(|settings| settings.report == ReportWhen::Always)
+}
+
+fn init_killed() -> Finding {
+    Finding::new(Cause::InitKilled, None, "the init, which reports every end, was killed before it could report this one".into())
+}
+
+fn one_killed(finding: Finding) -> Found {
+    Found { findings: vec![finding], outcome: Outcome::Killed, killed: 1 }
+}
+
+fn shown(time: Millis) -> String {
+    took(u64::try_from(time).unwrap_or_default())
+}
+
+/// The runtime killed it when its grace period was over. An init would have reported a moment before that, so it had less time than it knew of.
+fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis) -> Found {
+    let planned = pod.grace_seconds();
+    let after = format!("killed {} after it was asked", shown(took));
+    let mut found = one_killed(if asked.grace_seconds.is_some_and(|seconds| seconds < planned) {
+        let who = match asked.request {
+            Request::Probe => "its probe's own terminationGracePeriodSeconds gives",
+            Request::NodePressure => "the kubelet's eviction gave",
+            _ => "the deletion gave",
+        };
+        Finding::new(Cause::GracePeriodShortened, None, format!("{who} {given} s where the pod plans for {planned} s; {after}"))
+    } else if let Some(finding) = hook(pod, run, asked, given) {
+        finding
+    } else if let Some(finding) = waited_as_sidecar(pod, run, asked, given) {
+        finding
+    } else if let Some(program) = without_handler(pod, run) {
+        let what = format!("{program} has no handler for SIGTERM, and as PID 1 does not get it; {after}");
+        Finding::new(Cause::NoHandler, None, what)
+    } else {
+        let who = if run.settings.is_some() {
+            "its init told nothing"
+        } else {
+            "PID 1 has no handler for its stop signal, ignored it or was still at work"
+        };
+        Finding::new(Cause::GracePeriodExceeded, None, format!("its {given} s were over: {who}; {after}"))
+    });
+    if run.settings.is_none() {
+        let skipped = pod.injected.as_ref().and_then(|injected| injected.skipped(run.name));
+        let why = skipped.map(|code| format!(" (left out when the pod was injected: {})", bounded(code, 64))).unwrap_or_default();
+        let what = format!("it has no init{why}: all that was in it was killed at once, and who held it up was not seen");
+        found.findings.push(Finding::new(Cause::NotWrapped, None, what));
+    }
+    found
+}
+
+/// A preStop hook delays the stop signal, and the kubelet says it failed when it is cut off. An init that was asked in time would have reported
+/// before the grace period was over; without one the program may have held it up as well.
+fn hook(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) -> Option<Finding> {
+    if !run.has_hook() {
+        return None;
+    }
+    let over = asked.at.map(|at| at.saturating_add(millis(given)).saturating_sub(SECOND));
+    let failed = failed_hook(pod, run).is_some_and(|at| over.is_some_and(|over| at >= over));
+    let silent = run.silence_is_good() && run.kind != Kind::Sidecar;
+    let what = format!("the preStop hook took the grace period of {given} s; the stop signal came after it, with 2 s left at most");
+    (failed || silent).then(|| Finding::new(Cause::PreStopHook, None, what))
+}
+
+/// When the kubelet said that the preStop hook failed.
+pub(crate) fn failed_hook(pod: &Pod<'_>, run: &Run<'_>) -> Option<Millis> {
+    let mut events = pod.events.iter().filter(|event| event.reason == "FailedPreStopHook" && event.container == Some(run.name));
+    events.find_map(|event| event.within(run.started, run.finished.map(|finished| finished.saturating_add(2 * SECOND))))
+}
+
+/// A sidecar is asked when the app's containers have ended.
+fn waited_as_sidecar(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) -> Option<Finding> {
+    if run.kind != Kind::Sidecar || asked.request == Request::PodFinished {
+        return None;
+    }
+    let before = pod.last_end_of_apps()?.saturating_sub(asked.at?).max(0);
+    // An init that was asked in time would have reported; without one, the others must have left it next to nothing.
+    let left = millis(given).saturating_sub(before);
+    let late = if run.silence_is_good() { before > 2 * SECOND } else { left <= 3 * SECOND };
+    let what = format!("the pod's other containers took {} of {given} s; it was asked only then", shown(before));
+    late.then(|| Finding::new(Cause::SidecarWaited, None, what))
+}
+
+/// A program that is PID 1 and is known to have no handler.
+fn without_handler<'a>(pod: &Pod<'_>, run: &Run<'a>) -> Option<&'a str> {
+    let shared =
+        ["/spec/shareProcessNamespace", "/spec/hostPID"].iter().any(|field| pod.raw.pointer(field).and_then(Value::as_bool) == Some(true));
+    let program = run.spec.pointer("/command/0").and_then(Value::as_str)?.rsplit('/').next()?;
+    (!shared && run.settings.is_none() && NO_HANDLER.contains(&program)).then_some(program)
+}

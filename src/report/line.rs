@@ -1,0 +1,109 @@
+//! A stop in one line, and the name that it has for ever.
+
+use crate::stop::{Outcome, Request, Stop};
+use crate::time;
+use crate::words::{bounded, plural};
+use std::fmt::Write;
+
+/// The most bytes of a line: an Event's message has 1,024.
+const LONGEST: usize = 1000;
+
+impl Stop {
+    /// A name that this stop has for ever, and no other one: the pod's uid, the container and its run.
+    pub fn key(&self) -> String {
+        format!("{}/{}/{}", self.uid, self.container, self.run)
+    }
+
+    /// The stop in one line for people, at most 1,000 bytes: `shop/web-7c9-x app: killed 1 process (SignalIgnored): worker[7] ignores SIGTERM; …`.
+    pub fn line(&self) -> String {
+        let mut line = format!("{}/{} {}", self.namespace, self.pod, self.container);
+        // Writing to a String cannot fail.
+        let _ = match self.outcome {
+            Outcome::Killed => write!(line, ": killed {}", plural(self.killed.max(1), "process", "processes")),
+            outcome => write!(line, ": {}", outcome.name()),
+        };
+        if let Some(first) = self.causes.first() {
+            let _ = write!(line, " ({}): {}", first.cause.name(), first.what);
+        }
+        for more in self.causes.iter().skip(1) {
+            let _ = write!(line, "; {}: {}", more.cause.name(), more.what);
+        }
+        // Its own finding says more.
+        let told = self.causes.iter().any(|finding| finding.cause.is_request());
+        if let Some(request) = self.request.filter(|_| !told) {
+            let _ = write!(line, "; asked to stop by {}", request.words());
+        }
+        if let Some(code) = self.exit_code {
+            let _ = write!(line, "; exit code {code}");
+        }
+        if let Some(took) = self.took_ms() {
+            let _ = write!(line, " after {}", time::took(took));
+        }
+        if self.outcome == Outcome::Unknown && !self.wrapped && self.causes.is_empty() {
+            line.push_str("; it has no init: whoever was left in it was killed by the kernel, unseen");
+        }
+        bounded(&line, LONGEST)
+    }
+
+    /// How long the stop took, in milliseconds, from when it was asked for: as the init measured it, else by the kubelet's times, give or take a
+    /// second; none if that is not known.
+    pub fn took_ms(&self) -> Option<u64> {
+        if let Some(report) = self.report.as_ref().filter(|report| report.signal.is_some()) {
+            return Some(report.duration_ms);
+        }
+        let asked = time::parse(self.requested_at.as_deref()?)?;
+        let finished = time::parse(self.finished_at.as_deref()?)?;
+        Some(u64::try_from(finished.saturating_sub(asked)).unwrap_or_default())
+    }
+}
+
+impl Outcome {
+    /// Its name, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drained => "drained",
+            Self::Killed => "killed",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Request {
+    /// Its name, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deletion => "deletion",
+            Self::Eviction => "eviction",
+            Self::NodePressure => "nodePressure",
+            Self::Preemption => "preemption",
+            Self::NodeShutdown => "nodeShutdown",
+            Self::Taint => "taint",
+            Self::Probe => "probe",
+            Self::ActiveDeadline => "activeDeadline",
+            Self::NodeLost => "nodeLost",
+            Self::PodFinished => "podFinished",
+            Self::Restart => "restart",
+            Self::Signal => "signal",
+        }
+    }
+
+    /// Who asked, in words that follow "asked to stop by".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Deletion => "the pod's deletion",
+            Self::Eviction => "an eviction through the API",
+            Self::NodePressure => "the kubelet, which evicted the pod",
+            Self::Preemption => "a preemption",
+            Self::NodeShutdown => "the node's shutdown",
+            Self::Taint => "the node's taint",
+            Self::Probe => "a failed probe",
+            Self::ActiveDeadline => "activeDeadlineSeconds",
+            Self::NodeLost => "the loss of the node",
+            Self::PodFinished => "the kubelet, since the pod's other containers had ended",
+            Self::Restart => "the kubelet, to start the container again",
+            Self::Signal => "a signal, and the API does not say whose",
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Why a container was asked to stop, and when: from the pod's own words and its Events.
+
+use crate::cause::Cause;
+use crate::event::Event;
+use crate::init_report::InitReport;
+use crate::seen::{Deletion, Kind, Pod, Run, millis};
+use crate::stop::{Finding, Request};
+use crate::time::{self, Millis, SECOND};
+use crate::words::bounded;
+use serde_json::Value;
+
+/// The most bytes of somebody else's words in a sentence of ours.
+const LONGEST: usize = 240;
+/// What the kubelet gives to a pod that has used more storage than it may: the least that it gives at all (k8s.io/kubernetes
+/// pkg/kubelet/eviction, immediateEvictionGracePeriodSeconds, and pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
+const LEAST_SECONDS: u64 = 2;
+/// How long a kubelet takes at most to see that a pod has ended.
+const SLACK: Millis = 10 * SECOND;
+
+/// Whether a run was asked to stop.
+pub(crate) enum Asking {
+    /// It was.
+    Yes(Asked),
+    /// It was not: it ended by itself.
+    No,
+    /// Its times do not tell.
+    Unclear,
+}
+
+/// Why, and when.
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    /// When, if that is known.
+    pub(crate) at: Option<Millis>,
+    /// Whoever ended before was not meant.
+    not_before: Option<Millis>,
+    /// The grace period that was given, if that is known.
+    pub(crate) grace_seconds: Option<u64>,
+    /// What is to be said of it.
+    pub(crate) finding: Option<Finding>,
+}
+
+impl Asked {
+    fn new(request: Request, at: Option<Millis>, grace_seconds: Option<u64>) -> Self {
+        Self { request, at, not_before: at, grace_seconds, finding: None }
+    }
+
+    /// Where only the end of a stop of the whole pod is known: its containers ended within their grace period.
+    fn or_about(self, pod: &Pod<'_>) -> Self {
+        let about = || pod.last_end().map(|end| end.saturating_sub(millis(pod.grace_seconds())).saturating_sub(SLACK));
+        Self { not_before: self.at.or_else(about), ..self }
+    }
+
+    fn since(self, cause: Cause, what: String) -> Self {
+        Self { finding: Some(Finding::new(cause, None, what)), ..self }
+    }
+}
+
+/// Whether and why this run was asked to stop. `report`: what its init says, if that is believed.
+pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) -> Asking {
+    let killing = killing(pod, run);
+    // Its init knows best.
+    let told = report.map(|report| report.signal.is_some());
+    if told == Some(false) {
+        return Asking::No;
+    }
+    let evident = told == Some(true) || killing.is_some();
+    let mut unclear = false;
+    let mut concerns = |asked: &Asked| {
+        if evident || run.finished.is_none() {
+            return true;
+        }
+        let sure = !run.clock_jumped() && asked.not_before.is_some();
+        unclear |= !sure;
+        sure && asked.not_before.zip(run.finished).is_some_and(|(at, finished)| at <= finished.saturating_add(SECOND))
+    };
+    let mut all: Vec<Asked> = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at)).into_iter().collect();
+    if run.current {
+        all.extend(of_pod(pod).into_iter().filter(&mut concerns));
+        all.extend(pod_finished(pod, run).filter(&mut concerns));
+    }
+    // Who was first has asked; who does not say when, last.
+    if let Some(first) = all.into_iter().min_by_key(|asked| asked.at.unwrap_or(Millis::MAX)) {
+        return Asking::Yes(first);
+    }
+    if evident {
+        return Asking::Yes(Asked::new(Request::Signal, killing.map(|(_, at)| at), None));
+    }
+    if unclear { Asking::Unclear } else { Asking::No }
+}
+
+/// The kubelet's Event that it stops this run, and when.
+fn killing<'e, 'a>(pod: &'e Pod<'a>, run: &Run<'_>) -> Option<(&'e Event<'a>, Millis)> {
+    let (from, to) = if run.clock_jumped() { (run.finished, run.started) } else { (run.started, run.finished) };
+    let of_run = pod.events.iter().filter(|event| event.reason == "Killing" && event.of_kubelet && event.container == Some(run.name));
+    of_run.filter_map(|event| Some((event, event.within(from, to)?))).min_by_key(|(_, at)| *at)
+}
+
+/// Why the kubelet stops this container alone.
+fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> Option<Asked> {
+    let probe = |name: &str| {
+        let own = run.spec.get(name).and_then(|probe| probe.get("terminationGracePeriodSeconds")).and_then(Value::as_u64);
+        Asked::new(Request::Probe, Some(at), Some(own.unwrap_or_else(|| pod.grace_seconds())))
+    };
+    let said = |kind: &str| {
+        let mut unhealthy = pod.events.iter().filter(|e| e.reason == "Unhealthy" && e.of_kubelet && e.container == Some(run.name));
+        let words = unhealthy.find_map(|e| e.message.strip_prefix(kind).filter(|_| e.within(run.started, Some(at)).is_some()));
+        words.map(|words| format!(": {}", bounded(words.trim_start_matches([':', ' ']), LONGEST).trim_end())).unwrap_or_default()
+    };
+    let restart = Asked::new(Request::Restart, Some(at), Some(pod.grace_seconds()));
+    let message = event.message;
+    if message.contains("failed liveness probe") {
+        let what = format!("the liveness probe failed{}", said("Liveness probe failed"));
+        Some(probe("livenessProbe").since(Cause::LivenessProbe, what))
+    } else if message.contains("failed startup probe") {
+        let what = format!("the startup probe failed{}", said("Startup probe failed"));
+        Some(probe("startupProbe").since(Cause::StartupProbe, what))
+    } else if message.contains("FailedPostStartHook") {
+        Some(restart.since(Cause::PostStartHookFailed, "the postStart hook failed".into()))
+    } else if message.contains("definition changed") || message.contains("resize requires restart") {
+        Some(restart.since(Cause::ContainerChanged, format!("the kubelet says: {}", bounded(message, LONGEST))))
+    } else {
+        None
+    }
+}
+
+/// Why the whole pod is stopped.
+fn of_pod(pod: &Pod<'_>) -> Vec<Asked> {
+    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted(pod)].into_iter().flatten().collect()
+}
+
+fn event_of<'e, 'a>(pod: &'e Pod<'a>, reason: &str) -> Option<&'e Event<'a>> {
+    pod.events.iter().find(|event| event.of_pod && event.container.is_none() && event.reason == reason)
+}
+
+/// The kubelet's evictions. Its Event is right where the status is not.
+fn evicted(pod: &Pod<'_>) -> Option<Asked> {
+    // Others use the same word for evictions through the API.
+    let event = event_of(pod, "Evicted").filter(|event| event.of_kubelet);
+    let status = (pod.text("/status/reason") == "Evicted").then(|| pod.text("/status/message"));
+    let message = event.map(|event| event.message).or(status)?;
+    let cause = eviction(message);
+    let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
+    let asked = Asked::new(Request::NodePressure, event.and_then(Event::at), limit.then_some(LEAST_SECONDS));
+    Some(asked.or_about(pod).since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))
+}
+
+/// For what (k8s.io/kubernetes pkg/kubelet/eviction/helpers.go has the words).
+fn eviction(message: &str) -> Cause {
+    let resource = message.strip_prefix("The node was low on resource: ").or(message.strip_prefix("The node had condition: ["));
+    let resource = resource.map(|rest| rest.split(['.', ']', ',']).next().unwrap_or_default());
+    match resource {
+        Some("memory" | "MemoryPressure") => Cause::EvictedForMemory,
+        Some("ephemeral-storage" | "inodes" | "DiskPressure") => Cause::EvictedForDisk,
+        Some("pids" | "PIDPressure") => Cause::EvictedForPids,
+        _ if message.starts_with("Usage of EmptyDir volume ") => Cause::EmptyDirLimit,
+        _ if message.starts_with("Pod ephemeral local storage usage exceeds ") => Cause::EphemeralStorageLimit,
+        _ if message.starts_with("Container ") && message.contains(" exceeded its local ephemeral storage limit ") => {
+            Cause::EphemeralStorageLimit
+        }
+        _ => Cause::Evicted,
+    }
+}
+
+/// The graceful shutdown of a node; earlier versions of Kubernetes had other words for it.
+fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
+    let (status, message) = (pod.text("/status/reason"), pod.text("/status/message"));
+    let by_status = matches!(status, "Terminated" | "NodeShutdown" | "Shutdown") && message.to_ascii_lowercase().contains("shut");
+    let by_condition =
+        pod.disruption().is_some_and(|(reason, message)| reason == "TerminationByKubelet" && message.contains("node shutdown"));
+    let asked = Asked::new(Request::NodeShutdown, None, None).or_about(pod);
+    (by_status || by_condition).then(|| asked.since(Cause::NodeShutdown, "the node was shut down".into()))
+}
+
+/// The kubelet makes room for a critical pod.
+fn preempted_by_kubelet(pod: &Pod<'_>) -> Option<Asked> {
+    let event = event_of(pod, "Preempting").filter(|event| event.of_kubelet);
+    if event.is_none() && pod.text("/status/reason") != "Preempting" {
+        return None;
+    }
+    let asked = Asked::new(Request::Preemption, event.and_then(Event::at), Some(pod.grace_seconds()));
+    Some(asked.or_about(pod).since(Cause::Preempted, "the kubelet preempted the pod, to make room for a critical one".into()))
+}
+
+fn past_its_deadline(pod: &Pod<'_>) -> Option<Asked> {
+    if pod.text("/status/reason") != "DeadlineExceeded" && event_of(pod, "DeadlineExceeded").is_none() {
+        return None;
+    }
+    let seconds = pod.raw.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_u64);
+    let at = seconds.and_then(|seconds| pod.raw.pointer("/status/startTime").and_then(time::read)?.checked_add(millis(seconds)));
+    let what = match seconds {
+        Some(seconds) => format!("the pod was at work for longer than its activeDeadlineSeconds, {seconds}"),
+        None => "the pod was at work for longer than its activeDeadlineSeconds".into(),
+    };
+    let asked = Asked::new(Request::ActiveDeadline, at, Some(pod.grace_seconds()));
+    Some(asked.or_about(pod).since(Cause::ActiveDeadline, what))
+}
+
+/// The pod's deletion, and why it was deleted where that is said. One without a grace period stops nothing that could be seen to end.
+fn deleted(pod: &Pod<'_>) -> Option<Asked> {
+    let known = pod.deletion.filter(|deletion| deletion.grace_seconds > 0);
+    if known.is_none() && (pod.deletion.is_some() || !pod.is_deleted()) {
+        return None;
+    }
+    let asked = Asked::new(Request::Deletion, known.map(Deletion::requested_at), known.map(|deletion| deletion.grace_seconds));
+    Some(match why_deleted(pod) {
+        Some((request, cause, what)) => Asked { request, ..asked.since(cause, what) },
+        None => asked,
+    })
+}
+
+/// Why a pod was deleted, where somebody says so.
+pub(crate) fn why_deleted(pod: &Pod<'_>) -> Option<(Request, Cause, String)> {
+    let (reason, message) = pod.disruption().unwrap_or_default();
+    let tainted = || event_of(pod, "TaintManagerEviction").is_some_and(|event| event.message.starts_with("Marking for deletion"));
+    let job = || pod.events.iter().any(|event| !event.of_pod && event.reason == "DeadlineExceeded");
+    match reason {
+        "EvictionByEvictionAPI" => Some((Request::Eviction, Cause::EvictedByApi, "the pod was evicted through the API".into())),
+        "PreemptionByScheduler" => {
+            Some((Request::Preemption, Cause::Preempted, format!("the pod was preempted: {}", bounded(message, LONGEST))))
+        }
+        "DeletionByTaintManager" => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
+        "DeletionByPodGC" => Some((Request::NodeLost, Cause::NodeLost, "the node is gone, and the pod was collected".into())),
+        _ if tainted() => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
+        _ if event_of(pod, "Preempted").is_some() => {
+            Some((Request::Preemption, Cause::Preempted, "the scheduler preempted the pod".into()))
+        }
+        _ if job() => {
+            Some((Request::ActiveDeadline, Cause::ActiveDeadline, "the Job was at work for longer than its activeDeadlineSeconds".into()))
+        }
+        _ => None,
+    }
+}
+
+/// A sidecar is stopped when the app's containers have ended.
+fn pod_finished(pod: &Pod<'_>, run: &Run<'_>) -> Option<Asked> {
+    if run.kind != Kind::Sidecar || !(pod.is_over() || pod.apps_have_ended()) {
+        return None;
+    }
+    let at = pod.last_end_of_apps()?;
+    Some(Asked::new(Request::PodFinished, Some(at), Some(pod.grace_seconds())))
+}

@@ -1,0 +1,282 @@
+//! What is known of a pod, and its containers' ended runs as it shows them.
+
+use crate::event::{self, Event};
+use crate::time::{self, Millis};
+use ashore_init::settings::{Command, ReportWhen, Settings, parse};
+use ashore_inject::{Injected, under_init};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The most containers of a pod that are looked at.
+const MOST: usize = 256;
+/// What a pod has that does not say (Kubernetes API, `terminationGracePeriodSeconds`).
+const DEFAULT_GRACE: u64 = 30;
+/// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
+const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
+
+/// What was seen of a pod.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The last version of it.
+    pub pod: &'a Value,
+    /// Whether it is gone: that version came with DELETED.
+    pub gone: bool,
+    /// Its deletion as the first version that had one said it; none if that is not known.
+    pub first_deletion: Option<Deletion>,
+    /// The Events (core/v1) about it, and about who owns it; may be empty.
+    pub events: &'a [Value],
+}
+
+/// A pod's deletion, as the first version of the pod has it. Later ones have other numbers: a second, shorter delete changes them without
+/// an effect on containers that are being stopped, and just before the end the grace period becomes 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletion {
+    /// `deletionTimestamp`, in milliseconds since 1970: when the grace period is over.
+    pub timestamp: i64,
+    /// `deletionGracePeriodSeconds`.
+    pub grace_seconds: u64,
+}
+
+impl Deletion {
+    /// What this version of a pod says of it; `None` if it is not being deleted.
+    pub fn of(pod: &Value) -> Option<Self> {
+        let meta = pod.get("metadata")?;
+        let timestamp = meta.get("deletionTimestamp").and_then(time::read)?;
+        let grace_seconds = meta.get("deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or_default();
+        Some(Self { timestamp, grace_seconds })
+    }
+
+    /// When the pod was deleted.
+    pub(crate) fn requested_at(self) -> Millis {
+        self.timestamp.saturating_sub(millis(self.grace_seconds))
+    }
+}
+
+/// Seconds in milliseconds.
+pub(crate) fn millis(seconds: u64) -> Millis {
+    Millis::try_from(seconds.saturating_mul(1000)).unwrap_or(Millis::MAX)
+}
+
+/// A pod, and what is known besides.
+pub(crate) struct Pod<'a> {
+    pub(crate) raw: &'a Value,
+    pub(crate) gone: bool,
+    /// Its deletion, where its first numbers are known.
+    pub(crate) deletion: Option<Deletion>,
+    pub(crate) events: Vec<Event<'a>>,
+    pub(crate) injected: Option<Injected>,
+}
+
+impl<'a> Pod<'a> {
+    pub(crate) fn of(seen: &Seen<'a>) -> Self {
+        // The last version's own numbers are the first ones only for as long as it is there.
+        let own = || Deletion::of(seen.pod).filter(|deletion| !seen.gone && deletion.grace_seconds > 0);
+        Self {
+            raw: seen.pod,
+            gone: seen.gone,
+            deletion: seen.first_deletion.or_else(own),
+            events: event::read(seen.events, seen.pod),
+            injected: Injected::of(seen.pod),
+        }
+    }
+
+    pub(crate) fn text(&self, pointer: &str) -> &'a str {
+        self.raw.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(crate) fn list(&self, pointer: &str) -> &'a [Value] {
+        self.raw.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether it is being deleted, or was.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.gone || self.deletion.is_some() || Deletion::of(self.raw).is_some()
+    }
+
+    /// Whether it has ended for good.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.text("/status/phase"), "Succeeded" | "Failed")
+    }
+
+    /// The grace period that it is planned for.
+    pub(crate) fn grace_seconds(&self) -> u64 {
+        self.raw.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(DEFAULT_GRACE)
+    }
+
+    /// The condition `DisruptionTarget`, if it is true: its reason and its message.
+    pub(crate) fn disruption(&self) -> Option<(&'a str, &'a str)> {
+        let is = |condition: &&Value, field: &str, value: &str| condition.get(field).and_then(Value::as_str) == Some(value);
+        let condition = self.list("/status/conditions").iter().find(|c| is(c, "type", "DisruptionTarget") && is(c, "status", "True"))?;
+        let text = |field| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+        Some((text("reason"), text("message")))
+    }
+
+    /// When the last of its containers ended.
+    pub(crate) fn last_end(&self) -> Option<Millis> {
+        self.runs().iter().filter_map(|run| run.finished).max()
+    }
+
+    /// When the last of the app's containers ended.
+    pub(crate) fn last_end_of_apps(&self) -> Option<Millis> {
+        let apps = self.runs().into_iter().filter(|run| run.kind == Kind::App && run.current);
+        apps.filter_map(|run| run.finished).max()
+    }
+
+    /// Whether the app's containers have ended, and are not started again.
+    pub(crate) fn apps_have_ended(&self) -> bool {
+        let ended = |status: &Value| status.pointer("/state/terminated").is_some_and(Value::is_object);
+        matches!(self.text("/spec/restartPolicy"), "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
+    }
+
+    /// Its containers' runs that have ended, the latest last.
+    pub(crate) fn runs(&self) -> Vec<Run<'a>> {
+        let mut runs = Vec::new();
+        for (kind, statuses, specs) in [
+            (Kind::Init, "/status/initContainerStatuses", "/spec/initContainers"),
+            (Kind::App, "/status/containerStatuses", "/spec/containers"),
+            (Kind::Ephemeral, "/status/ephemeralContainerStatuses", "/spec/ephemeralContainers"),
+        ] {
+            for status in self.list(statuses).iter().take(MOST) {
+                let Some(name) = status.get("name").and_then(Value::as_str) else { continue };
+                let spec = self.list(specs).iter().find(|spec| spec.get("name").and_then(Value::as_str) == Some(name));
+                let spec = spec.unwrap_or(&Value::Null);
+                let always = spec.get("restartPolicy").and_then(Value::as_str) == Some("Always");
+                let kind = if kind == Kind::Init && always { Kind::Sidecar } else { kind };
+                self.runs_of(status, &|| Run::new(name, kind, spec), &mut runs);
+            }
+        }
+        runs
+    }
+
+    fn runs_of(&self, status: &'a Value, new: &dyn Fn() -> Run<'a>, runs: &mut Vec<Run<'a>>) {
+        let restarts = status.get("restartCount").and_then(Value::as_u64).unwrap_or_default();
+        let state = |field: &str, state: &str| status.get(field).and_then(|field| field.get(state)).filter(|state| state.is_object());
+        let id = |of: &'a Value| of.get("containerID").and_then(Value::as_str).filter(|id| !id.is_empty());
+        let (ended, running) = (state("state", "terminated"), state("state", "running"));
+        if let Some(before) = state("lastState", "terminated") {
+            // A container that waits to be started again counts as it did before; its last ending is moved to here. Only the container's id
+            // tells that from a new one which has not begun. Where the kubelet invents an ending it counts at once.
+            let waits = ended.is_none() && running.is_none();
+            let counted = text(before, "reason") == STATUS_UNKNOWN && !self.is_deleted();
+            let same = id(before).map_or(waits && !counted, |id_before| id(status) == Some(id_before));
+            let run = if same { restarts } else { restarts.saturating_sub(1) };
+            runs.push(Run { run, current: waits, ..new().ended(before) });
+        }
+        if let Some(ended) = ended {
+            let invented = text(ended, "reason") == STATUS_UNKNOWN && id(ended).is_none();
+            let run = if invented { restarts.saturating_sub(1) } else { restarts };
+            runs.push(Run { run, current: true, ..new().ended(ended) });
+        } else if let Some(running) = running.filter(|_| self.gone && !self.is_mirror()) {
+            runs.push(Run { run: restarts, current: true, started: running.get("startedAt").and_then(time::read), ..new() });
+        }
+    }
+
+    /// Whether it only mirrors what a kubelet runs from a file: deleting it stops nothing.
+    fn is_mirror(&self) -> bool {
+        self.raw.pointer("/metadata/annotations").is_some_and(|all| all.get("kubernetes.io/config.mirror").is_some())
+    }
+}
+
+fn text<'a>(of: &'a Value, field: &str) -> &'a str {
+    of.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What kind of container it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    App,
+    Init,
+    /// An init container that is always restarted.
+    Sidecar,
+    Ephemeral,
+}
+
+/// How much is known of a run's ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The runtime saw it.
+    Seen,
+    /// The kubelet or the runtime lost sight of it, and put something there.
+    Lost,
+    /// The pod went away while it ran.
+    Never,
+}
+
+/// A run of a container that has ended.
+pub(crate) struct Run<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: Kind,
+    /// The container's spec.
+    pub(crate) spec: &'a Value,
+    /// How it runs under the init, if it does.
+    pub(crate) settings: Option<Settings<'a>>,
+    /// Which run it is: how often it had been restarted before.
+    pub(crate) run: u64,
+    /// Whether it is the container's latest.
+    pub(crate) current: bool,
+    pub(crate) ending: Ending,
+    pub(crate) started: Option<Millis>,
+    pub(crate) finished: Option<Millis>,
+    pub(crate) exit_code: Option<i64>,
+    pub(crate) reason: &'a str,
+    pub(crate) message: &'a str,
+}
+
+impl<'a> Run<'a> {
+    fn new(name: &'a str, kind: Kind, spec: &'a Value) -> Self {
+        let words =
+            under_init(spec).filter(|_| kind != Kind::Ephemeral).map(|words| words.into_iter().map(str::as_bytes).collect::<Vec<_>>());
+        let settings = words.and_then(|words| match parse(&words) {
+            Ok(Command::Run(settings, _)) => Some(settings),
+            _ => None,
+        });
+        let (ending, started, finished, exit_code, reason, message) = (Ending::Never, None, None, None, "", "");
+        Self { name, kind, spec, settings, run: 0, current: true, ending, started, finished, exit_code, reason, message }
+    }
+
+    fn ended(self, terminated: &'a Value) -> Self {
+        let reason = text(terminated, "reason");
+        let exit_code = terminated.get("exitCode").and_then(Value::as_i64);
+        // containerd's words for a container that it found dead, after a restart of its own or of the node.
+        let lost = matches!(reason, STATUS_UNKNOWN | "RestartingAllContainers") || (reason == "Unknown" && exit_code == Some(255));
+        Self {
+            ending: if lost { Ending::Lost } else { Ending::Seen },
+            started: terminated.get("startedAt").and_then(time::read),
+            finished: terminated.get("finishedAt").and_then(time::read),
+            exit_code,
+            reason,
+            message: text(terminated, "message"),
+            ..self
+        }
+    }
+
+    /// How long it lived, in milliseconds, give or take a second; none where its clock cannot be believed.
+    pub(crate) fn lived(&self) -> Option<u64> {
+        u64::try_from(self.finished?.checked_sub(self.started?)?).ok()
+    }
+
+    /// Whether its clock was set back while it ran.
+    pub(crate) fn clock_jumped(&self) -> bool {
+        self.started.zip(self.finished).is_some_and(|(started, finished)| finished < started)
+    }
+
+    /// Whether a report that is not there means that nobody was killed: it would have been written, and found.
+    pub(crate) fn silence_is_good(&self) -> bool {
+        let asked = self.settings.as_ref().is_some_and(|settings| settings.report != ReportWhen::Never);
+        let logs = text(self.spec, "terminationMessagePolicy") == "FallbackToLogsOnError";
+        // A message of the app's own leaves no room for the init's; the log's end would show the init's words.
+        asked && (self.message.is_empty() || (logs && self.exit_code != Some(0)))
+    }
+
+    /// The grace period that its init goes by, in milliseconds.
+    pub(crate) fn planned_ms(&self) -> Option<u64> {
+        let grace = self.settings.as_ref()?.grace?;
+        u64::try_from(grace.as_millis()).ok()
+    }
+
+    /// Whether it has a preStop hook that is more than a sleep of a known length.
+    pub(crate) fn has_hook(&self) -> bool {
+        self.spec.pointer("/lifecycle/preStop").and_then(Value::as_object).is_some_and(|hook| !hook.is_empty())
+    }
+}
