@@ -84,7 +84,7 @@ fn a_word_is_allowed_by_both_or_by_neither() {
 /// What the API server answers otherwise only to whoever installs a definition.
 #[test]
 fn the_schemas_are_structural_and_documented() {
-    for kind in &KINDS {
+    for kind in all() {
         let definition = kind.definition();
         let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         look("", schema);

@@ -302,12 +302,12 @@ fn gone(deleted: Result<(), ObjectError>) -> Result<(), ObjectError> {
 }
 
 /// Whether the namespace goes, or has gone (k8s.io/apiserver, plugin/namespace/lifecycle).
-fn is_going(error: &ObjectError) -> bool {
+pub(crate) fn is_going(error: &ObjectError) -> bool {
     error.is_not_found() || error.is_forbidden() && error.why.contains("is being terminated")
 }
 
 /// Whether RBAC says no, and not a quota or somebody's policy.
-fn is_missing_right(error: &ObjectError) -> bool {
+pub(crate) fn is_missing_right(error: &ObjectError) -> bool {
     error.is_forbidden() && error.why.contains("cannot ")
 }
 

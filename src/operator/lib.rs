@@ -22,6 +22,7 @@ pub mod follow;
 pub mod groups;
 pub mod http;
 pub mod keeper;
+pub mod keeping;
 pub mod kinds;
 pub mod label;
 pub mod lately;

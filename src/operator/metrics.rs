@@ -1,6 +1,7 @@
 //! What `/metrics` tells: counters and a histogram with few, fixed label values.
 
 use crate::counts::{Counts, Tally};
+use crate::keeping::NotKept;
 use crate::status::Read;
 use ashore_inject::{PolicyName, Reason};
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -126,6 +127,10 @@ pub struct Metrics {
     policies: Family<ByMode, Gauge>,
     policies_not_ready: Family<ByKind, Gauge>,
     status_writes: Family<ByResult, Counter>,
+    reports: Family<[(&'static str, &'static str); 0], Gauge>,
+    reports_kept: Counter,
+    reports_not_kept: Family<ByReason, Counter>,
+    reports_pruned: Counter,
     /// Requests to `/mutate` that have no answer yet.
     pub in_flight: Gauge,
     /// The memory that answers about images take, in bytes.
@@ -171,6 +176,10 @@ impl Metrics {
             policies: Family::default(),
             policies_not_ready: Family::default(),
             status_writes: Family::default(),
+            reports: Family::default(),
+            reports_kept: Counter::default(),
+            reports_not_kept: Family::default(),
+            reports_pruned: Counter::default(),
             ca_expiry: Gauge::default(),
             leader: Gauge::default(),
             cluster_errors: Counter::default(),
@@ -250,6 +259,14 @@ impl Metrics {
             "Policies that restart no more workloads, since one did not come back; on the leader alone",
             metrics.remedy_paused.clone(),
         );
+        r.register("reports", "ShutdownReports that there are; on the leader alone", metrics.reports.clone());
+        r.register("reports_kept", "Stops kept as ShutdownReports", metrics.reports_kept.clone());
+        r.register(
+            "reports_not_kept",
+            "Stops that should be kept as ShutdownReports and are not, by reason: workload and queue are too many at once",
+            metrics.reports_not_kept.clone(),
+        );
+        r.register("reports_pruned", "ShutdownReports deleted, since they were too many or too old", metrics.reports_pruned.clone());
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
@@ -272,6 +289,9 @@ impl Metrics {
         }
         for outcome in ["restarted", "failed", "gone"] {
             let _ = metrics.remedy_restarts.get_or_create(&ByOutcome { outcome });
+        }
+        for why in NotKept::ALL {
+            let _ = metrics.reports_not_kept.get_or_create(&ByReason { reason: why.word() });
         }
         for what in ["edited", "deleted"] {
             let _ = metrics.repairs.get_or_create(&ByWhat { what });
@@ -347,6 +367,29 @@ impl Metrics {
     /// Counts a policy's status, written or not.
     pub fn status_written(&self, ok: bool) {
         self.status_writes.get_or_create(&ByResult { result: if ok { "ok" } else { "failed" } }).inc();
+    }
+
+    /// How many ShutdownReports there are; `None` when this replica does not know.
+    pub fn reports(&self, reports: Option<usize>) {
+        match reports {
+            Some(reports) => drop(self.reports.get_or_create(&[]).set(gauge(reports))),
+            None => self.reports.clear(),
+        }
+    }
+
+    /// Counts a stop that was kept.
+    pub fn report_kept(&self) {
+        self.reports_kept.inc();
+    }
+
+    /// Counts a stop that should be kept and is not.
+    pub fn report_not_kept(&self, why: NotKept) {
+        self.reports_not_kept.get_or_create(&ByReason { reason: why.word() }).inc();
+    }
+
+    /// Counts a report that was deleted.
+    pub fn report_pruned(&self) {
+        self.reports_pruned.inc();
     }
 
     /// Counts an answered request, by which the API server asked for the first time or `again`.

@@ -43,10 +43,10 @@ pub struct Skipped {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
-    api_version: String,
-    kind: String,
-    name: String,
-    uid: String,
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
     #[serde(default)]
     controller: bool,
 }

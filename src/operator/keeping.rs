@@ -1,0 +1,523 @@
+//! Stops that killed somebody, kept as ShutdownReports in their pods' namespaces: the question is asked when the pod is gone, and an Event
+//! lives an hour.
+//!
+//! What is written is bounded whatever happens: so many of a workload, of a namespace and of the cluster, for so many days; so many a
+//! second, and so many of one workload. Each has a name that its stop gives it, so that nothing is kept twice whoever leads.
+
+mod bucket;
+mod object;
+mod owners;
+mod shelf;
+
+use crate::complaint::{Complaints, Reason};
+use crate::delivering::{is_going, is_missing_right};
+use crate::kinds;
+use crate::lately::{Due, Lately};
+use crate::lease::{self, Standing};
+use crate::metrics::Metrics;
+use crate::objects::ObjectError;
+use crate::pages::{self, Pages};
+use crate::skipped::Owner;
+use crate::tls::now;
+use crate::watching::Slower;
+use ashore_crd::REPORT;
+use ashore_inject::rule::API_VERSION;
+use ashore_report::{Outcome, Stop};
+use bucket::Bucket;
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::core::request::Request;
+use owners::Owners;
+use serde::Deserialize;
+use shelf::{Doomed, Limits, Shelf};
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+pub use bucket::Rate;
+pub use object::{CAUSE, POD, WORKLOAD, WORKLOAD_KIND, label_value, name};
+
+/// Stops that wait to be written, at most: some KiB each.
+const MOST_WAITING: usize = 1000;
+/// The most workloads of which it is remembered how many of their stops were kept lately.
+const MOST_WORKLOADS: usize = 4096;
+/// In how many seconds a workload may fill all of its places anew.
+const REFILL: f64 = 600.0;
+/// How long to wait after what went wrong.
+const RETRY: Duration = Duration::from_secs(5);
+/// Different things that go wrong within ten minutes, at most.
+const MOST_TOLD: usize = 16;
+/// How often one is tried that the API server answers for, but does not take.
+const MOST_TRIES: u32 = 5;
+
+/// Which stops are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Keep {
+    /// Those that killed somebody.
+    Forced,
+    /// All of them.
+    All,
+    /// None.
+    None,
+}
+
+/// The flags.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "keeping")]
+pub struct Args {
+    /// Which stops to keep as ShutdownReports in their pods' namespaces: those that killed somebody, all, or none
+    #[arg(long, value_name = "WHICH", env = "ASHORE_KEEP_REPORTS", default_value = "none")]
+    pub keep_reports: Keep,
+
+    /// How many of them to keep of a workload: 1 to 100; the newest
+    #[arg(long, value_name = "NUMBER", env = "ASHORE_REPORTS_PER_WORKLOAD", default_value = "20", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub reports_per_workload: u8,
+
+    /// For how many days to keep them: 1 to 365
+    #[arg(long, value_name = "DAYS", env = "ASHORE_REPORT_DAYS", default_value = "7", value_parser = clap::value_parser!(u16).range(1..=365))]
+    pub report_days: u16,
+}
+
+/// What is kept, how much of it, and how fast.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which stops.
+    pub keep: Keep,
+    /// How many of a workload.
+    pub per_workload: usize,
+    /// How many of a namespace.
+    pub per_namespace: usize,
+    /// How many in all.
+    pub all: usize,
+    /// For how long.
+    pub age: Duration,
+    /// How many are created.
+    pub creations: Rate,
+    /// How many are deleted.
+    pub deletions: Rate,
+    /// How often is looked which there are, and which are too old.
+    pub sweep: Duration,
+}
+
+impl Settings {
+    /// As the flags say; `None` if nothing is kept.
+    pub fn of(args: &Args) -> Option<Self> {
+        // Of some 3 KB each: 30 MB of etcd's 2 GiB.
+        let rate = Rate { burst: 100.0, per_second: 10.0 };
+        (args.keep_reports != Keep::None).then(|| Self {
+            keep: args.keep_reports,
+            per_workload: args.reports_per_workload.into(),
+            per_namespace: 1000,
+            all: 10_000,
+            age: Duration::from_secs(u64::from(args.report_days) * 24 * 3600),
+            creations: rate,
+            deletions: rate,
+            sweep: Duration::from_secs(15 * 60),
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let Self { per_workload, per_namespace, all, age, .. } = *self;
+        Limits { per_workload, per_namespace, all, age: age.as_secs().try_into().unwrap_or(i64::MAX) }
+    }
+
+    fn wants(&self, stop: &Stop) -> bool {
+        match self.keep {
+            Keep::All => true,
+            Keep::Forced => stop.outcome == Outcome::Killed || stop.killed > 0,
+            Keep::None => false,
+        }
+    }
+}
+
+/// Why a stop that should be kept is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotKept {
+    /// Its workload has had as many of late as it has places.
+    Workload,
+    /// Too many wait.
+    Queue,
+    /// There is no place in the cluster: what has to go cannot be deleted.
+    Full,
+    /// Its namespace goes, or has gone.
+    Namespace,
+    /// A ResourceQuota of its namespace.
+    Quota,
+    /// The right is missing.
+    Forbidden,
+    /// The API server does not know the kind.
+    Unknown,
+    /// It does not take it, for another reason.
+    Refused,
+}
+
+impl NotKept {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Workload, Self::Queue, Self::Full, Self::Namespace, Self::Quota, Self::Forbidden, Self::Unknown, Self::Refused];
+
+    /// The word for it in metrics and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Queue => "queue",
+            Self::Full => "full",
+            Self::Namespace => "namespace",
+            Self::Quota => "quota",
+            Self::Forbidden => "forbidden",
+            Self::Unknown => "unknownKind",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A stop that is to be kept, and the controller of its pod.
+#[derive(Debug)]
+struct Offer {
+    stop: Stop,
+    controller: Option<Owner>,
+}
+
+/// Where stops are handed in to be kept.
+#[derive(Debug, Clone)]
+pub struct Offers {
+    settings: Settings,
+    queue: mpsc::Sender<Offer>,
+    lately: Arc<Mutex<HashMap<u64, Bucket>>>,
+    hasher: RandomState,
+    metrics: Arc<Metrics>,
+}
+
+impl Offers {
+    /// Hands in a stop with the controller of its pod, if that has one. Nobody waits for what becomes of it; it may be offered again.
+    pub fn offer(&self, stop: &Stop, controller: Option<&Owner>) {
+        if !self.settings.wants(stop) {
+            return;
+        }
+        if !self.has_turn(stop, Instant::now()) {
+            return self.metrics.report_not_kept(NotKept::Workload);
+        }
+        let offer = Offer { stop: stop.clone(), controller: controller.cloned() };
+        if self.queue.try_send(offer).is_err() {
+            self.metrics.report_not_kept(NotKept::Queue);
+        }
+    }
+
+    /// Whether one more of this workload does not only drive out one that is hardly older.
+    fn has_turn(&self, stop: &Stop, now: Instant) -> bool {
+        let burst = self.settings.per_workload as f64;
+        let rate = Rate { burst, per_second: burst / REFILL };
+        let mut lately = self.lately.lock().unwrap_or_else(|e| e.into_inner());
+        if lately.len() >= MOST_WORKLOADS {
+            lately.retain(|_, bucket| !bucket.is_full(now));
+        }
+        let key = self.hasher.hash_one((&stop.namespace, object::workload(stop)));
+        if lately.len() >= MOST_WORKLOADS && !lately.contains_key(&key) {
+            // So many at work at once: the rate for all of them holds.
+            return true;
+        }
+        lately.entry(key).or_insert_with(|| Bucket::new(rate, now)).take(now)
+    }
+}
+
+/// Who keeps them, while this replica leads.
+pub struct Keeper {
+    client: Client,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    complaints: Option<Arc<Complaints>>,
+    offers: mpsc::Sender<Offer>,
+    queue: mpsc::Receiver<Offer>,
+    /// The one that is being written, and how often it was tried.
+    current: Option<(Offer, u32)>,
+    owners: Owners,
+    told: Lately<(&'static str, Option<u16>)>,
+}
+
+/// What it knows while it leads.
+struct Office {
+    shelf: Shelf,
+    /// Those that have to go; they are on the shelf no more.
+    doomed: VecDeque<Doomed>,
+    creations: Bucket,
+    deletions: Bucket,
+    /// When to look again which there are.
+    sweep: Instant,
+    /// Nothing is created, or deleted, before this, since it went wrong.
+    create_after: Instant,
+    delete_after: Instant,
+}
+
+impl Office {
+    fn new(settings: &Settings) -> Self {
+        let at = Instant::now();
+        Self {
+            shelf: Shelf::new(settings.limits()),
+            doomed: VecDeque::new(),
+            creations: Bucket::new(settings.creations, at),
+            deletions: Bucket::new(settings.deletions, at),
+            sweep: at,
+            create_after: at,
+            delete_after: at,
+        }
+    }
+
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.shelf.len() + self.doomed.len()
+    }
+
+    /// When the next one can be deleted, if one has to go.
+    fn next_deletion(&mut self, at: Instant) -> Option<Instant> {
+        (!self.doomed.is_empty()).then(|| self.delete_after.max(at + self.deletions.wait(at)))
+    }
+}
+
+/// How many there are is said by the leader alone.
+struct Says(Arc<Metrics>);
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        self.0.reports(None);
+    }
+}
+
+impl Keeper {
+    /// By this client, with these settings.
+    pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        let (offers, queue) = mpsc::channel(MOST_WAITING);
+        let owners = Owners::new(client.clone());
+        Self { client, settings, metrics, complaints: None, offers, queue, current: None, owners, told: Lately::new(MOST_TOLD) }
+    }
+
+    /// The same, with an Event of a right that is missing.
+    pub fn complaining(self, complaints: Arc<Complaints>) -> Self {
+        Self { complaints: Some(complaints), ..self }
+    }
+
+    /// Where stops are handed in.
+    pub fn offers(&self) -> Offers {
+        Offers {
+            settings: self.settings.clone(),
+            queue: self.offers.clone(),
+            lately: Arc::default(),
+            hasher: RandomState::new(),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+
+    /// Keeps what is offered whenever this replica leads, for ever.
+    pub async fn run(mut self, mut standing: watch::Receiver<Standing>) {
+        while lease::term(&mut standing, self.lead()).await {}
+    }
+
+    async fn lead(&mut self) {
+        let _says = Says(Arc::clone(&self.metrics));
+        let mut office = Office::new(&self.settings);
+        // Nothing is written before it is known what there is.
+        let mut waits = Slower::default();
+        while let Err(error) = self.sweep(&mut office).await {
+            self.complain(&error);
+            tokio::time::sleep(waits.next().unwrap_or_default()).await;
+        }
+        loop {
+            self.metrics.reports(Some(office.len()));
+            self.step(&mut office).await;
+        }
+    }
+
+    /// Does what is next: a look at what there is, a deletion, a creation.
+    async fn step(&mut self, office: &mut Office) {
+        let at = Instant::now();
+        if at >= office.sweep
+            && let Err(error) = self.sweep(office).await
+        {
+            self.complain(&error);
+            office.sweep = at + RETRY;
+        }
+        if office.next_deletion(at).is_some_and(|next| next <= at) {
+            office.deletions.take(at);
+            self.delete_one(office).await;
+        }
+        let next = office.next_deletion(at).map_or(office.sweep, |deletion| deletion.min(office.sweep));
+        if self.current.is_none() {
+            tokio::select! {
+                offer = self.queue.recv() => self.current = offer.map(|offer| (offer, 0)),
+                () = tokio::time::sleep_until(next) => return,
+            }
+        }
+        let at = Instant::now();
+        let ready = office.create_after.max(at + office.creations.wait(at));
+        if ready > at {
+            return tokio::time::sleep_until(ready.min(next)).await;
+        }
+        office.creations.take(at);
+        self.write(office).await;
+    }
+
+    /// Looks which there are: some may have gone with their workloads, and others have grown old.
+    async fn sweep(&self, office: &mut Office) -> Result<(), ObjectError> {
+        let mut shelf = Shelf::new(self.settings.limits());
+        let mut doomed = Vec::new();
+        let mut pages = Pages::metadata(&self.client, path(None), what(None), ListParams::default());
+        while let Some(body) = pages.next().await? {
+            for item in pages.read(&body)?.items() {
+                let Ok(Object { metadata }) = serde_json::from_str::<Object<'_>>(item.get()) else { continue };
+                if metadata.deletion_timestamp.is_some() {
+                    continue;
+                }
+                let label = |label: &str| metadata.labels.get(label).map_or("", |value| value.as_ref());
+                let made = metadata.creation_timestamp.parse::<Timestamp>().map_or(0, Timestamp::as_second);
+                doomed.extend(shelf.put(
+                    &metadata.namespace,
+                    &object::on_shelf(label(WORKLOAD_KIND), label(WORKLOAD)),
+                    &metadata.name,
+                    made,
+                ));
+            }
+        }
+        doomed.extend(shelf.expired(now()));
+        (office.shelf, office.doomed) = (shelf, doomed.into());
+        office.sweep = Instant::now() + self.settings.sweep;
+        Ok(())
+    }
+
+    async fn delete_one(&mut self, office: &mut Office) {
+        let Some(doomed) = office.doomed.pop_front() else { return };
+        let Doomed { namespace, name } = &doomed;
+        let request = Request::new(path(Some(namespace))).delete(name, &DeleteParams::default());
+        match pages::send(&self.client, "delete", &what(Some(namespace)), request).await {
+            Ok(_) => self.metrics.report_pruned(),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                self.complain(&error);
+                // It is still there, and counts.
+                office.doomed.push_back(doomed);
+                office.delete_after = Instant::now() + RETRY;
+            }
+        }
+    }
+
+    /// Writes the current one. It stays the current one if it is to be tried again.
+    async fn write(&mut self, office: &mut Office) {
+        let Some((Offer { stop, controller }, tries)) = &mut self.current else { return };
+        let written = if office.len() >= self.settings.all + self.settings.all / 10 {
+            Err(Failed::Never(NotKept::Full, None))
+        } else {
+            *tries += 1;
+            create(&self.client, &mut self.owners, stop, controller.as_ref()).await.map_err(|error| Failed::of(error, *tries))
+        };
+        match written {
+            Ok(new) => {
+                let (kind, workload) = object::workload(stop);
+                let doomed =
+                    office.shelf.put(&stop.namespace, &object::on_shelf(&label_value(kind), &label_value(workload)), &name(stop), now());
+                office.doomed.extend(doomed);
+                if new {
+                    self.metrics.report_kept();
+                }
+            }
+            Err(Failed::Again(error)) => {
+                office.create_after = Instant::now() + RETRY;
+                return self.complain(&error);
+            }
+            Err(Failed::Never(why, error)) => {
+                self.metrics.report_not_kept(why);
+                if let Some(error) = error {
+                    self.complain(&error);
+                }
+            }
+        }
+        self.current = None;
+    }
+
+    /// Tells of an error, of one like it once in a while.
+    fn complain(&mut self, error: &ObjectError) {
+        self.metrics.cluster_errors.inc();
+        if is_missing_right(error)
+            && let Some(complaints) = &self.complaints
+        {
+            complaints.say(Reason::Forbidden, &error.to_string());
+        }
+        if let Due::Now(_) = self.told.due((error.verb, error.code), Duration::ZERO, Instant::now()) {
+            tracing::warn!(error = error.to_string(), "cannot keep the reports of stops as they should be");
+        }
+    }
+}
+
+/// Why one could not be written.
+enum Failed {
+    /// It is tried again.
+    Again(ObjectError),
+    /// It is not.
+    Never(NotKept, Option<ObjectError>),
+}
+
+impl Failed {
+    fn of(error: ObjectError, tries: u32) -> Self {
+        let why = match error.code {
+            None | Some(429) => return Self::Again(error),
+            Some(500..) if tries < MOST_TRIES => return Self::Again(error),
+            // Neither is a mistake: it need not be told.
+            Some(404) if error.why.contains("namespaces ") => return Self::Never(NotKept::Namespace, None),
+            Some(403) if is_going(&error) => return Self::Never(NotKept::Namespace, None),
+            Some(403) if error.why.contains("exceeded quota") => return Self::Never(NotKept::Quota, None),
+            Some(403) => NotKept::Forbidden,
+            Some(404) => NotKept::Unknown,
+            _ => NotKept::Refused,
+        };
+        Self::Never(why, Some(error))
+    }
+}
+
+/// Creates the report of a stop; false if it is there already.
+async fn create(client: &Client, owners: &mut Owners, stop: &Stop, controller: Option<&Owner>) -> Result<bool, ObjectError> {
+    let owner = owners.of(stop, controller).await?;
+    let body = object::report(stop, owner.as_ref()).to_string();
+    let params = PostParams { field_manager: Some("ashore".into()), ..PostParams::default() };
+    let request = Request::new(path(Some(&stop.namespace))).create(&params, body.into_bytes());
+    match pages::send(client, "create", &what(Some(&stop.namespace)), request).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_conflict() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where reports are: those of a namespace, or all.
+fn path(namespace: Option<&str>) -> String {
+    let namespace = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
+    format!("/apis/{API_VERSION}{namespace}/{}", REPORT.plural)
+}
+
+/// What they are called in messages: without the name of one, for what is in the way is the same for all of them.
+fn what(namespace: Option<&str>) -> String {
+    let namespace = namespace.map_or_else(String::new, |namespace| format!(" of namespace {namespace}"));
+    format!("{}.{}{namespace}", REPORT.plural, kinds::resource(&REPORT).group)
+}
+
+/// What of a report's metadata matters here.
+#[derive(Debug, Deserialize)]
+struct Object<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    labels: HashMap<Cow<'a, str>, Cow<'a, str>>,
+    #[serde(borrow, default)]
+    creation_timestamp: Cow<'a, str>,
+    #[serde(borrow, default)]
+    deletion_timestamp: Option<Cow<'a, str>>,
+}
