@@ -3,6 +3,7 @@
 //! What a stop is, and what caused it, is decided in [`ashore_report`]; this finds pods, their Events and the reports that are kept, and shows.
 
 mod cluster;
+mod events;
 mod files;
 mod kept;
 mod table;
@@ -17,14 +18,14 @@ use super::output::{self, say};
 use super::problem::Problem;
 use super::progress::Progress;
 use super::rewrite::count;
-use ashore_report::{Deletion, Outcome, Seen, Stop};
+use ashore_report::{Deletion, Outcome, Seen, Stop, html};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use timeline::Paint;
-use words::{time, word};
+use words::{short, time};
 
 /// How wide a picture is where nobody says how wide the terminal is.
 const WIDTH: usize = 80;
@@ -140,7 +141,7 @@ pub(crate) fn report(args: &Reporting, names: &[Name]) -> Result<u8, Vec<Problem
     }
     let (stops, well) = found.sorted(&filter);
     let written = match html {
-        Some(file) => output::write_to(file, &page(&stops)),
+        Some(file) => output::write_to(file, &html::page(&stops, &title(args, names))),
         None => output::print(&match output {
             Form::Table => table::table(&stops, args.stops.all_namespaces),
             Form::Timeline => timeline::timeline(&stops, output::width().unwrap_or(WIDTH), Paint(is_coloured())),
@@ -163,9 +164,23 @@ pub(crate) fn watch(args: &Watching) -> Result<u8, Vec<Problem>> {
     watch::watch(&args.names, &args.stops, args.output, args.time, args.quiet)
 }
 
-/// For a browser.
-fn page(stops: &[Stop]) -> String {
-    json(stops)
+/// What a page is of.
+fn title(args: &Reporting, names: &[Name]) -> String {
+    let Stops { namespace, all_namespaces, selector, since, .. } = &args.stops;
+    let named: Vec<String> = names.iter().map(|name| name.given.clone()).chain(args.files.all()).collect();
+    let mut title = if named.is_empty() { "Stops".to_owned() } else { format!("Stops of {}", named.join(", ")) };
+    match namespace {
+        Some(namespace) => title += &format!(" in namespace {namespace}"),
+        None if *all_namespaces => title += " in all namespaces",
+        None => {}
+    }
+    if let Some(selector) = selector {
+        title += &format!(", {selector}");
+    }
+    if let Some(since) = since {
+        title += &format!(", the last {}", short(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
+    }
+    title
 }
 
 /// For programs.
@@ -183,7 +198,7 @@ fn is_coloured() -> bool {
 fn summary(outcomes: impl Iterator<Item = Outcome>, well: usize) -> String {
     let mut by_outcome = BTreeMap::<Outcome, usize>::new();
     outcomes.for_each(|outcome| *by_outcome.entry(outcome).or_default() += 1);
-    let counts: Vec<String> = by_outcome.iter().map(|(outcome, count)| format!("{count} {}", word(*outcome))).collect();
+    let counts: Vec<String> = by_outcome.iter().map(|(outcome, count)| format!("{count} {}", outcome.name())).collect();
     let all = count(by_outcome.values().sum(), "stop");
     let all = if counts.is_empty() { all } else { format!("{all}: {}", counts.join(", ")) };
     let more = match well {

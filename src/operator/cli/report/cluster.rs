@@ -1,5 +1,6 @@
 //! The stops that a live cluster shows: pods that are there, with their Events, and the reports that are kept of those that are gone.
 
+use super::events::{Events, concerned};
 use super::{Filter, Found, kept, stops};
 use crate::cli::args::Stops;
 use crate::cli::client;
@@ -8,16 +9,16 @@ use crate::cli::problem::Problem;
 use crate::cli::progress::Progress;
 use crate::cli::registries::runtime;
 use crate::objects::ObjectError;
-use ashore_report::Stop;
+use ashore_crd::REPORT;
+use ashore_inject::rule::API_VERSION;
+use ashore_report::{Stop, Workload};
 use kube::Client;
 use kube::api::ListParams;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
-/// Whose uid an Event about a pod names.
-pub(super) fn about(event: &Value) -> Option<&str> {
-    event["involvedObject"]["uid"].as_str()
-}
+/// Of so few objects Events are asked for one by one; of more, all are listed.
+const FEW: usize = 4;
 
 /// Whether it is a stop of what is named so; `pod`: the pod, if it is there.
 pub(super) fn is_of(name: &Name, pod: Option<&Value>, stop: &Stop) -> bool {
@@ -50,6 +51,8 @@ struct Reading<'r> {
     unread: Vec<ObjectError>,
     /// The pods with stops that may be meant.
     pods: Vec<Value>,
+    /// What the pods are of, those without stops among them.
+    workloads: BTreeSet<(String, Workload)>,
     kept: Vec<Stop>,
 }
 
@@ -70,8 +73,8 @@ pub(super) fn read(
         let client = client::client(wanted.context.as_deref()).await.map_err(|error| problem(error.to_string()))?;
         let namespace = wanted.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
         let namespace = (!wanted.all_namespaces).then_some(namespace);
-        let (unread, pods, kept) = (Vec::new(), Vec::new(), Vec::new());
-        let mut reading = Reading { client, namespace, filter, progress, seen: false, unread, pods, kept };
+        let (pods, kept, unread, workloads) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        let mut reading = Reading { client, namespace, filter, progress, seen: false, unread, pods, workloads, kept };
         let silent = |error: ObjectError| problem(error.to_string());
         let missing = if names.is_empty() {
             reading.all(wanted.selector.as_deref()).await.map_err(silent)?;
@@ -83,8 +86,7 @@ pub(super) fn read(
         let Reading { pods, kept, seen, unread, progress, .. } = reading;
         let meant = |pod: Option<&Value>, stop: &Stop| names.is_empty() || names.iter().any(|name| is_of(name, pod, stop));
         for pod in &pods {
-            let events = events.get(pod["metadata"]["uid"].as_str().unwrap_or_default());
-            found.pod(pod, events.map_or(&[], Vec::as_slice), |stop| meant(Some(pod), stop));
+            found.pod(pod, &events.of(pod), |stop| meant(Some(pod), stop));
         }
         kept.into_iter().filter(|stop| meant(None, stop)).for_each(|stop| found.kept(stop));
         for (name, error) in missing {
@@ -140,6 +142,9 @@ impl Reading<'_> {
 
     /// Keeps a pod that has stops which may be meant.
     fn take(&mut self, mut pod: Value) {
+        if let (Some(workload), Some(namespace)) = (ashore_report::workload(&pod), pod["metadata"]["namespace"].as_str()) {
+            self.workloads.insert((namespace.to_owned(), workload));
+        }
         if stops(&pod, false, None, &[]).iter().any(|stop| self.filter.is_recent(stop)) {
             if let Some(metadata) = pod["metadata"].as_object_mut() {
                 // Half of many a pod.
@@ -149,15 +154,22 @@ impl Reading<'_> {
         }
     }
 
-    async fn list_kept(&mut self, selector: Option<&str>) -> Result<(), ObjectError> {
-        let list = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() };
+    async fn list_kept(&mut self) -> Result<(), ObjectError> {
+        let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
         // What is no report is nobody's stop.
-        self.list(kept::RESOURCE, list, |reading, mut report| reading.kept.extend(kept::read(report[kept::FIELD].take()))).await
+        let take = |reading: &mut Self, mut report: Value| reading.kept.extend(kept::read(report[kept::FIELD].take()));
+        self.list((group, version, REPORT.plural), ListParams::default(), take).await
     }
 
     async fn all(&mut self, selector: Option<&str>) -> Result<(), ObjectError> {
         self.list_pods(selector).await?;
-        self.list_kept(selector).await
+        self.list_kept().await?;
+        // What is kept of a pod has none of its labels: those of the same workloads are meant.
+        if selector.is_some() {
+            let Self { workloads, kept, .. } = self;
+            kept.retain(|stop| stop.workload.as_ref().is_some_and(|workload| workloads.contains(&(stop.namespace.clone(), workload.clone()))));
+        }
+        Ok(())
     }
 
     /// Reads those that are named, and gives those that are not there or may not be read, and why.
@@ -201,26 +213,28 @@ impl Reading<'_> {
         for selector in selectors {
             self.list_pods(selector.as_deref()).await?;
         }
-        self.list_kept(None).await?;
+        self.list_kept().await?;
         Ok(missing)
     }
 
-    /// The Events about the pods, by the pods' uids.
-    async fn events(&mut self) -> Result<HashMap<String, Vec<Value>>, ObjectError> {
-        let uid = |pod: &Value| Some((pod["metadata"]["uid"].as_str()?.to_owned(), Vec::new()));
-        let mut events: HashMap<String, Vec<Value>> = self.pods.iter().filter_map(uid).collect();
-        if events.is_empty() {
-            return Ok(events);
-        }
-        let one = if events.len() == 1 { self.pods[0]["metadata"]["name"].as_str() } else { None };
-        let name = one.map(|name| format!(",involvedObject.name={name}")).unwrap_or_default();
-        let list = ListParams::default().fields(&format!("involvedObject.kind=Pod{name}"));
-        self.list(("", "v1", "events"), list, |_, event| {
-            if let Some(about) = about(&event).and_then(|uid| events.get_mut(uid)) {
-                about.push(event);
+    /// The Events about the pods and their owners.
+    async fn events(&mut self) -> Result<Events, ObjectError> {
+        let uids: BTreeSet<String> = self.pods.iter().flat_map(concerned).map(str::to_owned).collect();
+        let mut events = Events::default();
+        let one = |uid: &String| ListParams::default().fields(&format!("involvedObject.uid={uid}"));
+        let lists = if uids.len() > FEW { vec![ListParams::default()] } else { uids.iter().map(one).collect() };
+        for list in lists {
+            let unread = self.unread.len();
+            self.list(("", "v1", "events"), list, |_, event| {
+                if event["involvedObject"]["uid"].as_str().is_some_and(|uid| uids.contains(uid)) {
+                    events.add(event);
+                }
+            })
+            .await?;
+            if self.unread.len() > unread {
+                break;
             }
-        })
-        .await?;
+        }
         Ok(events)
     }
 }

@@ -1,15 +1,16 @@
 //! The stops in files: pods as kubectl prints them, with their Events, and stops that were written down.
 
-use super::cluster::about;
+use super::events::Events;
 use super::{Found, kept};
 use crate::cli::documents::{self, Format};
 use crate::cli::problem::Problem;
 use crate::cli::progress::Progress;
 use crate::cli::sources::Source;
 use crate::cli::workload::Origin;
+use ashore_crd::REPORT;
 use ashore_report::bounded;
 use serde_json::Value;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 const EXPECTED: &str = "expected pods as kubectl get pod NAME -o json prints them, ShutdownReports, or what ashore report -o json has printed";
 /// The longest word of a file that a message repeats, in bytes.
@@ -19,8 +20,8 @@ const LONGEST: usize = 63;
 #[derive(Default)]
 struct Objects {
     pods: Vec<Value>,
-    /// Events about them, by the uid of whom they are about.
-    events: HashMap<String, Vec<Value>>,
+    /// Events about them.
+    events: Events,
 }
 
 /// What is in one of them.
@@ -59,8 +60,7 @@ pub(super) fn read(sources: &[Source], found: &mut Found, progress: &mut Progres
         }
     }
     for pod in &objects.pods {
-        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-        found.pod(pod, objects.events.get(uid).map_or(&[], Vec::as_slice), |_| true);
+        found.pod(pod, &objects.events.of(pod), |_| true);
     }
 }
 
@@ -92,11 +92,9 @@ impl Objects {
             }
             "Event" => {
                 content.any = true;
-                if let Some(uid) = about(&value).map(str::to_owned) {
-                    self.events.entry(uid).or_default().push(value);
-                }
+                self.events.add(value);
             }
-            kept::KIND => {
+            kind if kind == REPORT.name => {
                 content.any = true;
                 Self::stop(value[kept::FIELD].take(), &format!("{at}/{}", kept::FIELD), content, found);
             }

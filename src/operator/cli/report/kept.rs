@@ -3,12 +3,8 @@
 use ashore_report::{Stop, bounded};
 use serde_json::Value;
 
-/// The kind's name.
-pub(super) const KIND: &str = "ShutdownReport";
-/// Its field with the stop.
+/// The field of a ShutdownReport with the stop.
 pub(super) const FIELD: &str = "stop";
-/// Its group, version and resource.
-pub(super) const RESOURCE: (&str, &str, &str) = ("ashore.dev", "v1alpha1", "shutdownreports");
 /// The longest text in it, in bytes, and the most items of a list.
 const LONGEST: usize = 1024;
 const MOST: usize = 64;

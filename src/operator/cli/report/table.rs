@@ -1,6 +1,6 @@
 //! Stops as a table: a line for each, then what happened and what would mend it.
 
-use super::words::{cause, grace, process, short, took, when, word};
+use super::words::{cause, grace, process, short, when};
 use crate::cli::columns::Columns;
 use ashore_report::Stop;
 use std::fmt::Write;
@@ -12,11 +12,11 @@ pub(super) fn table(stops: &[Stop], namespaces: bool) -> String {
     let Some(first) = stops.first() else { return String::new() };
     let namespaces = namespaces || stops.iter().any(|stop| stop.namespace != first.namespace);
     let row = |stop: &Stop| {
-        let took = took(stop).map_or_else(|| "-".into(), short);
+        let took = stop.took_ms().map_or_else(|| "-".into(), short);
         let took = grace(stop).map_or_else(|| took.clone(), |grace| format!("{took} of {}", short(grace)));
         let who = stop.causes.first().and_then(|cause| cause.process.as_ref()).map_or_else(|| "-".into(), process);
         let (namespace, pod, container) = (stop.namespace.clone(), stop.pod.clone(), stop.container.clone());
-        [when(stop), namespace, pod, container, word(stop.outcome).into(), cause(&stop.causes), who, took]
+        [when(stop), namespace, pod, container, stop.outcome.name().into(), cause(&stop.causes), who, took]
     };
     let lines = [HEAD.map(str::to_owned)].into_iter().chain(stops.iter().map(row));
     let shown = |cells: [String; 8]| -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Stops as pictures for a terminal: each process a row, signals and ends as marks, the deadline and the grace period as lines.
 
-use super::words::{cause, grace, process, short, took, when, word};
+use super::words::{cause, grace, process, short, when};
 use ashore_report::{InitReport, Outcome, Process, Slow, Stop, Victim, Waits, Why};
 use clap::builder::styling::{AnsiColor, Style};
 use std::collections::HashSet;
@@ -62,8 +62,8 @@ fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
     let mut out = String::new();
     let Stop { namespace, pod, container, outcome, causes, .. } = stop;
     let title = paint.paint(BOLD, &format!("{namespace}/{pod} {container}"));
-    let after = took(stop).map(|took| format!(" after {}", short(took))).unwrap_or_default();
-    let _ = writeln!(out, "{title}  {}  {} UTC", paint.outcome(*outcome, &format!("{}{after}", word(*outcome))), when(stop));
+    let after = stop.took_ms().map(|took| format!(" after {}", short(took))).unwrap_or_default();
+    let _ = writeln!(out, "{title}  {}  {} UTC", paint.outcome(*outcome, &format!("{}{after}", outcome.name())), when(stop));
     let rows = rows(stop);
     if !rows.is_empty() {
         draw(&mut out, &rows, stop, width, paint);
@@ -125,7 +125,7 @@ fn rows(stop: &Stop) -> Vec<Row> {
 fn container(stop: &Stop) -> Option<Row> {
     let killed = stop.outcome == Outcome::Killed;
     let note = stop.exit_code.map_or_else(String::new, |code| format!("exit code {code}"));
-    Some(Row { name: stop.container.clone(), asked: Some((0, 'T')), end: took(stop)?, killed, note })
+    Some(Row { name: stop.container.clone(), asked: Some((0, 'T')), end: stop.took_ms()?, killed, note })
 }
 
 /// Why it had to be killed, in a few words.
@@ -151,7 +151,7 @@ fn draw(out: &mut String, rows: &[Row], stop: &Stop, width: usize, paint: Paint)
     let names = longest(|row| &row.name).clamp(NAMES.1, NAMES.0);
     let notes = longest(|row| &row.note).min(NOTES);
     let wide = width.saturating_sub(names + notes + 6).max(NARROWEST);
-    let over = rows.iter().map(|row| row.end).chain(took(stop)).max().unwrap_or_default().max(1);
+    let over = rows.iter().map(|row| row.end).chain(stop.report.as_ref().map(|report| report.duration_ms)).max().unwrap_or_default().max(1);
     let deadline = stop.report.as_ref().and_then(|report| report.deadline_ms.filter(|_| report.signal.is_some()));
     let lines = [(deadline, '┊', "deadline"), (grace(stop), '│', "grace period")];
     let fits = |at: &u64| *at <= over.saturating_mul(MUCH_LONGER);

@@ -1,6 +1,6 @@
 //! Which stops of watched pods are new, and when they are shown. No I/O: versions of pods and Events in, stops out.
 
-use super::cluster::about;
+use super::events::Events;
 use super::stops;
 use super::words::time;
 use ashore_report::{Deletion, Stop};
@@ -12,10 +12,8 @@ use tokio::time::Instant;
 
 /// How long a stop waits for Events that tell why: they come on a watch of their own, beside that of the pods.
 pub(super) const SETTLE: Duration = Duration::from_millis(700);
-/// The most Events of a pod that are remembered.
-const MOST_EVENTS: usize = 50;
-/// Beyond so many pods with Events, those of pods that nobody has told of are forgotten.
-const MOST_PODS: usize = 10_000;
+/// Beyond so many objects with Events, those that are not about a pod which is there are forgotten.
+const MOST: usize = 10_000;
 
 /// A pod that is there, or was a moment ago.
 #[derive(Debug, Default)]
@@ -49,7 +47,7 @@ pub(super) enum Listed {
 pub(super) struct Tracker {
     since: Option<Timestamp>,
     pods: HashMap<String, Pod>,
-    events: HashMap<String, Vec<Value>>,
+    events: Events,
     /// The pods with stops that wait, and until when.
     queue: VecDeque<(Instant, String)>,
     begun: bool,
@@ -60,7 +58,7 @@ impl Tracker {
     /// For stops that happen from now on, and those since this time.
     pub(super) fn new(since: Option<Timestamp>) -> Self {
         let heard = Timestamp::now();
-        Self { since, pods: HashMap::new(), events: HashMap::new(), queue: VecDeque::new(), begun: false, heard }
+        Self { since, pods: HashMap::new(), events: Events::default(), queue: VecDeque::new(), begun: false, heard }
     }
 
     /// Whether all pods were listed once.
@@ -77,7 +75,6 @@ impl Tracker {
     pub(super) fn end(&mut self) -> Listed {
         let before = self.pods.len();
         self.pods.retain(|_, pod| pod.listed || pod.waiting.is_some());
-        self.events.retain(|uid, _| self.pods.contains_key(uid));
         let (heard, lost) = (std::mem::replace(&mut self.heard, Timestamp::now()), before - self.pods.len());
         if std::mem::replace(&mut self.begun, true) { Listed::Again { heard, lost } } else { Listed::First(self.pods.len()) }
     }
@@ -111,19 +108,12 @@ impl Tracker {
         }
     }
 
-    /// An Event about a pod.
+    /// An Event.
     pub(super) fn event(&mut self, event: Value) {
-        let Some(uid) = about(&event).map(str::to_owned) else { return };
-        if self.events.len() >= MOST_PODS {
-            self.events.retain(|uid, _| self.pods.contains_key(uid));
+        self.events.add(event);
+        if self.begun && self.events.len() > MOST {
+            self.events.retain(|uid| self.pods.contains_key(uid));
         }
-        let events = self.events.entry(uid).or_default();
-        // One that happens again is the same object, with another count.
-        events.retain(|known| known["metadata"]["name"] != event["metadata"]["name"]);
-        if events.len() == MOST_EVENTS {
-            events.remove(0);
-        }
-        events.push(event);
     }
 
     /// When the next stop is to be shown.
@@ -138,8 +128,7 @@ impl Tracker {
             let Some((_, uid)) = self.queue.pop_front() else { break };
             let Some(pod) = self.pods.get_mut(&uid) else { continue };
             let Some((object, gone)) = pod.waiting.take() else { continue };
-            let events = self.events.get(&uid).map_or(&[][..], Vec::as_slice);
-            for stop in stops(&object, gone, pod.deletion, events) {
+            for stop in stops(&object, gone, pod.deletion, &self.events.of(&object)) {
                 if pod.told.insert(stop.key()) {
                     taken.push((object.clone(), stop));
                 }
@@ -153,6 +142,6 @@ impl Tracker {
 
     fn forget(&mut self, uid: &str) {
         self.pods.remove(uid);
-        self.events.remove(uid);
+        self.events.forget(uid);
     }
 }

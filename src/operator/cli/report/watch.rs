@@ -54,7 +54,7 @@ pub(super) fn watch(names: &[Name], wanted: &Stops, form: Form, time: Option<Dur
                 selection.label_selector = selector(&client, name, namespace).await.ok().flatten();
             }
         }
-        let events = watcher::Config::default().page_size(PAGE).fields("involvedObject.kind=Pod");
+        let events = watcher::Config::default().page_size(PAGE);
         let pods = follow(&client, namespace.as_deref(), ApiResource::erase::<Pod>(&()), selection);
         let events = follow(&client, namespace.as_deref(), ApiResource::erase::<CoreEvent>(&()), events);
         let whose = namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));

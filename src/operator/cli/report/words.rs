@@ -1,6 +1,6 @@
-//! A stop in short words: when it was, how it ended, how long it took.
+//! A stop in short words: when it was, how long it took, who it is about.
 
-use ashore_report::{Finding, Outcome, Process, Stop};
+use ashore_report::{Finding, Process, Stop};
 use k8s_openapi::jiff::Timestamp;
 
 /// When it was over, or was asked for, as far as that is known.
@@ -18,28 +18,6 @@ pub(super) fn when(stop: &Stop) -> String {
 /// The time of day, in UTC.
 pub(super) fn clock(time: Timestamp) -> String {
     time.strftime("%H:%M:%S").to_string()
-}
-
-/// How it ended.
-pub(super) fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Drained => "drained",
-        Outcome::Killed => "killed",
-        Outcome::Completed => "completed",
-        Outcome::Failed => "failed",
-        Outcome::Unknown => "unknown",
-    }
-}
-
-/// How long it took from the request, or from main's end where nobody asked, in milliseconds: by the init's own clock, else by whole seconds
-/// of the kubelet's.
-pub(super) fn took(stop: &Stop) -> Option<u64> {
-    if let Some(report) = &stop.report {
-        return Some(report.duration_ms);
-    }
-    let read = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
-    let took = read(&stop.finished_at)?.as_millisecond() - read(&stop.requested_at)?.as_millisecond();
-    u64::try_from(took).ok()
 }
 
 /// The grace period, if somebody asked for the stop.
