@@ -90,7 +90,11 @@ pub fn main() -> ExitCode {
         Word::Explain { mut files, live, how, output } => {
             let names = named::take(&mut files.names);
             if names.is_empty() && (live.namespace.is_some() || live.context.is_some()) {
-                misused(&mut command, "explain", "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)");
+                misused(
+                    &mut command,
+                    "explain",
+                    "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)",
+                );
             }
             how.read().map_or_else(refuse, |(rules, images)| explain(&files, &names, &live, &rules, images, output).unwrap_or_else(refuse))
         }

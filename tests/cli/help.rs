@@ -62,7 +62,6 @@ fn the_command_line_itself_may_be_wrong() {
         &["report", "--for", "1m"],
         &["report", "--html", "x.html", "-o", "json"],
         &["report", "-o", "yaml"],
-        &["watch", "x.yaml"],
         &["watch", "-A", "pod/web"],
         &["check", "-o", "yaml"],
         &["images"],
@@ -118,5 +117,8 @@ fn version_and_completion_are_there() {
 fn the_kinds_are_written_for_kubectl() {
     let text = run(&["crds"], "").good();
     let names: Vec<&str> = text.lines().filter(|line| line.starts_with("  name: ")).collect();
-    assert_eq!(names, ["  name: shutdownpolicies.ashore.dev", "  name: clustershutdownpolicies.ashore.dev"]);
+    assert_eq!(
+        names,
+        ["  name: shutdownpolicies.ashore.dev", "  name: clustershutdownpolicies.ashore.dev", "  name: shutdownreports.ashore.dev"]
+    );
 }

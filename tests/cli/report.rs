@@ -46,11 +46,14 @@ fn the_newest_is_first_and_each_is_there_once() {
 #[test]
 fn what_events_alone_know_is_told_with_them() {
     let list: Value = serde_json::from_str(LIST).expect("JSON");
-    let api = |text: &str| reported(&["-"], text).into_iter().find(|stop| stop["pod"] == "api-7c").expect("it is there");
-    assert_eq!(api(LIST)["causes"][0]["cause"], "LivenessProbe");
+    let api = |text: &str| {
+        let stop = reported(&["-"], text).into_iter().find(|stop| stop["pod"] == "api-7c").expect("it is there");
+        stop["causes"].as_array().expect("causes").iter().any(|cause| cause["cause"] == "LivenessProbe")
+    };
+    assert!(api(LIST));
     let mut without = list.clone();
     without["items"].as_array_mut().expect("items").retain(|item| item["kind"] == "Pod");
-    assert_ne!(api(&without.to_string())["causes"][0]["cause"], "LivenessProbe");
+    assert!(!api(&without.to_string()));
     // They may be in another file.
     let mut events = list;
     events["items"].as_array_mut().expect("items").retain(|item| item["kind"] == "Event");
@@ -69,7 +72,8 @@ fn yaml_and_watch_and_its_own_output_are_read() {
     assert_eq!(reported(&["-"], &json!(all).to_string()), all);
     let lines: String = all.iter().map(|stop| format!("{stop}\n")).collect();
     assert_eq!(reported(&["-"], &lines), all);
-    let kept = |stop: &Value| json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownReport", "metadata": {"name": "x"}, "stop": stop});
+    let kept =
+        |stop: &Value| json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownReport", "metadata": {"name": "x"}, "stop": stop});
     let kept: Vec<Value> = all.iter().map(kept).collect();
     assert_eq!(reported(&["-"], &json!({"apiVersion": "v1", "kind": "List", "items": kept}).to_string()), all);
     let typed = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownReportList", "items": [{"stop": all[0]}]});
@@ -126,7 +130,7 @@ fn what_is_wrong_is_named_and_the_rest_is_reported() {
         "error: service.yaml: there is no pod in it, only Service; expected pods as kubectl get pod NAME -o json prints them",
         "error: broken.json:2:8: document 1: not JSON: expected `:`",
         "error: manifest.json:1: document 1: Pod web-5d9f7c6b8-x2x7k has no status, which is where its stops are; expected ",
-        "error: kept.yaml:5: document 1: not a stop: missing field `namespace`; expected ",
+        "error: kept.yaml:4: document 1: not a stop: missing field `namespace`; expected ",
         "error: empty.yaml: there is no pod in it; expected ",
     ] {
         assert!(run.err.contains(what), "{what}: {}", run.err);
@@ -182,7 +186,11 @@ fn a_page_is_written_whole_or_not_at_all() {
     }
     assert!(write("-").good().starts_with("<!doctype html>"));
     let nowhere = write("none/x.html");
-    assert!(nowhere.code == 1 && nowhere.err.contains("error: none/x.html: cannot be written: no such file or directory"), "{}", nowhere.err);
+    assert!(
+        nowhere.code == 1 && nowhere.err.contains("error: none/x.html: cannot be written: no such file or directory"),
+        "{}",
+        nowhere.err
+    );
     let folder = write(".");
     assert!(folder.code == 1 && folder.err.contains("error: .: cannot be written: this is not a regular file"), "{}", folder.err);
     let left: Vec<_> = fs::read_dir(&dir).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();

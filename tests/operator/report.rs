@@ -127,9 +127,10 @@ pub fn of_pods_that_are_there() -> Outcome {
         "web-5d9f7c6b8-x2x7k app SignalIgnored",
         "web-5d9f7c6b8-x2x7k log -",
         "cache-0 redis OutOfMemory",
-        "api-7c api LivenessProbe",
+        "api-7c api GracePeriodExceeded",
     ];
     assert_eq!(all.causes(), [app, log, cache, api]);
+    assert!(all.out.contains("\"LivenessProbe\""), "its Events are read: {}", all.out);
     assert!(all.said.contains("4 stops: ") && !all.said.contains("warning"), "{}", all.said);
     let causes = |args: &[&str]| report(&admin, &[args, &["-o", "json"]].concat()).causes();
     assert_eq!(causes(&["-n", "store"]), [api]);
@@ -146,7 +147,9 @@ pub fn of_pods_that_are_there() -> Outcome {
     assert_eq!(report(&admin, &["-A", "--fail-on", "killed"]).code, Some(1));
     let none = report(&admin, &["-n", "shop", "-o", "json", "pod/none", "pod/cache-0", "sts/none"]);
     assert_eq!((none.code, none.causes().len()), (Some(1), 1), "the rest is reported all the same");
-    assert!(none.said.contains("error: pod/none: cannot get pods shop/none: pods \"none\" not found; and no report of a stop of it is kept"));
+    assert!(
+        none.said.contains("error: pod/none: cannot get pods shop/none: pods \"none\" not found; and no report of a stop of it is kept")
+    );
     assert!(none.said.contains("error: sts/none: cannot get statefulsets.apps shop/none: "), "{}", none.said);
     Ok(())
 }

@@ -577,7 +577,8 @@ Exit codes:
   1  an input or the cluster cannot be read: each is named, and the rest is reported; or there is a stop as bad as --fail-on says
   2  the command line is wrong";
 
-const WATCH_HELP: &str = "It takes the right to list and watch pods, and to list and watch events; without the latter, causes that Events alone tell (probes, \
+const WATCH_HELP: &str =
+    "It takes the right to list and watch pods, and to list and watch events; without the latter, causes that Events alone tell (probes, \
 preStop hooks, evictions) are not known.
 
 Examples:
@@ -661,7 +662,9 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
         });
     }
     command = command.mut_subcommand("watch", |sub| {
-        sub.mut_arg("since", |since| since.help("Show those first that happened in the last 30m, 24h and so on, as far as their pods are there"))
+        sub.mut_arg("since", |since| {
+            since.help("Show those first that happened in the last 30m, 24h and so on, as far as their pods are there")
+        })
     });
     for word in ["inject", "explain", "audit"] {
         command = command.mut_subcommand(word, |sub| sub.mut_arg("registries", |registries| registries.requires("lookup")));

@@ -19,6 +19,8 @@ use std::collections::BTreeSet;
 
 /// Of so few objects Events are asked for one by one; of more, all are listed.
 const FEW: usize = 4;
+/// What is listed, in this order.
+const LISTS: [&str; 3] = ["pods", REPORT.plural, "events"];
 
 /// Whether it is a stop of what is named so; `pod`: the pod, if it is there.
 pub(super) fn is_of(name: &Name, pod: Option<&Value>, stop: &Stop) -> bool {
@@ -114,11 +116,11 @@ impl Reading<'_> {
         let whose = self.namespace.as_ref().map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
         let path = client::path(group, version, plural, self.namespace.as_deref());
         let what = format!("{} of {whose}", client::what(group, plural));
-        let client = self.client.clone();
+        let (client, at) = (self.client.clone(), LISTS.iter().position(|list| *list == plural).unwrap_or_default());
         let mut count = 0;
         let listed = client::each(&client, path, what, false, list, |object| {
-            self.progress.step("listing", count, count + 1, plural);
             count += 1;
+            self.progress.step("listing", at, LISTS.len(), &format!("{plural} ({count})"));
             each(self, object);
         });
         match listed.await {
@@ -167,7 +169,9 @@ impl Reading<'_> {
         // What is kept of a pod has none of its labels: those of the same workloads are meant.
         if selector.is_some() {
             let Self { workloads, kept, .. } = self;
-            kept.retain(|stop| stop.workload.as_ref().is_some_and(|workload| workloads.contains(&(stop.namespace.clone(), workload.clone()))));
+            kept.retain(|stop| {
+                stop.workload.as_ref().is_some_and(|workload| workloads.contains(&(stop.namespace.clone(), workload.clone())))
+            });
         }
         Ok(())
     }

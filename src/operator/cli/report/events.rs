@@ -16,7 +16,9 @@ impl Events {
     /// Remembers one.
     pub(super) fn add(&mut self, event: Value) {
         let about = &event["involvedObject"];
-        let Some(uid) = about["uid"].as_str().filter(|_| ABOUT.iter().any(|kind| about["kind"] == *kind)).map(str::to_owned) else { return };
+        let Some(uid) = about["uid"].as_str().filter(|_| ABOUT.iter().any(|kind| about["kind"] == *kind)).map(str::to_owned) else {
+            return;
+        };
         let events = self.0.entry(uid).or_default();
         // One that happens again is the same object, with another count.
         events.retain(|known| known["metadata"]["name"] != event["metadata"]["name"]);

@@ -12,7 +12,8 @@ use ashore_report::bounded;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const EXPECTED: &str = "expected pods as kubectl get pod NAME -o json prints them, ShutdownReports, or what ashore report -o json has printed";
+const EXPECTED: &str =
+    "expected pods as kubectl get pod NAME -o json prints them, ShutdownReports, or what ashore report -o json has printed";
 /// The longest word of a file that a message repeats, in bytes.
 const LONGEST: usize = 63;
 

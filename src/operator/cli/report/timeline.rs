@@ -64,6 +64,10 @@ fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
     let title = paint.paint(BOLD, &format!("{namespace}/{pod} {container}"));
     let after = stop.took_ms().map(|took| format!(" after {}", short(took))).unwrap_or_default();
     let _ = writeln!(out, "{title}  {}  {} UTC", paint.outcome(*outcome, &format!("{}{after}", outcome.name())), when(stop));
+    if let Some(request) = stop.request {
+        let given = grace(stop).map(|grace| format!(", with {} to end in", short(grace))).unwrap_or_default();
+        wrap(&mut out, "  ", &format!("asked to stop by {}{given}", request.words()), width);
+    }
     let rows = rows(stop);
     if !rows.is_empty() {
         draw(&mut out, &rows, stop, width, paint);
@@ -132,6 +136,7 @@ fn container(stop: &Stop) -> Option<Row> {
 fn why(victim: &Victim) -> String {
     let signal = victim.asked.as_deref().unwrap_or("TERM");
     match (victim.waits, victim.why) {
+        _ if victim.exec => "was left behind by an exec".into(),
         (Some(Waits::Lock), _) => "waited for a lock".into(),
         (Some(Waits::Child), _) => "waited for a child".into(),
         (_, Why::Caught) => "was still at work".into(),
@@ -208,7 +213,10 @@ fn draw(out: &mut String, rows: &[Row], stop: &Stop, width: usize, paint: Paint)
 
 /// The cells as text, with colours where they change.
 fn runs(cells: &[(char, Style)], paint: Paint) -> String {
-    cells.chunk_by(|(_, a), (_, b)| a == b).map(|run| paint.paint(run[0].1, &run.iter().map(|(cell, _)| *cell).collect::<String>())).collect()
+    cells
+        .chunk_by(|(_, a), (_, b)| a == b)
+        .map(|run| paint.paint(run[0].1, &run.iter().map(|(cell, _)| *cell).collect::<String>()))
+        .collect()
 }
 
 /// The text in lines as wide as the terminal, the first behind this, the others below it; a word that is longer stays whole.
@@ -229,4 +237,86 @@ fn wrap(out: &mut String, before: &str, text: &str, width: usize) {
         column += long;
     }
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn stop() -> Stop {
+        let victim = json!({"pid": 9, "name": "worker", "why": "caught", "waits": "lock", "asked": "QUIT", "askedMs": 0});
+        let report = json!({"ashore": 1, "signal": "QUIT", "main": {"pid": 2, "name": "sh", "exitCode": 0, "afterMs": 10}, "exitCode": 0,
+            "durationMs": 9000, "graceMs": 10_000, "deadlineMs": 9000, "killed": 1, "victims": [victim],
+            "slowest": [{"pid": 12, "name": "helper", "askedMs": 10, "tookMs": 4490}]});
+        let cause = json!({"cause": "WaitedForLock", "what": "worker[9] waited for a lock", "remedy": "let go of it"});
+        let stop = json!({"namespace": "shop", "pod": "web", "uid": "u", "container": "app", "run": 0, "wrapped": true, "request": "deletion",
+            "outcome": "killed", "graceMs": 10_000, "finishedAt": "2025-10-09T09:30:09Z", "causes": [cause], "report": report});
+        serde_json::from_value(stop).expect("a stop")
+    }
+
+    fn column(text: &str, row: &str, mark: char) -> usize {
+        let line = text.lines().find(|line| line.contains(row)).expect("a row");
+        line.chars().position(|char| char == mark).expect("a mark")
+    }
+
+    #[test]
+    fn marks_stand_at_their_times() {
+        for width in [80, 120, 200] {
+            let text = timeline(&[stop()], width, Paint(false));
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            let (from, grace) = (column(&text, "worker[9]", 'Q'), column(&text, "worker[9]", '│'));
+            let at = |mark: usize| (mark - from) * 100 / (grace - from);
+            let (killed, deadline, ended) =
+                (column(&text, "worker[9]", '✖'), column(&text, "helper[12]", '┊'), column(&text, "helper[12]", '●'));
+            assert_eq!(killed, deadline, "{text}");
+            assert!((87..=90).contains(&at(killed)) && (42..=45).contains(&at(ended)), "{text}");
+            assert!(text.contains("killed: waited for a lock") && text.contains("exited with 0"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_grace_period_that_dwarfs_all_is_told_and_not_drawn() {
+        let mut stop = stop();
+        stop.grace_ms = Some(3_600_000);
+        let text = timeline(&[stop], 80, Paint(false));
+        assert!(text.contains("grace period 1h00m") && !text.contains('│'), "{text}");
+    }
+
+    #[test]
+    fn without_a_report_there_is_the_container_or_nothing() {
+        let mut stop = stop();
+        (stop.report, stop.exit_code, stop.requested_at) = (None, Some(137), Some("2025-10-09T09:29:59Z".into()));
+        let text = timeline(&[stop.clone()], 80, Paint(false));
+        assert!(text.contains("exit code 137") && text.contains('✖'), "{text}");
+        (stop.requested_at, stop.finished_at) = (None, None);
+        let text = timeline(&[stop], 80, Paint(false));
+        assert!(!text.contains('✖') && text.contains("worker[9] waited for a lock"), "{text}");
+    }
+
+    #[test]
+    fn who_was_killed_stands_out_where_there_are_colours() {
+        let text = timeline(&[stop()], 80, Paint(true));
+        let red = KILLED.render().to_string();
+        for (row, stands) in [("worker[9]", true), ("helper[12]", false)] {
+            let line = text.lines().find(|line| line.contains(row)).expect("a row");
+            assert_eq!(line.contains(&red), stands, "{line:?}");
+        }
+        let plain = uncoloured(&text);
+        assert_eq!(plain, timeline(&[stop()], 80, Paint(false)));
+    }
+
+    /// The text without its colours.
+    fn uncoloured(text: &str) -> String {
+        let mut parts = text.split('\u{1b}');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |plain, part| plain + part.split_once('m').map_or("", |(_, rest)| rest))
+    }
+
+    #[test]
+    fn words_are_wrapped_at_the_width() {
+        let mut out = String::new();
+        wrap(&mut out, "  fix: ", "a bb ccc dddd eeeee", 14);
+        assert_eq!(out, "  fix: a bb\n       ccc\n       dddd\n       eeeee\n");
+    }
 }

@@ -145,3 +145,71 @@ impl Tracker {
         self.events.forget(uid);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A pod whose container has ended so often.
+    fn pod(uid: &str, ended: u64) -> Value {
+        let terminated =
+            json!({"exitCode": 1, "reason": "Error", "startedAt": "2025-10-09T09:00:00Z", "finishedAt": "2025-10-09T09:30:00Z"});
+        let last = if ended > 0 { json!({"terminated": terminated}) } else { json!({}) };
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": uid, "namespace": "shop", "uid": uid},
+            "spec": {"containers": [{"name": "app", "image": "x"}]},
+            "status": {"containerStatuses": [{"name": "app", "restartCount": ended, "lastState": last,
+                "state": {"running": {"startedAt": "2025-10-09T09:30:01Z"}}}]}})
+    }
+
+    fn begun(since: Option<Timestamp>, pods: &[Value]) -> Tracker {
+        let mut tracker = Tracker::new(since);
+        tracker.begin();
+        pods.iter().for_each(|pod| tracker.see(pod.clone(), false));
+        assert_eq!(tracker.end(), Listed::First(pods.len()));
+        tracker
+    }
+
+    fn taken(tracker: &mut Tracker) -> Vec<String> {
+        tracker.take(Instant::now() + 2 * SETTLE).iter().map(|(_, stop)| stop.key()).collect()
+    }
+
+    #[test]
+    fn what_happened_before_is_not_shown_and_what_happens_is_once() {
+        let mut tracker = begun(None, &[pod("a", 1), pod("b", 0)]);
+        assert_eq!((tracker.due(), taken(&mut tracker)), (None, vec![]));
+        for version in [pod("a", 2), pod("a", 2), pod("b", 1)] {
+            tracker.see(version, false);
+        }
+        assert!(tracker.take(Instant::now()).is_empty(), "they wait for Events");
+        assert_eq!(taken(&mut tracker), ["a/app/1", "b/app/0"]);
+        tracker.see(pod("a", 2), false);
+        assert_eq!(taken(&mut tracker), [""; 0]);
+    }
+
+    #[test]
+    fn since_goes_back() {
+        let time = |text: &str| text.parse().ok();
+        assert_eq!(taken(&mut begun(time("2025-10-09T09:29:00Z"), &[pod("a", 1)])), ["a/app/0"]);
+        assert_eq!(taken(&mut begun(time("2025-10-09T09:31:00Z"), &[pod("a", 1)])), [""; 0]);
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_forgotten() {
+        let mut tracker = begun(None, &[pod("a", 0), pod("b", 0)]);
+        tracker.event(json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "uid": "a"}}));
+        tracker.see(pod("a", 1), false);
+        tracker.see(pod("a", 1), true);
+        assert!(taken(&mut tracker).contains(&"a/app/0".to_owned()));
+        assert_eq!((tracker.pods.len(), tracker.events.len()), (1, 0));
+    }
+
+    #[test]
+    fn what_was_lost_is_counted() {
+        let mut tracker = begun(None, &[pod("a", 0), pod("b", 0), pod("c", 0)]);
+        tracker.begin();
+        tracker.see(pod("a", 1), false);
+        assert!(matches!(tracker.end(), Listed::Again { lost: 2, .. }));
+        assert_eq!(taken(&mut tracker), ["a/app/0"], "what is there still is shown");
+    }
+}
