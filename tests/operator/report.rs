@@ -4,11 +4,13 @@ use crate::control::{Control, PATIENCE};
 use ashore_crd::REPORT;
 use ashore_tests::harness::eventually;
 use ashore_tests::{Folder, Outcome};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Output};
+use std::time::Duration;
 
 const WEB: &str = include_str!("../data/stops/web.json");
 const LIST: &str = include_str!("../data/stops/list.json");
@@ -46,8 +48,11 @@ fn report(kubeconfig: &Path, args: &[&str]) -> Reported {
 
 /// The pod of `web.json`, and those of `list.json` with their Events.
 fn pods() -> Vec<Value> {
-    let mut list: Value = serde_json::from_str(LIST).unwrap();
-    let mut pods = vec![serde_json::from_str(WEB).unwrap()];
+    // All of it was yesterday.
+    let yesterday = Timestamp::now().checked_sub(Duration::from_secs(24 * 3600)).unwrap().strftime("%Y-%m-%d").to_string();
+    let read = |text: &str| -> Value { serde_json::from_str(&text.replace("2025-10-09", &yesterday)).unwrap() };
+    let mut list = read(LIST);
+    let mut pods = vec![read(WEB)];
     pods.extend(list["items"].as_array_mut().unwrap().iter_mut().map(Value::take));
     pods
 }
@@ -84,7 +89,7 @@ fn cluster(control: &Control) {
     for namespace in ["shop", "store"] {
         control.namespace(namespace, &json!({}));
     }
-    let mut uids = HashMap::new();
+    let mut uids = HashMap::<String, Value>::new();
     for mut object in pods() {
         if object["kind"] == "Event" {
             let name = object["involvedObject"]["name"].as_str().unwrap().to_owned();
@@ -110,6 +115,7 @@ fn keep(control: &Control, name: &str, change: impl FnOnce(&mut Value)) {
     let file = home.write("web.json", WEB);
     let output = command(Path::new("/none"), home.path(), &["report", "-q", "-o", "json", file.to_str().unwrap()]).output().unwrap();
     let mut stop = serde_json::from_slice::<Value>(&output.stdout).unwrap()[0].take();
+    stop["uid"] = json!(format!("uid-{name}"));
     change(&mut stop);
     let namespace = stop["namespace"].as_str().unwrap().to_owned();
     let path = format!("/apis/ashore.dev/v1alpha1/namespaces/{namespace}/shutdownreports");
@@ -280,7 +286,7 @@ pub fn as_they_happen() -> Outcome {
     let [first, second, third] = ["web-1", "web-2", "web-3"].map(|name| at_work(&control, name));
     let lines = Watch::start(&admin, &["-n", "shop", "deploy/web"]);
     let objects = Watch::start(&admin, &["-A", "-o", "json", "--outcome", "killed"]);
-    let before = Watch::start(&admin, &["-n", "shop", "--since", "8760h", "-o", "json"]);
+    let before = Watch::start(&admin, &["-n", "shop", "--since", "49h", "-o", "json"]);
     assert!(before.prints("cache-0").contains("OutOfMemory"));
     delete(&control, &first);
     let text = lines.prints("shop/web-1 log");
@@ -314,7 +320,7 @@ pub fn until_it_ends() -> Outcome {
     let admin = control.admin_kubeconfig();
     let home = Folder::new();
     let run = |kubeconfig: &Path, args: &[&str]| command(kubeconfig, home.path(), args).output().unwrap();
-    let timed = run(&admin, &["report", "--watch", "-A", "--since", "8760h", "--for", "3s", "--fail-on", "killed"]);
+    let timed = run(&admin, &["report", "--watch", "-A", "--since", "49h", "--for", "3s", "--fail-on", "killed"]);
     assert_eq!(timed.status.code(), Some(1), "somebody was killed: {}", String::from_utf8_lossy(&timed.stderr));
     assert!(String::from_utf8_lossy(&timed.stdout).contains("SignalIgnored"));
     let forbidden = run(&control.kubeconfig(), &["watch", "-n", "shop"]);

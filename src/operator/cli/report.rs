@@ -72,7 +72,7 @@ pub(crate) struct Found(BTreeMap<String, Stop>);
 
 impl Found {
     /// All runs that have ended of a pod, of which this is the only version that was seen; those for which `also` holds.
-    fn pod(&mut self, pod: &Value, events: &[Value], also: impl Fn(&Stop) -> bool) {
+    fn pod(&mut self, pod: &Value, events: &[Value], also: impl FnMut(&Stop) -> bool) {
         for stop in stops(pod, false, None, events).into_iter().filter(also) {
             self.0.entry(stop.key()).or_insert(stop);
         }

@@ -86,13 +86,18 @@ pub(super) fn read(
         };
         let events = reading.events().await.map_err(silent)?;
         let Reading { pods, kept, seen, unread, progress, .. } = reading;
-        let meant = |pod: Option<&Value>, stop: &Stop| names.is_empty() || names.iter().any(|name| is_of(name, pod, stop));
+        let mut known = BTreeSet::<&str>::new();
+        let mut meant = |pod: Option<&Value>, stop: &Stop| {
+            let of: Vec<&str> = names.iter().filter(|name| is_of(name, pod, stop)).map(|name| name.given.as_str()).collect();
+            known.extend(&of);
+            names.is_empty() || !of.is_empty()
+        };
         for pod in &pods {
             found.pod(pod, &events.of(pod), |stop| meant(Some(pod), stop));
         }
         kept.into_iter().filter(|stop| meant(None, stop)).for_each(|stop| found.kept(stop));
         for (name, error) in missing {
-            if !found.0.values().any(|stop| is_of(name, None, stop)) {
+            if !known.contains(name.given.as_str()) {
                 problems.push(Problem::with_file(&name.given, error));
             }
         }
@@ -196,9 +201,13 @@ impl Reading<'_> {
                         selectors.push(selector);
                         continue;
                     }
-                    Err(error) if error.is_forbidden() => {
+                    // One that is gone may have pods that are still there.
+                    Err(error) if error.is_forbidden() || error.is_not_found() => {
                         selectors.push(None);
-                        continue;
+                        if error.is_forbidden() {
+                            continue;
+                        }
+                        error
                     }
                     Err(error) => error,
                 }
