@@ -295,12 +295,19 @@ pub fn as_they_happen() -> Outcome {
     assert_eq!(killed.len(), 1, "{text}");
     objects.prints("web-1");
 
-    // The connection is lost, and what happened meanwhile is not known any more.
+    // The connection is lost: it goes on from where it was.
     control.down();
     lines.says("trying again");
     control.restart();
     delete(&control, &second);
     lines.prints("shop/web-2 app");
+    assert!(!lines.read("said").contains("missed"), "{}", lines.read("said"));
+
+    // And what happened since is not known any more.
+    control.namespace("later", &json!({}));
+    control.down();
+    control.forget();
+    control.restart();
     lines.says("stops may have been missed");
     stop(&control, &third, &ended());
     let text = lines.prints("shop/web-3 app");
