@@ -62,8 +62,9 @@ image-test: ## builds the image with buildah, and checks what is in it; takes mi
 crds: ## charts/ashore/templates/crds.yaml anew, from the Rust types
 	cargo run --locked -q -p ashore-crd
 
-reference: ## docs/reference.md anew: every field, annotation and metric
+reference: ## docs/reference.md and docs/causes.md anew: every field, annotation, metric and cause
 	BLESS=1 cargo test --locked -q -p ashore --test reference
+	BLESS=1 cargo test --locked -q -p ashore-report --test report page
 
 manifests: ## deploy/ashore.yaml anew, from the chart
 	deploy/generate

@@ -88,7 +88,7 @@ causes! {
         "The process was left at the deadline, and what could be seen does not tell why.",
         "Give the container a /proc of its own PID namespace, so that the init can see; and look at the process' own log.";
     ChildrenLeft, Warning,
-        "Main ended by itself, unasked, and left processes behind that did not end when they were asked, and were killed.",
+        "Main ended without a stop signal (by itself, or a preStop hook ended it), and left processes behind that did not end when they were asked, and were killed.",
         "Let main wait for its children before it exits, or raise linger, which is how long they have then.";
     ExecLeftBehind, Warning,
         "The process came in by an exec (`kubectl exec`, a probe, a hook) and was left behind.",
@@ -172,11 +172,11 @@ causes! {
         "The pod or its Job was at work for longer than its activeDeadlineSeconds.",
         "Raise activeDeadlineSeconds, or see what takes so long.";
     Crashed, Warning,
-        "Main was ended by a signal of its own making: SIGSEGV, SIGABRT and their like.",
-        "See the program's own log and its core dump, if it left one: nobody else ended it.";
+        "Main was ended by a signal that a program brings on itself: SIGSEGV, SIGABRT and their like.",
+        "See the program's own log, and its core dump if it left one.";
     Failed, Warning,
-        "Main exited by itself, unasked, with a code that is none for success.",
-        "See the program's own log: nobody else ended it.";
+        "Main ended by itself, unasked, with a code that is none for success.",
+        "See the program's own log: nobody asked it to stop.";
     CannotStart, Warning,
         "The container's program could not be started.",
         "See the message: a program that is not there or may not be executed, or a mount that fails.";
@@ -184,7 +184,7 @@ causes! {
         "A process was ended by a SIGKILL that came neither from the init nor from the OOM killer: from another process of the container, from another container of a pod that shares its PID namespace, or from the node.",
         "Look for what sends SIGKILL: a supervisor that gives its workers little time, `kill -9` in a script or a probe, somebody on the node.";
     InitKilled, Warning,
-        "The init itself was killed before its deadline, and all others with it; from inside a container that cannot be done.",
+        "The init itself was killed before its deadline, and all others with it; as PID 1 it cannot be killed from inside its container.",
         "Look on the node: somebody or something there sent SIGKILL to the container's first process.";
     Unknown #[serde(other)], Warning,
         "What can be known does not tell.",

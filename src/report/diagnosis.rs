@@ -2,7 +2,8 @@
 
 use crate::belief::believed;
 use crate::cause::Cause;
-use crate::inferred::{self, Found};
+use crate::hook;
+use crate::inferred::{self, Found, OOM_KILLED};
 use crate::init_report::InitReport;
 use crate::owner;
 use crate::reported;
@@ -19,7 +20,7 @@ pub const MOST_CAUSES: usize = 16;
 const MOST_PROCESSES: u64 = 1 << 22;
 
 /// Every run that has ended and that the pod shows, the latest of each container last; and of a pod that is gone, those whose ending was
-/// never seen. Init containers that ended well are none: that is what they are for.
+/// never seen. Init containers that ended well are none, nor are containers for debugging that ended by themselves.
 pub fn stops(seen: &Seen<'_>) -> Vec<Stop> {
     let pod = Pod::of(seen);
     let mut keys = BTreeSet::new();
@@ -31,20 +32,29 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
     let report = believed(run);
     let asking = asking(pod, run, report.as_ref());
     let Found { mut findings, outcome, killed } = found(pod, run, &asking, report.as_ref());
-    if run.kind == Kind::Init && findings.is_empty() && run.exit_code == Some(0) && !matches!(asking, Asking::Yes(_)) {
+    // That is what they are for.
+    let ended_well = match run.kind {
+        Kind::Init => findings.is_empty() && run.exit_code == Some(0),
+        Kind::Ephemeral => outcome != Outcome::Killed,
+        Kind::App | Kind::Sidecar => false,
+    };
+    if ended_well && !matches!(asking, Asking::Yes(_)) {
         return None;
     }
     let mut asked = match asking {
         Asking::Yes(asked) => Some(asked),
         Asking::No | Asking::Unclear => None,
     };
-    let hook_failed =
-        run.current && !findings.iter().any(|finding| finding.cause == Cause::PreStopHook) && inferred::failed_hook(pod, run).is_some();
-    if hook_failed {
-        findings.push(Finding::new(Cause::PreStopHookFailed, None, "the preStop hook failed, or was cut short".into()));
+    let told = |finding: &Finding| finding.cause == Cause::PreStopHook;
+    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| run.current && !findings.iter().any(told)) {
+        // That is why there was no time.
+        Some(finding) if finding.cause == Cause::PreStopHook => findings.insert(0, finding),
+        finding => findings.extend(finding),
     }
     findings.truncate(MOST_CAUSES - 1);
     findings.extend(asked.as_mut().and_then(|asked| asked.finding.take()));
+    // What is known counts more than what is not.
+    findings.sort_by_key(|finding| finding.cause == Cause::Unknown);
     let of_container = pod.injected.as_ref().and_then(|injected| injected.policy(run.name, matches!(run.kind, Kind::Init | Kind::Sidecar)));
     let name = |text: &str| bounded(text, LONGEST_NAME);
     Some(Stop {
@@ -80,12 +90,19 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
             Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
         }
         (Ending::Seen, Some(report)) => {
-            let (findings, killed) = reported::findings(report);
-            let outcome = match (killed, report.signal.is_some(), report.exit_code) {
+            let by_itself = matches!(asking, Asking::No);
+            let (mut findings, mut killed) = reported::findings(report, by_itself, pod.shares_processes());
+            // An init that may not read the cgroup's files knows nothing of it.
+            if run.reason == OOM_KILLED && report.oom_kills == 0 {
+                findings.push(inferred::out_of_memory(run));
+                killed = killed.max(1);
+            }
+            let outcome = match (killed, asking, report.exit_code) {
                 (1.., _, _) => Outcome::Killed,
-                (_, true, _) => Outcome::Drained,
-                (_, _, 0) => Outcome::Completed,
-                (_, _, _) => Outcome::Failed,
+                (_, Asking::Yes(_), _) => Outcome::Drained,
+                (_, Asking::Unclear, _) => Outcome::Unknown,
+                (_, Asking::No, 0) => Outcome::Completed,
+                (_, Asking::No, _) => Outcome::Failed,
             };
             Found { findings, outcome, killed }
         }

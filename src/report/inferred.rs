@@ -1,8 +1,9 @@
 //! Causes where no init reported: what the kubelet's own words tell, and no more than that.
 
 use crate::cause::Cause;
+use crate::hook;
 use crate::request::{Asked, Asking};
-use crate::seen::{Kind, Pod, Run, millis};
+use crate::seen::{Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Outcome, Request};
 use crate::time::{Millis, SECOND, took};
 use crate::words::bounded;
@@ -11,10 +12,12 @@ use serde_json::Value;
 
 /// 128 and SIGKILL's number.
 const KILLED: i64 = 137;
-/// The least grace period that the kubelet gives (pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
-const LEAST_SECONDS: u64 = 2;
+/// How late a kill at the end of a grace period comes at most: what the kubelet adds after a preStop hook, and its own time.
+const LATEST: Millis = 5 * SECOND;
 /// The most bytes of a runtime's own words.
 const LONGEST: usize = 240;
+/// The kubelet's reason for a container in which the OOM killer has killed somebody, be it main or not.
+pub(crate) const OOM_KILLED: &str = "OOMKilled";
 /// Exit codes of faults, as shells and runtimes have them: 128 and the signal's number.
 const CRASHES: [(i64, &str); 7] =
     [(132, "SIGILL"), (133, "SIGTRAP"), (134, "SIGABRT"), (135, "SIGBUS"), (136, "SIGFPE"), (139, "SIGSEGV"), (159, "SIGSYS")];
@@ -36,35 +39,40 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
         let what = format!("the runtime could not start it: {}", bounded(run.message.trim(), LONGEST));
         return one(Finding::new(Cause::CannotStart, None, what), Outcome::Failed, 0);
     }
-    if run.reason == "OOMKilled" {
-        let what = match code {
-            KILLED => "the kernel's OOM killer killed a process in the container, which ended with 137".into(),
-            code => format!("the kernel's OOM killer killed a process in the container; PID 1 outlived it and ended with {code}"),
-        };
-        return one(Finding::new(Cause::OutOfMemory, None, what), Outcome::Killed, 1);
+    if run.reason == OOM_KILLED {
+        return one_killed(out_of_memory(run));
     }
     if code == KILLED {
         return killed(pod, run, asking);
     }
     let asked = match asking {
-        Asking::Yes(_) => true,
-        Asking::No => false,
-        Asking::Unclear => return Found { findings: Vec::new(), outcome: Outcome::Unknown, killed: 0 },
+        Asking::Yes(_) => Some(true),
+        Asking::No => Some(false),
+        Asking::Unclear => None,
     };
     let crash = CRASHES.iter().find(|(of, _)| *of == code).map(|(_, signal)| *signal);
     let findings = match crash {
         Some(signal) => vec![Finding::new(Cause::Crashed, None, crashed(run, code, signal))],
-        None if code != 0 && !asked => vec![Finding::new(Cause::Failed, None, failed(code))],
+        None if code != 0 && asked == Some(false) => vec![Finding::new(Cause::Failed, None, failed(code))],
         None => Vec::new(),
     };
     let outcome = match (asked, code) {
         // Whoever was there besides PID 1 was swept by the kernel, or not: nobody saw it.
-        (true, _) if !run.silence_is_good() => Outcome::Unknown,
-        (true, _) => Outcome::Drained,
-        (false, 0) => Outcome::Completed,
-        (false, _) => Outcome::Failed,
+        (Some(true), _) if run.silence_is_good() => Outcome::Drained,
+        (Some(true) | None, _) => Outcome::Unknown,
+        (Some(false), 0) => Outcome::Completed,
+        (Some(false), _) => Outcome::Failed,
     };
     Found { findings, outcome, killed: 0 }
+}
+
+/// The kubelet says so; it does not say who was killed.
+pub(crate) fn out_of_memory(run: &Run<'_>) -> Finding {
+    let what = match run.exit_code {
+        Some(KILLED) => "the kernel's OOM killer killed a process in the container, which ended with 137".into(),
+        code => format!("the kernel's OOM killer killed a process in the container, which ended with {} later", code.unwrap_or_default()),
+    };
+    Finding::new(Cause::OutOfMemory, None, what)
 }
 
 fn crashed(run: &Run<'_>, code: i64, signal: &str) -> String {
@@ -90,7 +98,8 @@ fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
         Asking::Unclear => return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into()),
     };
     let Some(given) = asked.grace_seconds.map(|seconds| seconds.max(LEAST_SECONDS)) else {
-        return unknown("it ended with 137 after it was asked to stop; how long it had been given is not known".into());
+        let hard = if asked.request == Request::NodePressure { " (an eviction that cannot wait gives 2 s)" } else { "" };
+        return unknown(format!("it ended with 137 after it was asked to stop; how long it had been given is not known{hard}"));
     };
     // Whole seconds on both ends.
     let took = asked.at.zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
@@ -110,7 +119,12 @@ fn killed_unasked(run: &Run<'_>) -> Found {
     if init_was_killed(run) {
         return one_killed(init_killed());
     }
-    let who = if run.settings.is_some() { "the init" } else { "PID 1" };
+    let who = match (&run.settings, run.silence_is_good()) {
+        (None, _) => "PID 1",
+        // It would have reported main's.
+        (Some(_), true) => "the init",
+        (Some(_), false) => "the init or to main",
+    };
     let what = format!(
         "it ended with 137 and was not asked to: either that is the program's own exit code (a shell's whose child was killed), or somebody sent \
          SIGKILL to {who}; the kubelet tells of no OOM kill"
@@ -139,14 +153,16 @@ fn shown(time: Millis) -> String {
 fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis) -> Found {
     let planned = pod.grace_seconds();
     let after = format!("killed {} after it was asked", shown(took));
-    let mut found = one_killed(if asked.grace_seconds.is_some_and(|seconds| seconds < planned) {
+    // Who lived for longer was given more before the numbers were changed.
+    let in_time = took <= millis(given).saturating_add(LATEST);
+    let mut found = one_killed(if in_time && asked.grace_seconds.is_some_and(|seconds| seconds < planned) {
         let who = match asked.request {
             Request::Probe => "its probe's own terminationGracePeriodSeconds gives",
             Request::NodePressure => "the kubelet's eviction gave",
             _ => "the deletion gave",
         };
         Finding::new(Cause::GracePeriodShortened, None, format!("{who} {given} s where the pod plans for {planned} s; {after}"))
-    } else if let Some(finding) = hook(pod, run, asked, given) {
+    } else if let Some(finding) = hook::finding(pod, run, Some(asked), None, true).filter(|finding| finding.cause == Cause::PreStopHook) {
         finding
     } else if let Some(finding) = waited_as_sidecar(pod, run, asked, given) {
         finding
@@ -154,10 +170,11 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         let what = format!("{program} has no handler for SIGTERM, and as PID 1 does not get it; {after}");
         Finding::new(Cause::NoHandler, None, what)
     } else {
-        let who = if run.settings.is_some() {
-            "its init told nothing"
-        } else {
-            "PID 1 has no handler for its stop signal, ignored it or was still at work"
+        let who = match &run.settings {
+            None => "PID 1 has no handler for its stop signal, ignored it or was still at work",
+            Some(settings) if settings.report == ReportWhen::Never => "its init was told not to report",
+            Some(_) if !run.message.is_empty() => "there was no room for its init's report, since its termination message is its own",
+            Some(_) => "its init could not tell",
         };
         Finding::new(Cause::GracePeriodExceeded, None, format!("its {given} s were over: {who}; {after}"))
     });
@@ -168,25 +185,6 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         found.findings.push(Finding::new(Cause::NotWrapped, None, what));
     }
     found
-}
-
-/// A preStop hook delays the stop signal, and the kubelet says it failed when it is cut off. An init that was asked in time would have reported
-/// before the grace period was over; without one the program may have held it up as well.
-fn hook(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) -> Option<Finding> {
-    if !run.has_hook() {
-        return None;
-    }
-    let over = asked.at.map(|at| at.saturating_add(millis(given)).saturating_sub(SECOND));
-    let failed = failed_hook(pod, run).is_some_and(|at| over.is_some_and(|over| at >= over));
-    let silent = run.silence_is_good() && run.kind != Kind::Sidecar;
-    let what = format!("the preStop hook took the grace period of {given} s; the stop signal came after it, with 2 s left at most");
-    (failed || silent).then(|| Finding::new(Cause::PreStopHook, None, what))
-}
-
-/// When the kubelet said that the preStop hook failed.
-pub(crate) fn failed_hook(pod: &Pod<'_>, run: &Run<'_>) -> Option<Millis> {
-    let mut events = pod.events.iter().filter(|event| event.reason == "FailedPreStopHook" && event.container == Some(run.name));
-    events.find_map(|event| event.within(run.started, run.finished.map(|finished| finished.saturating_add(2 * SECOND))))
 }
 
 /// A sidecar is asked when the app's containers have ended.
@@ -204,8 +202,6 @@ fn waited_as_sidecar(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) ->
 
 /// A program that is PID 1 and is known to have no handler.
 fn without_handler<'a>(pod: &Pod<'_>, run: &Run<'a>) -> Option<&'a str> {
-    let shared =
-        ["/spec/shareProcessNamespace", "/spec/hostPID"].iter().any(|field| pod.raw.pointer(field).and_then(Value::as_bool) == Some(true));
     let program = run.spec.pointer("/command/0").and_then(Value::as_str)?.rsplit('/').next()?;
-    (!shared && run.settings.is_none() && NO_HANDLER.contains(&program)).then_some(program)
+    (!pod.shares_processes() && run.settings.is_none() && NO_HANDLER.contains(&program)).then_some(program)
 }

@@ -46,9 +46,9 @@ pub struct InitReport {
     /// How often a fork has failed since main was started, for want of PIDs (`pids.events`, `max`).
     #[serde(default)]
     pub pids_max: u64,
-    /// Those of its children that were ended by a SIGKILL which was none of the init's.
+    /// Those of its children, main among them, that were ended by a SIGKILL which was none of the init's; the last four.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub killed_by_others: Vec<Slow>,
+    pub killed_by_others: Vec<Killed>,
     /// Who was killed at the deadline, as far as there was room.
     #[serde(default)]
     pub victims: Vec<Victim>,
@@ -105,7 +105,7 @@ pub struct Victim {
     /// What it was waiting for, where that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Waits>,
-    /// Whether it came in by an exec: it is nobody's child.
+    /// Whether it came in by an exec (it is nobody's child), or descends from one that did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exec: bool,
 }
@@ -126,6 +126,21 @@ pub struct Slow {
     /// How long it took from then.
     #[serde(default)]
     pub took_ms: u64,
+}
+
+/// A process that somebody else killed, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Killed {
+    /// Its PID in the container.
+    #[serde(default)]
+    pub pid: u64,
+    /// Its name; empty if it is not known.
+    #[serde(default)]
+    pub name: String,
+    /// When; below 0: before the stop began.
+    #[serde(default)]
+    pub at_ms: i64,
 }
 
 /// Why a process had not gone at the deadline.
@@ -198,7 +213,8 @@ impl InitReport {
             word(&mut victim.asked);
             word(&mut victim.state);
         }
-        self.slowest.iter_mut().chain(&mut self.killed_by_others).for_each(|slow| name(&mut slow.name));
+        self.slowest.iter_mut().for_each(|slow| name(&mut slow.name));
+        self.killed_by_others.iter_mut().for_each(|killed| name(&mut killed.name));
     }
 }
 

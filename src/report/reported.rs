@@ -1,7 +1,7 @@
 //! Causes from what the init reported: it was there, and looked.
 
 use crate::cause::Cause;
-use crate::init_report::{InitReport, Slow, Victim, Waits, Why};
+use crate::init_report::{InitReport, Killed, Victim, Waits, Why};
 use crate::stop::{Finding, Process};
 use crate::time::took;
 use crate::words::plural;
@@ -9,14 +9,18 @@ use crate::words::plural;
 /// Signals that a program ends itself with: by a fault, an assertion, a forbidden system call (signal(7), those that dump core).
 const CRASHES: [&str; 9] = ["SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS", "XCPU", "XFSZ"];
 
-/// What it found, and how many it knows to have been killed.
-pub(crate) fn findings(report: &InitReport) -> (Vec<Finding>, u64) {
+/// The most that an init lists of those whom others have killed: there may have been more.
+const MOST_OTHERS: usize = 4;
+
+/// What it found, and how many it knows to have been killed. `by_itself`: whether nobody was to stop it; `shared`: whether other
+/// containers are in its PID namespace.
+pub(crate) fn findings(report: &InitReport, by_itself: bool, shared: bool) -> (Vec<Finding>, u64) {
     let mut all = Vec::new();
     let unasked = report.signal.is_none();
     if unasked && report.killed > 0 && report.victims.iter().any(|victim| !victim.exec) {
         let after = report.duration_ms.saturating_sub(report.main.after_ms.unwrap_or_default());
         let left = plural(report.killed, "process", "processes");
-        let what = format!("{} ended by itself and left {left}, killed {} later", main(report), took(after));
+        let what = format!("{} ended without a stop signal and left {left}, killed {} later", main(report), took(after));
         all.push(Finding::new(Cause::ChildrenLeft, Some(process(report.main.pid, &report.main.name)), what));
     }
     all.extend(report.victims.iter().map(|victim| of_victim(report, victim)));
@@ -25,8 +29,8 @@ pub(crate) fn findings(report: &InitReport) -> (Vec<Finding>, u64) {
         let what = format!("{} killed at the deadline; the report names none", plural(unnamed, "process was", "processes were"));
         all.push(Finding::new(Cause::LeftAtDeadline, None, what));
     }
-    let by_others = by_others(report, &mut all);
-    of_main(report, &mut all);
+    let by_others = by_others(report, shared, &mut all);
+    of_main(report, by_itself, &mut all);
     if report.pids_max > 0 {
         let what = format!("a fork failed {} for want of PIDs since main was started", plural(report.pids_max, "time", "times"));
         all.push(Finding::new(Cause::PidsLimit, None, what));
@@ -71,62 +75,77 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
         (Why::Ending, _) => (Cause::LeftAtDeadline, format!("has no handler for {signal} and was about to end")),
         (Why::Unseen | Why::Unknown, _) => (Cause::LeftAtDeadline, "was left, and what could be seen does not tell why".into()),
     };
+    let waits = match (victim.why, victim.waits) {
+        (Why::Caught, _) if !victim.exec => "",
+        (_, Some(Waits::Lock)) => ", waiting for a lock",
+        (_, Some(Waits::Child)) => ", waiting for a child",
+        _ => "",
+    };
     let end = report.deadline_ms.unwrap_or(report.duration_ms);
     let since = victim.asked_ms.map(|asked| format!(" {} after it was asked", took(end.saturating_sub(asked))));
     let deadline = match (&report.signal, report.grace_ms) {
         (Some(_), Some(grace)) => format!(" (deadline {} of {})", took(end), took(grace)),
         _ => String::new(),
     };
-    let what = format!("{} {state}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
+    let what = format!("{} {state}{waits}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
     Finding::new(cause, Some(process(victim.pid, &victim.name)), what)
 }
 
-/// Who was killed by somebody else's SIGKILL: the OOM killer, as far as it has killed so many, or whoever it was. How many there were.
-fn by_others(report: &InitReport, all: &mut Vec<Finding>) -> u64 {
-    let of_init = report.victims.iter().any(|victim| victim.pid == report.main.pid && victim.pid != 0);
-    // The init's victims may be more than it names: then main may be one of them.
-    let unnamed = report.killed > u64::try_from(report.victims.len()).unwrap_or(u64::MAX);
-    let main = Slow { pid: report.main.pid, name: report.main.name.clone(), asked_ms: None, took_ms: 0 };
-    let main_killed = report.main.signal.as_deref() == Some("KILL") && !of_init && !unnamed;
-    let mut killed: Vec<&Slow> = report.killed_by_others.iter().collect();
-    if main_killed && !killed.iter().any(|other| other.pid == main.pid) {
-        killed.insert(0, &main);
+/// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if it has killed as many as there were, or whoever's it
+/// was. Returns how many were killed.
+fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
+    let mut killed = report.killed_by_others.clone();
+    // The last ones are listed; main's end is told apart from that.
+    let main = &report.main;
+    let listed = killed.iter().map(|who| who.pid).chain(report.victims.iter().map(|victim| victim.pid)).any(|pid| pid == main.pid);
+    let all_named = u64::try_from(report.victims.len()).is_ok_and(|named| named == report.killed);
+    if main.signal.as_deref() == Some("KILL") && !listed && all_named {
+        killed.insert(0, Killed { pid: main.pid, name: main.name.clone(), at_ms: 0 });
     }
     let count = u64::try_from(killed.len()).unwrap_or(u64::MAX);
-    let names = || killed.iter().take(8).map(|who| shown(&who.name, who.pid)).collect::<Vec<_>>().join(", ");
-    let one = |who: &[&Slow]| match who {
+    let name = |who: &Killed| match who.at_ms {
+        ..0 if who.pid != main.pid => format!("{} {} before the stop began", shown(&who.name, who.pid), took(who.at_ms.unsigned_abs())),
+        _ => shown(&who.name, who.pid),
+    };
+    let names = || killed.iter().map(name).collect::<Vec<_>>().join(", ");
+    let one = || match &killed[..] {
         [who] => Some(process(who.pid, &who.name)),
         _ => None,
     };
     let oom = plural(report.oom_kills, "process", "processes");
-    match (report.oom_kills, count) {
-        (0, 0) => {}
-        (0, _) => {
-            let what = format!("SIGKILL from neither the init nor the OOM killer ended {}", names());
-            all.push(Finding::new(Cause::KilledByOther, one(&killed), what));
-        }
-        (_, 0) => all.push(Finding::new(Cause::OutOfMemory, None, format!("the kernel's OOM killer killed {oom} in the container"))),
-        (kills, _) if kills >= count => {
-            let what = format!("the kernel's OOM killer killed {oom} in the container: {}", names());
-            all.push(Finding::new(Cause::OutOfMemory, one(&killed), what));
-        }
-        (_, _) => {
-            let what = format!("the kernel's OOM killer killed {oom} of those that SIGKILL ended: {}", names());
-            all.push(Finding::new(Cause::OutOfMemory, None, what));
-            let what = format!("SIGKILL from neither the init nor the OOM killer ended some of {}", names());
-            all.push(Finding::new(Cause::KilledByOther, None, what));
+    let by_other = |some: &str| {
+        let neighbours = if shared { "; another container can have sent it, since they share a PID namespace" } else { "" };
+        format!("SIGKILL, neither from the init nor from the OOM killer, ended {some}{}{neighbours}", names())
+    };
+    match report.oom_kills {
+        0 if count == 0 => {}
+        0 => all.push(Finding::new(Cause::KilledByOther, one(), by_other(""))),
+        kills => {
+            // The OOM killer may have met others than the init's own children, and there may have been more of these than are listed.
+            let all_listed = killed.len() < MOST_OTHERS;
+            let these = kills == count && all_listed;
+            let who = match count {
+                0 => String::new(),
+                _ if these => format!(": {}", names()),
+                _ => format!("; SIGKILL ended {}", names()),
+            };
+            let what = format!("the kernel's OOM killer killed {oom} in the container{who}");
+            all.push(Finding::new(Cause::OutOfMemory, one().filter(|_| these), what));
+            if kills < count && all_listed {
+                all.push(Finding::new(Cause::KilledByOther, None, by_other("some of ")));
+            }
         }
     }
-    count.max(report.oom_kills)
+    report.oom_kills.max(count)
 }
 
-fn of_main(report: &InitReport, all: &mut Vec<Finding>) {
+fn of_main(report: &InitReport, by_itself: bool, all: &mut Vec<Finding>) {
     let who = || Some(process(report.main.pid, &report.main.name));
     let signal = report.main.signal.as_deref();
     if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal) || report.main.core) {
         let core = if report.main.core { ", and left a core dump" } else { "" };
         all.push(Finding::new(Cause::Crashed, who(), format!("{} was ended by SIG{signal}{core}", main(report))));
-    } else if report.signal.is_none() {
+    } else if by_itself {
         match (report.main.exit_code, signal) {
             (Some(code @ 1..), _) => {
                 all.push(Finding::new(Cause::Failed, who(), format!("{} exited with {code} by itself", main(report))));

@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::event::Event;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Kind, Pod, Run, millis};
+use crate::seen::{Deletion, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -11,9 +11,8 @@ use serde_json::Value;
 
 /// The most bytes of somebody else's words in a sentence of ours.
 const LONGEST: usize = 240;
-/// What the kubelet gives to a pod that has used more storage than it may: the least that it gives at all (k8s.io/kubernetes
-/// pkg/kubelet/eviction, immediateEvictionGracePeriodSeconds, and pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
-const LEAST_SECONDS: u64 = 2;
+/// By how much clocks may differ: who ended so shortly before the stop may have been meant.
+const SKEW: Millis = 5 * SECOND;
 /// How long a kubelet takes at most to see that a pod has ended.
 const SLACK: Millis = 10 * SECOND;
 
@@ -59,24 +58,29 @@ impl Asked {
 /// Whether and why this run was asked to stop. `report`: what its init says, if that is believed.
 pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) -> Asking {
     let killing = killing(pod, run);
-    // Its init knows best.
+    // Its init knows whether a signal came. A preStop hook can have ended main before that.
     let told = report.map(|report| report.signal.is_some());
-    if told == Some(false) {
-        return Asking::No;
-    }
-    let evident = told == Some(true) || killing.is_some();
+    let evident = told.unwrap_or(killing.is_some());
+    let ended = match report {
+        Some(report) if told == Some(false) => {
+            run.finished.map(|at| at.saturating_sub(Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX)))
+        }
+        _ => run.finished,
+    };
     let mut unclear = false;
     let mut concerns = |asked: &Asked| {
-        if evident || run.finished.is_none() {
-            return true;
-        }
-        let sure = !run.clock_jumped() && asked.not_before.is_some();
-        unclear |= !sure;
-        sure && asked.not_before.zip(run.finished).is_some_and(|(at, finished)| at <= finished.saturating_add(SECOND))
+        let Some(ended) = ended.filter(|_| !evident) else { return true };
+        let Some(at) = asked.not_before.filter(|_| !run.clock_jumped()) else {
+            unclear = true;
+            return false;
+        };
+        // The node's clock and the API server's are not the same one.
+        unclear |= at > ended.saturating_add(SECOND) && at <= ended.saturating_add(SKEW);
+        at <= ended.saturating_add(SECOND)
     };
     let mut all: Vec<Asked> = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at)).into_iter().collect();
     if run.current {
-        all.extend(of_pod(pod).into_iter().filter(&mut concerns));
+        all.extend(of_pod(pod, run).into_iter().filter(&mut concerns));
         all.extend(pod_finished(pod, run).filter(&mut concerns));
     }
     // Who was first has asked; who does not say when, last.
@@ -125,8 +129,8 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
 }
 
 /// Why the whole pod is stopped.
-fn of_pod(pod: &Pod<'_>) -> Vec<Asked> {
-    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted(pod)].into_iter().flatten().collect()
+fn of_pod(pod: &Pod<'_>, run: &Run<'_>) -> Vec<Asked> {
+    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted(pod, run)].into_iter().flatten().collect()
 }
 
 fn event_of<'e, 'a>(pod: &'e Pod<'a>, reason: &str) -> Option<&'e Event<'a>> {
@@ -138,11 +142,18 @@ fn evicted(pod: &Pod<'_>) -> Option<Asked> {
     // Others use the same word for evictions through the API.
     let event = event_of(pod, "Evicted").filter(|event| event.of_kubelet);
     let status = (pod.text("/status/reason") == "Evicted").then(|| pod.text("/status/message"));
-    let message = event.map(|event| event.message).or(status)?;
+    let condition = || by_kubelet(pod).filter(|message| eviction(message) != Cause::Evicted);
+    let message = event.map(|event| event.message).or(status).or_else(condition)?;
     let cause = eviction(message);
+    // immediateEvictionGracePeriodSeconds is less than the least.
     let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
     let asked = Asked::new(Request::NodePressure, event.and_then(Event::at), limit.then_some(LEAST_SECONDS));
     Some(asked.or_about(pod).since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))
+}
+
+/// What the kubelet's own condition says.
+fn by_kubelet<'a>(pod: &Pod<'a>) -> Option<&'a str> {
+    pod.disruption().filter(|(reason, _)| *reason == "TerminationByKubelet").map(|(_, message)| message)
 }
 
 /// For what (k8s.io/kubernetes pkg/kubelet/eviction/helpers.go has the words).
@@ -175,7 +186,8 @@ fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
 /// The kubelet makes room for a critical pod.
 fn preempted_by_kubelet(pod: &Pod<'_>) -> Option<Asked> {
     let event = event_of(pod, "Preempting").filter(|event| event.of_kubelet);
-    if event.is_none() && pod.text("/status/reason") != "Preempting" {
+    let by_condition = by_kubelet(pod).is_some_and(|message| message.contains("preempted"));
+    if event.is_none() && !by_condition && pod.text("/status/reason") != "Preempting" {
         return None;
     }
     let asked = Asked::new(Request::Preemption, event.and_then(Event::at), Some(pod.grace_seconds()));
@@ -197,8 +209,8 @@ fn past_its_deadline(pod: &Pod<'_>) -> Option<Asked> {
 }
 
 /// The pod's deletion, and why it was deleted where that is said. One without a grace period stops nothing that could be seen to end.
-fn deleted(pod: &Pod<'_>) -> Option<Asked> {
-    let known = pod.deletion.filter(|deletion| deletion.grace_seconds > 0);
+fn deleted(pod: &Pod<'_>, run: &Run<'_>) -> Option<Asked> {
+    let known = pod.deletion.filter(|deletion| deletion.grace_seconds > 0 || run.ending == Ending::Never);
     if known.is_none() && (pod.deletion.is_some() || !pod.is_deleted()) {
         return None;
     }

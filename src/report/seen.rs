@@ -11,6 +11,8 @@ use serde_json::Value;
 const MOST: usize = 256;
 /// What a pod has that does not say (Kubernetes API, `terminationGracePeriodSeconds`).
 const DEFAULT_GRACE: u64 = 30;
+/// The least grace period that the kubelet gives (k8s.io/kubernetes pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
+pub(crate) const LEAST_SECONDS: u64 = 2;
 /// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
@@ -92,6 +94,11 @@ impl<'a> Pod<'a> {
     /// Whether it is being deleted, or was.
     pub(crate) fn is_deleted(&self) -> bool {
         self.gone || self.deletion.is_some() || Deletion::of(self.raw).is_some()
+    }
+
+    /// Whether its containers see processes of others.
+    pub(crate) fn shares_processes(&self) -> bool {
+        ["/spec/shareProcessNamespace", "/spec/hostPID"].iter().any(|field| self.raw.pointer(field).and_then(Value::as_bool) == Some(true))
     }
 
     /// Whether it has ended for good.
@@ -275,8 +282,9 @@ impl<'a> Run<'a> {
         u64::try_from(grace.as_millis()).ok()
     }
 
-    /// Whether it has a preStop hook that is more than a sleep of a known length.
+    /// Whether it has a preStop hook that may take its time; a sleep of a known length is part of the plan.
     pub(crate) fn has_hook(&self) -> bool {
-        self.spec.pointer("/lifecycle/preStop").and_then(Value::as_object).is_some_and(|hook| !hook.is_empty())
+        let hook = self.spec.pointer("/lifecycle/preStop");
+        hook.is_some_and(|hook| ["exec", "httpGet", "tcpSocket"].iter().any(|kind| hook.get(kind).is_some_and(Value::is_object)))
     }
 }

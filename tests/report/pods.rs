@@ -100,6 +100,13 @@ impl Case {
         self
     }
 
+    /// Not deleted after all.
+    pub(crate) fn not_deleted(mut self) -> Self {
+        (self.gone, self.deletion) = (false, None);
+        self.pod["metadata"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("deletion"));
+        self
+    }
+
     /// With the condition `DisruptionTarget`.
     pub(crate) fn disrupted(mut self, reason: &str, message: &str) -> Self {
         self.pod["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}]);
@@ -136,9 +143,13 @@ impl Case {
         stops.remove(0)
     }
 
-    /// The names of its causes, and its outcome and request.
+    /// [`Case::told_of`] the one stop that it shows.
     pub(crate) fn told(&self) -> String {
-        let stop = self.stop();
+        Self::told_of(&self.stop())
+    }
+
+    /// The outcome of a stop, its request, and the names of its causes.
+    pub(crate) fn told_of(stop: &Stop) -> String {
         let causes: Vec<_> = stop.causes.iter().map(|finding| finding.cause.name()).collect();
         format!("{} {}: {}", stop.outcome.name(), stop.request.map_or("-", |request| request.name()), causes.join(" "))
     }

@@ -1,11 +1,39 @@
 //! What Kubernetes shows that is not what it seems.
 
-use crate::pods::{Case, at, ended, event, message, report};
-use serde_json::json;
+use crate::causes::with_sidecar;
+use crate::pods::{Case, at, ended, event, message, pod_event, report};
+use serde_json::{Value, json};
+
+fn clean() -> Value {
+    ended(0, "Completed", 0, 103, "")
+}
+
+/// Ended with 137 and no report at this time.
+fn sigkill(seconds: i64) -> Value {
+    ended(137, "Error", 0, seconds, "")
+}
+
+/// Main ended without a signal, and a worker had to be killed 5 s later.
+fn hooked() -> Value {
+    let mut report = report();
+    report.as_object_mut().unwrap().remove("signal");
+    (report["durationMs"], report["exitCode"], report["main"]["exitCode"], report["main"]["afterMs"]) =
+        (5004.into(), 3.into(), 3.into(), 0.into());
+    report
+}
+
+/// The worker was killed 1.8 s after the signal.
+fn late() -> Value {
+    let mut report = report();
+    (report["durationMs"], report["deadlineMs"]) = (1804.into(), 1800.into());
+    report
+}
+
+const OWN: &str = "the app's own last words";
 
 #[test]
 fn a_drained_stop_has_no_cause() {
-    let stop = Case::wrapped(ended(0, "Completed", 0, 103, "")).deleted(100, 30).stop();
+    let stop = Case::wrapped(clean()).deleted(100, 30).stop();
     assert_eq!(stop.key(), "u1/app/0");
     assert_eq!(stop.line(), "shop/web-7c9-x app: drained; asked to stop by the pod's deletion; exit code 0 after 3.0 s");
     assert_eq!((stop.requested_at, stop.grace_ms, stop.policy.as_deref()), (Some(at(100)), Some(30_000), Some("ShutdownPolicy web")));
@@ -38,15 +66,431 @@ fn a_run_has_one_key_while_it_crashes_waits_and_runs_again() {
         case.status()["containerID"] = "containerd://2".into();
     });
     assert_eq!(runs.stop().key(), key);
-    let created = runs.with(|case| case.status()["state"] = json!({"waiting": {}}));
+    let created = runs.clone().with(|case| case.status()["state"] = json!({"waiting": {}}));
     assert_eq!(created.stop().key(), key);
+    // The next run's end is another stop, and the deletion is about that one.
+    let both = runs.with(|case| {
+        case.status()["state"] = json!({"terminated": ended(0, "Completed", 20, 103, "")});
+        case.status()["state"]["terminated"]["containerID"] = "containerd://2".into();
+    });
+    let told: Vec<_> = both.deleted(100, 30).stops().iter().map(|stop| stop.key() + " " + &Case::told_of(stop)).collect();
+    assert_eq!(told, ["u1/app/0 failed -: Failed", "u1/app/1 drained deletion: "]);
+}
+
+/// What is seen, and what is told of it: outcome, request, causes.
+#[test]
+fn what_is_told() {
+    let invented = json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "message": "The container could not be located when the pod was terminated",
+        "startedAt": null, "finishedAt": null});
+    let low = || pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100);
+    let hook = |kind: Value| move |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": kind});
+    let failed_hook = |seconds| event("FailedPreStopHook", "PreStopHook failed", seconds);
+    let liveness = |seconds| event("Killing", "Container app failed liveness probe, will be restarted", seconds);
+    let own_grace = |case: &mut Case| case.container()["livenessProbe"] = json!({"terminationGracePeriodSeconds": 5});
+    let logs = |case: &mut Case| case.container()["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
+    let sleeps = |case: &mut Case| case.container()["command"] = json!(["sleep", "9999"]);
+    for (what, case, expected) in [
+        ("an OOM kill that main outlived", Case::wrapped(ended(0, "OOMKilled", 0, 9, "")), "killed -: OutOfMemory"),
+        ("an OOM kill in a stop", Case::plain(ended(137, "OOMKilled", 0, 110, "")).deleted(100, 30), "killed deletion: OutOfMemory"),
+        ("a clean end without an init", Case::plain(clean()).deleted(100, 30), "unknown deletion: "),
+        ("an end by itself without an init", Case::plain(clean()), "completed -: "),
+        ("SIGSEGV, or abort() as PID 1", Case::plain(ended(139, "Error", 0, 9, "")), "failed -: Crashed"),
+        ("SIGABRT under an init", Case::wrapped(ended(134, "Error", 0, 9, "")), "failed -: Crashed"),
+        ("a crash while it stops", Case::wrapped(ended(139, "Error", 0, 103, "")).deleted(100, 30), "drained deletion: Crashed"),
+        ("143 after a stop", Case::wrapped(ended(143, "Error", 0, 103, "")).deleted(100, 30), "drained deletion: "),
+        (
+            "evicted, the status says Succeeded",
+            Case::wrapped(clean()).event(low()).with(|case| case.pod["status"]["phase"] = "Succeeded".into()),
+            "drained nodePressure: EvictedForMemory",
+        ),
+        ("evicted, an invented ending", Case::wrapped(invented.clone()).event(low()), "unknown nodePressure: EvictedForMemory Unknown"),
+        (
+            "evicted, the condition alone",
+            Case::wrapped(clean()).disrupted("TerminationByKubelet", "The node was low on resource: inodes. "),
+            "drained nodePressure: EvictedForDisk",
+        ),
+        (
+            "Karpenter's Event of an eviction",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event("karpenter", "Evicted", "Evicted pod", 100)),
+            "drained deletion: ",
+        ),
+        ("ended before the eviction", Case::wrapped(ended(3, "Error", 0, 50, "")).event(low()), "failed -: Failed"),
+        (
+            "evicted while it is being deleted",
+            Case::wrapped(ended(0, "Completed", 0, 120, "")).deleted(100, 30).event(pod_event(
+                "kubelet",
+                "Evicted",
+                "The node was low on resource: memory. ",
+                110,
+            )),
+            "drained deletion: ",
+        ),
+        (
+            "an OOM kill that the init could not see",
+            Case::wrapped(ended(0, "OOMKilled", 0, 129, &message(&report()))).deleted(100, 30),
+            "killed deletion: StillAtWork OutOfMemory",
+        ),
+        (
+            "a hook that failed at once, and a program that took all, without an init",
+            Case::plain(sigkill(130)).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(failed_hook(100)),
+            "killed deletion: GracePeriodExceeded NotWrapped PreStopHookFailed",
+        ),
+        ("an invented ending", Case::wrapped(invented.clone()), "unknown -: Unknown"),
+        ("the node was restarted", Case::wrapped(ended(255, "Unknown", 0, 9, "")), "unknown -: Unknown"),
+        ("--grace-period=1 becomes 2", Case::wrapped(sigkill(102)).deleted(100, 2), "killed deletion: GracePeriodShortened"),
+        (
+            "a shorter delete comes second",
+            Case::wrapped(sigkill(130)).deleted(100, 30).with(|case| {
+                (case.gone, case.deletion) = (false, None);
+                (case.pod["metadata"]["deletionTimestamp"], case.pod["metadata"]["deletionGracePeriodSeconds"]) =
+                    (at(105).into(), 5.into());
+            }),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        ("completed before it was deleted", Case::wrapped(ended(0, "Completed", 0, 90, "")).deleted(100, 30), "completed -: "),
+        (
+            "completed in the second in which it was deleted, without grace",
+            Case::wrapped(ended(0, "Completed", 0, 100, "")).deleted(100, 0),
+            "completed -: ",
+        ),
+        (
+            "ended 3 s before it was deleted, by clocks that may differ",
+            Case::wrapped(ended(143, "Error", 0, 97, "")).deleted(100, 30),
+            "unknown -: ",
+        ),
+        ("crashed 3 s before it was deleted", Case::wrapped(ended(139, "Error", 0, 97, "")).deleted(100, 30), "unknown -: Crashed"),
+        (
+            "the kubelet's hard eviction, perhaps",
+            Case::wrapped(sigkill(102)).event(low()),
+            "unknown nodePressure: EvictedForMemory Unknown",
+        ),
+        (
+            "a limit on storage gives 2 s",
+            Case::wrapped(sigkill(102)).event(pod_event(
+                "kubelet",
+                "Evicted",
+                "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+                100,
+            )),
+            "killed nodePressure: GracePeriodShortened EphemeralStorageLimit",
+        ),
+        (
+            "a hook that ended main",
+            Case::wrapped(ended(3, "Error", 0, 106, &message(&hooked()))).deleted(100, 30),
+            "killed deletion: ChildrenLeft StillAtWork",
+        ),
+        (
+            "main had ended when it was deleted",
+            Case::wrapped(ended(3, "Error", 0, 96, &message(&hooked()))).deleted(100, 30),
+            "killed -: ChildrenLeft StillAtWork Failed",
+        ),
+        (
+            "main may have ended when it was deleted",
+            Case::wrapped(ended(3, "Error", 0, 102, &message(&hooked()))).deleted(100, 30),
+            "killed -: ChildrenLeft StillAtWork",
+        ),
+        ("crashed before it was deleted", Case::wrapped(ended(3, "Error", 0, 90, "")).deleted(100, 30), "failed -: Failed"),
+        ("a clock that was set back", Case::wrapped(ended(0, "Completed", 500, 103, "")).deleted(100, 30), "unknown -: "),
+        ("a clock that was set back, 137", Case::wrapped(ended(137, "Error", 500, 103, "")).deleted(100, 30), "unknown -: Unknown"),
+        (
+            "a clock that was set back, and a report",
+            Case::wrapped(ended(0, "Completed", 500, 103, &message(&report()))).deleted(100, 30),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "a node whose clock is behind, and its kubelet's Event",
+            Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)),
+            "drained deletion: ",
+        ),
+        ("when it was deleted is not known", Case::wrapped(clean()).deleted(100, 30).with(|case| case.deletion = None), "unknown -: "),
+        (
+            "the same, and the kubelet's Event",
+            Case::wrapped(clean()).deleted(100, 30).with(|case| case.deletion = None).event(event(
+                "Killing",
+                "Stopping container app",
+                101,
+            )),
+            "drained deletion: ",
+        ),
+        ("somebody's signal", Case::wrapped(ended(0, "Completed", 0, 129, &message(&report()))), "killed signal: StillAtWork"),
+        ("137 by itself", Case::wrapped(sigkill(9)), "unknown -: Unknown"),
+        ("137 long before the grace was over", Case::wrapped(sigkill(110)).deleted(100, 30), "unknown deletion: Unknown"),
+        ("a message of the app's own", Case::wrapped(ended(0, "Completed", 0, 103, OWN)).deleted(100, 30), "unknown deletion: "),
+        ("the log's end in its place", Case::wrapped(ended(1, "Error", 0, 103, OWN)).deleted(100, 30).with(logs), "drained deletion: "),
+        (
+            "the log's end, the report in it",
+            Case::wrapped(ended(0, "Completed", 0, 129, &format!("log\n{}", message(&report())))).deleted(100, 30).with(logs),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "its own message, and the grace was over",
+            Case::wrapped(ended(137, "Error", 0, 130, OWN)).deleted(100, 30),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "a liveness probe's own grace",
+            Case::wrapped(sigkill(105)).event(liveness(100)).with(own_grace),
+            "killed probe: GracePeriodShortened LivenessProbe",
+        ),
+        (
+            "a probe first, a deletion then",
+            Case::wrapped(ended(0, "Completed", 0, 103, "")).deleted(101, 30).event(liveness(100)),
+            "drained probe: LivenessProbe",
+        ),
+        (
+            "a probe of an earlier run",
+            Case::wrapped(ended(0, "Completed", 50, 103, "")).deleted(100, 30).event(liveness(40)),
+            "drained deletion: ",
+        ),
+        (
+            "a readiness probe stops nothing",
+            Case::wrapped(ended(3, "Error", 0, 9, "")).event(event("Unhealthy", "Readiness probe failed: no", 8)),
+            "failed -: Failed",
+        ),
+        (
+            "an Event of the pod's namesake",
+            Case::wrapped(clean())
+                .event(event("Killing", "Container app failed liveness probe", 100))
+                .with(|case| case.events[0]["involvedObject"]["uid"] = "u0".into()),
+            "completed -: ",
+        ),
+        (
+            "an Event of another container",
+            Case::wrapped(clean())
+                .event(event("Killing", "Container log failed liveness probe", 100))
+                .with(|case| case.events[0]["involvedObject"]["fieldPath"] = "spec.containers{log}".into()),
+            "completed -: ",
+        ),
+        (
+            "an Event that is not the kubelet's",
+            Case::wrapped(clean())
+                .event(event("Killing", "Container app failed liveness probe", 100))
+                .with(|case| case.events[0]["source"]["component"] = "me".into()),
+            "completed -: ",
+        ),
+        (
+            "an Event that stands for many",
+            Case::wrapped(ended(0, "Completed", 60, 102, ""))
+                .event(liveness(100))
+                .with(|case| case.events[0]["firstTimestamp"] = at(10).into()),
+            "drained probe: LivenessProbe",
+        ),
+        (
+            "a hook that failed at once",
+            Case::wrapped(clean()).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(failed_hook(100)),
+            "drained deletion: PreStopHookFailed",
+        ),
+        (
+            "a hook that took all, and an init that had 2 s",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late())))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}})))
+                .event(failed_hook(132)),
+            "killed deletion: PreStopHook StillAtWork",
+        ),
+        (
+            "the same, and nothing is heard of the hook",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))),
+            "killed deletion: PreStopHook StillAtWork",
+        ),
+        (
+            "the same without a hook",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "a hook that was cut off, and all ended in time",
+            Case::wrapped(ended(0, "Completed", 0, 131, ""))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}})))
+                .event(failed_hook(131)),
+            "drained deletion: PreStopHook",
+        ),
+        (
+            "a hook that took all, without an init",
+            Case::plain(sigkill(132)).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(failed_hook(132)),
+            "killed deletion: PreStopHook NotWrapped",
+        ),
+        (
+            "a hook of which nothing is heard, without an init",
+            Case::plain(sigkill(132)).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))),
+            "killed deletion: GracePeriodExceeded NotWrapped",
+        ),
+        (
+            "a hook of which nothing is heard, and an init that would have reported",
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))),
+            "killed deletion: PreStopHook",
+        ),
+        (
+            "a hook that only sleeps is part of the plan",
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"sleep": {"seconds": 5}}))),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        ("sleep as PID 1", Case::plain(sigkill(130)).deleted(100, 30).with(sleeps), "killed deletion: NoHandler NotWrapped"),
+        (
+            "sleep that is not PID 1",
+            Case::plain(sigkill(130)).deleted(100, 30).with(sleeps).with(|case| case.pod["spec"]["shareProcessNamespace"] = true.into()),
+            "killed deletion: GracePeriodExceeded NotWrapped",
+        ),
+        (
+            "the taint controller's Event",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event(
+                "taint-eviction-controller",
+                "TaintManagerEviction",
+                "Marking for deletion Pod shop/web",
+                99,
+            )),
+            "drained taint: Tainted",
+        ),
+        (
+            "the taint controller thought better of it",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event(
+                "taint-eviction-controller",
+                "TaintManagerEviction",
+                "Cancelling deletion of Pod shop/web",
+                99,
+            )),
+            "drained deletion: ",
+        ),
+        (
+            "a Job's deadline, in the Job's Event",
+            Case::wrapped(clean()).deleted(100, 30).event(json!({"involvedObject": {"kind": "Job", "name": "j", "uid": "r1"},
+            "reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline", "lastTimestamp": at(100)})),
+            "drained activeDeadline: ActiveDeadline",
+        ),
+        (
+            "another Job's",
+            Case::wrapped(clean())
+                .deleted(100, 30)
+                .event(json!({"involvedObject": {"kind": "Job", "name": "j", "uid": "r2"}, "reason": "DeadlineExceeded"})),
+            "drained deletion: ",
+        ),
+        (
+            "an eviction that was refused",
+            Case::wrapped(ended(3, "Error", 0, 9, "")).disrupted("EvictionByEvictionAPI", "Eviction API: evicting"),
+            "failed -: Failed",
+        ),
+        (
+            "shut down, and deleted long after",
+            Case::wrapped(clean()).failed("Terminated", "Pod was terminated in response to imminent node shutdown.").deleted(500, 0),
+            "drained nodeShutdown: NodeShutdown",
+        ),
+        (
+            "preempted by the kubelet",
+            Case::wrapped(clean()).failed("Preempting", "Preempted in order to admit critical pod"),
+            "drained preemption: Preempted",
+        ),
+        (
+            "a deadline that came after its end",
+            Case::wrapped(ended(0, "Completed", 0, 20, ""))
+                .failed("DeadlineExceeded", "")
+                .with(|case| case.pod["spec"]["activeDeadlineSeconds"] = 100.into()),
+            "completed -: ",
+        ),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
 }
 
 #[test]
-fn a_probe_is_in_the_events_alone() {
-    let case = Case::wrapped(ended(0, "Completed", 0, 62, ""))
-        .event(event("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500", 58))
-        .event(event("Killing", "Container app failed liveness probe, will be restarted", 60));
-    assert_eq!(case.told(), "drained probe: LivenessProbe");
-    assert_eq!(case.stop().causes[0].what, "the liveness probe failed: HTTP probe failed with statuscode: 500");
+fn an_event_that_came_twice_in_a_run_says_when_it_began() {
+    let killing = event("Killing", "Container app failed liveness probe, will be restarted", 103);
+    let case =
+        Case::wrapped(ended(0, "Completed", 0, 105, "")).event(killing).with(|case| case.events[0]["firstTimestamp"] = at(100).into());
+    assert_eq!(case.stop().requested_at, Some(at(100)));
+}
+
+#[test]
+fn an_invented_ending_is_of_the_run_before_the_count() {
+    let invented = json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null});
+    let case = Case::wrapped(invented).with(|case| case.status()["restartCount"] = 3.into());
+    assert_eq!(case.stop().key(), "u1/app/2");
+}
+
+#[test]
+fn what_mirrors_a_static_pod_may_go_and_come() {
+    let gone = Case::plain(clean()).deleted(100, 0).with(|case| case.status()["state"] = json!({"running": {"startedAt": at(0)}}));
+    assert_eq!(gone.told(), "unknown deletion: ForceDeleted");
+    assert_eq!(gone.with(|case| case.pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"})).stops(), []);
+}
+
+#[test]
+fn a_container_that_was_left_out_is_told_why() {
+    let case = Case::plain(sigkill(130)).deleted(100, 30).with(|case| {
+        let marker = json!({"version": 1, "mount": "/ashore", "volume": "ashore", "init": "ashore-init", "wrapped": [], "skipped": {"app": "imageUnknown"}});
+        case.pod["metadata"]["annotations"] = json!({"ashore.dev/status": marker.to_string()});
+    });
+    let stop = case.stop();
+    assert!(!stop.wrapped && stop.causes[1].what.contains("imageUnknown"), "{stop:#?}");
+}
+
+#[test]
+fn sidecars_are_asked_last() {
+    let told = |case: Case| case.stops().iter().map(|stop| format!("{} {}", stop.container, Case::told_of(stop))).collect::<Vec<_>>();
+    assert_eq!(told(with_sidecar(26, 31)), ["log killed deletion: SidecarWaited", "app drained deletion: "]);
+    // The others were done in no time.
+    assert_eq!(told(with_sidecar(1, 31)), ["log killed deletion: GracePeriodExceeded", "app drained deletion: "]);
+    let plain = |app| {
+        with_sidecar(app, 31).with(|case| {
+            case.pod["spec"]["initContainers"][0]["command"] = json!(["log"]);
+            case.pod["metadata"]["annotations"] = Value::Null;
+        })
+    };
+    // Without an init it may as well have been the sidecar's own doing.
+    assert_eq!(told(plain(26))[0], "log killed deletion: GracePeriodExceeded NotWrapped");
+    assert_eq!(told(plain(29))[0], "log killed deletion: SidecarWaited NotWrapped");
+    let finished = with_sidecar(0, 3).not_deleted().with(|case| {
+        case.pod["spec"]["restartPolicy"] = "Never".into();
+        case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(0, "Completed", 0, 103, "");
+    });
+    assert_eq!(told(finished), ["log drained podFinished: ", "app completed -: "]);
+}
+
+#[test]
+fn init_containers_that_ended_well_are_no_stops() {
+    let init = |terminated: Value| {
+        Case::wrapped(clean()).with(|case| {
+            case.pod["spec"]["initContainers"] = json!([{"name": "migrate"}]);
+            case.pod["spec"]["ephemeralContainers"] = json!([{"name": "debug"}]);
+            case.pod["status"]["initContainerStatuses"] =
+                json!([{"name": "migrate", "restartCount": 0, "state": {"terminated": terminated}}]);
+            case.pod["status"]["ephemeralContainerStatuses"] =
+                json!([{"name": "debug", "restartCount": 0, "state": {"terminated": ended(130, "Error", 0, 9, "")}}]);
+        })
+    };
+    let names = |case: Case| case.stops().into_iter().map(|stop| stop.container).collect::<Vec<_>>();
+    assert_eq!(names(init(ended(0, "Completed", 0, 5, ""))), ["app"]);
+    assert_eq!(names(init(ended(1, "Error", 0, 5, ""))), ["migrate", "app"]);
+    assert_eq!(names(init(ended(0, "OOMKilled", 0, 5, ""))), ["migrate", "app"]);
+}
+
+#[test]
+fn who_killed_whom_is_said_only_where_it_is_certain() {
+    let told = |oom: u64, others: Value| {
+        let mut report = report();
+        (report["killed"], report["victims"], report["oomKills"], report["killedByOthers"]) = (0.into(), json!([]), oom.into(), others);
+        let stop = Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(100, 30).stop();
+        let named: Vec<_> =
+            stop.causes.iter().map(|f| format!("{} {}", f.cause.name(), f.process.as_ref().map_or(0, |process| process.pid))).collect();
+        format!("{} {}: {}", stop.outcome.name(), stop.killed, named.join(", "))
+    };
+    let one = json!([{"pid": 9, "name": "a", "atMs": 5}]);
+    let two = json!([{"pid": 9, "name": "a", "atMs": 5}, {"pid": 10, "name": "b", "atMs": 6}]);
+    let four = json!([{"pid": 9, "atMs": 5}, {"pid": 10, "atMs": 5}, {"pid": 11, "atMs": 5}, {"pid": 12, "atMs": 5}]);
+    assert_eq!(told(1, one.clone()), "killed 1: OutOfMemory 9");
+    assert_eq!(told(0, one.clone()), "killed 1: KilledByOther 9");
+    assert_eq!(told(2, one), "killed 2: OutOfMemory 0");
+    assert_eq!(told(1, two), "killed 2: OutOfMemory 0, KilledByOther 0");
+    assert_eq!(told(1, four), "killed 4: OutOfMemory 0");
+    assert_eq!(told(1, json!([])), "killed 1: OutOfMemory 0");
+    // Before the stop, but in this run: it is told of nowhere else.
+    assert_eq!(told(0, json!([{"pid": 9, "name": "a", "atMs": -3_600_000}])), "killed 1: KilledByOther 9");
+}
+
+#[test]
+fn an_exec_that_was_left_is_no_child_of_main() {
+    let mut report = report();
+    report.as_object_mut().unwrap().remove("signal");
+    report["victims"][0]["exec"] = true.into();
+    assert_eq!(Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).told(), "killed -: ExecLeftBehind");
 }
