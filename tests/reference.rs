@@ -5,7 +5,7 @@ use ashore::counts::{Counts, Tally};
 use ashore::mark::{LABEL, RECORD};
 use ashore::metrics::{Metrics, Outcome};
 use ashore::status::Read;
-use ashore_crd::{KINDS, Kind};
+use ashore_crd::{KINDS, Kind, REPORT};
 use ashore_inject::PolicyName;
 use ashore_inject::annotations::{INJECT, INJECTED, KNOWN, STATUS};
 use ashore_inject::{Policy, Refusal, Request, StaticImages, plan};
@@ -62,6 +62,11 @@ fn fields(text: &mut String) {
     *text += "\n### status\n\nAshore writes it. A field that is not there is not known.\n\n| field | what it takes | default | |\n|---|---|---|---|\n";
     assert_eq!(all["properties"]["status"], fewer["properties"]["status"]);
     rows(text, "", &all["properties"]["status"], &mut |_| false);
+    let Kind { name, short, .. } = REPORT;
+    let what = cell(REPORT.description());
+    writeln!(text, "\n## Fields of a ShutdownReport\n\n`{name}`, `{short}` for short, is `ashore.dev/v1alpha1`. {what}\n").unwrap();
+    *text += "Of its field `stop`; what is not there is not known. [reports.md](reports.md) is the guide.\n\n| field | what it takes | default | |\n|---|---|---|---|\n";
+    rows(text, "", &schema(&REPORT)["properties"]["stop"], &mut |_| false);
 }
 
 /// The fields of a schema, each with those in it.
@@ -154,6 +159,7 @@ fn metrics(text: &mut String) {
     metrics.missed(Some(&Counts { by_policy, missed_by_namespace: [("shop".into(), 1)].into(), ..Counts::default() }));
     metrics.policies(&[(&policy, Read::Unusable(""), false)]);
     metrics.remedy_paused(Some(0));
+    metrics.reports(Some(0));
     metrics.answered(Outcome::Injected, false, Duration::ZERO);
     let encoded = metrics.encode().unwrap();
     let lines: Vec<&str> = encoded.lines().collect();

@@ -106,7 +106,7 @@ pub struct Workload {
 #[derive(Debug, JsonSchema)]
 #[schemars(rename_all = "camelCase")]
 pub struct Finding {
-    /// The cause's name, such as SignalIgnored: docs/reports.md lists them.
+    /// The cause's name, such as SignalIgnored: docs/causes.md lists them.
     #[schemars(length(max = WORD))]
     pub cause: String,
     /// The process that it is about, if it is about one.
@@ -169,7 +169,7 @@ pub struct InitReport {
     pub pids_max: Option<i64>,
     /// Children of the init that were ended by a SIGKILL of somebody else.
     #[schemars(length(max = PROCESSES))]
-    pub killed_by_others: Option<Vec<Slow>>,
+    pub killed_by_others: Option<Vec<Killed>>,
     /// Who was killed at the deadline, as far as there was room.
     #[schemars(length(max = PROCESSES))]
     pub victims: Option<Vec<Victim>>,
@@ -248,6 +248,21 @@ pub struct Slow {
     pub took_ms: Option<i64>,
 }
 
+/// A process that somebody else killed, and when.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+pub struct Killed {
+    /// Its PID in the container; 0 if it is not known.
+    #[schemars(range(min = 0, max = LARGEST))]
+    pub pid: Option<i64>,
+    /// Its name; empty if it is not known.
+    #[schemars(length(max = WORD))]
+    pub name: Option<String>,
+    /// When; below 0: before the stop began.
+    #[schemars(range(min = -LARGEST, max = LARGEST))]
+    pub at_ms: Option<i64>,
+}
+
 static SCHEMA: LazyLock<Value> = LazyLock::new(schema::<Stop>);
 
 /// The schema of `stop`, as Kubernetes wants it.
@@ -277,9 +292,10 @@ fn fit(schema: &Value, value: &mut Value) {
             fields.iter_mut().for_each(|(name, field)| fit(&schema["properties"][name], field));
         }
         Value::Number(number) => {
-            if let Some(most) = schema["maximum"].as_i64().filter(|most| number.as_i64().is_none_or(|number| number > *most)) {
-                *number = most.into();
-            }
+            // What is no i64 is a larger u64: there are no others in it.
+            let bound = |limit: &str, none| schema[limit].as_i64().unwrap_or(none);
+            let near = number.as_i64().unwrap_or(i64::MAX).min(bound("maximum", i64::MAX)).max(bound("minimum", i64::MIN));
+            *number = near.into();
         }
         Value::Bool(_) | Value::Null => {}
     }
@@ -319,7 +335,7 @@ mod tests {
             killed: 1,
             oom_kills: 1,
             pids_max: 1,
-            killed_by_others: vec![slow.clone()],
+            killed_by_others: vec![report::Killed { pid: 12, name: "child".into(), at_ms: -3 }],
             victims: vec![victim],
             slowest: vec![slow],
         };
@@ -416,6 +432,7 @@ mod tests {
         let mut stop = whole();
         stop.node = Some("n".repeat(10_000));
         stop.killed = u64::MAX;
+        stop.exit_code = Some(i64::MIN);
         stop.causes = vec![stop.causes[0].clone(); 100];
         stop.causes[0].what = "\u{1b}[31mé".repeat(10_000);
         let json = stored(&stop);
@@ -425,6 +442,7 @@ mod tests {
         );
         let what = json["causes"][0]["what"].as_str().unwrap();
         assert!(what.len() <= SENTENCE && !what.contains('\u{1b}'));
+        assert_eq!(json["exitCode"], -LARGEST);
         assert!(json.to_string().len() < 40_000);
     }
 }

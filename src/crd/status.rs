@@ -42,15 +42,46 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<Skipped>,
 
-    /// How many processes had to be killed at the stops of those pods.
+    /// How many times a container has stopped whose settings come from the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub stops: Option<i64>,
+
+    /// How many processes had to be killed at those stops.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub forced_kills: Option<i64>,
+
+    /// The workloads whose stops took longest in the last seven days, the slowest one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub slowest_workloads: Vec<SlowWorkload>,
 
     /// The last thing that went wrong with the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
     pub last_error: Option<String>,
+}
+
+/// A workload's slowest stop.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SlowWorkload {
+    /// Its namespace.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Its kind, such as Deployment.
+    #[schemars(length(max = 253))]
+    pub kind: String,
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// How long the stop took, in milliseconds: from the request to the end of the last process.
+    #[schemars(range(min = 0))]
+    pub duration_ms: i64,
+    /// When it ended.
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub at: String,
 }
 
 /// Pods that were left as they are.

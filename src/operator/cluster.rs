@@ -14,7 +14,12 @@
 //! | cluster | `pods` | any | list | whether one uses a ConfigMap that is to go |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several, and which delivery works there; with `--lookup` or `--deliveries` |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
+//! | cluster | `pods` | any | list, watch | those that are injected, whole: how their containers have ended; with `--reports`, as the next four |
+//! | cluster | `events` | any | list, create | what others say of a pod that has stopped; to say on it and on its workload why something of it was killed |
+//! | cluster | `deployments`, `cronjobs` | any | get | their uids, for the Events on them, and for what is kept of their pods' stops to go with them |
+//! | namespace | `configmaps` | NAME-stops | get, create, patch | up to where stops have been read, so that none is lost and none told twice |
 //! | cluster | `deployments`, `statefulsets`, `daemonsets` | any | get, list, patch | to restart those whose pods are not injected, and to find those that were restarted by their label; with `--remedy`, as the next two, and `events` |
+//! | cluster | `shutdownreports` | any | list, create, delete | what is kept of stops, each by its name; a list is of metadata alone. With `--reports`, unless `--keep-reports none` |
 //! | cluster | `replicasets` | any | get | whose they are: a Deployment's |
 //! | cluster | `poddisruptionbudgets` | any | list | those that may not be broken |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |
@@ -36,6 +41,7 @@ use crate::counts::Workload;
 use crate::delivering::Delivering;
 use crate::follow::Follower;
 use crate::keeper::Keeper;
+use crate::keeping;
 use crate::label::{Labeller, Said};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
@@ -50,6 +56,9 @@ use crate::serve::duration;
 use crate::serving::{self, Names, Shared};
 use crate::skipped::Skipped;
 use crate::statuses::{Others, Statuses};
+use crate::stops::Reader;
+use crate::stops::pod_events::PodEvents;
+use crate::stops::tell::{Teller, Which};
 use crate::survey::{Known, Survey};
 use crate::tls::Tls;
 use crate::wanting;
@@ -140,9 +149,21 @@ pub struct Args {
     /// Restart workloads whose pods should be injected and are not, one at a time, for policies with `remediate: Rollout`
     #[arg(long, env = "ASHORE_REMEDY")]
     pub remedy: bool,
+
+    /// Read how the containers of injected pods end, and tell why something was killed: in Events, metrics, the status of policies, and the log
+    #[arg(long = "reports", env = "ASHORE_REPORTS")]
+    pub stops: bool,
+
+    /// Of which stops there are Events, with --reports: warnings are those by which something was killed or failed
+    #[arg(long, value_name = "WHICH", env = "ASHORE_REPORT_EVENTS", default_value = "warnings")]
+    pub report_events: Which,
+
     /// How the init can reach pods.
     #[command(flatten)]
     pub deliveries: offering::Args,
+    /// Which stops are kept.
+    #[command(flatten)]
+    pub reports: keeping::Args,
 
     /// Name of this pod, which it leads under [default: the host's name]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
@@ -205,8 +226,12 @@ pub struct Settings {
     pub missed_pods_every: Option<Duration>,
     /// Whether workloads may be restarted.
     pub remedy: bool,
+    /// Of which stops there are Events, if stops are read.
+    pub stops: Option<Which>,
     /// How the init can reach pods.
     pub deliveries: offering::Args,
+    /// Which stops are kept, and for how long, if any are.
+    pub reports: Option<keeping::Settings>,
     /// This replica.
     pub pod_name: String,
     /// This replica's uid.
@@ -264,10 +289,12 @@ impl Settings {
             lifetimes,
             cluster_role: args.cluster_role.clone().unwrap_or_else(|| args.name.clone()),
             remedy: args.remedy,
+            stops: args.stops.then_some(args.report_events),
             missed_pods_every: Some(args.missed_pods_every).filter(|every| !every.is_zero()),
             pod_name: pod_name.ok_or_else(|| flag("--pod-name: needed, since this host has no name"))?,
             pod_uid: args.pod_uid.clone(),
             deliveries: args.deliveries.clone(),
+            reports: keeping::Settings::of(&args.reports).filter(|_| args.stops),
         }))
     }
 }
@@ -373,14 +400,32 @@ impl Cluster {
         let remedy = survey.as_ref().filter(|_| settings.remedy).map(|survey| Remedy {
             workloads: Workloads { client: client.clone(), objects: objects.clone(), rulebook: Arc::clone(&rulebook) },
             wanted: wanted(survey.known()),
-            tell: Skipped::new(others, &settings.pod_name),
+            tell: Skipped::new(others.clone(), &settings.pod_name),
             metrics: Arc::clone(&metrics),
             accounts: Arc::clone(&accounts),
             configuration: settings.wanted.name.clone(),
             pace: Pace::default(),
         });
+        let reports = settings
+            .reports
+            .clone()
+            .map(|reports| keeping::Keeper::new(client.clone(), reports, Arc::clone(&metrics)).complaining(Arc::clone(&complaints)));
+        let reader = settings.stops.map(|which| Reader {
+            client: client.clone(),
+            objects: objects.clone(),
+            config_map: format!("{}-stops", settings.wanted.name),
+            instance: settings.pod_name.clone(),
+            book: Arc::clone(&rulebook),
+            events: PodEvents::new(client.clone()),
+            teller: Teller::new(client.clone(), others.clone(), &settings.pod_name, which, Arc::clone(&complaints), metrics.stops.clone()),
+            offers: reports.as_ref().map(keeping::Keeper::offers),
+            ledger: Arc::default(),
+            metrics: Arc::clone(&metrics),
+            complaints: Arc::clone(&complaints),
+        });
         let statuses = Statuses {
             client,
+            stops: reader.as_ref().map(|reader| Arc::clone(&reader.ledger)),
             accounts: Arc::clone(&accounts),
             book: Arc::clone(&rulebook),
             written: reads,
@@ -421,14 +466,17 @@ impl Cluster {
             };
             let keeper = Keeper::new(Arc::clone(&settings), objects.clone(), shared, owner.clone());
             let survey = survey.map(|survey| tokio::spawn(survey.run(standing.clone())));
+            let reader = reader.map(|reader| tokio::spawn(reader.run(owner.clone(), standing.clone())));
             let statuses = tokio::spawn(statuses.run(standing.clone()));
             let delivering = delivering.map(|delivering| tokio::spawn(delivering.run(standing.clone())));
+            let reports = reports.map(|reports| tokio::spawn(reports.run(standing.clone())));
             let keeper = tokio::spawn(keeper.run(standing));
             let (name, identity) = (settings.wanted.name.clone(), settings.pod_name.clone());
             let until = async move {
                 // Whoever could say stop has gone: that means stop, too.
                 let _ = stopped.wait_for(|stop| *stop).await;
-                for task in [keeper, statuses, remedy].into_iter().chain(survey).chain(sayer).chain(delivering) {
+                let more = [survey, sayer, delivering, reader, reports].into_iter().flatten();
+                for task in [keeper, statuses, remedy].into_iter().chain(more) {
                     task.abort();
                     let _ = task.await;
                 }
@@ -515,6 +563,9 @@ mod tests {
             ("--webhook-timeout=1500ms", &["--webhook-timeout", "whole seconds from 1s to 30s"]),
             ("--certificate-lifetime=5s", &["--certificate-lifetime", "5s", "at least 10s"]),
             ("--missed-pods-every=10ms", &["--missed-pods-every", "10ms", "at least 1s, or 0"]),
+            ("--keep-reports=some", &["--keep-reports", "some", "forced, all, none"]),
+            ("--reports-per-workload=0", &["--reports-per-workload", "0", "1..=100"]),
+            ("--report-days=366", &["--report-days", "366", "1..=365"]),
             ("--name=Ashore", &["--name", "Ashore", "lower-case"]),
             ("--service-port=0", &["--service-port", "0"]),
         ] {

@@ -4,9 +4,9 @@
 //! What is written is bounded whatever happens: so many of a workload, of a namespace and of the cluster, for so many days; so many a
 //! second, and so many of one workload. Each has a name that its stop gives it, so that nothing is kept twice whoever leads.
 
-mod bucket;
+pub(crate) mod bucket;
 mod object;
-mod owners;
+pub(crate) mod owners;
 mod shelf;
 
 use crate::complaint::{Complaints, Reason};
@@ -48,6 +48,8 @@ const MOST_WAITING: usize = 1000;
 const MOST_WORKLOADS: usize = 4096;
 /// In how many seconds a workload may fill all of its places anew.
 const REFILL: f64 = 600.0;
+/// How many there may be beyond the most that there are to be, since those that have to go are still to be deleted.
+const BACKLOG: usize = 100;
 /// How long to wait after what went wrong.
 const RETRY: Duration = Duration::from_secs(5);
 /// Different things that go wrong within ten minutes, at most.
@@ -70,8 +72,9 @@ pub enum Keep {
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "keeping")]
 pub struct Args {
-    /// Which stops to keep as ShutdownReports in their pods' namespaces: those that killed somebody, all, or none
-    #[arg(long, value_name = "WHICH", env = "ASHORE_KEEP_REPORTS", default_value = "none")]
+    /// Which stops to keep as ShutdownReports in their pods' namespaces: those that killed somebody, all, or none; with
+    /// --reports
+    #[arg(long, value_name = "WHICH", env = "ASHORE_KEEP_REPORTS", default_value = "forced")]
     pub keep_reports: Keep,
 
     /// How many of them to keep of a workload: 1 to 100; the newest
@@ -334,15 +337,16 @@ impl Keeper {
     /// Does what is next: a look at what there is, a deletion, a creation.
     async fn step(&mut self, office: &mut Office) {
         let at = Instant::now();
-        if at >= office.sweep
-            && let Err(error) = self.sweep(office).await
-        {
-            self.complain(&error);
-            office.sweep = at + RETRY;
+        if at >= office.sweep {
+            if let Err(error) = self.sweep(office).await {
+                self.complain(&error);
+                office.sweep = at + RETRY;
+            }
+            return;
         }
         if office.next_deletion(at).is_some_and(|next| next <= at) {
             office.deletions.take(at);
-            self.delete_one(office).await;
+            return self.delete_one(office).await;
         }
         let next = office.next_deletion(at).map_or(office.sweep, |deletion| deletion.min(office.sweep));
         if self.current.is_none() {
@@ -406,7 +410,7 @@ impl Keeper {
     /// Writes the current one. It stays the current one if it is to be tried again.
     async fn write(&mut self, office: &mut Office) {
         let Some((Offer { stop, controller }, tries)) = &mut self.current else { return };
-        let written = if office.len() >= self.settings.all + self.settings.all / 10 {
+        let written = if office.len() >= self.settings.all + BACKLOG {
             Err(Failed::Never(NotKept::Full, None))
         } else {
             *tries += 1;

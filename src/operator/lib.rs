@@ -51,6 +51,7 @@ pub mod serving;
 pub mod skipped;
 pub mod status;
 pub mod statuses;
+pub mod stops;
 pub mod survey;
 pub mod tls;
 pub mod version;

@@ -3,6 +3,7 @@
 use crate::counts::{Counts, Tally};
 use crate::keeping::NotKept;
 use crate::status::Read;
+use crate::stops;
 use ashore_inject::{PolicyName, Reason};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -127,6 +128,8 @@ pub struct Metrics {
     policies: Family<ByMode, Gauge>,
     policies_not_ready: Family<ByKind, Gauge>,
     status_writes: Family<ByResult, Counter>,
+    /// What is counted of stops.
+    pub stops: stops::metrics::Metrics,
     reports: Family<[(&'static str, &'static str); 0], Gauge>,
     reports_kept: Counter,
     reports_not_kept: Family<ByReason, Counter>,
@@ -154,8 +157,10 @@ impl Metrics {
     pub fn new() -> Self {
         // From well under a millisecond to the longest timeout that Kubernetes allows.
         let seconds = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
+        let mut registry = Registry::with_prefix("ashore");
         let mut metrics = Self {
-            registry: Registry::with_prefix("ashore"),
+            stops: stops::metrics::Metrics::new(&mut registry),
+            registry,
             reviews: Family::default(),
             retries: Family::default(),
             seconds: Histogram::new(seconds),

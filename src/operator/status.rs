@@ -2,13 +2,28 @@
 
 use crate::accounts::Account;
 use crate::counts::{Counts, Tally};
+use crate::stops::ledger::Totals;
 use ashore_inject::{Mode, PolicyName, Remediate, Rule};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The fields that we write. Others may write more.
-pub const FIELDS: [&str; 8] = ["observedGeneration", "conditions", "matched", "injected", "wouldInject", "missed", "skipped", "lastError"];
+pub const FIELDS: [&str; 11] = [
+    "observedGeneration",
+    "conditions",
+    "matched",
+    "injected",
+    "wouldInject",
+    "missed",
+    "skipped",
+    "stops",
+    "forcedKills",
+    "slowestWorkloads",
+    "lastError",
+];
+/// Those of them that say what has been, and stay while nobody knows more.
+const STOPS: [&str; 3] = ["stops", "forcedKills", "slowestWorkloads"];
 /// The most policies that a message names.
 const NAMED: usize = 3;
 /// The longest error that is repeated, in bytes.
@@ -45,6 +60,8 @@ pub struct Facts<'a> {
     pub counts: Result<&'a Counts, &'a str>,
     /// What the remedy has come to, if there is one.
     pub remedy: Option<&'a Account>,
+    /// How its pods have stopped; `None` while nobody knows.
+    pub stops: Option<&'a Totals>,
     /// Its name.
     pub name: &'a PolicyName,
     /// The time, as RFC 3339 has it.
@@ -105,6 +122,20 @@ impl Facts<'_> {
                 }
             }
             (Read::Rule(_), Err(_)) => {}
+        }
+        match self.stops {
+            Some(Totals { stops, forced_kills, slowest_workloads }) => {
+                status["stops"] = json!(stops);
+                status["forcedKills"] = json!(forced_kills);
+                if !slowest_workloads.is_empty() {
+                    status["slowestWorkloads"] = json!(slowest_workloads);
+                }
+            }
+            None => {
+                for (field, said) in STOPS.iter().filter_map(|field| Some((*field, before.get(*field)?))) {
+                    status[field] = said.clone();
+                }
+            }
         }
         status
     }
@@ -218,6 +249,7 @@ pub fn ours(status: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stops::ledger::Slowest;
     use ashore_inject::Policy;
     use std::collections::HashMap;
 
@@ -235,7 +267,8 @@ mod tests {
     fn status(read: Read<'_>, effect: &Effect, tally: Result<Tally, &str>, before: &Value) -> Value {
         let counts = tally.map(|tally| Counts { by_policy: HashMap::from([(name("web"), tally)]), ..Counts::default() });
         let counts = counts.as_ref().map_err(|why| *why);
-        Facts { read, generation: 3, effect, counts, remedy: None, name: &name("web"), now: "2026-01-02T00:00:00Z" }.status(before)
+        let (name, now) = (&name("web"), "2026-01-02T00:00:00Z");
+        Facts { read, generation: 3, effect, counts, remedy: None, stops: None, name, now }.status(before)
     }
 
     /// What its conditions are, and why, by one line each.
@@ -318,6 +351,42 @@ mod tests {
     }
 
     #[test]
+    fn how_its_pods_stop_and_what_was_said_of_that_while_nobody_knows() {
+        let rule = rule(json!({}));
+        let slow = Slowest {
+            namespace: "shop".into(),
+            kind: "Deployment".into(),
+            name: "web".into(),
+            duration_ms: 9000,
+            at: "2026-01-01T00:00:00Z".into(),
+        };
+        let totals = Totals { stops: 7, forced_kills: 2, slowest_workloads: vec![slow] };
+        let counts = Counts::default();
+        let facts = |stops| {
+            Facts {
+                read: Read::Rule(&rule),
+                generation: 3,
+                effect: &Effect::Everywhere,
+                counts: Ok(&counts),
+                remedy: None,
+                stops,
+                name: &name("web"),
+                now: "2026-01-02T00:00:00Z",
+            }
+            .status(&json!({"stops": 5, "forcedKills": 1}))
+        };
+        let said = facts(Some(&totals));
+        assert_eq!(
+            (&said["stops"], &said["forcedKills"], &said["slowestWorkloads"][0]["durationMs"]),
+            (&json!(7), &json!(2), &json!(9000))
+        );
+        let typed: ashore_crd::status::Status = serde_json::from_value(said.clone()).unwrap();
+        assert_eq!((serde_json::to_value(typed).unwrap(), ours(&said)), (said.clone(), said));
+        let said = facts(None);
+        assert_eq!((&said["stops"], &said["forcedKills"], said.get("slowestWorkloads")), (&json!(5), &json!(1), None));
+    }
+
+    #[test]
     fn what_the_remedy_has_come_to() {
         let rule = rule(json!({"remediate": "Rollout"}));
         let waits = |name: &str| (format!("Deployment shop/{name}"), "it is paused (spec.paused)".to_owned());
@@ -343,6 +412,7 @@ mod tests {
                 effect: &Effect::Everywhere,
                 counts: Ok(&counts),
                 remedy: Some(remedy),
+                stops: None,
                 name: &name("web"),
                 now: "2026-01-02T00:00:00Z",
             };

@@ -10,6 +10,7 @@ use crate::replicas;
 use crate::rulebook::Rulebook;
 use crate::serving::timestamp;
 use crate::status::{Effect, Facts, Read, ours};
+use crate::stops::ledger::Ledger;
 use crate::survey::{Counted, Known};
 use crate::tls::now;
 use ashore_crd::KINDS;
@@ -72,6 +73,8 @@ pub struct Statuses {
     pub known: Option<Known>,
     /// What the remedy has come to.
     pub accounts: Arc<Accounts>,
+    /// How the policies' pods have stopped, if that is read.
+    pub stops: Option<Arc<Ledger>>,
     /// The other replicas, if there may be any.
     pub others: Option<Others>,
     /// Where it is counted.
@@ -118,6 +121,7 @@ impl Statuses {
         let _says = Says(Arc::clone(&self.metrics));
         let mut changes = self.book.changes();
         let mut accounts = self.accounts.changes();
+        let mut stops = self.stops.as_ref().map(|stops| stops.changes());
         let mut term = Term::default();
         while !self.book.is_known() {
             if changes.changed().await.is_err() {
@@ -133,6 +137,9 @@ impl Statuses {
             changes.mark_unchanged();
             self.written.mark_unchanged();
             accounts.mark_unchanged();
+            if let Some(stops) = &mut stops {
+                stops.mark_unchanged();
+            }
             if let Some(known) = &mut self.known {
                 known.mark_unchanged();
             }
@@ -143,11 +150,18 @@ impl Statuses {
                     None => std::future::pending().await,
                 }
             };
+            let stopped = async {
+                match &mut stops {
+                    Some(stops) => drop(stops.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 changed = self.written.changed() => if changed.is_err() { return },
                 changed = accounts.changed() => if changed.is_err() { return },
                 () = counted => {}
+                () = stopped => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -199,9 +213,12 @@ impl Statuses {
         });
         let mut writes = futures_util::stream::iter(writes).buffer_unordered(AT_ONCE);
         while let Some((outcome, Due { uid, status, .. })) = writes.next().await {
-            let written = term.written.entry(uid).or_default();
+            let written = term.written.entry(uid.clone()).or_default();
             match outcome {
                 Ok(()) => {
+                    if let Some((stops, number)) = self.stops.as_ref().zip(status["stops"].as_u64()) {
+                        stops.written(&uid, number);
+                    }
                     *written = Written { status, at: Some(Instant::now()), not_before: None };
                     self.metrics.status_written(true);
                 }
@@ -253,7 +270,9 @@ impl Statuses {
             // Older counts say nothing of a policy that is new.
             let counts = if current || written.is_some() { counts } else { Err("pods are being counted") };
             let account = self.accounts.of(name);
-            let status = Facts { read, generation, effect, counts, remedy: account.as_ref(), name, now: &now }.status(before);
+            let stops = self.stops.as_ref().and_then(|stops| stops.of(uid));
+            let (remedy, stops) = (account.as_ref(), stops.as_ref());
+            let status = Facts { read, generation, effect, counts, remedy, stops, name, now: &now }.status(before);
             metrics.push((name, read, matches!((read, effect), (Read::Rule(_), Effect::Everywhere))));
             if status == *before {
                 continue;

@@ -167,6 +167,13 @@ fn rights_are_named_one_by_one() -> Outcome {
                 ];
                 let mut looks = looks.map(|(what, may)| (json!([what]), json!(may))).to_vec();
                 looks.push((json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
+                // Any pod's stop may be read, told and kept, with whatever workload it is of.
+                if installation != "bare" {
+                    looks.push((json!(["pods"]), json!(["list", "watch"])));
+                    looks.push((json!(["events"]), json!(["list", "create"])));
+                    looks.push((json!(["shutdownreports"]), json!(["list", "create", "delete"])));
+                    looks.extend(["deployments", "cronjobs"].map(|what| (json!([what]), json!(["get"]))));
+                }
                 // Any workload may have to be restarted.
                 if installation == "everything" {
                     looks.push((json!(["deployments", "statefulsets", "daemonsets"]), json!(["get", "list", "patch"])));
@@ -197,6 +204,16 @@ fn rights_are_named_one_by_one() -> Outcome {
         let remedy = installation == "everything";
         assert_eq!((looks("replicasets"), looks("poddisruptionbudgets")), (remedy, remedy), "{installation}");
         assert_eq!(args(&documents).contains(&"--remedy"), remedy, "{installation}");
+        let kept = match installation {
+            "bare" => None,
+            "everything" => {
+                Some(["--reports", "--report-events=all", "--keep-reports=all", "--reports-per-workload=5", "--report-days=30"])
+            }
+            _ => Some(["--reports", "--report-events=warnings", "--keep-reports=forced", "--reports-per-workload=20", "--report-days=7"]),
+        };
+        assert_eq!((looks("shutdownreports"), looks("cronjobs")), (kept.is_some(), kept.is_some()), "{installation}");
+        let flags: Vec<_> = args(&documents).into_iter().filter(|arg| arg.contains("report")).collect();
+        assert_eq!(flags, kept.map(Vec::from).unwrap_or_default(), "{installation}");
         let every = match installation {
             "bare" => "0",
             "everything" => "5m",
@@ -231,7 +248,7 @@ fn deliveries_are_what_the_policy_or_the_values_say() -> Outcome {
         (json!({"delivery": "auto"}), json!(""), json!(false), "imageVolume"),
         (json!({}), json!(true), json!(true), "imageVolume,configMap"),
     ] {
-        let values = json!({"policy": policy, "lookup": {"enabled": false}, "missedPods": {"enabled": false},
+        let values = json!({"policy": policy, "lookup": {"enabled": false}, "missedPods": {"enabled": false}, "reports": {"enabled": false},
             "delivery": {"imageVolume": {"enabled": image}, "configMap": {"enabled": map}}});
         let documents = helm.render_values(&values);
         let found = args(&documents).iter().find_map(|arg| arg.strip_prefix("--deliveries=")).unwrap_or_default();
@@ -266,7 +283,7 @@ fn people_may_say_how_their_pods_stop(roles: &[&Value]) {
     let all = json!(["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]);
     assert_eq!(to("edit"), (json!(["shutdownpolicies"]), all));
     assert_eq!(to("admin"), to("edit"));
-    assert_eq!(to("view"), (json!(["shutdownpolicies", "clustershutdownpolicies"]), json!(["get", "list", "watch"])));
+    assert_eq!(to("view"), (json!(["shutdownpolicies", "clustershutdownpolicies", "shutdownreports"]), json!(["get", "list", "watch"])));
 }
 
 /// Where Helm upgrades them; in `crds/` it would not.
@@ -276,7 +293,7 @@ fn the_kinds_are_part_of_the_release() -> Outcome {
     for (installation, keep) in [("defaults", Some(true)), ("everything", Some(false)), ("host", Some(true)), ("bare", None)] {
         let documents = helm.render(installation);
         let kinds = of_kind(&documents, "CustomResourceDefinition");
-        assert_eq!(kinds.len(), if keep.is_some() { 2 } else { 0 }, "{installation}");
+        assert_eq!(kinds.len(), if keep.is_some() { 3 } else { 0 }, "{installation}");
         for kind in kinds {
             let kept = kind["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep";
             assert_eq!(Some(kept), keep, "{installation}");

@@ -17,6 +17,8 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("policy.initImage=x", &["/policy", "initImage"]),
         ("missedPods.enable=false", &["/missedPods", "enable"]),
         ("remedy.enable=true", &["/remedy", "enable"]),
+        ("reports.kept=all", &["/reports", "kept"]),
+        ("reports.events=some", &["/reports/events", "warnings"]),
         ("networkPolicy.enable=true", &["/networkPolicy", "enable"]),
         ("extraEnv[0].nmae=x", &["/extraEnv/0", "nmae", "name"]),
         ("resources.request.cpu=1", &["/resources", "request"]),
@@ -41,6 +43,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("profiles.x.term=slow", &["/profiles/x/term", "graceful", "reload"]),
         ("webhook.failurePolicy=ignore", &["/webhook/failurePolicy", "Ignore", "Fail"]),
         ("certificates.mode=own", &["/certificates/mode", "self", "cert-manager", "secret"]),
+        ("reports.keep=some", &["/reports/keep", "forced", "all", "none"]),
         ("log.level=loud", &["/log/level", "error", "warn", "info", "debug", "trace"]),
         ("image.pullPolicy=always", &["/image/pullPolicy", "IfNotPresent", "Always", "Never"]),
         // Durations.
@@ -64,6 +67,8 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("remedy.enabled=true,missedPods.enabled=false", &["remedy.enabled", "needs missedPods.enabled"]),
         // Numbers and their limits.
         ("replicas=0", &["/replicas", "0", "1"]),
+        ("reports.perWorkload=101", &["/reports/perWorkload", "101", "100"]),
+        ("reports.days=0", &["/reports/days", "0", "1"]),
         ("port=0", &["/port", "0", "1"]),
         ("port=70000", &["/port", "70,000", "65,535"]),
         ("healthPort=-1", &["/healthPort", "-1", "0"]),

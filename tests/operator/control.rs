@@ -92,6 +92,23 @@ impl Control {
         eventually("the namespace default", PATIENCE, || (self.get("/api/v1/namespaces/default").status == 200).then_some(()));
     }
 
+    /// Starts Kubernetes' garbage collector, which is no part of the API server. It is there for as long as what is given back.
+    pub fn garbage_collector(&self) -> Collector {
+        let mut controllers = Command::new(&self.kube);
+        controllers.args(["kube-controller-manager", "--controllers=garbage-collector-controller", "--leader-elect=false"]);
+        controllers.args(["--bind-address=127.0.0.1", &format!("--secure-port={}", free_port(LOOPBACK))]);
+        controllers.arg("--kubeconfig").arg(self.admin_kubeconfig()).arg("--cert-dir").arg(self.file("controllers"));
+        Collector(spawn(controllers, &self.file("controllers.log")))
+    }
+
+    /// A number that etcd tells of itself, of its metrics.
+    pub fn etcd(&self, metric: &str) -> f64 {
+        let text =
+            self.agent.get(format!("http://127.0.0.1:{}/metrics", self.etcd_port)).call().unwrap().body_mut().read_to_string().unwrap();
+        let found = text.lines().find_map(|line| line.strip_prefix(metric).and_then(|rest| rest.trim().parse().ok()));
+        found.unwrap_or_else(|| panic!("etcd tells nothing of {metric}"))
+    }
+
     /// Kills the API server.
     pub fn down(&mut self) {
         let _ = self.server.kill();
@@ -259,6 +276,10 @@ impl Control {
         rules.extend(["shutdownpolicies", "clustershutdownpolicies"].map(|all| rule("ashore.dev", all, &[], &["get", "list", "watch"])));
         rules.extend(["shutdownpolicies/status", "clustershutdownpolicies/status"].map(|all| rule("ashore.dev", all, &[], &["patch"])));
         rules.push(rule("", "pods", &[], &["get", "list", "watch"]));
+        rules.push(rule("", "events", &[], &["list", "create"]));
+        rules.push(rule("ashore.dev", "shutdownreports", &[], &["list", "create", "delete"]));
+        rules.push(rule("apps", "deployments", &[], &["get"]));
+        rules.push(rule("batch", "cronjobs", &[], &["get"]));
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));
         }
@@ -270,6 +291,7 @@ impl Control {
             rule("coordination.k8s.io", "leases", &["ashore"], &["get", "update"]),
             rule("coordination.k8s.io", "leases", &[], &["create"]),
             rule("", "events", &[], &["create"]),
+            rule("", "configmaps", &["ashore-stops"], &["get", "create", "patch"]),
             rule("", "pods/status", &[], &["patch"]),
             rule("", "pods", &[], &["list"]),
         ];
@@ -296,6 +318,16 @@ fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) ->
     // There are no controllers to make service accounts; pods are only ever created here.
     server.args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--watch-cache=true"]);
     server
+}
+
+/// A garbage collector at work.
+pub struct Collector(Child);
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Drop for Control {

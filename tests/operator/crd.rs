@@ -14,7 +14,7 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 fn install(control: &Control) {
     policies::install(control);
-    for kind in ashore_crd::KINDS {
+    for kind in ashore_crd::all() {
         let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}.ashore.dev", kind.plural);
         let conditions = control.get(&path).body["status"]["conditions"].take();
         let holds = |name: &str| conditions.as_array().unwrap().iter().any(|c| c["type"] == name && c["status"] == "True");
@@ -232,7 +232,15 @@ pub fn show_their_defaults_and_their_status() -> Outcome {
         would_inject: Some(2),
         missed: Some(3),
         skipped: Some(ashore_crd::status::Skipped { total: 1, reasons: [("imageUnknown".into(), 1)].into() }),
+        stops: Some(31),
         forced_kills: Some(7),
+        slowest_workloads: vec![ashore_crd::status::SlowWorkload {
+            namespace: "shop".into(),
+            kind: "Deployment".into(),
+            name: "web".into(),
+            duration_ms: 9000,
+            at: "2026-01-01T00:00:00Z".into(),
+        }],
         last_error: Some("none".into()),
     };
     control.patch(&format!("{path}/p/status"), &json!({ "status": status }));

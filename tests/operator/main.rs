@@ -25,10 +25,12 @@ mod remedy;
 mod repairs;
 mod replica;
 mod report;
+mod reports;
 mod rights;
 mod rotation;
 mod secret;
 mod statuses;
+mod stops;
 
 use ashore_tests::harness::{Test, run_without_sandbox};
 
@@ -94,6 +96,13 @@ const TESTS: &[Test] = &[
     ("crd::show_their_defaults_and_their_status", crd::show_their_defaults_and_their_status),
     ("crd::of_people_in_their_namespace", crd::of_people_in_their_namespace),
     ("crd::that_people_will_want", crd::that_people_will_want),
+    ("reports::are_kept_once_and_outlive_the_pod", reports::are_kept_once_and_outlive_the_pod),
+    ("reports::no_more_than_so_many_and_for_no_longer", reports::no_more_than_so_many_and_for_no_longer),
+    ("reports::go_with_their_workload", reports::go_with_their_workload),
+    ("reports::whoever_sees_pods_reads_them_and_nobody_writes", reports::whoever_sees_pods_reads_them_and_nobody_writes),
+    ("reports::forged_text_is_bounded", reports::forged_text_is_bounded),
+    ("reports::what_is_not_kept_is_counted", reports::what_is_not_kept_is_counted),
+    ("reports::what_many_cost", reports::what_many_cost),
     ("statuses::count_pods_and_say_whether_they_hold", statuses::count_pods_and_say_whether_they_hold),
     ("statuses::name_who_is_in_the_way", statuses::name_who_is_in_the_way),
     ("statuses::say_what_cannot_be_used", statuses::say_what_cannot_be_used),
@@ -101,6 +110,11 @@ const TESTS: &[Test] = &[
     ("statuses::wait_for_every_replica", statuses::wait_for_every_replica),
     ("statuses::do_without_counts", statuses::do_without_counts),
     ("statuses::what_many_cost", statuses::what_many_cost),
+    ("stops::are_told_and_counted_once", stops::are_told_and_counted_once),
+    ("stops::whoever_leads", stops::whoever_leads),
+    ("stops::while_nobody_was_there", stops::while_nobody_was_there),
+    ("stops::without_the_rights", stops::without_the_rights),
+    ("stops::what_many_cost", stops::what_many_cost),
     ("audit::of_every_kind", audit::of_every_kind),
     ("audit::by_policies", audit::by_policies),
     ("audit::with_few_rights", audit::with_few_rights),

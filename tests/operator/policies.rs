@@ -17,9 +17,9 @@ pub fn of(namespace: &str) -> String {
     format!("/apis/ashore.dev/v1alpha1/namespaces/{namespace}/shutdownpolicies")
 }
 
-/// Installs the two kinds, and waits until there are such resources.
+/// Installs our kinds, and waits until there are such resources.
 pub fn install(control: &Control) {
-    for kind in ashore_crd::KINDS {
+    for kind in ashore_crd::all() {
         let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         control.create(definitions, &kind.definition());
         eventually("the resource", PATIENCE, || {

@@ -198,6 +198,14 @@ impl Replica {
         (mib("VmRSS:"), mib("VmHWM:"))
     }
 
+    /// The processor time that it has taken, in seconds.
+    pub fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // utime and stime of proc(5), in hundredths; a name may have spaces in it.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+    }
+
     pub fn leads(&self) -> bool {
         self.metric("ashore_leader") == 1.0
     }

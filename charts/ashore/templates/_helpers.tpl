@@ -9,6 +9,7 @@ crds: {enabled: true, keep: true}
 webhook: {failurePolicy: Ignore, timeout: 5s}
 missedPods: {enabled: true, every: 1m}
 remedy: {enabled: false}
+reports: {enabled: true, events: warnings, keep: forced, perWorkload: 20, days: 7}
 delivery: {imageVolume: {enabled: ""}, configMap: {enabled: ""}}
 lookup:
   enabled: true

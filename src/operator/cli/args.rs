@@ -105,7 +105,7 @@ pub(crate) enum Word {
     Images(Images),
     /// Run the webhook
     Serve(Box<serve::Args>),
-    /// Write the CustomResourceDefinitions of ShutdownPolicy and ClusterShutdownPolicy, as YAML
+    /// Write the CustomResourceDefinitions of policies and of ShutdownReports, as YAML
     ///
     /// The chart has them, and deploy/ashore.yaml; this is for clusters where they are installed apart: ashore crds | kubectl apply
     /// --server-side -f -

@@ -4,7 +4,7 @@ use crate::skipped::Owner;
 use ashore_crd::REPORT;
 use ashore_crd::report::stored;
 use ashore_inject::rule::API_VERSION;
-use ashore_report::{Cause, Stop};
+use ashore_report::Stop;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ pub fn name(stop: &Stop) -> String {
     let prefix: String = workload(stop).1.to_ascii_lowercase().chars().map(|c| if fine(c) { c } else { '-' }).take(PREFIX).collect();
     let prefix = prefix.trim_matches('-');
     let prefix = if prefix.is_empty() { "stop" } else { prefix };
-    format!("{prefix}-{}", hash(&key(stop), DIGITS))
+    format!("{prefix}-{}", hash(&stop.key(), DIGITS))
 }
 
 /// The report of a stop, with the object that it goes with.
@@ -70,7 +70,7 @@ pub(crate) fn report(stop: &Stop, owner: Option<&Owner>) -> Value {
     let (kind, workload) = workload(stop);
     let mut labels = json!({WORKLOAD_KIND: label_value(kind), WORKLOAD: label_value(workload), POD: label_value(&stop.pod)});
     if let Some(first) = stop.causes.first() {
-        labels[CAUSE] = json!(label_value(&word(first.cause)));
+        labels[CAUSE] = json!(first.cause.name());
     }
     let mut metadata = json!({"name": name(stop), "namespace": stop.namespace, "labels": labels});
     if let Some(Owner { api_version, kind, name, uid, .. }) = owner {
@@ -79,14 +79,6 @@ pub(crate) fn report(stop: &Stop, owner: Option<&Owner>) -> Value {
             json!([{"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "blockOwnerDeletion": false}]);
     }
     json!({"apiVersion": API_VERSION, "kind": REPORT.name, "metadata": metadata, "stop": stored(stop)})
-}
-
-fn key(stop: &Stop) -> String {
-    format!("{}/{}/{}", stop.uid, stop.container, stop.run)
-}
-
-fn word(cause: Cause) -> String {
-    format!("{cause:?}")
 }
 
 #[cfg(test)]

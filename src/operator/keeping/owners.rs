@@ -38,8 +38,8 @@ impl Owners {
 
     /// What the report of this stop goes with: the workload, or if there is none of its name the pod's own controller, as the pod names it.
     pub(crate) async fn of(&mut self, stop: &Stop, controller: Option<&Owner>) -> Result<Option<Owner>, ObjectError> {
-        let Some(controller) = controller else { return Ok(None) };
-        let Some(Workload { kind, name }) = &stop.workload else { return Ok(Some(controller.clone())) };
+        // A static pod's is its node.
+        let (Some(controller), Some(Workload { kind, name })) = (controller, &stop.workload) else { return Ok(None) };
         let Some((kind, version, resource)) = BEHIND.into_iter().find(|(behind, ..)| behind == kind && *behind != controller.kind) else {
             return Ok(Some(controller.clone()));
         };

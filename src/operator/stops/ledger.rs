@@ -1,0 +1,176 @@
+//! How many stops each policy has had: counted once each, whoever leads. A number is written into the policy's status only after it was
+//! remembered with the version that it belongs to, and is remembered there until it has been written; the larger of both is the right one.
+
+use super::memory::seconds;
+use ashore_report::{Stop, Workload};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+/// The most workloads that a status names.
+const SLOWEST: usize = 5;
+/// A slow stop is forgotten after this long, in seconds.
+const WEEK: i64 = 7 * 24 * 3600;
+/// The most policies whose numbers are remembered until they are written.
+const MOST: usize = 300;
+
+/// The stops of a policy's pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Totals {
+    /// How many containers were stopped.
+    pub stops: u64,
+    /// How many processes had to be killed.
+    pub forced_kills: u64,
+    /// The workloads that took longest, that first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub slowest_workloads: Vec<Slowest>,
+}
+
+/// The slowest stop of a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slowest {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// When it ended, RFC 3339.
+    pub at: String,
+}
+
+impl Totals {
+    /// Counts a stop.
+    pub fn count(&mut self, stop: &Stop, now: i64) {
+        self.stops += 1;
+        self.forced_kills = self.forced_kills.saturating_add(stop.killed);
+        self.slowest_workloads.retain(|slow| seconds(&slow.at).is_some_and(|at| at + WEEK > now));
+        let Some((duration_ms, at)) = stop.took_ms().zip(stop.finished_at.as_ref()) else { return };
+        let Workload { kind, name } = stop.workload.clone().unwrap_or_else(|| Workload { kind: "Pod".into(), name: stop.pod.clone() });
+        let slow = Slowest { namespace: stop.namespace.clone(), kind, name, duration_ms, at: at.clone() };
+        let same = |one: &Slowest| (&one.namespace, &one.kind, &one.name) == (&slow.namespace, &slow.kind, &slow.name);
+        match self.slowest_workloads.iter_mut().find(|one| same(one)) {
+            Some(known) if known.duration_ms > duration_ms => {}
+            Some(known) => *known = slow,
+            None => self.slowest_workloads.push(slow),
+        }
+        self.slowest_workloads.sort_by_key(|one| std::cmp::Reverse(one.duration_ms));
+        self.slowest_workloads.truncate(SLOWEST);
+    }
+}
+
+/// The numbers of all policies, by their uids.
+#[derive(Debug)]
+pub struct Ledger {
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    known: bool,
+    all: HashMap<String, Account>,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    now: Totals,
+    /// What is remembered outside of this process, too: that may be told.
+    sure: Totals,
+    /// How many stops the status that was written last had.
+    written: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { state: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+}
+
+impl Ledger {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Begins with what the statuses say, and with what was remembered and may not have been written.
+    pub fn begin(&self, written: HashMap<String, Totals>, remembered: BTreeMap<String, Totals>) {
+        let mut all: HashMap<String, Account> = HashMap::new();
+        for (uid, totals) in written {
+            let account = all.entry(uid).or_default();
+            account.written = totals.stops;
+            account.sure = totals;
+        }
+        for (uid, totals) in remembered {
+            let account = all.entry(uid).or_default();
+            if totals.stops > account.sure.stops {
+                account.sure = totals;
+            }
+        }
+        all.values_mut().for_each(|account| account.now = account.sure.clone());
+        *self.state() = State { known: true, all };
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Nobody knows any more.
+    pub fn end(&self) {
+        *self.state() = State::default();
+    }
+
+    /// Counts a stop of the policy with this uid.
+    pub fn count(&self, uid: &str, stop: &Stop, now: i64) {
+        let mut state = self.state();
+        match state.all.get_mut(uid) {
+            Some(account) => account.now.count(stop, now),
+            None => state.all.entry(uid.into()).or_default().now.count(stop, now),
+        }
+    }
+
+    /// What has to be remembered, since it is in no status yet.
+    pub fn unwritten(&self) -> BTreeMap<String, Totals> {
+        let state = self.state();
+        let unwritten = state.all.iter().filter(|(_, account)| account.now.stops > account.written);
+        unwritten.take(MOST).map(|(uid, account)| (uid.clone(), account.now.clone())).collect()
+    }
+
+    /// It has been remembered, and may be told.
+    pub fn sure(&self) {
+        let mut state = self.state();
+        let mut changed = false;
+        for account in state.all.values_mut().filter(|account| account.sure != account.now) {
+            account.sure = account.now.clone();
+            changed = true;
+        }
+        drop(state);
+        if changed {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    /// What may be told of the policy with this uid; none while nobody knows.
+    pub fn of(&self, uid: &str) -> Option<Totals> {
+        let state = self.state();
+        state.known.then(|| state.all.get(uid).map(|account| account.sure.clone()).unwrap_or_default())
+    }
+
+    /// This many stops are in its status.
+    pub fn written(&self, uid: &str, stops: u64) {
+        if let Some(account) = self.state().all.get_mut(uid) {
+            account.written = account.written.max(stops);
+        }
+    }
+
+    /// Forgets the policies that are not there any more.
+    pub fn retain(&self, there: impl Fn(&str) -> bool) {
+        self.state().all.retain(|uid, _| there(uid));
+    }
+
+    /// Tells of changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}

@@ -1,0 +1,358 @@
+//! What the reader remembers of pods, so that nothing is told twice: how their deletion began, and which runs of their containers are done.
+//! Decides only; `checkpoint` carries it from one leader to the next.
+
+use super::glance::Glance;
+use ashore_report::{Deletion, Stop};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// The most pods of which something is remembered.
+const MOST: usize = 150_000;
+/// The most pods that stop, and the most whose runs are done, that the next leader is told of.
+const MOST_TOLD: usize = 2000;
+/// How long after its end a run may be seen, in seconds: what ended longer ago than that when it is seen for the first time is history.
+/// Clocks of nodes may be wrong by as much.
+const LATE: i64 = 600;
+/// By how much a deletion's own time and the end of a run may be apart, in seconds: that of two clocks.
+const APART: i64 = 60;
+
+/// How a pod's deletion began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopping {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// What its first version said that had a deletionTimestamp.
+    #[serde(flatten)]
+    pub deletion: Deletion,
+    /// How many containers it has.
+    pub containers: u32,
+}
+
+impl Stopping {
+    /// When the deletion was asked for, in seconds since 1970.
+    fn asked(&self) -> i64 {
+        let grace = i64::try_from(self.deletion.grace_seconds).unwrap_or(i64::MAX);
+        (self.deletion.timestamp / 1000).saturating_sub(grace)
+    }
+}
+
+/// The newest run of a container that is done, and when it ended, in seconds since 1970; 0 if nobody knows.
+type Done = (u64, i64);
+
+#[derive(Debug, Default)]
+struct Pod {
+    stopping: Option<Stopping>,
+    /// By container.
+    done: BTreeMap<Box<str>, Done>,
+    /// [`Glance::signature`] of what was handed on last.
+    handed: Option<u64>,
+}
+
+impl Pod {
+    /// Whether the ending that its deletion asked for has been told, since it was shown before the pod was gone.
+    fn is_told(&self) -> bool {
+        let asked = self.stopping.as_ref().map(Stopping::asked);
+        asked.is_some_and(|asked| self.done.values().any(|(_, ended)| ended + APART >= asked))
+    }
+}
+
+/// What is carried from one leader to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Carried {
+    /// What ended before this is done, in seconds since 1970.
+    pub done_before: i64,
+    /// Pods that stop, by uid.
+    pub stopping: BTreeMap<String, Stopping>,
+    /// Runs that are done of pods that are still there, by uid and container.
+    pub done: BTreeMap<String, BTreeMap<String, Done>>,
+}
+
+/// All that is remembered.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pods: HashMap<Box<str>, Pod>,
+    done_before: i64,
+    /// Those that were in the list that is being made.
+    listed: Option<HashSet<Box<str>>>,
+}
+
+impl Memory {
+    /// One that begins where the leader before stopped.
+    pub fn new(told: Carried) -> Self {
+        let mut memory = Self { done_before: told.done_before, ..Self::default() };
+        for (uid, stopping) in told.stopping {
+            memory.pods.entry(uid.into()).or_default().stopping = Some(stopping);
+        }
+        for (uid, done) in told.done {
+            memory.pods.entry(uid.into()).or_default().done = done.into_iter().map(|(name, done)| (name.into(), done)).collect();
+        }
+        memory
+    }
+
+    /// Everything that ended before this, in seconds since 1970, is history: nobody is told.
+    pub fn begin_at(&mut self, now: i64) {
+        self.done_before = now;
+    }
+
+    /// Takes notice of a pod, and says whether it has to be read whole: it shows runs that may be news, and it is as complete as it will be.
+    pub fn see(&mut self, glance: &Glance, gone: bool) -> bool {
+        if let Some(listed) = &mut self.listed {
+            listed.insert(glance.uid.as_str().into());
+        }
+        let asked = glance.deletion.is_some();
+        if !(asked || gone || glance.ended) {
+            return false;
+        }
+        let known = self.pods.contains_key(glance.uid.as_str());
+        if !known && self.pods.len() >= MOST {
+            // What is not remembered would be told again and again, unless it is the last that there is.
+            return gone;
+        }
+        let pod = self.pods.entry(glance.uid.as_str().into()).or_default();
+        if let Some(deletion) = glance.deletion
+            && pod.stopping.is_none()
+            // What the last version says is another one: the API server sets the grace period to 0 just before the pod goes.
+            && !gone
+        {
+            pod.stopping =
+                Some(Stopping { namespace: glance.namespace.clone(), name: glance.name.clone(), deletion, containers: glance.containers });
+        }
+        // A pod that is being deleted shows no ending before all of its containers have ended.
+        let complete = gone || glance.finished || !asked;
+        if !(gone || glance.ended && complete) || (!gone && pod.handed == Some(glance.signature)) {
+            return false;
+        }
+        pod.handed = Some(glance.signature);
+        true
+    }
+
+    /// How a pod's deletion began, if that was seen.
+    pub fn stopping(&self, uid: &str) -> Option<&Stopping> {
+        self.pods.get(uid)?.stopping.as_ref()
+    }
+
+    /// Those of a pod's stops that nobody has been told of.
+    pub fn news(&self, stops: Vec<Stop>) -> Vec<Stop> {
+        stops.into_iter().filter(|stop| self.is_news(stop)).collect()
+    }
+
+    fn is_news(&self, stop: &Stop) -> bool {
+        let pod = self.pods.get(stop.uid.as_str());
+        let ended = stop.finished_at.as_deref().and_then(seconds);
+        if let Some((run, at)) = pod.and_then(|pod| pod.done.get(stop.container.as_str())) {
+            // A kubelet that has lost count begins anew.
+            return stop.run > *run || ended.is_some_and(|ended| *at > 0 && ended > *at);
+        }
+        let Some(ended) = ended else { return true };
+        let asked = pod.and_then(|pod| pod.stopping.as_ref()).map(Stopping::asked);
+        ended >= self.done_before || asked.is_some_and(|asked| ended + APART >= asked)
+    }
+
+    /// This one is done.
+    pub fn done(&mut self, stop: &Stop) {
+        let Some(pod) = self.pods.get_mut(stop.uid.as_str()) else { return };
+        let ended = stop.finished_at.as_deref().and_then(seconds).unwrap_or(0);
+        let done = pod.done.entry(stop.container.as_str().into()).or_insert((stop.run, ended));
+        if (stop.run, ended) > *done {
+            *done = (stop.run, ended);
+        }
+    }
+
+    /// The pod is gone, and all of it is done.
+    pub fn forget(&mut self, uid: &str) {
+        self.pods.remove(uid);
+    }
+
+    /// A list of all pods begins.
+    pub fn begin_list(&mut self) {
+        self.listed = Some(HashSet::new());
+    }
+
+    /// It has come to its end: forgets the pods that were not in it, and gives those of them whose ending nobody saw.
+    pub fn end_list(&mut self) -> Vec<Stopping> {
+        let Some(listed) = self.listed.take() else { return Vec::new() };
+        let gone = self.pods.extract_if(|uid, _| !listed.contains(uid));
+        gone.filter(|(_, pod)| !pod.is_told()).filter_map(|(_, pod)| pod.stopping).collect()
+    }
+
+    /// What the next leader has to know.
+    pub fn tell(&self, now: i64) -> Carried {
+        let mut done_before = self.done_before.max(now - LATE);
+        let mut stopping = BTreeMap::new();
+        // Newest first.
+        let mut done: Vec<(i64, &str, &Pod)> = Vec::new();
+        for (uid, pod) in &self.pods {
+            if let Some(one) = pod.stopping.as_ref().filter(|_| stopping.len() < MOST_TOLD) {
+                stopping.insert(uid.to_string(), one.clone());
+            }
+            if let Some(last) = pod.done.values().map(|(_, at)| *at).max().filter(|at| *at >= done_before) {
+                done.push((last, uid, pod));
+            }
+        }
+        if done.len() > MOST_TOLD {
+            done.sort_unstable_by_key(|(at, _, _)| std::cmp::Reverse(*at));
+            done_before = done_before.max(done[MOST_TOLD].0 + 1);
+            done.truncate(MOST_TOLD);
+        }
+        let done = done.into_iter().map(|(_, uid, pod)| {
+            (uid.to_owned(), pod.done.iter().map(|(name, done)| (name.to_string(), *done)).collect::<BTreeMap<_, _>>())
+        });
+        Carried { done_before, stopping, done: done.collect() }
+    }
+}
+
+/// Of an RFC 3339 time, since 1970.
+pub fn seconds(time: &str) -> Option<i64> {
+    time.parse::<k8s_openapi::jiff::Timestamp>().ok().map(|time| time.as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ashore_report::Outcome;
+
+    const SECOND: i64 = 1_767_225_600;
+
+    fn time(second: i64) -> String {
+        k8s_openapi::jiff::Timestamp::from_second(SECOND + second).unwrap().to_string()
+    }
+
+    /// Of pod `p`, which has as many ended runs as `signature` says.
+    fn glance(deletion: Option<(i64, u64)>, finished: bool, signature: u64) -> Glance {
+        let deletion = deletion.map(|(at, grace_seconds)| Deletion { timestamp: (SECOND + at) * 1000, grace_seconds });
+        let (namespace, name, uid, version) = ("n".into(), "p".into(), "p".into(), "1".into());
+        Glance { namespace, name, uid, version, deletion, finished, ended: signature > 0, containers: 1, signature }
+    }
+
+    fn stop(run: u64, ended: i64) -> Stop {
+        Stop {
+            namespace: "n".into(),
+            pod: "p".into(),
+            uid: "p".into(),
+            container: "app".into(),
+            run,
+            workload: None,
+            policy: None,
+            node: None,
+            wrapped: true,
+            request: None,
+            requested_at: None,
+            started_at: None,
+            finished_at: Some(time(ended)),
+            exit_code: None,
+            reason: None,
+            grace_ms: None,
+            outcome: Outcome::Drained,
+            killed: 0,
+            causes: Vec::new(),
+            report: None,
+        }
+    }
+
+    fn from(second: i64) -> Memory {
+        let mut memory = Memory::default();
+        memory.begin_at(SECOND + second);
+        memory
+    }
+
+    /// How many of them are news; done they are after that.
+    fn take(memory: &mut Memory, stops: &[Stop]) -> usize {
+        let news = memory.news(stops.to_vec());
+        news.iter().for_each(|stop| memory.done(stop));
+        news.len()
+    }
+
+    #[test]
+    fn a_pod_that_is_deleted_is_read_when_it_is_complete() {
+        let mut memory = from(0);
+        assert!(!memory.see(&glance(None, false, 0), false));
+        assert!(!memory.see(&glance(Some((40, 30)), false, 0), false));
+        // One container has ended, another has not.
+        assert!(!memory.see(&glance(Some((40, 30)), false, 1), false));
+        assert!(memory.see(&glance(Some((40, 30)), true, 2), false));
+        // The last version has another grace period.
+        assert!(memory.see(&glance(Some((12, 0)), true, 2), true));
+        let stopping = memory.stopping("p").unwrap();
+        assert_eq!(stopping.deletion, Deletion { timestamp: (SECOND + 40) * 1000, grace_seconds: 30 });
+        assert_eq!((take(&mut memory, &[stop(0, 12)]), take(&mut memory, &[stop(0, 12)])), (1, 0));
+        memory.forget("p");
+        assert!(memory.tell(SECOND).done.is_empty() && memory.tell(SECOND).stopping.is_empty());
+    }
+
+    #[test]
+    fn a_restart_in_place_is_read_once() {
+        let mut memory = from(0);
+        assert!(memory.see(&glance(None, false, 1), false));
+        assert!(!memory.see(&glance(None, false, 1), false));
+        assert_eq!(take(&mut memory, &[stop(0, 5)]), 1);
+        assert!(memory.see(&glance(None, false, 2), false));
+        assert_eq!(take(&mut memory, &[stop(0, 5), stop(1, 8)]), 1);
+        // A kubelet that has lost count.
+        assert_eq!((take(&mut memory, &[stop(1, 8), stop(0, 9)]), take(&mut memory, &[stop(1, 8)])), (1, 0));
+    }
+
+    #[test]
+    fn history_is_not_told_but_the_end_of_a_deletion_is() {
+        let mut memory = from(1000);
+        memory.see(&glance(None, false, 1), false);
+        assert_eq!(take(&mut memory, &[stop(0, 999)]), 0);
+        assert_eq!(take(&mut memory, &[stop(0, 1000)]), 1);
+        // A Job's pod that ended long ago, and is deleted now; and one whose node's clock is slow.
+        let mut memory = from(1000);
+        memory.see(&glance(Some((1040, 30)), true, 1), false);
+        assert_eq!(take(&mut memory, &[stop(0, 500)]), 0);
+        assert_eq!(take(&mut memory, &[stop(0, 960)]), 1);
+    }
+
+    #[test]
+    fn the_next_leader_knows_what_is_done_and_what_stops() {
+        let mut memory = from(0);
+        memory.see(&glance(None, false, 1), false);
+        take(&mut memory, &[stop(3, 700)]);
+        memory.see(&glance(Some((740, 30)), false, 1), false);
+        let carried: Carried = serde_json::from_str(&serde_json::to_string(&memory.tell(SECOND + 710)).unwrap()).unwrap();
+        let mut next = Memory::new(carried);
+        assert_eq!(next.stopping("p"), memory.stopping("p"));
+        assert!(next.see(&glance(Some((715, 0)), true, 2), true));
+        assert_eq!(take(&mut next, &[stop(3, 700), stop(4, 715)]), 1);
+        // Long after, nobody has to know: it is history.
+        let told = memory.tell(SECOND + 700 + LATE + 1);
+        assert!(told.done.is_empty() && told.done_before == SECOND + 701);
+        let mut next = Memory::new(Carried { stopping: BTreeMap::new(), ..told });
+        next.see(&glance(None, false, 1), false);
+        assert_eq!(take(&mut next, &[stop(3, 700)]), 0);
+    }
+
+    #[test]
+    fn those_that_stopped_and_are_gone_when_a_list_is_made_are_named() {
+        let mut memory = from(0);
+        memory.see(&glance(Some((40, 30)), false, 0), false);
+        memory.begin_list();
+        memory.see(&glance(Some((40, 30)), false, 0), false);
+        assert_eq!(memory.end_list(), []);
+        memory.begin_list();
+        assert_eq!(memory.end_list().iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["p"]);
+        // Its ending was told already.
+        memory.see(&glance(Some((40, 30)), true, 1), false);
+        take(&mut memory, &[stop(0, 15)]);
+        memory.begin_list();
+        assert_eq!((memory.end_list(), memory.stopping("p")), (vec![], None));
+    }
+
+    #[test]
+    fn too_much_to_tell_is_history_for_the_next_leader() {
+        let mut memory = from(0);
+        for n in 0..MOST_TOLD + 10 {
+            let (uid, mut glance, mut stop) = (format!("p{n}"), glance(None, false, 1), stop(0, i64::try_from(n).unwrap()));
+            (glance.uid, stop.uid) = (uid.clone(), uid);
+            memory.see(&glance, false);
+            memory.done(&stop);
+        }
+        let told = memory.tell(SECOND);
+        assert_eq!((told.done.len(), told.done_before), (MOST_TOLD, SECOND + 10));
+    }
+}

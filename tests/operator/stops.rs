@@ -1,0 +1,412 @@
+//! How containers have ended: told, counted and remembered once, whoever leads and whoever was away.
+//!
+//! There is no node: a test writes what a kubelet would write into a pod's status.
+
+use crate::admission::at_work;
+use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
+use crate::events;
+use crate::pods::{pod, try_create};
+use crate::policies::{API, install};
+use crate::replica::{Replica, Service};
+use ashore_tests::harness::eventually;
+use ashore_tests::{Outcome, Skip};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+const FLAGS: &[&str] = &["--reports", "--missed-pods-every=0"];
+const TOLD: &str = "a container has stopped";
+
+/// What an init writes when it had to kill one that ignored the signal.
+fn killed(name: &str) -> String {
+    let victim = json!({"pid": 9, "name": name, "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 13});
+    let report = json!({"signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0, "durationMs": 9000,
+        "graceMs": 10000, "deadlineMs": 9000, "ended": 1, "killed": 1, "oomKills": 0, "victims": [victim], "slowest": []});
+    format!("ashore: 1 process was killed\n{{\"ashore\":1,{}\n", &report.to_string()[1..])
+}
+
+/// What it writes when all went by themselves.
+fn drained() -> String {
+    let report = json!({"signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0, "durationMs": 12,
+        "graceMs": 10000, "deadlineMs": 9000, "ended": 0, "killed": 0, "oomKills": 0, "victims": [], "slowest": []});
+    format!("{{\"ashore\":1,{}\n", &report.to_string()[1..])
+}
+
+fn now() -> String {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap().to_string()
+}
+
+/// A control plane with a namespace whose pods are injected by a policy, and one replica that reads stops.
+fn reading(flags: &[&str]) -> Result<(Control, Service, Replica), Skip> {
+    let control = Control::start()?;
+    control.grant(ALL);
+    install(&control);
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", &[FLAGS, flags].concat());
+    at_work(&control);
+    control.namespace("shop", &json!({}));
+    let policy = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy", "metadata": {"name": "web"}, "spec": {}});
+    control.create(&format!("{API}/namespaces/shop/shutdownpolicies"), &policy);
+    eventually("an injected pod", PATIENCE, || run_in(&control, "shop", "first", &json!({})).then_some(()));
+    eventually("a leader", PATIENCE, || replica.leads().then_some(()));
+    replica.logged("reading stops from this version of the cluster on");
+    Ok((control, service, replica))
+}
+
+/// Creates a pod that is on a node, and runs; says whether it was injected. Another of its name is removed first.
+fn run_in(control: &Control, namespace: &str, name: &str, more: &Value) -> bool {
+    let path = at(namespace, name);
+    control.request("DELETE", &format!("{path}?gracePeriodSeconds=0"), None);
+    let mut pod = pod(&json!({}), &json!({}));
+    pod["metadata"]["name"] = json!(name);
+    pod["spec"]["nodeName"] = json!("node-1");
+    for (field, value) in more.as_object().into_iter().flatten() {
+        pod["metadata"][field] = value.clone();
+    }
+    let answer = try_create(control, namespace, &pod);
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    status(control, namespace, name, "Running", 0, &json!({"running": {"startedAt": now()}}), &json!({}));
+    answer.body["metadata"]["labels"]["ashore.dev/injected"] == "true"
+}
+
+fn run(control: &Control, name: &str) {
+    assert!(run_in(control, "shop", name, &json!({})), "{name} was not injected");
+}
+
+fn at(namespace: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/pods/{name}")
+}
+
+/// What a kubelet says of the pod's one container.
+fn status(control: &Control, namespace: &str, name: &str, phase: &str, restarts: u64, state: &Value, last: &Value) {
+    let container = json!({"name": "main", "image": "x", "imageID": "", "ready": false, "restartCount": restarts, "state": state,
+        "lastState": last, "containerID": format!("containerd://{name}-{restarts}")});
+    let status = json!({"status": {"phase": phase, "startTime": now(), "containerStatuses": [container]}});
+    control.patch(&format!("{}/status", at(namespace, name)), &status);
+}
+
+fn terminated(code: i64, message: &str, run: &str) -> Value {
+    json!({"terminated": {"exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" }, "startedAt": now(), "finishedAt": now(),
+        "message": message, "containerID": format!("containerd://{run}")}})
+}
+
+/// As `kubectl delete` and a kubelet do it, up to the moment before the pod is gone.
+fn stop(control: &Control, name: &str, code: i64, message: &str) {
+    control.delete(&at("shop", name));
+    let phase = if code == 0 { "Succeeded" } else { "Failed" };
+    status(control, "shop", name, phase, 0, &terminated(code, message, &format!("{name}-0")), &json!({}));
+}
+
+fn gone(control: &Control, name: &str) {
+    control.delete(&format!("{}?gracePeriodSeconds=0", at("shop", name)));
+}
+
+fn stop_and_go(control: &Control, name: &str, code: i64, message: &str) {
+    stop(control, name, code, message);
+    gone(control, name);
+}
+
+/// Our own Events in the namespace.
+fn told(control: &Control) -> Vec<Value> {
+    let events = control.get("/api/v1/namespaces/shop/events?limit=5000").body;
+    let all = events["items"].as_array().cloned().unwrap_or_default();
+    all.into_iter().filter(|event| event["reportingComponent"] == "ashore.dev/ashore").collect()
+}
+
+/// How often each pod was told of.
+fn told_by_pod(control: &Control) -> BTreeMap<String, usize> {
+    let mut all = BTreeMap::new();
+    for event in told(control).iter().filter(|event| event["involvedObject"]["kind"] == "Pod") {
+        *all.entry(event["involvedObject"]["name"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    all
+}
+
+fn event_on(control: &Control, kind: &str, name: &str) -> Value {
+    eventually(&format!("an Event on {kind} {name}"), PATIENCE, || {
+        told(control).into_iter().find(|event| event["involvedObject"]["kind"] == kind && event["involvedObject"]["name"] == name)
+    })
+}
+
+/// The sum of a metric's samples that have all of these labels.
+fn sum(replica: &Replica, metric: &str, labels: &[&str]) -> f64 {
+    let (_, text) = replica.plain("/metrics");
+    let of = |line: &&str| line.starts_with(&format!("{metric}{{")) && labels.iter().all(|label| line.contains(label));
+    text.lines().filter(of).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+fn until_counted(replica: &Replica, labels: &[&str], number: f64) {
+    let deadline = Instant::now() + PATIENCE;
+    while sum(replica, "ashore_stops_total", labels) != number {
+        let (_, all) = replica.plain("/metrics");
+        let all: Vec<_> = all.lines().filter(|line| line.starts_with("ashore_stop")).collect();
+        assert!(Instant::now() < deadline, "{labels:?} never {number}: {all:#?}\n{}", replica.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// stops and forcedKills of the policy.
+fn numbers(control: &Control) -> Value {
+    let status = control.get(&format!("{API}/namespaces/shop/shutdownpolicies/web")).body["status"].take();
+    json!([status["stops"], status["forcedKills"]])
+}
+
+fn until_numbers(control: &Control, stops: usize, kills: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while numbers(control) != json!([stops, kills]) {
+        assert!(Instant::now() < deadline, "{}, not [{stops}, {kills}]", numbers(control));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+pub fn are_told_and_counted_once() -> Outcome {
+    let (control, _service, replica) = reading(&[])?;
+    // A Deployment's.
+    let meta = |name: &str| json!({"name": name});
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "main", "image": "x"}]}});
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    let deployment = control.create("/apis/apps/v1/namespaces/shop/deployments", &json!({"metadata": meta("web"), "spec": spec}));
+    let owner = |kind: &str, object: &Value| json!([{"apiVersion": "apps/v1", "kind": kind, "name": object["metadata"]["name"], "uid": object["metadata"]["uid"], "controller": true}]);
+    let mut set = json!({"metadata": meta("web-5d"), "spec": spec});
+    set["metadata"]["ownerReferences"] = owner("Deployment", &deployment);
+    let set = control.create("/apis/apps/v1/namespaces/shop/replicasets", &set);
+    let of_set = json!({"ownerReferences": owner("ReplicaSet", &set)});
+    for name in ["web-5d-a", "web-5d-b"] {
+        assert!(run_in(&control, "shop", name, &of_set));
+        stop_and_go(&control, name, 0, &killed("worker"));
+    }
+    let event = event_on(&control, "Pod", "web-5d-a");
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("SignalIgnored")), "{event}");
+    let on_workload = event_on(&control, "Deployment", "web");
+    assert_eq!((&on_workload["reason"], &on_workload["involvedObject"]["uid"]), (&json!("SignalIgnored"), &deployment["metadata"]["uid"]));
+    assert!(on_workload["message"].as_str().unwrap().contains("web-5d-"), "{on_workload}");
+    until_counted(&replica, &["outcome=\"killed\"", "namespace=\"shop\"", "policy=\"ShutdownPolicy shop/web\""], 2.0);
+    assert_eq!(sum(&replica, "ashore_forced_kills_total", &["cause=\"SignalIgnored\""]), 2.0);
+    assert_eq!(sum(&replica, "ashore_stop_duration_seconds_sum", &["namespace=\"shop\""]), 18.0);
+    let line = replica.logged_where(0, TOLD, |line| line["pod"] == "web-5d-a");
+    assert_eq!((&line["level"], &line["cause"], &line["killed"]), (&json!("INFO"), &json!("SignalIgnored"), &json!(1)), "{line}");
+
+    // One that went well, and one that never ran.
+    run(&control, "fine");
+    stop_and_go(&control, "fine", 0, &drained());
+    run(&control, "never-ran");
+    control.delete(&format!("{}?gracePeriodSeconds=0", at("shop", "never-ran")));
+    until_counted(&replica, &["outcome=\"drained\"", "namespace=\"shop\""], 1.0);
+
+    // A restart in place, for a reason that only an Event knows; it shows for as long as the pod is there.
+    run(&control, "restarts");
+    let uid = control.get(&at("shop", "restarts")).body["metadata"]["uid"].take();
+    let unhealthy = json!({"metadata": {"name": "restarts.1"}, "reason": "Unhealthy", "type": "Warning", "source": {"component": "kubelet"},
+        "message": "Liveness probe failed: connection refused", "firstTimestamp": now(), "lastTimestamp": now(), "count": 3,
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "restarts", "uid": uid, "fieldPath": "spec.containers{main}"}});
+    let mut killing = unhealthy.clone();
+    killing["metadata"]["name"] = json!("restarts.2");
+    killing["reason"] = json!("Killing");
+    killing["message"] = json!("Container main failed liveness probe, will be restarted");
+    for event in [unhealthy, killing] {
+        control.create("/api/v1/namespaces/shop/events", &event);
+    }
+    let last = terminated(0, &killed("worker"), "restarts-0");
+    status(&control, "shop", "restarts", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
+    let event = event_on(&control, "Pod", "restarts");
+    assert_eq!(event["reason"], "LivenessProbe", "{event}");
+    control.patch(&at("shop", "restarts"), &json!({"metadata": {"annotations": {"example.com/touched": "1"}}}));
+
+    // Somebody who writes what he likes.
+    run(&control, "forger");
+    let policy = "ashore.dev/status";
+    let marker = control.get(&at("shop", "forger")).body["metadata"]["annotations"][policy].as_str().unwrap().to_owned();
+    let marker = marker.replace("ShutdownPolicy shop/web", "ShutdownPolicy shop/forged");
+    control.patch(&at("shop", "forger"), &json!({"metadata": {"annotations": {policy: marker}}}));
+    stop_and_go(&control, "forger", 1, &killed("\u{1b}[2J<script>\u{202e}\n\"x"));
+    let event = event_on(&control, "Pod", "forger");
+    let message = event["message"].as_str().unwrap();
+    assert!(!message.contains(['\u{1b}', '\u{202e}', '\n']) && message.len() <= 1024, "{event}");
+    run(&control, "nonsense");
+    stop_and_go(&control, "nonsense", 1, &"{\"ashore\":1,".repeat(300));
+    event_on(&control, "Pod", "nonsense");
+    until_counted(&replica, &["namespace=\"shop\""], 6.0);
+    assert_eq!(sum(&replica, "ashore_stops_total", &["forged"]), 0.0);
+    assert_eq!(sum(&replica, "ashore_stops_total", &["policy=\"\""]), 1.0);
+
+    // The policy says so, too: of its own.
+    until_numbers(&control, 5, 3);
+    let status = control.get(&format!("{API}/namespaces/shop/shutdownpolicies/web")).body["status"].take();
+    assert_eq!(status["slowestWorkloads"][0]["durationMs"], 9000, "{status}");
+
+    // All of that once.
+    let expected: BTreeMap<String, usize> =
+        ["forger", "nonsense", "restarts", "web-5d-a", "web-5d-b"].map(|name| (name.to_owned(), 1)).into();
+    assert_eq!(told_by_pod(&control), expected);
+    assert_eq!(told(&control).len(), 6);
+    assert_eq!(replica.said(TOLD).iter().filter(|line| line["level"] == "INFO").count(), 4);
+    Ok(())
+}
+
+pub fn whoever_leads() -> Outcome {
+    const PODS: usize = 60;
+    let (control, service, first) = reading(&[])?;
+    let second = Replica::start(&control, &service, "b", FLAGS);
+    second.wait_until_ready();
+    let names: Vec<String> = (0..PODS).map(|n| format!("p{n}")).collect();
+    names.iter().for_each(|name| run(&control, name));
+    // Some stop before the first leader dies, some afterwards, and some begin with one and end with the other.
+    names[..30].iter().for_each(|name| stop_and_go(&control, name, 0, &killed("worker")));
+    names[30..40].iter().for_each(|name| control.delete(&at("shop", name)));
+    first.kill();
+    for name in &names[30..40] {
+        status(&control, "shop", name, "Succeeded", 0, &terminated(0, &killed("worker"), &format!("{name}-0")), &json!({}));
+        gone(&control, name);
+    }
+    eventually("a leader", PATIENCE, || second.leads().then_some(()));
+    names[40..].iter().for_each(|name| stop_and_go(&control, name, 0, &killed("worker")));
+    eventually("all Events", PATIENCE, || (told_by_pod(&control).len() >= PODS).then_some(()));
+    until_numbers(&control, PODS, PODS);
+    assert_eq!(told_by_pod(&control), names.iter().map(|name| (name.clone(), 1)).collect());
+    Ok(())
+}
+
+pub fn while_nobody_was_there() -> Outcome {
+    let (mut control, service, first) = reading(&[])?;
+    for name in ["a", "b", "restarts", "stops-unseen"] {
+        run(&control, name);
+    }
+    stop_and_go(&control, "a", 0, &killed("worker"));
+    until_numbers(&control, 1, 1);
+    assert_eq!(first.stop(), Some(0));
+    stop_and_go(&control, "b", 0, &killed("worker"));
+    let second = Replica::start(&control, &service, "b", FLAGS);
+    until_numbers(&control, 2, 2);
+    until_counted(&second, &["namespace=\"shop\""], 1.0);
+    assert_eq!(second.metric("ashore_stop_history_lost_total"), 0.0);
+
+    // So long that the API server does not remember: what can be seen is told, what cannot is unknown.
+    control.delete(&at("shop", "stops-unseen"));
+    eventually("it is remembered that it stops", PATIENCE, || {
+        let map = control.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ashore-stops")).body;
+        map["data"]["checkpoint"].as_str().is_some_and(|text| text.contains("stops-unseen")).then_some(())
+    });
+    assert_eq!(second.stop(), Some(0));
+    let last = terminated(0, &killed("worker"), "restarts-0");
+    status(&control, "shop", "restarts", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
+    gone(&control, "stops-unseen");
+    control.restart();
+    let third = Replica::start(&control, &service, "c", FLAGS);
+    event_on(&control, "Pod", "restarts");
+    until_counted(&third, &["outcome=\"unknown\"", "namespace=\"shop\""], 1.0);
+    until_counted(&third, &["namespace=\"shop\""], 2.0);
+    assert_eq!(third.metric("ashore_stop_history_lost_total"), 1.0);
+    until_numbers(&control, 3, 3);
+    // It goes on from there.
+    run(&control, "later");
+    stop_and_go(&control, "later", 0, &killed("worker"));
+    until_numbers(&control, 4, 4);
+    assert_eq!(told_by_pod(&control), ["a", "b", "later", "restarts"].map(|name| (name.to_owned(), 1)).into());
+    Ok(())
+}
+
+pub fn without_the_rights() -> Outcome {
+    const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
+    let control = Control::start()?;
+    control.grant(ALL);
+    install(&control);
+    let (role, cluster_role) = (format!("{ROLES}/namespaces/{NAMESPACE}/roles/ashore"), format!("{ROLES}/clusterroles/ashore"));
+    let without = |path: &str, resource: &str| {
+        let whole = control.get(path).body["rules"].take();
+        let some: Vec<Value> = whole.as_array().unwrap().iter().filter(|rule| rule["resources"][0] != resource).cloned().collect();
+        control.patch(path, &json!({"rules": some}));
+        json!({"rules": whole})
+    };
+    let all_of_role = without(&role, "configmaps");
+    let all_of_cluster_role = without(&cluster_role, "events");
+    let service = Service::start();
+    let replica = Replica::start(&control, &service, "a", FLAGS);
+    replica.logged("stops are read, but not remembered: what happens while nobody leads is lost");
+    events::warned(&control, "a", "Forbidden", &["cannot get configmaps ashore-system/ashore-stops", "forbidden"]);
+    at_work(&control);
+    control.namespace("shop", &json!({"ashore.dev/inject": "true"}));
+    eventually("an injected pod", PATIENCE, || run_in(&control, "shop", "first", &json!({})).then_some(()));
+    stop_and_go(&control, "first", 0, &killed("worker"));
+    // It is counted and logged, though it is in no Event.
+    until_counted(&replica, &["outcome=\"killed\""], 1.0);
+    replica.logged_where(0, TOLD, |line| line["pod"] == "first" && line["level"] == "INFO");
+    // What is missing has to last before it is told.
+    let mut n = 0;
+    eventually("both rights to be missed", PATIENCE, || {
+        n += 1;
+        let name = format!("again-{n}");
+        run(&control, &name);
+        stop_and_go(&control, &name, 0, &killed("worker"));
+        let text = events::all(&control).iter().map(|event| event["message"].to_string()).collect::<String>();
+        ["cannot create events", "cannot list events"].iter().all(|what| text.contains(what)).then_some(())
+    });
+    assert_eq!(told(&control), Vec::<Value>::new());
+    assert!(replica.metric("ashore_stop_events_total{result=\"failed\"}") >= 1.0);
+
+    // They are given: nothing has to be restarted.
+    control.patch(&role, &all_of_role);
+    control.patch(&cluster_role, &all_of_cluster_role);
+    let event = json!({"metadata": {"generateName": "x"}, "involvedObject": {"namespace": "shop"}});
+    let path = "/api/v1/namespaces/shop/events?dryRun=All";
+    eventually("the right", PATIENCE, || (control.as_ashore("POST", path, &event).status == 201).then_some(()));
+    run(&control, "then");
+    stop_and_go(&control, "then", 0, &killed("worker"));
+    event_on(&control, "Pod", "then");
+    Ok(())
+}
+
+/// Prints figures for docs/PERFORMANCE.md, on request.
+pub fn what_many_cost() -> Outcome {
+    const PODS: usize = 1000;
+    if std::env::var_os("ASHORE_MEASURE").is_none() {
+        return Err(Skip("a measurement, made with ASHORE_MEASURE=1".into()));
+    }
+    let (control, _service, replica) = reading(&["--log-level=info"])?;
+    // One at a time: from the moment that the pod is gone.
+    let mut times = Vec::new();
+    for n in 0..20 {
+        let name = format!("one-{n}");
+        run(&control, &name);
+        control.delete(&at("shop", &name));
+        let began = Instant::now();
+        let ended = terminated(0, &killed("worker"), &format!("{name}-0"));
+        status(&control, "shop", &name, "Succeeded", 0, &ended, &json!({}));
+        let path = format!("/api/v1/namespaces/shop/events?fieldSelector=involvedObject.name={name}");
+        while control.get(&path).body["items"].as_array().is_none_or(Vec::is_empty) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        times.push(began.elapsed().as_secs_f64());
+        gone(&control, &name);
+    }
+    times.sort_by(f64::total_cmp);
+    eprintln!("from a terminated state to its Event: median {:.2} s, most {:.2} s", times[10], times[19]);
+
+    let each = |what: &(dyn Fn(usize) + Sync)| {
+        std::thread::scope(|threads| {
+            (0..8).for_each(|thread| drop(threads.spawn(move || (thread..PODS).step_by(8).for_each(what))));
+        });
+    };
+    each(&|n| run(&control, &format!("p{n}")));
+    until_counted(&replica, &["namespace=\"shop\""], 20.0);
+    let (before, at_rest) = (replica.cpu(), replica.resident());
+    let began = Instant::now();
+    each(&|n| stop_and_go(&control, &format!("p{n}"), 0, &killed("worker")));
+    let within = began.elapsed();
+    until_numbers(&control, PODS + 20, PODS + 20);
+    let all = began.elapsed();
+    let pods = told_by_pod(&control);
+    let once = pods.values().filter(|times| **times == 1).count();
+    eprintln!(
+        "{PODS} pods stopped within {:.1} s, all counted after {:.1} s; {once} of {} told once, {} more often; {:.2} s of CPU",
+        within.as_secs_f64(),
+        all.as_secs_f64(),
+        PODS + 20,
+        pods.len() - once,
+        replica.cpu() - before
+    );
+    eprintln!("resident, most: {at_rest:.1?} MiB before, {:.1?} MiB after", replica.resident());
+    let (_, text) = replica.plain("/metrics");
+    text.lines().filter(|line| line.starts_with("ashore_stop_event")).for_each(|line| eprintln!("{line}"));
+    Ok(())
+}
