@@ -30,8 +30,8 @@ pub fn page(stops: &[Stop], title: &str) -> String {
     let mut out = String::with_capacity(32 * 1024 + shown.len() * 4096);
     head(&mut out, title);
     let _ = write!(out, "<header>\n<h1>{}</h1>\n", sentence(title));
-    if let (Some(newest), Some(oldest)) = (shown.first(), shown.last()) {
-        summary::facts(&mut out, &shown, stops.len(), newest.finished_at.as_deref(), oldest.finished_at.as_deref());
+    if !shown.is_empty() {
+        summary::facts(&mut out, &shown, stops.len());
         out.push_str("</header>\n<main>\n");
         summary::causes(&mut out, &shown);
         summary::filters(&mut out, &shown);
@@ -53,7 +53,7 @@ fn head(out: &mut String, title: &str) {
     let _ = write!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types page\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta name=\"referrer\" content=\"no-referrer\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{}</title>\n\
          <style>{STYLE}</style>\n<script>{SCRIPT}</script>\n</head>\n<body>\n{}",
@@ -76,13 +76,8 @@ fn table(out: &mut String, stops: &[&Stop]) {
         entry::write(out, stop, at + 1, stops.len() == 1);
     }
     out.push_str(
-        "</table>\n<p class=\"empty\" id=\"nothing\" hidden>No stop is like that. <button type=\"button\">Show all</button></p>\n</div>\n",
+        "</table>\n<p class=\"empty\" id=\"nothing\" hidden>No stop is like that. <button type=\"button\">Show all</button></p>\n<p id=\"more\" hidden><button type=\"button\">Show more</button></p>\n</div>\n",
     );
-}
-
-/// A cause's name, as in JSON.
-fn cause(cause: crate::Cause) -> String {
-    serde_json::to_value(cause).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -112,7 +107,7 @@ mod tests {
 
     #[test]
     fn no_text_gets_out_of_its_place() {
-        const FORGED: &str = "</script></style><script>alert(1)</script>\" onload='x' \u{2028}\u{202e}<!--";
+        const FORGED: &str = "</noscript></script></style><script>alert(1)</script>\" onload='x' \u{2028}\u{202e}<!--";
         let mut forged = stop(FORGED, FORGED);
         for field in ["namespace", "container", "uid", "policy", "node", "requestedAt", "startedAt", "reason"] {
             forged[field] = json!(FORGED);
@@ -121,7 +116,7 @@ mod tests {
         forged["causes"] = json!([{"cause": "StillAtWork", "process": {"pid": 1, "name": FORGED}, "what": FORGED, "remedy": FORGED}]);
         let slow = json!({"pid": 3, "name": FORGED, "askedMs": 1, "tookMs": 2});
         forged["report"] = json!({"ashore": 1, "signal": FORGED, "main": {"pid": 2, "name": FORGED, "signal": FORGED}, "exitCode": 1, "durationMs": 1,
-            "victims": [{"pid": 4, "name": FORGED, "why": "caught", "state": FORGED, "asked": FORGED, "askedMs": 1}], "slowest": [slow], "killedByOthers": [slow]});
+            "victims": [{"pid": 4, "name": FORGED, "why": "caught", "state": FORGED, "asked": FORGED, "askedMs": 1}], "slowest": [slow], "killedByOthers": [{"pid": 5, "name": FORGED, "atMs": 1}]});
         let stops = stops(json!([forged]));
         let page = page(&stops, FORGED);
         // What the page itself has of these is known from one with nothing in it.
@@ -129,6 +124,7 @@ mod tests {
         for part in ["<script", "</script", "</style", "<!--", "\u{2028}", "\u{202e}"] {
             assert_eq!(page.matches(part).count(), plain.matches(part).count(), "{part}");
         }
+        assert_eq!(page.matches("</noscript").count(), 1);
         let tags = page.split('<').skip(1).filter_map(|rest| rest.split_once('>')).map(|(tag, _)| tag);
         for tag in tags.filter(|tag| tag.contains("onload")) {
             assert!(!tag.contains("onload='"), "{tag}");

@@ -42,7 +42,7 @@ pub(crate) fn few() -> Vec<Stop> {
         "workload": {"kind": "Deployment", "name": "web"}, "request": null, "exitCode": 137, "reason": "OOMKilled", "killed": 1, "run": 3, "requestedAt": null,
         "causes": [finding("OutOfMemory", 2, "java", "The kernel's OOM killer ended java[2]: the container used more than its limit of 512Mi.", "Raise the memory limit, or lower -Xmx below it.")],
         "report": {"ashore": 1, "main": {"pid": 2, "name": "java", "signal": "KILL", "afterMs": 0}, "exitCode": 137, "durationMs": 60, "oomKills": 1, "ended": 1,
-            "killedByOthers": [{"pid": 2, "name": "java", "tookMs": 0}], "slowest": [{"pid": 20, "name": "agent", "askedMs": 1, "tookMs": 55}]}
+            "killedByOthers": [{"pid": 2, "name": "java", "atMs": 0}], "slowest": [{"pid": 20, "name": "agent", "askedMs": 1, "tookMs": 55}]}
     });
     let plain = json!({
         "workload": {"kind": "Deployment", "name": "legacy"}, "wrapped": false, "exitCode": 137, "reason": "Error", "killed": 1,
@@ -67,7 +67,7 @@ pub(crate) fn few() -> Vec<Stop> {
 }
 
 /// Text that would break out of wherever it is put.
-pub(crate) const FORGED: &str = "</script></style></title><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">\"'\u{2028}\u{202e}<!--";
+pub(crate) const FORGED: &str = "</noscript></script></style></title><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">\"'\u{2028}\u{202e}<!--";
 
 /// One with that text in every place.
 pub(crate) fn forged() -> Vec<Stop> {
@@ -76,9 +76,10 @@ pub(crate) fn forged() -> Vec<Stop> {
         "namespace": FORGED, "container": FORGED, "uid": FORGED, "policy": FORGED, "node": FORGED, "reason": FORGED, "requestedAt": FORGED, "startedAt": FORGED, "killed": u64::MAX,
         "workload": {"kind": FORGED, "name": FORGED}, "causes": [finding("StillAtWork", 9, FORGED, FORGED, FORGED)],
         "report": {"ashore": 1, "signal": FORGED, "main": {"pid": 2, "name": FORGED, "signal": FORGED, "afterMs": u64::MAX}, "exitCode": 0, "durationMs": u64::MAX, "deadlineMs": 1,
-            "victims": [{"pid": 9, "name": FORGED, "why": "caught", "state": FORGED, "asked": FORGED, "askedMs": 1}], "slowest": [slow], "killedByOthers": [slow]}
+            "victims": [{"pid": 9, "name": FORGED, "why": "caught", "state": FORGED, "asked": FORGED, "askedMs": 1}], "slowest": [slow], "killedByOthers": [{"pid": 11, "name": FORGED, "atMs": i64::MIN}]}
     });
-    serde_json::from_value(json!([stop(FORGED, FORGED, "killed", more), stop("plain", "2026-03-04T10:00:00Z", "drained", json!({}))])).unwrap()
+    serde_json::from_value(json!([stop(FORGED, FORGED, "killed", more), stop("plain", "2026-03-04T10:00:00Z", "drained", json!({}))]))
+        .unwrap()
 }
 
 /// So many, each as large as the first of the few, of 50 workloads in 20 namespaces; one in four has nobody killed.
@@ -89,7 +90,7 @@ pub(crate) fn many(number: usize) -> Vec<Stop> {
         stop.pod = format!("web-{}-{at:05}", at % 50);
         stop.namespace = format!("team-{}", at % 20);
         stop.finished_at = Some(format!("2026-03-{:02}T{:02}:{:02}:{:02}Z", 1 + at / 1440 % 28, at / 60 % 24, at % 60, at % 60));
-        if at % 4 == 0 {
+        if at.is_multiple_of(4) {
             (stop.outcome, stop.killed) = (ashore_report::Outcome::Drained, 0);
             stop.causes.clear();
             stop.report.as_mut().unwrap().victims.clear();

@@ -1,24 +1,31 @@
 //! A stop in the table: its row, and what opens below it: findings, timeline, facts.
 
-use super::cause;
 use super::picture;
 use super::summary::outcome;
-use super::text::{count, grouped, moment, name, seconds, sentence};
+use super::text::{grouped, moment, name, seconds, sentence};
 use super::timeline::Timeline;
-use crate::stop::{Finding, Outcome, Request, Stop};
+use crate::stop::{Finding, Outcome, Stop};
+use crate::words::plural;
 use std::fmt::Write;
 
+/// Rows that are laid out while the page is still being read; where scripts run, the others wait until page.js says how many are shown.
+const AT_ONCE: usize = 100;
 /// The most findings of a stop that are shown.
 const MOST: usize = 16;
 
 /// Writes both rows of a stop, which has this number in the page; `open` if its lower row is to be seen at once.
+///
+/// What is in the lower one is in a `noscript` element: where scripts run, that is one text
+/// (<https://html.spec.whatwg.org/multipage/scripting.html#the-noscript-element>), which page.js makes into elements when it is opened.
+/// The elements of 5,000 stops would take a browser 2 GB.
 pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
-    let (word, title, severity) = outcome(stop.outcome);
-    let causes: Vec<_> = stop.causes.iter().take(MOST).map(|finding| cause(finding.cause)).collect();
+    let (word, (title, severity)) = (stop.outcome.name(), outcome(stop.outcome));
+    let causes: Vec<_> = stop.causes.iter().take(MOST).map(|finding| finding.cause.name()).collect();
     let _ = write!(
         out,
-        "<tbody data-outcome=\"{word}\" data-namespace=\"{}\" data-cause=\"{}\">\n<tr><th scope=\"row\"><b>{}</b> <small>{}{}</small></th>\
+        "<tbody{} data-outcome=\"{word}\" data-namespace=\"{}\" data-cause=\"{}\">\n<tr><th scope=\"row\"><b>{}</b> <small>{}{}</small></th>\
          <td class=\"namespace\">{}</td><td class=\"workload\">{}</td>",
+        if number > AT_ONCE { " class=\"later\"" } else { "" },
         name(&stop.namespace),
         causes.join(" "),
         name(&stop.pod),
@@ -35,29 +42,29 @@ pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
         out,
         "<td class=\"when\">{}</td><td data-value=\"{severity}\"><span class=\"outcome {word}\">{title}</span></td><td>{}{}</td>",
         stop.finished_at.as_deref().map_or_else(String::new, time),
-        causes.first().map_or("", String::as_str),
+        causes.first().copied().unwrap_or_default(),
         if causes.len() > 1 { format!(" <small>+{}</small>", causes.len() - 1) } else { String::new() },
     );
-    let took = stop.report.as_ref().map(|report| report.duration_ms);
+    let took = stop.took_ms();
     let grace = stop.grace_ms.or(stop.report.as_ref().and_then(|report| report.grace_ms));
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<td class=\"number\" data-value=\"{0}\">{1}</td><td class=\"number\" data-value=\"{2}\">{3}{4}</td></tr>\n",
+        "<td class=\"number\" data-value=\"{0}\">{1}</td><td class=\"number\" data-value=\"{2}\">{3}{4}</td></tr>",
         stop.killed,
-        if stop.killed > 0 { grouped(stop.killed) } else { "0".to_owned() },
+        grouped(stop.killed),
         took.map_or_else(String::new, |ms| ms.to_string()),
         took.map_or_else(String::new, seconds),
         took.and(grace).map_or_else(String::new, |ms| format!(" <small>of {}</small>", seconds(ms))),
     );
     let _ = write!(
         out,
-        "<tr class=\"more\" id=\"stop-{number}\"><td colspan=\"8\"><details{}><summary>Findings and timeline</summary>\n<div class=\"stop\">\n",
+        "<tr class=\"more\" id=\"stop-{number}\"><td colspan=\"8\"><noscript><details{}><summary>Findings and timeline</summary>\n<div class=\"stop\">\n",
         if open { " open" } else { "" }
     );
     findings(out, stop);
     timeline(out, stop);
     facts(out, stop);
-    out.push_str("</div></details></td></tr>\n</tbody>\n");
+    out.push_str("</div></details></noscript></td></tr>\n</tbody>\n");
 }
 
 fn time(text: &str) -> String {
@@ -77,14 +84,14 @@ fn findings(out: &mut String, stop: &Stop) {
         stop.causes.iter().take(MOST).for_each(|finding| one(out, finding));
         out.push_str("</ol>\n");
         if let Some(more) = stop.causes.len().checked_sub(MOST).filter(|more| *more > 0) {
-            let _ = write!(out, "<p>{} not shown.</p>\n", count(more as u64, "more finding is", "more findings are"));
+            let _ = writeln!(out, "<p>{} not shown.</p>", plural(more as u64, "more finding is", "more findings are"));
         }
     }
     out.push_str("</section>\n");
 }
 
 fn one(out: &mut String, finding: &Finding) {
-    let _ = write!(out, "<li><h4>{}</h4><p>{}</p>", cause(finding.cause), sentence(&finding.what));
+    let _ = write!(out, "<li><h4>{}</h4><p>{}</p>", finding.cause.name(), sentence(&finding.what));
     if !finding.remedy.is_empty() {
         let _ = write!(out, "<p class=\"remedy\"><b>What to do:</b> {}</p>", sentence(&finding.remedy));
     }
@@ -110,9 +117,9 @@ fn timeline(out: &mut String, stop: &Stop) {
             || "not known".to_owned(),
             |(at, word)| if word.is_empty() { seconds(*at) } else { format!("{} {word}", seconds(*at)) },
         );
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<tr><th scope=\"row\">{}{}</th><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+            "<tr><th scope=\"row\">{}{}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
             name(&row.label()),
             if row.role.is_empty() { String::new() } else { format!(" <small>{}</small>", row.role) },
             name(&asked),
@@ -135,7 +142,7 @@ fn facts(out: &mut String, stop: &Stop) {
     let moment = |value: &Option<String>| value.as_deref().map(time);
     fact("Namespace", Some(name(&stop.namespace).to_string()));
     fact("Workload", stop.workload.as_ref().map(|workload| name(&format!("{}/{}", workload.kind, workload.name)).to_string()));
-    fact("Why it was stopped", stop.request.map(|request| asked_by(request).to_owned()));
+    fact("Stopped by", stop.request.map(|request| request.words().to_owned()));
     fact("Asked", moment(&stop.requested_at));
     fact("Ended", moment(&stop.finished_at));
     fact("Started", moment(&stop.started_at));
@@ -152,21 +159,4 @@ fn facts(out: &mut String, stop: &Stop) {
         fact("Forks failed since start", kills(report.pids_max));
     }
     out.push_str("</dl></section>\n");
-}
-
-fn asked_by(request: Request) -> &'static str {
-    match request {
-        Request::Deletion => "the pod was deleted",
-        Request::Eviction => "it was evicted through the API",
-        Request::NodePressure => "the kubelet evicted it",
-        Request::Preemption => "it was preempted",
-        Request::NodeShutdown => "the node was shut down",
-        Request::Taint => "the node has a taint",
-        Request::Probe => "a probe failed",
-        Request::ActiveDeadline => "the pod's time was over",
-        Request::NodeLost => "its node is gone",
-        Request::PodFinished => "the pod's other containers had ended",
-        Request::Restart => "the kubelet stopped it to start it again",
-        Request::Signal => "somebody sent a stop signal",
-    }
 }

@@ -4,10 +4,15 @@ document.documentElement.classList.add("scripted");
 document.addEventListener("DOMContentLoaded", () => {
   const table = document.getElementById("stops");
   if (!table) return;
-  const stops = [...table.tBodies];
+  // In the order that they are shown in.
+  let stops = [...table.tBodies];
   const form = document.querySelector("form");
   const status = form.querySelector("[role=status]");
   const nothing = document.getElementById("nothing");
+  const more = document.getElementById("more");
+  // A browser lays out so many rows at once without being slow; the rest is a click away.
+  const PORTION = 500;
+  let most = PORTION;
 
   // Puts what a cell has into a button.
   const button = (cell, attributes) => {
@@ -19,18 +24,26 @@ document.addEventListener("DOMContentLoaded", () => {
     return button;
   };
 
-  // Rows that open.
+  // Rows that open. What is in the lower one is a text until it is wanted: escaped once where the page was made, as all of the page.
+  const policy = globalThis.trustedTypes?.createPolicy("page", { createHTML: (text) => text });
+  const details = (stop) => {
+    const text = stop.querySelector("noscript")?.textContent;
+    if (text !== undefined) {
+      const parsed = new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html");
+      stop.rows[1].cells[0].replaceChildren(...parsed.body.childNodes);
+    }
+    return stop.querySelector("details");
+  };
   const opened = (stop) => stop.rows[1].classList.contains("open");
   const open = (stop, yes) => {
+    if (yes) details(stop).open = true;
     stop.rows[1].classList.toggle("open", yes);
-    stop.querySelector("details").open = yes;
     stop.querySelector("button").setAttribute("aria-expanded", String(yes));
   };
   for (const stop of stops) {
-    const yes = stop.rows[1].querySelector("details").open;
     button(stop.rows[0].cells[0], { "aria-expanded": "false", "aria-controls": stop.rows[1].id });
-    if (yes) open(stop, true);
   }
+  if (stops.length === 1) open(stops[0], true);
   table.addEventListener("click", (event) => {
     const row = event.target.closest("tr");
     const stop = row && row.parentNode;
@@ -55,7 +68,10 @@ document.addEventListener("DOMContentLoaded", () => {
       if (a.key === "" || b.key === "") return (a.key === "") - (b.key === "");
       return turn * (typeof a.key === "number" ? a.key - b.key : compare(a.key, b.key));
     });
-    table.append(...keyed.map(({ stop }) => stop));
+    stops = keyed.map(({ stop }) => stop);
+    table.append(...stops);
+    most = PORTION;
+    show();
   };
   for (const heading of table.tHead.rows[0].cells) {
     button(heading, {}).addEventListener("click", () => sort(heading));
@@ -63,33 +79,40 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // The filter. What is searched is put together when it is first asked for.
   let texts;
+  const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+  const escaped = (text) => text.replace(/[&<>"']/g, (char) => escapes[char]);
   const text = (stop) => {
-    const parts = [stop.rows[0], ...stop.querySelectorAll(".findings, .timeline tbody, .facts")];
-    return parts.map((part) => part.textContent).join("\n").toLowerCase();
+    const below = stop.querySelector("noscript")?.textContent ?? stop.rows[1].innerHTML;
+    return `${escaped(stop.rows[0].textContent)}\n${below.replace(/<[^>]*>/g, "\n")}`.toLowerCase();
   };
   const show = () => {
-    const wanted = form.text.value.trim().toLowerCase();
-    if (wanted) texts ??= stops.map(text);
+    const wanted = escaped(form.text.value.trim().toLowerCase());
+    if (wanted) texts ??= new Map(stops.map((stop) => [stop, text(stop)]));
     const { outcome, cause, namespace } = form;
-    let shown = 0;
-    stops.forEach((stop, at) => {
+    let found = 0;
+    for (const stop of stops) {
       const is = stop.dataset;
       const yes =
         (!outcome.value || is.outcome === outcome.value) &&
         (!cause.value || is.cause.split(" ").includes(cause.value)) &&
         (!namespace.value || is.namespace === namespace.value) &&
-        (!wanted || texts[at].includes(wanted));
-      stop.hidden = !yes;
-      shown += yes;
-    });
-    nothing.hidden = shown > 0;
+        (!wanted || texts.get(stop).includes(wanted));
+      found += yes;
+      stop.hidden = !yes || found > most;
+    }
+    nothing.hidden = found > 0;
+    more.hidden = found <= most;
     const number = new Intl.NumberFormat("en").format;
-    status.textContent = `${number(shown)} of ${number(stops.length)} stops shown`;
+    const first = found > most ? `the first ${number(most)} shown` : "all shown";
+    status.textContent = `${number(found)} of ${number(stops.length)} stops, ${first}`;
   };
   let due = 0;
   const soon = () => {
     cancelAnimationFrame(due);
-    due = requestAnimationFrame(show);
+    due = requestAnimationFrame(() => {
+      most = PORTION;
+      show();
+    });
   };
   form.addEventListener("input", soon);
   // A form's fields have their first values only after its event.
@@ -99,17 +122,32 @@ document.addEventListener("DOMContentLoaded", () => {
     form.reset();
     form.text.focus();
   });
+  more.querySelector("button").addEventListener("click", () => {
+    const next = stops.filter((stop) => !stop.hidden).at(-1);
+    most += PORTION;
+    show();
+    // Where the new ones begin; the button may be gone.
+    next.querySelector("button").focus();
+  });
   form.hidden = false;
   show();
+  table.classList.add("ready");
 
   // On paper all is opened, and as it was afterwards.
   let closed = [];
+  let before = most;
   addEventListener("beforeprint", () => {
+    before = most;
+    most = Infinity;
+    show();
+    for (const stop of stops) if (!stop.hidden) details(stop);
     closed = [...document.querySelectorAll("tbody:not([hidden]) details:not([open])")];
-    for (const details of closed) details.open = true;
+    for (const each of closed) each.open = true;
   });
   addEventListener("afterprint", () => {
-    for (const details of closed) details.open = false;
+    for (const each of closed) each.open = false;
     closed = [];
+    most = before;
+    show();
   });
 });

@@ -30,7 +30,7 @@ pub(super) fn draw(out: &mut String, timeline: &Timeline) {
     let picture = Picture { end: timeline.end };
     let _ = write!(
         out,
-        "<div class=\"picture\" role=\"img\" aria-label=\"Timeline. {}\"><svg class=\"lines\" width=\"100%\" height=\"100%\">",
+        "<div role=\"img\" aria-label=\"Timeline. {}\"><div class=\"picture\" aria-hidden=\"true\"><svg class=\"lines\" width=\"100%\" height=\"100%\">",
         sentence(&timeline.sentences())
     );
     let ticks = ticks(timeline.end);
@@ -52,7 +52,7 @@ pub(super) fn draw(out: &mut String, timeline: &Timeline) {
         let anchor = if x > 90.0 { " class=\"end\"" } else { "" };
         let _ = write!(out, "<text{anchor} x=\"{x}%\" y=\"15\">{label}</text>");
     }
-    out.push_str("</svg></div>\n");
+    out.push_str("</svg></div></div>\n");
 }
 
 fn class(kind: Kind) -> &'static str {

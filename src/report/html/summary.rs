@@ -1,7 +1,6 @@
 //! What stands above the table: how many stops there are of which kind, and what to filter them by.
 
-use super::cause;
-use super::text::{count, grouped, moment, name};
+use super::text::{grouped, moment, name};
 use crate::cause::Cause;
 use crate::stop::{Outcome, Stop};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,47 +9,42 @@ use std::fmt::Write;
 /// The worst first.
 const OUTCOMES: [Outcome; 5] = [Outcome::Killed, Outcome::Failed, Outcome::Unknown, Outcome::Drained, Outcome::Completed];
 
-/// An outcome's name, as an attribute has it and as people read it, and how bad it is.
-pub(super) fn outcome(outcome: Outcome) -> (&'static str, &'static str, usize) {
-    let (word, title) = match outcome {
-        Outcome::Killed => ("killed", "Killed"),
-        Outcome::Failed => ("failed", "Failed"),
-        Outcome::Unknown => ("unknown", "Unknown"),
-        Outcome::Drained => ("drained", "Drained"),
-        Outcome::Completed => ("completed", "Completed"),
+/// An outcome as people read it, and how bad it is.
+pub(super) fn outcome(outcome: Outcome) -> (&'static str, usize) {
+    let title = match outcome {
+        Outcome::Killed => "Killed",
+        Outcome::Failed => "Failed",
+        Outcome::Unknown => "Unknown",
+        Outcome::Drained => "Drained",
+        Outcome::Completed => "Completed",
     };
-    (word, title, OUTCOMES.iter().rev().position(|other| *other == outcome).unwrap_or(0))
+    (title, OUTCOMES.iter().rev().position(|other| *other == outcome).unwrap_or(0))
 }
 
 /// How many stops have each outcome.
 fn by_outcome(stops: &[&Stop]) -> impl Iterator<Item = (&'static str, &'static str, usize)> {
-    OUTCOMES.iter().map(|of| {
-        let (word, title, _) = outcome(*of);
-        (word, title, stops.iter().filter(|stop| stop.outcome == *of).count())
-    })
+    OUTCOMES.iter().map(|of| (of.name(), outcome(*of).0, stops.iter().filter(|stop| stop.outcome == *of).count()))
 }
 
 /// How many there are of each outcome, and from when to when.
-pub(super) fn facts(out: &mut String, stops: &[&Stop], all: usize, newest: Option<&str>, oldest: Option<&str>) {
+pub(super) fn facts(out: &mut String, stops: &[&Stop], all: usize) {
     let which = if all > stops.len() {
         format!("The newest {} of {} stops.", grouped(stops.len() as u64), grouped(all as u64))
     } else {
-        format!("{}.", count(all as u64, "stop", "stops"))
+        format!("{} {}.", grouped(all as u64), if all == 1 { "stop" } else { "stops" })
     };
     let _ = write!(out, "<p>{which}");
-    if let (Some(oldest), Some(newest)) = (oldest, newest) {
+    // They are sorted, those that nobody knows the end of last.
+    let mut ends = stops.iter().filter_map(|stop| stop.finished_at.as_deref());
+    if let (Some(newest), Some(oldest)) = (ends.next(), ends.next_back()) {
         let _ = write!(out, " The oldest ended at {}, the newest at {} UTC.", name(&moment(oldest)), name(&moment(newest)));
     }
     out.push_str("</p>\n<dl class=\"outcomes\">");
-    for (word, title, number) in OUTCOMES
-        .iter()
-        .map(|of| (outcome(*of), stops.iter().filter(|stop| stop.outcome == *of).count()))
-        .map(|((word, title, _), number)| (word, title, number))
-    {
+    for (word, title, number) in by_outcome(stops) {
         let _ = write!(out, "<div class=\"{word}\"><dt>{title}</dt><dd>{}</dd></div>", grouped(number as u64));
     }
     let killed = stops.iter().fold(0u64, |sum, stop| sum.saturating_add(stop.killed));
-    let _ = write!(out, "<div><dt>Processes killed</dt><dd>{}</dd></div></dl>\n", grouped(killed));
+    let _ = writeln!(out, "<div><dt>Processes killed</dt><dd>{}</dd></div></dl>", grouped(killed));
 }
 
 /// How many stops have each cause, the most frequent first.
@@ -74,15 +68,16 @@ pub(super) fn causes(out: &mut String, stops: &[&Stop]) {
     }
     out.push_str(
         "<details class=\"causes\" open><summary><h2>Causes</h2></summary>\n<table><caption>How many stops have each cause; one stop can have several</caption>\n\
-         <thead><tr><th scope=\"col\">Cause</th><th scope=\"col\" class=\"number\">Stops</th><td></td></tr></thead><tbody>\n",
+         <thead><tr><th scope=\"col\">Cause</th><th scope=\"col\" class=\"number\">Stops</th><td class=\"share\"></td><th scope=\"col\">What it means</th></tr></thead><tbody>\n",
     );
     for (of, number) in numbers {
         let width = number as f64 * 100.0 / stops.len() as f64;
         let _ = writeln!(
             out,
-            "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"share\"><svg width=\"100%\" height=\"8\" aria-hidden=\"true\"><rect width=\"{width:.1}%\" height=\"8\" rx=\"2\"/></svg></td></tr>",
-            cause(of),
-            grouped(number as u64)
+            "<tr><th scope=\"row\">{}</th><td class=\"number\">{}</td><td class=\"share\"><svg width=\"100%\" height=\"8\" aria-hidden=\"true\"><rect width=\"{width:.1}%\" height=\"8\" rx=\"2\"/></svg></td><td>{}</td></tr>",
+            of.name(),
+            grouped(number as u64),
+            of.meaning()
         );
     }
     out.push_str("</tbody></table></details>\n");
@@ -104,7 +99,11 @@ pub(super) fn filters(out: &mut String, stops: &[&Stop]) {
     let outcomes = by_outcome(stops).filter(|(_, _, number)| *number > 0);
     let outcomes = outcomes.map(|(word, title, number)| (word.to_owned(), title.to_owned(), number));
     select("Outcome", "outcome", outcomes.collect());
-    select("Cause", "cause", by_cause(stops).into_iter().map(|(of, number)| (cause(of), cause(of), number)).collect());
+    select(
+        "Cause",
+        "cause",
+        by_cause(stops).into_iter().map(|(of, number)| (of.name().to_owned(), of.name().to_owned(), number)).collect(),
+    );
     let mut namespaces = BTreeMap::new();
     for stop in stops {
         *namespaces.entry(stop.namespace.as_str()).or_insert(0) += 1;

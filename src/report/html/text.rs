@@ -51,11 +51,6 @@ pub(super) fn seconds(ms: u64) -> String {
     text + " s"
 }
 
-/// A number and what it counts.
-pub(super) fn count(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(number), if number == 1 { one } else { many })
-}
-
 /// A number with its thousands apart.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -1,12 +1,15 @@
 //! A stop as its picture shows it: who was asked when, how each ended, and the lines that time is measured against.
 
-use super::text::{count, seconds, signal};
-use crate::init_report::{InitReport, Victim, Waits, Why};
+use super::text::{seconds, signal};
+use crate::init_report::{InitReport, Killed, Slow, Victim, Waits, Why};
 use crate::stop::Stop;
-use jiff::Timestamp;
+use crate::time;
+use crate::words::plural;
 
 /// The most processes that are shown of one stop.
 const MOST: usize = 24;
+/// How somebody ended whom the init has not killed.
+const OTHERS: &str = "SIGKILL, not the init's";
 /// A line is drawn if it is no later than so many times the last thing that happened; else the picture would be a strip at its left.
 const FARTHEST: u64 = 4;
 
@@ -75,20 +78,9 @@ impl Timeline {
                 rows.push(row);
             }
         }
-        let finished = |slow: &crate::Slow, killed: bool| Row {
-            pid: slow.pid,
-            name: slow.name.clone(),
-            role: "",
-            asked: slow.asked_ms.map(|at| (at, String::new())),
-            ended: Some(slow.asked_ms.unwrap_or(0).saturating_add(slow.took_ms)),
-            killed,
-            how: if killed { "killed: SIGKILL, not the init's".to_owned() } else { "ended by itself".to_owned() },
-        };
-        let is_new = |rows: &[Row], pid: u64| pid == 0 || rows.iter().all(|row| row.pid != pid);
-        for (slow, killed) in report.killed_by_others.iter().map(|slow| (slow, true)).chain(report.slowest.iter().map(|slow| (slow, false)))
-        {
-            if is_new(&rows, slow.pid) {
-                rows.push(finished(slow, killed));
+        for row in report.killed_by_others.iter().map(killed_by_others).chain(report.slowest.iter().map(ended)) {
+            if row.pid == 0 || rows.iter().all(|other| other.pid != row.pid) {
+                rows.push(row);
             }
         }
         let notes = notes(report, rows.len().saturating_sub(MOST));
@@ -110,8 +102,8 @@ impl Timeline {
 
     /// From what the API tells of the container, where nothing more is known.
     fn outside(stop: &Stop) -> Option<Self> {
-        let [asked, ended] = [&stop.requested_at, &stop.finished_at].map(|moment| moment.as_ref()?.parse::<Timestamp>().ok());
-        let took = u64::try_from(ended?.as_millisecond() - asked?.as_millisecond()).ok()?;
+        let [asked, ended] = [&stop.requested_at, &stop.finished_at].map(|moment| time::parse(moment.as_deref()?));
+        let took = u64::try_from(ended? - asked?).ok()?;
         let row = Row {
             pid: 0,
             name: stop.container.clone(),
@@ -172,7 +164,7 @@ fn main(report: &InitReport) -> Row {
     let main = &report.main;
     let killed = main.signal.as_deref() == Some("KILL");
     let how = match (&main.signal, main.exit_code) {
-        (Some(_), _) if killed => "killed: SIGKILL, not the init's".to_owned(),
+        (Some(_), _) if killed => format!("killed: {OTHERS}"),
         (Some(word), _) => format!("ended by {}{}", signal(word), if main.core { ", core dumped" } else { "" }),
         (None, Some(code)) => format!("exited with {code}"),
         (None, None) => String::new(),
@@ -218,19 +210,44 @@ fn killed(victim: &Victim, at: u64) -> Row {
     }
 }
 
+fn killed_by_others(of: &Killed) -> Row {
+    let before = (of.at_ms < 0).then(|| of.at_ms.unsigned_abs());
+    Row {
+        pid: of.pid,
+        name: of.name.clone(),
+        role: "",
+        asked: None,
+        ended: Some(u64::try_from(of.at_ms).unwrap_or(0)),
+        killed: true,
+        how: before.map_or_else(|| format!("killed: {OTHERS}"), |ms| format!("killed {} before: {OTHERS}", seconds(ms))),
+    }
+}
+
+fn ended(slow: &Slow) -> Row {
+    Row {
+        pid: slow.pid,
+        name: slow.name.clone(),
+        role: "",
+        asked: slow.asked_ms.map(|at| (at, String::new())),
+        ended: Some(slow.asked_ms.unwrap_or(0).saturating_add(slow.took_ms)),
+        killed: false,
+        how: "ended by itself".to_owned(),
+    }
+}
+
 /// Who is not in the rows.
 fn notes(report: &InitReport, cut: usize) -> Vec<String> {
     let unnamed = report.killed.saturating_sub(report.victims.len() as u64);
     let ended = report.ended.saturating_sub(report.slowest.len() as u64);
     let mut notes = Vec::new();
     if cut > 0 {
-        notes.push(format!("{} of the report not drawn.", count(cut as u64, "process", "processes")));
+        notes.push(format!("{} of the report not drawn.", plural(cut as u64, "process", "processes")));
     }
     if unnamed > 0 {
-        notes.push(format!("{} killed as well, and the report has no room for names.", count(unnamed, "process was", "processes were")));
+        notes.push(format!("{} killed as well, and the report has no room for names.", plural(unnamed, "process was", "processes were")));
     }
     if ended > 0 {
-        notes.push(format!("{} ended sooner, by themselves.", count(ended, "other", "others")));
+        notes.push(format!("{} ended sooner, by themselves.", plural(ended, "other", "others")));
     }
     notes
 }
@@ -256,7 +273,7 @@ mod tests {
     #[test]
     fn each_process_is_a_row_with_its_end() {
         let victims = json!([{"pid": 9, "name": "worker", "why": "ignored", "asked": "TERM", "askedMs": 13}]);
-        let more = json!({"victims": victims, "killed": 3, "ended": 2, "slowest": [{"pid": 7, "name": "log", "askedMs": 14, "tookMs": 80}], "killedByOthers": [{"pid": 8, "name": "job", "tookMs": 50}]});
+        let more = json!({"victims": victims, "killed": 3, "ended": 2, "slowest": [{"pid": 7, "name": "log", "askedMs": 14, "tookMs": 80}], "killedByOthers": [{"pid": 8, "name": "job", "atMs": 50}, {"pid": 6, "name": "early", "atMs": -2500}]});
         let timeline = Timeline::of(&stop(json!({"report": report(more), "graceMs": 10000}))).unwrap();
         let rows: Vec<_> =
             timeline.rows.iter().map(|row| (row.label(), row.asked.as_ref().map(|(at, _)| *at), row.ended, row.how.as_str())).collect();
@@ -266,6 +283,7 @@ mod tests {
                 ("sh [2]".to_owned(), Some(0), Some(12), "exited with 0"),
                 ("worker [9]".to_owned(), Some(13), Some(9000), "killed: ignored SIGTERM"),
                 ("job [8]".to_owned(), None, Some(50), "killed: SIGKILL, not the init's"),
+                ("early [6]".to_owned(), None, Some(0), "killed 2.5 s before: SIGKILL, not the init's"),
                 ("log [7]".to_owned(), Some(14), Some(94), "ended by itself"),
             ]
         );

@@ -1,7 +1,7 @@
 //! Stops as pictures for a terminal: each process a row, signals and ends as marks, the deadline and the grace period as lines.
 
 use super::words::{cause, grace, process, short, when};
-use ashore_report::{InitReport, Outcome, Process, Slow, Stop, Victim, Waits, Why};
+use ashore_report::{InitReport, Killed, Outcome, Process, Slow, Stop, Victim, Waits, Why};
 use clap::builder::styling::{AnsiColor, Style};
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -111,14 +111,17 @@ fn rows(stop: &Stop) -> Vec<Row> {
         let asked = asked.as_ref().map(|_| (asked_ms.unwrap_or_default(), letter(asked)));
         rows.push(Row { name: name(*pid, &victim.name), asked, end: last, killed: true, note: format!("killed: {}", why(victim)) });
     }
-    for (others, killed) in [(killed_by_others, true), (slowest, false)] {
-        for Slow { pid, name: own, asked_ms, took_ms } in others {
-            if !drawn.insert(*pid) && *pid != 0 {
-                continue;
-            }
+    for Killed { pid, name: own, at_ms } in killed_by_others {
+        // Before the stop began there is nothing to draw.
+        if let (Ok(end), true) = (u64::try_from(*at_ms), drawn.insert(*pid) || *pid == 0) {
+            rows.push(Row { name: name(*pid, own), asked: None, end, killed: true, note: "killed by somebody else".into() });
+        }
+    }
+    for Slow { pid, name: own, asked_ms, took_ms } in slowest {
+        if drawn.insert(*pid) || *pid == 0 {
             let end = asked_ms.unwrap_or_default().saturating_add(*took_ms);
-            let note = if killed { "killed by somebody else".into() } else { format!("ended after {}", short(*took_ms)) };
-            rows.push(Row { name: name(*pid, own), asked: asked_ms.map(|at| (at, 'T')), end, killed, note });
+            let note = format!("ended after {}", short(*took_ms));
+            rows.push(Row { name: name(*pid, own), asked: asked_ms.map(|at| (at, 'T')), end, killed: false, note });
         }
     }
     rows.truncate(MOST);
