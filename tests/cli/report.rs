@@ -180,7 +180,9 @@ fn a_page_is_written_whole_or_not_at_all() {
     let dir = folder("report-page", &[("web.json", WEB), ("old.html", "mine")]);
     let write = |name: &str| run_in(&dir, &["report", "--html", name, "web.json"], b"");
     for name in ["new.html", "old.html"] {
-        assert_eq!(write(name).good(), "", "{name}");
+        let written = write(name);
+        assert!(written.err.ends_with(&format!("; the page is in {name}\n")), "{}", written.err);
+        assert_eq!(written.good(), "", "{name}");
         let page = fs::read_to_string(dir.join(name)).expect("a page");
         assert!(page.starts_with("<!doctype html>") && page.contains("worker"), "{page}");
     }

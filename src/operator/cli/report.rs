@@ -150,7 +150,8 @@ pub(crate) fn report(args: &Reporting, names: &[Name]) -> Result<u8, Vec<Problem
     };
     problems.extend(written.err());
     if !files.quiet {
-        say(summary(stops.iter().map(|stop| stop.outcome), well));
+        let at = html.as_ref().filter(|file| *file != "-" && problems.is_empty()).map(|file| format!("; the page is in {file}"));
+        say(summary(stops.iter().map(|stop| stop.outcome), well) + &at.unwrap_or_default());
     }
     let bad = stops.iter().any(|stop| filter.is_bad(stop));
     Ok(if !problems.is_empty() { super::refuse(problems) } else { u8::from(bad) })
