@@ -211,7 +211,15 @@ fn draw(out: &mut String, rows: &[Row], stop: &Stop, width: usize, paint: Paint)
     if rows.iter().any(|row| row.killed) {
         legend.push("✖ killed".into());
     }
-    let _ = writeln!(out, "{:from$}{}", "", paint.paint(DIM, &legend.join("  ")));
+    let mut line = String::new();
+    for part in legend {
+        if !line.is_empty() && from + line.chars().count() + 2 + part.chars().count() > width {
+            let _ = writeln!(out, "{:from$}{}", "", paint.paint(DIM, &std::mem::take(&mut line)));
+        }
+        line += if line.is_empty() { "" } else { "  " };
+        line += &part;
+    }
+    let _ = writeln!(out, "{:from$}{}", "", paint.paint(DIM, &line));
 }
 
 /// The cells as text, with colours where they change.
