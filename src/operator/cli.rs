@@ -6,6 +6,7 @@ mod audit;
 mod book;
 mod check;
 mod client;
+mod columns;
 mod credentials;
 mod documents;
 mod edit;
@@ -18,6 +19,7 @@ mod problem;
 mod progress;
 mod prune;
 mod registries;
+mod report;
 mod resolve;
 mod rewrite;
 pub(crate) mod settings;
@@ -88,14 +90,28 @@ pub fn main() -> ExitCode {
         Word::Explain { mut files, live, how, output } => {
             let names = named::take(&mut files.names);
             if names.is_empty() && (live.namespace.is_some() || live.context.is_some()) {
-                let what = "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)";
-                if let Some(explain) = command.find_subcommand_mut("explain") {
-                    explain.error(ErrorKind::MissingRequiredArgument, what).exit();
-                }
+                misused(
+                    &mut command,
+                    "explain",
+                    "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)",
+                );
             }
             how.read().map_or_else(refuse, |(rules, images)| explain(&files, &names, &live, &rules, images, output).unwrap_or_else(refuse))
         }
         Word::Check(args) => check(&args),
+        Word::Report(mut args) => {
+            let names = named::take(&mut args.files.names);
+            if let Some(what) = report::misuse(&args, &names) {
+                misused(&mut command, "report", what);
+            }
+            report::report(&args, &names).unwrap_or_else(refuse)
+        }
+        Word::Watch(args) => {
+            if let Some(what) = report::names_misused(&args.stops, &args.names) {
+                misused(&mut command, "watch", what);
+            }
+            report::watch(&args).unwrap_or_else(refuse)
+        }
         Word::Images(Images::Resolve { files, cluster, platforms, registries, output }) => {
             let registries = Registries::read(registries.registries.as_deref());
             registries.and_then(|registries| resolve(&files, &cluster, &registries, Found::new(&platforms), output)).unwrap_or_else(refuse)
@@ -113,6 +129,13 @@ pub fn main() -> ExitCode {
         Word::Version => print(&format!("ashore {}\n", env!("CARGO_PKG_VERSION"))),
     };
     ExitCode::from(code)
+}
+
+/// Ends with what is wrong with the words behind a verb, as clap would have said it.
+fn misused(command: &mut Command, verb: &str, what: &str) {
+    if let Some(verb) = command.find_subcommand_mut(verb) {
+        verb.error(ErrorKind::ArgumentConflict, what).exit();
+    }
 }
 
 /// The environment variable that a wrong value has come from, if it was none of the arguments.

@@ -13,7 +13,7 @@ const LATE_MINUTES: i64 = 7 * 24 * 60;
 ///
 /// A ReplicaSet of a Deployment is known by the hash at its name's end; a Job of a CronJob by the scheduled time in minutes since 1970
 /// (k8s.io/kubernetes pkg/controller/cronjob, getJobName), which is near the pod's creation.
-pub(crate) fn workload(pod: &Value) -> Option<Workload> {
+pub fn workload(pod: &Value) -> Option<Workload> {
     let meta = pod.get("metadata")?;
     let owners = meta.get("ownerReferences").and_then(Value::as_array)?;
     let owner = owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;

@@ -7,6 +7,7 @@ mod help;
 mod in_place;
 mod pass_through;
 mod patch;
+mod report;
 mod round_trip;
 mod run;
 

@@ -122,6 +122,18 @@ impl Control {
         self.wait_until_ready();
     }
 
+    /// Has etcd forget what was before now, as it does after some minutes: no watch can go on from there.
+    pub fn forget(&self) {
+        let ask = |what: &str, body: &Value| -> Value {
+            let url = format!("http://127.0.0.1:{}/v3/kv/{what}", self.etcd_port);
+            let mut answer = self.agent.post(url).send(body.to_string()).unwrap();
+            assert_eq!(answer.status(), 200, "{what}");
+            serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
+        };
+        let revision = ask("range", &json!({"key": "AA=="}))["header"]["revision"].clone();
+        ask("compaction", &json!({"revision": revision, "physical": true}));
+    }
+
     /// A request by Ashore itself.
     pub fn as_ashore(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.ask(ASHORE, method, path, Some(body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))

@@ -24,6 +24,7 @@ mod pull_secrets;
 mod remedy;
 mod repairs;
 mod replica;
+mod report;
 mod reports;
 mod rights;
 mod rotation;
@@ -118,6 +119,11 @@ const TESTS: &[Test] = &[
     ("audit::by_policies", audit::by_policies),
     ("audit::with_few_rights", audit::with_few_rights),
     ("audit::inside_of_what_cannot_be_looked_into", audit::inside_of_what_cannot_be_looked_into),
+    ("report::of_pods_that_are_there", report::of_pods_that_are_there),
+    ("report::of_pods_that_are_gone", report::of_pods_that_are_gone),
+    ("report::with_few_rights", report::with_few_rights),
+    ("report::as_they_happen", report::as_they_happen),
+    ("report::until_it_ends", report::until_it_ends),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

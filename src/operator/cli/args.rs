@@ -1,10 +1,13 @@
 //! The grammar of the command line, and the help that teaches it.
 
+use super::named::{self, Name};
 use super::rewrite::Output;
 use crate::{pull_secrets, serve};
+use ashore_report::Outcome;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 /// Graceful shutdown for every process in a pod.
 ///
@@ -84,6 +87,19 @@ pub(crate) enum Word {
         #[arg(long, value_enum, value_name = "RISK")]
         fail_on: Option<Risk>,
     },
+    /// Say of each stop of a container who was killed, why, and what would mend it, also when the pod is gone
+    ///
+    /// Looks at the containers of the live cluster that have ended, at the reports that are kept of those that are gone, or at files with pods
+    /// as kubectl prints them. Without a name or a file: the namespace of the kubeconfig's context.
+    ///
+    /// pod/NAME, deploy/NAME, sts/, ds/, rs/, job/ and cronjob/NAME (and the longer names that kubectl has for these) are looked for in the
+    /// cluster, unless there is a file of that name: that is read as a file.
+    Report(Box<Reporting>),
+    /// Show stops of containers as they happen, a line each, until Ctrl-C
+    ///
+    /// For the terminal beside a rollout: who was killed at each stop, and why. It goes on by itself when the connection is lost, and says so
+    /// when stops may have been missed. The same as `report --watch`.
+    Watch(Watching),
     /// What images run
     #[command(subcommand)]
     Images(Images),
@@ -251,6 +267,115 @@ pub(crate) enum Risk {
 }
 
 #[derive(Args)]
+pub(crate) struct Reporting {
+    #[command(flatten)]
+    pub files: Files,
+    #[command(flatten)]
+    pub stops: Stops,
+    /// What to write
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    pub output: Form,
+    /// Write a page for a browser into this file (- for standard output) in place of the table: it needs nothing else, and no network
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    pub html: Option<String>,
+    /// Go on with stops as they happen, a line each, until Ctrl-C
+    #[arg(short, long, conflicts_with_all = ["html", "filename", "recursive"])]
+    pub watch: bool,
+    /// With --watch: end after this time, such as 10m
+    #[arg(long = "for", value_name = "DURATION", value_parser = serve::duration, requires = "watch")]
+    pub time: Option<Duration>,
+}
+
+#[derive(Args)]
+pub(crate) struct Watching {
+    /// Only stops of these objects of the cluster, such as deploy/web or pod/web [default: all of the namespace]
+    #[arg(value_name = "TYPE/NAME", value_parser = named::parse)]
+    pub names: Vec<Name>,
+    #[command(flatten)]
+    pub stops: Stops,
+    /// What to write
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    pub output: Form,
+    /// End after this time, such as 10m
+    #[arg(long = "for", value_name = "DURATION", value_parser = serve::duration)]
+    pub time: Option<Duration>,
+    /// Say nothing on standard error but what is wrong
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Which stops are meant.
+#[derive(Args)]
+pub(crate) struct Stops {
+    /// Those of this namespace [default: that of the kubeconfig's context]
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
+    pub namespace: Option<String>,
+    /// Those of all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// The context of the kubeconfig [default: the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Only those of pods with these labels, as kubectl writes them
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// Only those of the last 30m, 24h and so on
+    #[arg(long, value_name = "DURATION", value_parser = serve::duration)]
+    pub since: Option<Duration>,
+    /// Only those that ended so; several with commas between them [default: all that is not completed and well]
+    #[arg(long = "outcome", value_enum, value_name = "OUTCOME", value_delimiter = ',')]
+    pub outcomes: Vec<Ended>,
+    /// End with exit code 1 if there is a stop as bad as this, for scripts
+    #[arg(long, value_enum, value_name = "OUTCOME")]
+    pub fail_on: Option<Bad>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// For people: a line for each stop; in a report, with what happened and what would mend it
+    Table,
+    /// For people: a picture of each stop, with a row for each process
+    Timeline,
+    /// For programs: a list; while watching, one object a line
+    Json,
+}
+
+/// How a stop ended, as the command line has it.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ended {
+    /// Asked to stop, and everybody has ended by itself
+    Drained,
+    /// Somebody was killed
+    Killed,
+    /// Nobody asked, and it ended well
+    Completed,
+    /// Nobody asked, and it failed
+    Failed,
+    /// What can be known does not tell
+    Unknown,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Drained => Self::Drained,
+            Outcome::Killed => Self::Killed,
+            Outcome::Completed => Self::Completed,
+            Outcome::Failed => Self::Failed,
+            Outcome::Unknown => Self::Unknown,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Bad {
+    /// Somebody was killed
+    Killed,
+    /// The same, or a container has failed by itself
+    Failed,
+}
+
+#[derive(Args)]
 pub(crate) struct Live {
     /// The namespace of what is named as TYPE/NAME [default: the context's]
     #[arg(short, long, value_name = "NAMESPACE", value_parser = namespace)]
@@ -366,6 +491,7 @@ const EXAMPLES: &str = "Examples:
   {bin} inject --in-place -R k8s/        change the files themselves
   {bin} uninject deploy.yaml             back to what it was
   {bin} check                            can it be installed in this cluster; does it work
+  {bin} report pod/web-7d9f              why was it killed, also when it is gone
 
 {codes}";
 
@@ -428,6 +554,46 @@ Exit codes:
   1  an input or the cluster cannot be read; or there is a risk as bad as --fail-on says
   2  the command line is wrong";
 
+const REPORT_HELP: &str = "What a pod itself shows is there until it is deleted; Ashore keeps a report of each stop that killed somebody for a while after that \
+(ShutdownReport objects, in the pod's namespace). It takes the right to list (for pod/NAME: to get) pods, and to list events and \
+shutdownreports; what may not be read is said, and the rest is shown. A container that did not run under Ashore is reported, too, by what its pod \
+and its Events tell.
+
+Files hold pods as kubectl prints them (-o yaml or -o json; Lists, too, with the pods' Events beside them), ShutdownReports, or what \
+{bin} report -o json has printed.
+
+Examples:
+  {bin} report pod/web-7d9f                why was it killed? also when it is gone
+  {bin} report deploy/web -o timeline      a picture of each stop of its pods
+  {bin} report -A --since 1h --outcome killed
+  {bin} report -A --since 24h --html stops.html
+  {bin} report -n shop --watch             go on with those that happen
+  kubectl get pods,events -o json | {bin} report -
+  {bin} report -A -o json | jq -r '.[].causes[0].cause' | sort | uniq -c
+  {bin} report --since 10m --fail-on killed deploy/web     for a pipeline
+
+Exit codes:
+  0  done
+  1  an input or the cluster cannot be read: each is named, and the rest is reported; or there is a stop as bad as --fail-on says
+  2  the command line is wrong";
+
+const WATCH_HELP: &str =
+    "It takes the right to list and watch pods, and to list and watch events; without the latter, causes that Events alone tell (probes, \
+preStop hooks, evictions) are not known.
+
+Examples:
+  {bin} watch                              the namespace of the current context
+  {bin} watch deploy/web                   beside: kubectl rollout restart deployment web
+  {bin} watch -A --outcome killed          only those that killed somebody
+  {bin} watch -n shop -l app=web -o timeline
+  {bin} watch --for 10m --fail-on killed deploy/web        for a pipeline
+  {bin} watch -A -o json | jq -r .causes[0].cause
+
+Exit codes:
+  0  it was interrupted, or the time of --for is over
+  1  the cluster cannot be watched; or there was a stop as bad as --fail-on says
+  2  the command line is wrong";
+
 const CHECK_HELP: &str = "Each line says how a thing is, and after -> what to do:
   passed     as it should be
   warning    it works, and somebody should look at it
@@ -480,7 +646,7 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
             sub.after_help(fill(help))
         });
     }
-    for (word, help) in [("check", CHECK_HELP), ("prune", PRUNE_HELP)] {
+    for (word, help) in [("check", CHECK_HELP), ("prune", PRUNE_HELP), ("report", REPORT_HELP), ("watch", WATCH_HELP)] {
         command = command.mut_subcommand(word, |sub| sub.after_help(fill(help)));
     }
     command = command.mut_subcommand("audit", |sub| {
@@ -488,9 +654,16 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
         let sub = sub.mut_arg("init_image", |image| image.hide(true));
         sub.after_help(fill(AUDIT_HELP))
     });
-    command = command.mut_subcommand("explain", |sub| {
-        sub.mut_arg("names", |names| {
-            names.value_name("FILE|TYPE/NAME").help(format!("{FILES_HELP}; or objects of the cluster, such as pod/web"))
+    for word in ["explain", "report"] {
+        command = command.mut_subcommand(word, |sub| {
+            sub.mut_arg("names", |names| {
+                names.value_name("FILE|TYPE/NAME").help(format!("{FILES_HELP}; or objects of the cluster, such as pod/web"))
+            })
+        });
+    }
+    command = command.mut_subcommand("watch", |sub| {
+        sub.mut_arg("since", |since| {
+            since.help("Show those first that happened in the last 30m, 24h and so on, as far as their pods are there")
         })
     });
     for word in ["inject", "explain", "audit"] {

@@ -2,9 +2,10 @@
 
 use crate::cluster::ClusterError;
 use crate::objects::{ObjectError, chain};
-use crate::pages;
+use crate::pages::{self, Pages};
 use crate::pull_secrets;
 use kube::Client;
+use kube::api::ListParams;
 use kube::config::{Config, KubeConfigOptions};
 use kube::core::request::Request;
 use serde_json::Value;
@@ -73,4 +74,23 @@ pub(crate) async fn get(client: &Client, path: &str, what: &str, name: &str) -> 
     }
     let body = pages::get(client, &format!("{what}{name}"), Request::new(path).get(name, &Default::default())).await?;
     Ok(serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// Hands on each object of a list, or its metadata alone, page by page.
+///
+/// # Errors
+/// What the API server says, or its silence.
+pub(crate) async fn each(
+    client: &Client,
+    path: String,
+    what: String,
+    metadata: bool,
+    list: ListParams,
+    mut each: impl FnMut(Value),
+) -> Result<(), ObjectError> {
+    let mut pages = if metadata { Pages::metadata(client, path, what, list) } else { Pages::objects(client, path, what, list) };
+    while let Some(body) = pages.next().await? {
+        pages.read(&body)?.items().filter_map(|item| serde_json::from_str(item.get()).ok()).for_each(&mut each);
+    }
+    Ok(())
 }

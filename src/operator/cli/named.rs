@@ -36,7 +36,8 @@ pub(crate) struct Name {
     pub given: String,
     /// Which of [`RESOURCES`] it is.
     kind: usize,
-    name: String,
+    /// Its own name.
+    pub name: String,
 }
 
 impl Name {
@@ -52,6 +53,19 @@ impl Name {
         let kind = RESOURCES.iter().position(is_it)?;
         Some(Self { given: word.into(), kind, name: name.into() })
     }
+
+    /// The kind, such as `Pod`.
+    pub(crate) fn kind(&self) -> &'static str {
+        RESOURCES[self.kind].2
+    }
+}
+
+/// Reads a name where nothing else may stand.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse(word: &str) -> Result<Name, String> {
+    Name::parse(word).ok_or_else(|| "not TYPE/NAME, such as pod/web, deploy/web, sts/, ds/, rs/, job/ or cronjob/NAME".into())
 }
 
 /// Takes those of the words that name objects of a cluster; a file that has such a name is a file.
@@ -130,7 +144,7 @@ pub(crate) fn read(
             };
             if lookup {
                 // What templates have of their service account, their pods will have.
-                if RESOURCES[name.kind].2 != "Pod" {
+                if name.kind() != "Pod" {
                     accounts.fill_in(&mut object).await;
                 }
                 secrets.extend(pull_secrets(&object, &namespace.name));
@@ -143,7 +157,11 @@ pub(crate) fn read(
     })
 }
 
-async fn object(client: &Client, Name { kind, name, .. }: &Name, namespace: &str) -> Result<Value, ObjectError> {
+/// Reads an object of this namespace.
+///
+/// # Errors
+/// What the API server says, or its silence.
+pub(super) async fn object(client: &Client, Name { kind, name, .. }: &Name, namespace: &str) -> Result<Value, ObjectError> {
     let (group, version, kind, plural, _) = RESOURCES[*kind];
     let (path, what) = (client::path(group, version, plural, Some(namespace)), client::what(group, plural));
     client::get(client, &path, &format!("{what} {namespace}/"), name).await.map(|mut object| {
@@ -194,7 +212,7 @@ async fn made(client: &Client, object: &Value, namespace: &str) -> Option<Made> 
 }
 
 /// A LabelSelector as a list's parameter takes it.
-fn selector(selector: &Value) -> Option<String> {
+pub(super) fn selector(selector: &Value) -> Option<String> {
     let labels = selector["matchLabels"].as_object().into_iter().flatten();
     let mut parts: Vec<String> = labels.filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
     for expression in selector["matchExpressions"].as_array().into_iter().flatten() {

@@ -50,10 +50,19 @@ pub(crate) fn join(rendered: &[Rendered]) -> String {
 /// # Errors
 /// What the system says: a full disk.
 pub(crate) fn print(text: &str) -> Result<(), Problem> {
+    tell(text).map(drop)
+}
+
+/// The same, and whether somebody still reads it.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn tell(text: &str) -> Result<bool, Problem> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Problem::with_file("standard output", plain(&error))),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Problem::with_file("standard output", plain(&error))),
     }
 }
 
@@ -79,11 +88,25 @@ pub(crate) fn replace(source: &Source, text: &str) -> Result<(), Problem> {
         .map_err(|error| Problem::with_file(&source.name, format!("cannot be changed in place: {}", plain(&error))))
 }
 
+/// Writes a file that may be there already, whole or not at all; `-` is standard output.
+///
+/// # Errors
+/// What the system says; the file, if there was one, is then as it was.
+pub(crate) fn write_to(name: &str, text: &str) -> Result<(), Problem> {
+    if name == "-" {
+        return print(text);
+    }
+    write(Path::new(name), false, text).map_err(|error| Problem::with_file(name, format!("cannot be written: {}", plain(&error))))
+}
+
 fn write(path: &Path, mark: bool, text: &str) -> io::Result<()> {
     // A link stays a link: what it points at is changed.
-    let path = fs::canonicalize(path)?;
-    let meta = fs::metadata(&path)?;
-    if !meta.is_file() {
+    let (path, meta) = match fs::canonicalize(path) {
+        Ok(path) => (path.clone(), Some(fs::metadata(path)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => (path.to_path_buf(), None),
+        Err(error) => return Err(error),
+    };
+    if meta.as_ref().is_some_and(|meta| !meta.is_file()) {
         return Err(io::Error::other("this is not a regular file"));
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -94,13 +117,15 @@ fn write(path: &Path, mark: bool, text: &str) -> io::Result<()> {
             file.write_all("\u{feff}".as_bytes())?;
         }
         file.write_all(text.as_bytes())?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::{MetadataExt, fchown};
-            // Only root may give a file away; for all others it is their own already.
-            let _ = fchown(&file, Some(meta.uid()), Some(meta.gid()));
+        if let Some(meta) = meta {
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::{MetadataExt, fchown};
+                // Only root may give a file away; for all others it is their own already.
+                let _ = fchown(&file, Some(meta.uid()), Some(meta.gid()));
+            }
+            file.set_permissions(meta.permissions())?;
         }
-        file.set_permissions(meta.permissions())?;
         file.sync_all()?;
         fs::rename(&beside, &path)
     })();

@@ -41,6 +41,14 @@ impl Progress {
         }
     }
 
+    /// Something that is good to know, and nothing to worry about.
+    pub(crate) fn note(&mut self, what: impl std::fmt::Display) {
+        self.clear();
+        if !self.quiet {
+            say(what);
+        }
+    }
+
     /// Takes the line away.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.shown) {

@@ -6,7 +6,6 @@ use crate::cli::client;
 use crate::cli::progress::Progress;
 use crate::cli::wanted::{Namespace, as_made};
 use crate::objects::ObjectError;
-use crate::pages::Pages;
 use crate::pull_secrets::is_name;
 use crate::rulebook::Labels;
 use ashore_inject::Policy;
@@ -174,22 +173,14 @@ impl Listing<'_> {
             None => " of all namespaces".to_owned(),
         };
         let (path, what) = (client::path(group, "v1", plural, namespace), client::what(group, plural) + &whose);
-        let mut pages =
-            if metadata { Pages::metadata(self.client, path, what, list) } else { Pages::objects(self.client, path, what, list) };
+        let Self { client, progress, at, many, .. } = self;
         let mut count = 0;
-        let listed = async {
-            loop {
-                self.progress.step("listing", self.at, self.many, &format!("{plural} ({count})"));
-                let Some(body) = pages.next().await? else { return Ok(()) };
-                for item in pages.read(&body)?.items() {
-                    count += 1;
-                    if let Ok(object) = serde_json::from_str(item.get()) {
-                        each(object);
-                    }
-                }
-            }
-        };
-        let listed: Result<(), ObjectError> = listed.await;
+        let listed = client::each(client, path, what, metadata, list, |object| {
+            count += 1;
+            progress.step("listing", *at, *many, &format!("{plural} ({count})"));
+            each(object);
+        });
+        let listed = listed.await;
         self.at += 1;
         match listed {
             Ok(()) => Ok(None),

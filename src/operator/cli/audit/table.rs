@@ -1,6 +1,7 @@
 //! How an audit is written: a table or all details for people, JSON for programs.
 
 use super::{Audit, Finding, Seen, SeenProcess, Wanted, Workload};
+use crate::cli::columns::{Columns, cut};
 use std::fmt::Write;
 
 const HEAD: [&str; 7] = ["NAMESPACE", "WORKLOAD", "INJECTED", "WANTED", "DRIFT", "RISK", "WHAT HAPPENS AT THE NEXT STOP"];
@@ -12,25 +13,14 @@ const NAMED: usize = 8;
 /// The table: a line for each workload with its worst risk, and one with what would take that away. `width`: columns of the terminal, if
 /// it is one; the fix is never cut, since it is copied.
 pub(crate) fn table(audit: &Audit, width: Option<usize>) -> String {
-    let rows: Vec<[String; 7]> = audit.workloads.iter().map(row).collect();
-    let mut widths = HEAD.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let before: usize = widths[..6].iter().map(|width| width + 2).sum();
-    let last = width.map_or(usize::MAX, |width| width.saturating_sub(before).max(NARROWEST));
-    let line = |cells: [&str; 7]| {
-        let mut line = String::new();
-        for (cell, width) in cells[..6].iter().zip(widths) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        line + &cut(cells[6], last) + "\n"
-    };
-    let mut out = line(HEAD);
+    let mut rows: Vec<[String; 7]> = audit.workloads.iter().map(row).collect();
+    let head = HEAD.map(str::to_owned);
+    let columns = Columns::of(rows.iter().chain([&head]).map(<[String; 7]>::as_slice));
+    let last = width.map_or(usize::MAX, |width| width.saturating_sub(columns.before_last()).max(NARROWEST));
+    let mut out = columns.line(&head);
+    rows.iter_mut().for_each(|row| row[6] = cut(&row[6], last));
     for (row, workload) in rows.iter().zip(&audit.workloads) {
-        out += &line(row.each_ref().map(String::as_str));
+        out += &columns.line(row);
         if let Some(finding) = workload.findings.first() {
             let _ = writeln!(out, "    fix: {}", finding.fix);
         }
@@ -72,13 +62,6 @@ fn happens(workload: &Workload, first: &Finding) -> String {
         more => format!(" (+{more} more)"),
     };
     format!("{container}{}{more}", first.what)
-}
-
-fn cut(text: &str, width: usize) -> String {
-    match text.char_indices().nth(width) {
-        None => text.into(),
-        Some(_) => text.chars().take(width.saturating_sub(3)).chain("...".chars()).collect(),
-    }
 }
 
 /// Everything that was found, a block for each workload.
@@ -138,14 +121,4 @@ fn processes(seen: &Seen, signal: &str) -> String {
 /// For programs.
 pub(crate) fn json(audit: &Audit) -> String {
     serde_json::to_string_pretty(audit).unwrap_or_default() + "\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cut;
-
-    #[test]
-    fn a_text_is_cut_to_the_terminal() {
-        assert_eq!((cut("abcdef", 6).as_str(), cut("abcdefg", 6).as_str()), ("abcdef", "abc..."));
-    }
 }

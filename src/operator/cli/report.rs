@@ -1,0 +1,211 @@
+//! `ashore report`: who was killed at each stop of a container, why, and what would mend it; `ashore watch`: the same as it happens.
+//!
+//! What a stop is, and what caused it, is decided in [`ashore_report`]; this finds pods, their Events and the reports that are kept, and shows.
+
+mod cluster;
+mod events;
+mod files;
+mod kept;
+mod table;
+mod timeline;
+mod tracker;
+mod watch;
+mod words;
+
+use super::args::{Bad, Ended, Form, Reporting, Stops, Watching};
+use super::named::Name;
+use super::output::{self, say};
+use super::problem::Problem;
+use super::progress::Progress;
+use super::rewrite::count;
+use ashore_report::{Deletion, Outcome, Seen, Stop, html};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use timeline::Paint;
+use words::{short, time};
+
+/// How wide a picture is where nobody says how wide the terminal is.
+const WIDTH: usize = 80;
+
+/// Which of the stops are meant.
+pub(crate) struct Filter {
+    since: Option<Timestamp>,
+    outcomes: Vec<Ended>,
+    fail_on: Option<Bad>,
+}
+
+impl Filter {
+    fn of(stops: &Stops) -> Self {
+        let since = stops.since.and_then(|since| Timestamp::now().checked_sub(since).ok());
+        Self { since, outcomes: stops.outcomes.clone(), fail_on: stops.fail_on }
+    }
+
+    /// Whether it is not longer ago; one of which nobody knows when it was is not passed over.
+    fn is_recent(&self, stop: &Stop) -> bool {
+        self.since.is_none_or(|since| time(stop).is_none_or(|time| time >= since))
+    }
+
+    /// Whether it ended as asked for. What ended by itself and well is most of what ends: it is shown on request.
+    fn wants(&self, stop: &Stop) -> bool {
+        if self.outcomes.is_empty() { !ended_well(stop) } else { self.outcomes.contains(&stop.outcome.into()) }
+    }
+
+    fn is_bad(&self, stop: &Stop) -> bool {
+        match self.fail_on {
+            None => false,
+            Some(Bad::Killed) => stop.outcome == Outcome::Killed,
+            Some(Bad::Failed) => matches!(stop.outcome, Outcome::Killed | Outcome::Failed),
+        }
+    }
+}
+
+fn ended_well(stop: &Stop) -> bool {
+    stop.outcome == Outcome::Completed && stop.causes.is_empty()
+}
+
+/// The stops that were found, each once.
+#[derive(Default)]
+pub(crate) struct Found(BTreeMap<String, Stop>);
+
+impl Found {
+    /// All runs that have ended of a pod, of which this is the only version that was seen; those for which `also` holds.
+    fn pod(&mut self, pod: &Value, events: &[Value], also: impl FnMut(&Stop) -> bool) {
+        for stop in stops(pod, false, None, events).into_iter().filter(also) {
+            self.0.entry(stop.key()).or_insert(stop);
+        }
+    }
+
+    /// One that was written down. It was seen when it happened, with Events that may have expired since, so it goes before what the pod
+    /// shows now.
+    fn kept(&mut self, stop: Stop) {
+        self.0.insert(stop.key(), stop);
+    }
+
+    /// Those that are meant, the newest first, and how many others have ended by themselves and well.
+    fn sorted(self, filter: &Filter) -> (Vec<Stop>, usize) {
+        let recent: Vec<Stop> = self.0.into_values().filter(|stop| filter.is_recent(stop)).collect();
+        let well = if filter.outcomes.is_empty() { recent.iter().filter(|stop| ended_well(stop)).count() } else { 0 };
+        let mut stops: Vec<Stop> = recent.into_iter().filter(|stop| filter.wants(stop)).collect();
+        stops.sort_by_cached_key(|stop| Reverse(time(stop)));
+        (stops, well)
+    }
+}
+
+/// All runs that have ended of a pod.
+fn stops(pod: &Value, gone: bool, first_deletion: Option<Deletion>, events: &[Value]) -> Vec<Stop> {
+    ashore_report::stops(&Seen { pod, gone, first_deletion, events })
+}
+
+/// What cannot be asked for together, if something is.
+pub(crate) fn misuse(args: &Reporting, names: &[Name]) -> Option<&'static str> {
+    let Stops { namespace, all_namespaces, context, selector, .. } = &args.stops;
+    let files = !args.files.all().is_empty();
+    if args.watch && files {
+        return Some("--watch looks at a cluster, and files are named");
+    }
+    if files && names.is_empty() && (namespace.is_some() || *all_namespaces || context.is_some() || selector.is_some()) {
+        return Some("--namespace, --all-namespaces, --context and --selector choose stops of a cluster, and files are named");
+    }
+    names_misused(&args.stops, names)
+}
+
+/// The same of what `watch` takes.
+pub(crate) fn names_misused(stops: &Stops, names: &[Name]) -> Option<&'static str> {
+    (!names.is_empty() && (stops.all_namespaces || stops.selector.is_some()))
+        .then_some("TYPE/NAME is of one namespace and chooses by itself: --all-namespaces and --selector do not go with it")
+}
+
+/// Reports the stops of what is named: files, objects of a cluster, or a namespace.
+///
+/// # Errors
+/// What is wrong, if nothing at all could be read.
+pub(crate) fn report(args: &Reporting, names: &[Name]) -> Result<u8, Vec<Problem>> {
+    let Reporting { files, stops, output, html, watch: follow, time } = args;
+    if *follow {
+        return watch::watch(names, stops, *output, *time, files.quiet);
+    }
+    let (filter, mut progress) = (Filter::of(stops), Progress::new(files.quiet));
+    let (mut problems, mut found) = (Vec::new(), Found::default());
+    let sources = files.read(&mut progress, &mut problems);
+    files::read(&sources, &mut found, &mut progress, &mut problems);
+    let asked = !names.is_empty() || files.all().is_empty();
+    if asked {
+        cluster::read(names, stops, &filter, &mut found, &mut progress, &mut problems)?;
+    }
+    progress.clear();
+    if !asked && sources.is_empty() {
+        return Err(problems);
+    }
+    let (stops, well) = found.sorted(&filter);
+    let written = match html {
+        Some(file) => output::write_to(file, &html::page(&stops, &title(args, names))),
+        None => output::print(&match output {
+            Form::Table => table::table(&stops, args.stops.all_namespaces),
+            Form::Timeline => timeline::timeline(&stops, output::width().unwrap_or(WIDTH), Paint(is_coloured())),
+            Form::Json => json(&stops),
+        }),
+    };
+    problems.extend(written.err());
+    if !files.quiet {
+        let at = html.as_ref().filter(|file| *file != "-" && problems.is_empty()).map(|file| format!("; the page is in {file}"));
+        say(summary(stops.iter().map(|stop| stop.outcome), well) + &at.unwrap_or_default());
+    }
+    let bad = stops.iter().any(|stop| filter.is_bad(stop));
+    Ok(if !problems.is_empty() { super::refuse(problems) } else { u8::from(bad) })
+}
+
+/// Shows stops as they happen.
+///
+/// # Errors
+/// A cluster that cannot be watched.
+pub(crate) fn watch(args: &Watching) -> Result<u8, Vec<Problem>> {
+    watch::watch(&args.names, &args.stops, args.output, args.time, args.quiet)
+}
+
+/// What a page is of.
+fn title(args: &Reporting, names: &[Name]) -> String {
+    let Stops { namespace, all_namespaces, selector, since, .. } = &args.stops;
+    let named: Vec<String> = names.iter().map(|name| name.given.clone()).chain(args.files.all()).collect();
+    let mut title = if named.is_empty() { "Stops".to_owned() } else { format!("Stops of {}", named.join(", ")) };
+    match namespace {
+        Some(namespace) => title += &format!(" in namespace {namespace}"),
+        None if *all_namespaces => title += " in all namespaces",
+        None => {}
+    }
+    if let Some(selector) = selector {
+        title += &format!(", {selector}");
+    }
+    if let Some(since) = since {
+        title += &format!(", the last {}", short(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
+    }
+    title
+}
+
+/// For programs.
+fn json(stops: &[Stop]) -> String {
+    serde_json::to_string_pretty(stops).unwrap_or_default() + "\n"
+}
+
+/// Whether there is somebody to see colours (<https://no-color.org>).
+fn is_coloured() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// How many there are, and how they ended, in a line.
+fn summary(outcomes: impl Iterator<Item = Outcome>, well: usize) -> String {
+    let mut by_outcome = BTreeMap::<Outcome, usize>::new();
+    outcomes.for_each(|outcome| *by_outcome.entry(outcome).or_default() += 1);
+    let counts: Vec<String> = by_outcome.iter().map(|(outcome, count)| format!("{count} {}", outcome.name())).collect();
+    let all = count(by_outcome.values().sum(), "stop");
+    let all = if counts.is_empty() { all } else { format!("{all}: {}", counts.join(", ")) };
+    let more = match well {
+        0 => String::new(),
+        1 => "; 1 container has ended by itself and well (--outcome completed shows it)".into(),
+        well => format!("; {well} containers have ended by themselves and well (--outcome completed shows them)"),
+    };
+    all + &more
+}

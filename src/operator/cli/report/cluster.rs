@@ -1,0 +1,253 @@
+//! The stops that a live cluster shows: pods that are there, with their Events, and the reports that are kept of those that are gone.
+
+use super::events::{Events, concerned};
+use super::{Filter, Found, kept, stops};
+use crate::cli::args::Stops;
+use crate::cli::client;
+use crate::cli::named::{self, Name};
+use crate::cli::problem::Problem;
+use crate::cli::progress::Progress;
+use crate::cli::registries::runtime;
+use crate::objects::ObjectError;
+use ashore_crd::REPORT;
+use ashore_inject::rule::API_VERSION;
+use ashore_report::{Stop, Workload};
+use kube::Client;
+use kube::api::ListParams;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Of so few objects Events are asked for one by one; of more, all are listed.
+const FEW: usize = 4;
+/// What is listed, in this order.
+const LISTS: [&str; 3] = ["pods", REPORT.plural, "events"];
+
+/// Whether it is a stop of what is named so; `pod`: the pod, if it is there.
+pub(super) fn is_of(name: &Name, pod: Option<&Value>, stop: &Stop) -> bool {
+    if name.kind() == "Pod" {
+        return stop.pod == name.name;
+    }
+    let mut owners = pod.and_then(|pod| pod["metadata"]["ownerReferences"].as_array()).into_iter().flatten();
+    let owned = owners.any(|owner| owner["controller"] == true && owner["kind"] == name.kind() && owner["name"] == name.name.as_str());
+    owned || stop.workload.as_ref().is_some_and(|workload| workload.kind == name.kind() && workload.name == name.name)
+}
+
+/// What a workload's pods have in common, as a list's parameter takes it, if that can be known.
+pub(super) async fn selector(client: &Client, name: &Name, namespace: &str) -> Result<Option<String>, ObjectError> {
+    let object = named::object(client, name, namespace).await?;
+    // A CronJob selects nothing, and its Jobs are many.
+    let of_jobs = || Some("batch.kubernetes.io/job-name".to_owned());
+    Ok(if name.kind() == "CronJob" { of_jobs() } else { named::selector(&object["spec"]["selector"]) })
+}
+
+/// What is read of a cluster.
+struct Reading<'r> {
+    client: Client,
+    /// The namespace; none: all of them.
+    namespace: Option<String>,
+    filter: &'r Filter,
+    progress: &'r mut Progress,
+    /// Whether anything could be read.
+    seen: bool,
+    /// What may not be read, and why.
+    unread: Vec<ObjectError>,
+    /// The pods with stops that may be meant.
+    pods: Vec<Value>,
+    /// What the pods are of, those without stops among them.
+    workloads: BTreeSet<(String, Workload)>,
+    kept: Vec<Stop>,
+}
+
+/// Finds the stops of what is named, or of a namespace, or of all. What may not be read is said, and the rest is read all the same.
+///
+/// # Errors
+/// A cluster that cannot be found, does not answer, or shows nothing at all.
+pub(super) fn read(
+    names: &[Name],
+    wanted: &Stops,
+    filter: &Filter,
+    found: &mut Found,
+    progress: &mut Progress,
+    problems: &mut Vec<Problem>,
+) -> Result<(), Vec<Problem>> {
+    let problem = |what: String| vec![Problem::with_file("cluster", what)];
+    runtime()?.block_on(async {
+        let client = client::client(wanted.context.as_deref()).await.map_err(|error| problem(error.to_string()))?;
+        let namespace = wanted.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
+        let namespace = (!wanted.all_namespaces).then_some(namespace);
+        let (pods, kept, unread, workloads) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        let mut reading = Reading { client, namespace, filter, progress, seen: false, unread, pods, workloads, kept };
+        let silent = |error: ObjectError| problem(error.to_string());
+        let missing = if names.is_empty() {
+            reading.all(wanted.selector.as_deref()).await.map_err(silent)?;
+            Vec::new()
+        } else {
+            reading.named(names).await.map_err(silent)?
+        };
+        let events = reading.events().await.map_err(silent)?;
+        let Reading { pods, kept, seen, unread, progress, .. } = reading;
+        let mut known = BTreeSet::<&str>::new();
+        let mut meant = |pod: Option<&Value>, stop: &Stop| {
+            let of: Vec<&str> = names.iter().filter(|name| is_of(name, pod, stop)).map(|name| name.given.as_str()).collect();
+            known.extend(&of);
+            names.is_empty() || !of.is_empty()
+        };
+        for pod in &pods {
+            found.pod(pod, &events.of(pod), |stop| meant(Some(pod), stop));
+        }
+        kept.into_iter().filter(|stop| meant(None, stop)).for_each(|stop| found.kept(stop));
+        for (name, error) in missing {
+            if !known.contains(name.given.as_str()) {
+                problems.push(Problem::with_file(&name.given, error));
+            }
+        }
+        if !seen {
+            problems.extend(unread.iter().flat_map(|error| problem(error.to_string())));
+            return Err(std::mem::take(problems));
+        }
+        unread.iter().for_each(|error| progress.warn(error));
+        Ok(())
+    })
+}
+
+impl Reading<'_> {
+    /// Lists objects of this namespace or of all; what may not be listed is noted. An answer that there is no such resource is no news.
+    async fn list(
+        &mut self,
+        (group, version, plural): (&str, &str, &str),
+        list: ListParams,
+        mut each: impl FnMut(&mut Self, Value),
+    ) -> Result<(), ObjectError> {
+        let whose = self.namespace.as_ref().map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
+        let path = client::path(group, version, plural, self.namespace.as_deref());
+        let what = format!("{} of {whose}", client::what(group, plural));
+        let (client, at) = (self.client.clone(), LISTS.iter().position(|list| *list == plural).unwrap_or_default());
+        let mut count = 0;
+        let listed = client::each(&client, path, what, false, list, |object| {
+            count += 1;
+            self.progress.step("listing", at, LISTS.len(), &format!("{plural} ({count})"));
+            each(self, object);
+        });
+        match listed.await {
+            Err(error) if error.is_silence() => Err(error),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => {
+                self.unread.push(error);
+                Ok(())
+            }
+            Ok(()) => {
+                self.seen = true;
+                Ok(())
+            }
+        }
+    }
+
+    async fn list_pods(&mut self, selector: Option<&str>) -> Result<(), ObjectError> {
+        let list = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() };
+        self.list(("", "v1", "pods"), list, Self::take).await
+    }
+
+    /// Keeps a pod that has stops which may be meant.
+    fn take(&mut self, mut pod: Value) {
+        if let (Some(workload), Some(namespace)) = (ashore_report::workload(&pod), pod["metadata"]["namespace"].as_str()) {
+            self.workloads.insert((namespace.to_owned(), workload));
+        }
+        if stops(&pod, false, None, &[]).iter().any(|stop| self.filter.is_recent(stop)) {
+            if let Some(metadata) = pod["metadata"].as_object_mut() {
+                // Half of many a pod.
+                metadata.remove("managedFields");
+            }
+            self.pods.push(pod);
+        }
+    }
+
+    async fn list_kept(&mut self) -> Result<(), ObjectError> {
+        let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
+        // What is no report is nobody's stop.
+        let take = |reading: &mut Self, mut report: Value| reading.kept.extend(kept::read(report[kept::FIELD].take()));
+        self.list((group, version, REPORT.plural), ListParams::default(), take).await
+    }
+
+    async fn all(&mut self, selector: Option<&str>) -> Result<(), ObjectError> {
+        self.list_pods(selector).await?;
+        self.list_kept().await?;
+        // What is kept of a pod has none of its labels: those of the same workloads are meant.
+        if selector.is_some() {
+            let Self { workloads, kept, .. } = self;
+            kept.retain(|stop| {
+                stop.workload.as_ref().is_some_and(|workload| workloads.contains(&(stop.namespace.clone(), workload.clone())))
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads those that are named, and gives those that are not there or may not be read, and why.
+    async fn named<'n>(&mut self, names: &'n [Name]) -> Result<Vec<(&'n Name, String)>, ObjectError> {
+        let namespace = self.namespace.clone().unwrap_or_default();
+        let (mut missing, mut selectors) = (Vec::new(), Vec::new());
+        for name in names {
+            let error = if name.kind() == "Pod" {
+                match named::object(&self.client, name, &namespace).await {
+                    Ok(pod) => {
+                        self.seen = true;
+                        self.take(pod);
+                        continue;
+                    }
+                    Err(error) => error,
+                }
+            } else {
+                match selector(&self.client, name, &namespace).await {
+                    Ok(selector) => {
+                        selectors.push(selector);
+                        continue;
+                    }
+                    // One that is gone may have pods that are still there.
+                    Err(error) if error.is_forbidden() || error.is_not_found() => {
+                        selectors.push(None);
+                        if error.is_forbidden() {
+                            continue;
+                        }
+                        error
+                    }
+                    Err(error) => error,
+                }
+            };
+            if error.is_silence() {
+                return Err(error);
+            }
+            let gone = error.is_not_found();
+            let kept = if gone { "; and no report of a stop of it is kept (those that killed somebody are, for a while)" } else { "" };
+            missing.push((name, format!("{error}{kept}")));
+        }
+        // Where what one has in common is not known, all pods are looked through.
+        if selectors.contains(&None) {
+            selectors = vec![None];
+        }
+        for selector in selectors {
+            self.list_pods(selector.as_deref()).await?;
+        }
+        self.list_kept().await?;
+        Ok(missing)
+    }
+
+    /// The Events about the pods and their owners.
+    async fn events(&mut self) -> Result<Events, ObjectError> {
+        let uids: BTreeSet<String> = self.pods.iter().flat_map(concerned).map(str::to_owned).collect();
+        let mut events = Events::default();
+        let one = |uid: &String| ListParams::default().fields(&format!("involvedObject.uid={uid}"));
+        let lists = if uids.len() > FEW { vec![ListParams::default()] } else { uids.iter().map(one).collect() };
+        for list in lists {
+            let unread = self.unread.len();
+            self.list(("", "v1", "events"), list, |_, event| {
+                if event["involvedObject"]["uid"].as_str().is_some_and(|uid| uids.contains(uid)) {
+                    events.add(event);
+                }
+            })
+            .await?;
+            if self.unread.len() > unread {
+                break;
+            }
+        }
+        Ok(events)
+    }
+}

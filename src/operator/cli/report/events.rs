@@ -1,0 +1,57 @@
+//! Events (core/v1) about pods and about who owns them: some causes are told there alone.
+
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// The most of one object that are remembered.
+const MOST: usize = 50;
+/// What they may be about: a pod, or a Job whose time is over.
+const ABOUT: [&str; 2] = ["Pod", "Job"];
+
+/// Events, by the uid of whom they are about.
+#[derive(Debug, Default)]
+pub(super) struct Events(HashMap<String, Vec<Value>>);
+
+impl Events {
+    /// Remembers one.
+    pub(super) fn add(&mut self, event: Value) {
+        let about = &event["involvedObject"];
+        let Some(uid) = about["uid"].as_str().filter(|_| ABOUT.iter().any(|kind| about["kind"] == *kind)).map(str::to_owned) else {
+            return;
+        };
+        let events = self.0.entry(uid).or_default();
+        // One that happens again is the same object, with another count.
+        events.retain(|known| known["metadata"]["name"] != event["metadata"]["name"]);
+        if events.len() == MOST {
+            events.remove(0);
+        }
+        events.push(event);
+    }
+
+    /// Those about this pod, and about its owners.
+    pub(super) fn of(&self, pod: &Value) -> Vec<Value> {
+        concerned(pod).filter_map(|uid| self.0.get(uid)).flatten().cloned().collect()
+    }
+
+    /// How many objects they are about.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets those about this one.
+    pub(super) fn forget(&mut self, uid: &str) {
+        self.0.remove(uid);
+    }
+
+    /// Forgets those about all others.
+    pub(super) fn retain(&mut self, is_meant: impl Fn(&str) -> bool) {
+        self.0.retain(|uid, _| is_meant(uid));
+    }
+}
+
+/// The uids of a pod and of its owners.
+pub(super) fn concerned(pod: &Value) -> impl Iterator<Item = &str> {
+    let metadata = &pod["metadata"];
+    let owners = metadata["ownerReferences"].as_array().into_iter().flatten();
+    std::iter::once(metadata).chain(owners).filter_map(|object| object["uid"].as_str())
+}

@@ -1,0 +1,68 @@
+//! A stop in short words: when it was, how long it took, who it is about.
+
+use ashore_report::{Finding, Process, Stop};
+use k8s_openapi::jiff::Timestamp;
+
+/// When it was over, or was asked for, as far as that is known.
+pub(super) fn time(stop: &Stop) -> Option<Timestamp> {
+    let read = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
+    read(&stop.finished_at).or_else(|| read(&stop.requested_at))
+}
+
+/// The same for people, in UTC.
+pub(super) fn when(stop: &Stop) -> String {
+    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time).to_string();
+    time(stop).map_or_else(|| "-".into(), |time| whole(time).replace('T', " ").replace('Z', ""))
+}
+
+/// The time of day, in UTC.
+pub(super) fn clock(time: Timestamp) -> String {
+    time.strftime("%H:%M:%S").to_string()
+}
+
+/// The grace period, if somebody asked for the stop.
+pub(super) fn grace(stop: &Stop) -> Option<u64> {
+    let asked = stop.request.is_some() || stop.report.as_ref().is_some_and(|report| report.signal.is_some());
+    stop.grace_ms.or_else(|| stop.report.as_ref()?.grace_ms).filter(|_| asked)
+}
+
+/// So many milliseconds in three digits or so.
+pub(super) fn short(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms}ms"),
+        1000..60_000 if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
+        1000..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms % 60_000 / 1000),
+        _ => format!("{}h{:02}m", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+/// A process by its name and number, as far as they are known.
+pub(super) fn process(Process { pid, name }: &Process) -> String {
+    match (name.as_str(), pid) {
+        ("", 0) => "-".into(),
+        ("", pid) => format!("[{pid}]"),
+        (name, 0) => name.into(),
+        (name, pid) => format!("{name}[{pid}]"),
+    }
+}
+
+/// The cause that counts most, and how many more there are.
+pub(super) fn cause(causes: &[Finding]) -> String {
+    match causes {
+        [] => "-".into(),
+        [first] => first.cause.name().into(),
+        [first, more @ ..] => format!("{} (+{})", first.cause.name(), more.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn times_are_short() {
+        let texts = [0, 12, 999, 1000, 9004, 59_999, 60_000, 90_500, 3_600_000, 9_000_000].map(short);
+        assert_eq!(texts, ["0ms", "12ms", "999ms", "1s", "9.0s", "59.9s", "1m00s", "1m30s", "1h00m", "2h30m"]);
+    }
+}

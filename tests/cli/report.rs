@@ -1,0 +1,200 @@
+//! `report` of files: what kubectl has printed, what was kept, and what is neither.
+
+use super::{folder, golden, run, run_in};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+
+const WEB: &str = include_str!("../data/stops/web.json");
+const LIST: &str = include_str!("../data/stops/list.json");
+
+fn stops() -> PathBuf {
+    super::data().join("../stops")
+}
+
+fn reported(args: &[&str], input: &str) -> Vec<Value> {
+    let out = run(&[&["report", "-q", "-o", "json"], args].concat(), input).good();
+    serde_json::from_str::<Value>(&out).expect("JSON").as_array().expect("a list").clone()
+}
+
+/// The pods and containers, in order.
+fn names(stops: &[Value]) -> Vec<String> {
+    let text = |stop: &Value, field: &str| stop[field].as_str().expect("a text").to_owned();
+    stops.iter().map(|stop| format!("{} {}", text(stop, "pod"), text(stop, "container"))).collect()
+}
+
+#[test]
+fn texts_for_people() {
+    let files = ["web.json", "list.json"];
+    let show = |output: &str| run_in(&stops(), &["report", "-o", output, files[0], files[1]], b"");
+    let table = show("table");
+    assert!(table.err.contains("1 container has ended by itself and well") || table.err.contains("containers have ended"), "{}", table.err);
+    golden("report-table.txt", &table.good());
+    golden("report-timeline.txt", &show("timeline").good());
+}
+
+#[test]
+fn the_newest_is_first_and_each_is_there_once() {
+    let twice = json!({"apiVersion": "v1", "kind": "List", "items": [
+        serde_json::from_str::<Value>(WEB).expect("JSON"), serde_json::from_str::<Value>(LIST).expect("JSON"), serde_json::from_str::<Value>(WEB).expect("JSON")]});
+    let found = reported(&["-"], &twice.to_string());
+    assert_eq!(names(&found), ["web-5d9f7c6b8-x2x7k app", "web-5d9f7c6b8-x2x7k log", "cache-0 redis", "api-7c api"]);
+    assert_eq!(found[0]["causes"][0]["cause"], "SignalIgnored");
+    assert_eq!(found[0]["workload"], json!({"kind": "Deployment", "name": "web"}));
+}
+
+#[test]
+fn what_events_alone_know_is_told_with_them() {
+    let list: Value = serde_json::from_str(LIST).expect("JSON");
+    let api = |text: &str| {
+        let stop = reported(&["-"], text).into_iter().find(|stop| stop["pod"] == "api-7c").expect("it is there");
+        stop["causes"].as_array().expect("causes").iter().any(|cause| cause["cause"] == "LivenessProbe")
+    };
+    assert!(api(LIST));
+    let mut without = list.clone();
+    without["items"].as_array_mut().expect("items").retain(|item| item["kind"] == "Pod");
+    assert!(!api(&without.to_string()));
+    // They may be in another file.
+    let mut events = list;
+    events["items"].as_array_mut().expect("items").retain(|item| item["kind"] == "Event");
+    let dir = folder("report-events", &[("a.json", &without.to_string()), ("b.json", &events.to_string())]);
+    let out = run_in(&dir, &["report", "-q", "-o", "json", "."], b"").good();
+    assert!(out.contains("LivenessProbe"), "{out}");
+}
+
+#[test]
+fn yaml_and_watch_and_its_own_output_are_read() {
+    let all = reported(&["-"], WEB);
+    let mut yaml = "apiVersion: v1\nitems:\n- ".to_owned();
+    yaml += &WEB.trim_end().replace('\n', "\n  ");
+    yaml += "\nkind: List\n";
+    assert_eq!(reported(&["-"], &yaml), all, "{yaml}");
+    assert_eq!(reported(&["-"], &json!(all).to_string()), all);
+    let lines: String = all.iter().map(|stop| format!("{stop}\n")).collect();
+    assert_eq!(reported(&["-"], &lines), all);
+    let kept =
+        |stop: &Value| json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownReport", "metadata": {"name": "x"}, "stop": stop});
+    let kept: Vec<Value> = all.iter().map(kept).collect();
+    assert_eq!(reported(&["-"], &json!({"apiVersion": "v1", "kind": "List", "items": kept}).to_string()), all);
+    let typed = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownReportList", "items": [{"stop": all[0]}]});
+    assert_eq!(reported(&["-"], &typed.to_string()), all[..1]);
+}
+
+#[test]
+fn outcomes_are_chosen() {
+    let dir = stops();
+    let ended = |outcomes: &str| {
+        let run = run_in(&dir, &["report", "-q", "-o", "json", "--outcome", outcomes, "."], b"").good();
+        let stops: Vec<Value> = serde_json::from_str(&run).expect("JSON");
+        names(&stops)
+    };
+    assert_eq!(ended("drained"), ["web-5d9f7c6b8-x2x7k log"]);
+    assert!(ended("completed").contains(&"nightly-29333280-k9 job".to_owned()));
+    assert_eq!(ended("killed,drained").len(), 1 + ended("killed").len());
+    // All of it was long ago, and a long time goes back beyond it.
+    assert!(reported(&["--since", "1ms", "-"], WEB).is_empty());
+}
+
+#[test]
+fn a_script_is_told_by_the_exit_code() {
+    let ask = |level: &str, input: &str| {
+        let run = run(&["report", "-q", "--fail-on", level, "-"], input);
+        assert!(!run.out.is_empty(), "what was found is written all the same: {}", run.err);
+        run.code
+    };
+    assert_eq!((ask("killed", WEB), ask("failed", WEB)), (1, 1));
+    let drained = |stop: &&Value| stop["outcome"] == "drained";
+    let drained = json!(reported(&["-"], WEB).iter().filter(drained).collect::<Vec<_>>()).to_string();
+    assert_eq!((ask("killed", &drained), ask("failed", &drained)), (0, 0));
+}
+
+#[test]
+fn what_is_wrong_is_named_and_the_rest_is_reported() {
+    let pod = WEB.split_once("\"status\": {\n    \"phase\"").expect("a status").0.trim_end().trim_end_matches(',').to_owned() + "}";
+    let files = [
+        ("good.json", WEB),
+        ("service.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n"),
+        ("broken.json", "{\"apiVersion\": \"v1\",\n\"kind\" \"Pod\"}"),
+        ("manifest.json", &pod),
+        ("kept.yaml", "apiVersion: ashore.dev/v1alpha1\nkind: ShutdownReport\nmetadata: {name: k}\nstop:\n  pod: p\n"),
+        ("empty.yaml", "\n"),
+    ];
+    let dir = folder("report-wrong", &files);
+    let mut args = vec!["report", "none.json"];
+    args.extend(files.iter().map(|(name, _)| *name));
+    let run = run_in(&dir, &args, b"");
+    assert_eq!(run.code, 1);
+    assert!(run.out.contains("worker[9]"), "{}", run.out);
+    for what in [
+        "error: none.json: no such file or directory",
+        "error: service.yaml: there is no pod in it, only Service; expected pods as kubectl get pod NAME -o json prints them",
+        "error: broken.json:2:8: document 1: not JSON: expected `:`",
+        "error: manifest.json:1: document 1: Pod web-5d9f7c6b8-x2x7k has no status, which is where its stops are; expected ",
+        "error: kept.yaml:4: document 1: not a stop: missing field `namespace`; expected ",
+        "error: empty.yaml: there is no pod in it; expected ",
+    ] {
+        assert!(run.err.contains(what), "{what}: {}", run.err);
+    }
+    let nothing = run_in(&dir, &["report", "none.json"], b"").refused();
+    assert_eq!(nothing, "error: none.json: no such file or directory\n");
+    // No pod is no mistake.
+    assert_eq!(reported(&["-"], r#"{"apiVersion": "v1", "kind": "List", "items": []}"#), [Value::Null; 0]);
+}
+
+/// Whoever runs a container may write what they like into its termination message and its processes' names.
+#[test]
+fn nothing_of_a_pod_moves_a_cursor() {
+    let forged = |text: &str| text.replace("worker", "w\u{1b}[2J\u{9b}31m\u{202e}x").replace("SIGTERM", "\u{7}\u{1b}]0;title\u{7}");
+    let in_pod = {
+        let mut pod: Value = serde_json::from_str(WEB).expect("JSON");
+        let message = pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"].as_str().expect("a message").to_owned();
+        let name = serde_json::to_string("w\u{1b}[2J\u{9b}31m\u{202e}x").expect("JSON");
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = json!(message.replace("\"worker\"", &name));
+        pod["metadata"]["name"] = json!("evil\u{1b}[2J");
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"] = json!("\u{1b}[2J");
+        pod.to_string()
+    };
+    let mut kept = reported(&["-"], WEB);
+    for stop in &mut kept {
+        *stop = serde_json::from_str(&forged(&stop.to_string())).unwrap_or_else(|_| {
+            let mut other = stop.clone();
+            other["pod"] = json!("\u{1b}[2J\u{202e}");
+            other["causes"] = json!([{"cause": "SignalIgnored", "what": "\u{1b}]0;x\u{7}", "remedy": "\u{9b}2J", "process": {"pid": 1, "name": "\u{1b}[31m"}}]);
+            other["report"]["main"]["name"] = json!("\u{1b}[31m\u{202e}");
+            other
+        });
+    }
+    for input in [in_pod, json!(kept).to_string()] {
+        for output in ["table", "timeline", "json"] {
+            let run = run(&["report", "-o", output, "-"], &input);
+            assert_eq!(run.code, 0, "{}", run.err);
+            let bad = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}');
+            assert!(!run.out.contains(bad) && !run.err.contains(bad), "{output}: {:?}", run.out);
+            assert!(run.out.contains('\u{fffd}'), "{output}: {}", run.out);
+        }
+    }
+}
+
+#[test]
+fn a_page_is_written_whole_or_not_at_all() {
+    let dir = folder("report-page", &[("web.json", WEB), ("old.html", "mine")]);
+    let write = |name: &str| run_in(&dir, &["report", "--html", name, "web.json"], b"");
+    for name in ["new.html", "old.html"] {
+        let written = write(name);
+        assert!(written.err.ends_with(&format!("; the page is in {name}\n")), "{}", written.err);
+        assert_eq!(written.good(), "", "{name}");
+        let page = fs::read_to_string(dir.join(name)).expect("a page");
+        assert!(page.starts_with("<!doctype html>") && page.contains("worker"), "{page}");
+    }
+    assert!(write("-").good().starts_with("<!doctype html>"));
+    let nowhere = write("none/x.html");
+    assert!(
+        nowhere.code == 1 && nowhere.err.contains("error: none/x.html: cannot be written: no such file or directory"),
+        "{}",
+        nowhere.err
+    );
+    let folder = write(".");
+    assert!(folder.code == 1 && folder.err.contains("error: .: cannot be written: this is not a regular file"), "{}", folder.err);
+    let left: Vec<_> = fs::read_dir(&dir).expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
