@@ -241,7 +241,8 @@ pub fn are_told_and_counted_once() -> Outcome {
     assert_eq!(status["slowestWorkloads"][0]["durationMs"], 9000, "{status}");
 
     // All of that once.
-    let expected: BTreeMap<String, usize> = ["by-force", "forger", "restarts", "web-5d-a", "web-5d-b"].map(|name| (name.to_owned(), 1)).into();
+    let expected: BTreeMap<String, usize> =
+        ["by-force", "forger", "restarts", "web-5d-a", "web-5d-b"].map(|name| (name.to_owned(), 1)).into();
     assert_eq!(told_by_pod(&control), expected);
     assert_eq!(told(&control).len(), 6);
     assert_eq!(replica.said(TOLD).iter().filter(|line| line["level"] == "INFO").count(), 3);

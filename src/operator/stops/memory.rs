@@ -123,7 +123,8 @@ impl Memory {
         }
         // A pod that is being deleted shows no ending before all of its containers have ended.
         let complete = gone || glance.finished || !asked;
-        if !(gone || glance.ended && complete) || (!gone && pod.handed == Some(glance.signature)) {
+        let new = glance.ended && complete && pod.handed != Some(glance.signature);
+        if !(gone || new) {
             return false;
         }
         pod.handed = Some(glance.signature);
