@@ -64,8 +64,8 @@ pub struct Status {
 }
 
 /// A workload's slowest stop.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct SlowWorkload {
     /// Its namespace.
     #[schemars(length(max = 63))]
