@@ -17,7 +17,7 @@ use text::sentence;
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
-/// The most stops of a page: so many are a file of some 20 MB, which a browser opens in seconds.
+/// The most stops of a page: so many, each with all that can be known of it, are a file of 30 MB, which a browser opens in seconds.
 pub const MOST: usize = 5000;
 
 /// The page, with the newest stops first. At most [`MOST`] are shown, and the page says how many there were.
@@ -29,7 +29,7 @@ pub fn page(stops: &[Stop], title: &str) -> String {
     shown.truncate(MOST);
     let mut out = String::with_capacity(32 * 1024 + shown.len() * 4096);
     head(&mut out, title);
-    let _ = write!(out, "<header>\n<h1>{}</h1>\n", sentence(title));
+    let _ = writeln!(out, "<header>\n<h1>{}</h1>", sentence(title));
     if !shown.is_empty() {
         summary::facts(&mut out, &shown, stops.len());
         out.push_str("</header>\n<main>\n");
