@@ -159,7 +159,7 @@ impl Reader {
             self.ledger.begin(written, policies);
         }
         let term = Term { memory: Mutex::new(Memory::new(carried)), inbox: Inbox::default(), told: Mutex::default() };
-        tracing::debug!(version, "reading stops from this version of the cluster on");
+        tracing::info!(version, "reading stops from this version of the cluster on");
         tokio::select! {
             () = self.follow(&term, Some(version.clone()).filter(|version| !version.is_empty())) => {}
             () = self.work(&term, store, version) => {}

@@ -174,3 +174,73 @@ impl Ledger {
         self.changes.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ashore_report::Outcome;
+
+    const NOW: i64 = 1_767_225_600;
+
+    fn stop(workload: &str, seconds: i64) -> Stop {
+        let time = |at: i64| k8s_openapi::jiff::Timestamp::from_second(at).unwrap().to_string();
+        Stop {
+            namespace: "n".into(),
+            pod: "p".into(),
+            uid: "u".into(),
+            container: "app".into(),
+            run: 0,
+            workload: Some(Workload { kind: "Deployment".into(), name: workload.into() }),
+            policy: None,
+            node: None,
+            wrapped: true,
+            request: None,
+            requested_at: Some(time(NOW - seconds)),
+            started_at: None,
+            finished_at: Some(time(NOW)),
+            exit_code: None,
+            reason: None,
+            grace_ms: None,
+            outcome: Outcome::Killed,
+            killed: 2,
+            causes: Vec::new(),
+            report: None,
+        }
+    }
+
+    fn slowest(totals: &Totals) -> Vec<(&str, u64)> {
+        totals.slowest_workloads.iter().map(|slow| (slow.name.as_str(), slow.duration_ms / 1000)).collect()
+    }
+
+    #[test]
+    fn the_slowest_are_few_and_not_for_ever() {
+        let mut totals = Totals::default();
+        for (workload, seconds) in [("a", 3), ("b", 9), ("a", 5), ("a", 4), ("c", 1), ("d", 2), ("e", 7), ("f", 8)] {
+            totals.count(&stop(workload, seconds), NOW);
+        }
+        assert_eq!((totals.stops, totals.forced_kills), (8, 16));
+        assert_eq!(slowest(&totals), [("b", 9), ("f", 8), ("e", 7), ("a", 5), ("d", 2)]);
+        totals.count(&stop("g", 1), NOW + WEEK);
+        assert_eq!(slowest(&totals), [("g", 1)]);
+    }
+
+    #[test]
+    fn a_number_is_told_when_it_is_remembered_and_remembered_until_it_is_written() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.of("p"), None);
+        let totals = |stops| Totals { stops, ..Totals::default() };
+        // One was written by the leader before, the other only remembered.
+        let written = [("p".to_owned(), totals(5)), ("q".to_owned(), totals(5))].into();
+        ledger.begin(written, [("p".to_owned(), totals(7)), ("q".to_owned(), totals(3))].into());
+        let told = |uid| ledger.of(uid).map(|totals| totals.stops);
+        assert_eq!((told("p"), told("q"), told("new")), (Some(7), Some(5), Some(0)));
+        ledger.count("q", &stop("a", 1), NOW);
+        let unwritten: Vec<_> = ledger.unwritten().into_iter().map(|(uid, totals)| (uid, totals.stops)).collect();
+        assert_eq!((told("q"), unwritten), (Some(5), vec![("p".into(), 7), ("q".into(), 6)]));
+        ledger.sure();
+        ledger.written("q", 6);
+        assert_eq!((told("q"), ledger.unwritten().len()), (Some(6), 1));
+        ledger.end();
+        assert_eq!(told("q"), None);
+    }
+}

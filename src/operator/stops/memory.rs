@@ -123,7 +123,7 @@ impl Memory {
         }
         // A pod that is being deleted shows no ending before all of its containers have ended.
         let complete = gone || glance.finished || !asked;
-        if !(gone || glance.ended && complete) || (!gone && pod.handed == Some(glance.signature)) {
+        if !gone && !(glance.ended && complete && pod.handed != Some(glance.signature)) {
             return false;
         }
         pod.handed = Some(glance.signature);
