@@ -113,7 +113,7 @@ pub fn before_an_install() -> Outcome {
         .create(&format!("{RBAC}/clusterrolebindings"), &json!({"metadata": {"name": "installer"}, "roleRef": role, "subjects": subject}));
     let rights = || check(&control.kubeconfig(), &["--before-install"]);
     eventually("the rights", PATIENCE, || (!rights().report["checks"].to_string().contains("create clusterrolebindings")).then_some(()));
-    rights().says("rights", "failed", &["create events, ", "get/list/watch clustershutdownpolicies.ashore.dev"]);
+    rights().says("rights", "failed", &["create/list events", "get/list/watch clustershutdownpolicies.ashore.dev"]);
     let escalate = json!({"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "clusterroles"], "verbs": ["escalate"]});
     control.patch(&format!("{RBAC}/clusterroles/installer"), &json!({"rules": [everything, escalate]}));
     eventually("the rest of them", PATIENCE, || rights().report["checks"].to_string().contains("you may make all").then_some(()));
