@@ -71,6 +71,7 @@ impl Member {
     }
 
     /// Whether it is there, and ours.
+    #[inline(never)]
     pub fn is_alive(&self) -> bool {
         !self.process.is_dead() && !self.counted && self.role != Role::Stranger
     }
@@ -83,8 +84,15 @@ pub struct Slow {
     pub pid: i32,
     /// Its name, padded with NULs.
     pub name: [u8; 16],
-    /// From being asked to its end.
+    /// When it was asked.
+    pub asked_at: Micros,
+    /// From then to its end.
     pub took: Micros,
+}
+
+impl Slow {
+    /// Nobody; all bytes zero.
+    pub const NONE: Self = Self { pid: 0, name: [0; 16], asked_at: 0, took: 0 };
 }
 
 /// How many of the slowest are named.
@@ -103,14 +111,14 @@ pub struct Census<'a> {
     /// How many have been asked and have ended.
     pub ended: u32,
     /// Those that took longest, slowest first.
-    pub slowest: [Slow; SLOWEST],
+    pub slowest: &'a mut [Slow; SLOWEST],
 }
 
 impl<'a> Census<'a> {
-    /// A census that uses these two tables of equal length.
-    pub fn new(members: &'a mut [Member], next: &'a mut [Member]) -> Self {
-        const NOBODY: Slow = Slow { pid: 0, name: [0; 16], took: 0 };
-        Self { members, count: 0, next, next_count: 0, merged: 0, closed: false, ended: 0, slowest: [NOBODY; SLOWEST] }
+    /// A census that uses these tables; the first two are of equal length.
+    #[inline(never)]
+    pub const fn new(members: &'a mut [Member], next: &'a mut [Member], slowest: &'a mut [Slow; SLOWEST]) -> Self {
+        Self { members, count: 0, next, next_count: 0, merged: 0, closed: false, ended: 0, slowest }
     }
 
     /// Everybody, in the order of PIDs.
@@ -187,6 +195,7 @@ impl<'a> Census<'a> {
     }
 
     /// A child was reaped.
+    #[inline(never)]
     pub fn reaped(&mut self, pid: i32, now: Micros) {
         if let Some(at) = self.place(pid) {
             self.count_end(at, now);
@@ -203,8 +212,8 @@ impl<'a> Census<'a> {
         }
         self.ended += 1;
         let took = now.saturating_sub(asked_at);
-        let mut slower = Slow { pid: member.process.pid, name: member.process.name, took };
-        for place in &mut self.slowest {
+        let mut slower = Slow { pid: member.process.pid, name: member.process.name, asked_at, took };
+        for place in &mut *self.slowest {
             if slower.took > place.took || place.pid == 0 {
                 core::mem::swap(place, &mut slower);
             }
@@ -254,8 +263,9 @@ mod tests {
         census.end(init, 2, now);
     }
 
-    fn tables() -> (Vec<Member>, Vec<Member>) {
-        (vec![Member::NONE; 8], vec![Member::NONE; 8])
+    fn census() -> Census<'static> {
+        let table = || Box::leak(vec![Member::NONE; 8].into_boxed_slice());
+        Census::new(table(), table(), Box::leak(Box::new([Slow::NONE; SLOWEST])))
     }
 
     fn roles(census: &Census<'_>) -> Vec<(i32, Role, bool)> {
@@ -264,8 +274,7 @@ mod tests {
 
     #[test]
     fn roles_in_a_namespace_of_its_own() {
-        let (mut a, mut b) = tables();
-        let mut census = Census::new(&mut a, &mut b);
+        let mut census = census();
         look(
             &mut census,
             &[process(1, 0, 1), process(2, 1, 2), process(3, 2, 3), process(4, 1, 4), process(5, 0, 5), process(6, 5, 6)],
@@ -287,8 +296,7 @@ mod tests {
 
     #[test]
     fn strangers_in_a_shared_namespace() {
-        let (mut a, mut b) = tables();
-        let mut census = Census::new(&mut a, &mut b);
+        let mut census = census();
         // 10 is init, 2 its main (a PID used anew), 1 a pause container, 5 a stranger's child, 7 our root's child.
         look(
             &mut census,
@@ -310,20 +318,18 @@ mod tests {
 
     #[test]
     fn what_was_asked_is_carried_over_unless_the_pid_is_another_process() {
-        let (mut a, mut b) = tables();
-        let mut census = Census::new(&mut a, &mut b);
+        let mut census = census();
         look(&mut census, &[process(3, 1, 3), process(4, 1, 4)], 1, 0);
         census.members_mut().iter_mut().for_each(|m| m.ask(Signal::TERM, 10));
         look(&mut census, &[process(3, 1, 3), process(4, 1, 99)], 1, 30);
         assert_eq!(census.members().iter().map(|m| m.asked().is_some()).collect::<Vec<_>>(), [true, false]);
         assert_eq!(census.ended, 1, "the first process 4 has gone");
-        assert_eq!((census.slowest[0].pid, census.slowest[0].took), (4, 20));
+        assert_eq!((census.slowest[0].pid, census.slowest[0].asked_at, census.slowest[0].took), (4, 10, 20));
     }
 
     #[test]
     fn an_end_is_counted_once_and_the_slowest_come_first() {
-        let (mut a, mut b) = tables();
-        let mut census = Census::new(&mut a, &mut b);
+        let mut census = census();
         let everyone: Vec<_> = (2..8).map(|pid| process(pid, 1, pid as u64)).collect();
         look(&mut census, &everyone, 1, 0);
         census.members_mut().iter_mut().for_each(|m| m.ask(Signal::TERM, 0));
@@ -337,8 +343,7 @@ mod tests {
 
     #[test]
     fn more_than_there_is_room_for_is_left_out() {
-        let (mut a, mut b) = tables();
-        let mut census = Census::new(&mut a, &mut b);
+        let mut census = census();
         look(&mut census, &(2..30).map(|pid| process(pid, 1, 1)).collect::<Vec<_>>(), 1, 0);
         assert_eq!(census.members().len(), 8);
     }

@@ -1,8 +1,8 @@
 //! The first instructions, and what the kernel leaves on the stack for them (System V ABI; AAPCS64).
 
-use ashore_init::census::{CAPACITY, Member};
 use ashore_init::run::{self, Arguments};
 use ashore_init::signal::SignalSet;
+use ashore_init::stop::Room;
 use ashore_init::sys;
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
@@ -25,11 +25,10 @@ unsafe extern "C" fn _start() -> ! {
     naked_asm!("mov x29, xzr", "mov x30, xzr", "mov x0, sp", "b {start}", start = sym start)
 }
 
-/// Room for the census: zero until a stop begins, so that it costs no memory before.
-struct Tables(UnsafeCell<[[Member; CAPACITY]; 2]>);
-// SAFETY: there is one thread, and `start` takes them once.
-unsafe impl Sync for Tables {}
-static TABLES: Tables = Tables(UnsafeCell::new([[Member::NONE; CAPACITY]; 2]));
+struct OnlyRoom(UnsafeCell<Room>);
+// SAFETY: there is one thread, and `start` takes it once.
+unsafe impl Sync for OnlyRoom {}
+static ROOM: OnlyRoom = OnlyRoom(UnsafeCell::new(Room::NEW));
 
 /// `stack` is where the kernel put the count of arguments, the arguments, the environment and the auxiliary vector.
 ///
@@ -45,10 +44,10 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
         let envp = argv.add(count + 1);
         Arguments { count, argv, envp, own_path: own_path(envp) }
     };
-    // SAFETY: nobody else has the tables.
-    let [a, b] = unsafe { &mut *TABLES.0.get() };
+    // SAFETY: nobody else has it.
+    let room = unsafe { &mut *ROOM.0.get() };
     // SAFETY: the pointers are the kernel's.
-    sys::exit(unsafe { run::run(&arguments, before, (a, b)) })
+    sys::exit(unsafe { run::run(&arguments, before, room) })
 }
 
 /// # Safety

@@ -15,6 +15,8 @@ pub struct Process {
     pub state: u8,
     /// Whether it has a controlling terminal.
     pub has_terminal: bool,
+    /// Whether it has more threads than one.
+    pub has_threads: bool,
     /// Its name (`comm`), padded with NULs.
     pub name: [u8; 16],
     /// The signals that it has handlers for.
@@ -39,6 +41,7 @@ impl Process {
         start: 0,
         state: 0,
         has_terminal: false,
+        has_threads: false,
         name: [0; 16],
         caught: SignalSet(0),
         ignored: SignalSet(0),
@@ -67,7 +70,12 @@ impl Process {
                         4 => process.parent = value as i32,
                         7 => process.has_terminal = value != 0,
                         // A zombie with threads: only its first has ended (pthread_exit(3) in main), the process is at work.
-                        20 if value > 1 && process.state == b'Z' => process.state = b'S',
+                        20 if value > 1 => {
+                            process.has_threads = true;
+                            if process.state == b'Z' {
+                                process.state = b'S';
+                            }
+                        }
                         22 => process.start = value,
                         32 => process.blocked.0 = value,
                         33 => process.ignored.0 = value,
@@ -88,15 +96,16 @@ impl Process {
     }
 
     /// Adds what only `/proc/PID/status` tells: whole signal masks and the user.
+    #[inline(never)]
     pub fn add_status(&mut self, status: &[u8]) {
-        let mask = |name| field(status, name).fold(0, |n, b| (n << 4) | (b as char).to_digit(16).map_or(0, u64::from));
+        let mask = |name| field(status, name).iter().fold(0, |n, b| (n << 4) | (*b as char).to_digit(16).map_or(0, u64::from));
         self.blocked.0 = mask(b"SigBlk:\t");
         self.ignored.0 = mask(b"SigIgn:\t");
         self.caught.0 = mask(b"SigCgt:\t");
         // What is sent to a process waits here; the other list is its main thread's alone.
         self.pending.0 = mask(b"ShdPnd:\t");
         // Real, effective, saved, file system: the effective one is what counts.
-        self.uid = leading_number(field(status, b"Uid:\t").skip_while(u8::is_ascii_digit).skip(1)) as u32;
+        self.uid = leading_number(field(status, b"Uid:\t").split(|b| *b == b'\t').nth(1).unwrap_or_default()) as u32;
     }
 
     /// Its name without the padding.
@@ -115,6 +124,40 @@ impl Process {
     }
 }
 
+/// What a process waits for, where that can be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waits {
+    /// It can't be told, or for something else.
+    Unknown,
+    /// A lock: a file's, or one that it shares with other processes.
+    Lock,
+    /// The end of a child.
+    Child,
+}
+
+impl Waits {
+    /// How long the beginnings are by which the functions of the kernel that wait for a lock are known.
+    const WIDTH: usize = 6;
+    /// These: `futex_do_wait`, `futex_wait_queue`, `futex_wait_queue_me`; `locks_lock_inode_wait`, `flock_lock_file_wait`,
+    /// `posix_lock_inode_wait`, `fcntl_setlk`, as the kernels of the last ten years call them.
+    const LOCKS: &[u8] = b"futex_locks_flock_posix_fcntl_";
+
+    /// By the function of the kernel in which the main thread waits (`/proc/PID/wchan`, proc(5)).
+    ///
+    /// A thread that waits on a futex may as well wait for another thread's end or for work (`pthread_join`, a condition variable):
+    /// only of a process without others it is certain that it waits for somebody else to let go of something.
+    pub fn of(channel: &[u8], has_threads: bool) -> Self {
+        if channel.starts_with(b"do_wait") {
+            return Self::Child;
+        }
+        let beginning = channel.get(..Self::WIDTH).unwrap_or_default();
+        match Self::LOCKS.chunks_exact(Self::WIDTH).position(|lock| lock == beginning) {
+            Some(at) if at > 0 || !has_threads => Self::Lock,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// A name without its NULs.
 pub fn unpadded(name: &[u8; 16]) -> &[u8] {
     &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())]
@@ -126,6 +169,7 @@ pub const fn same(a: &Process, b: &Process) -> bool {
 }
 
 /// A decimal number.
+#[inline(never)]
 pub fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -134,14 +178,15 @@ pub fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// The decimal number that a text begins with; 0 if it begins with none.
-pub fn leading_number(text: impl Iterator<Item = u8>) -> u64 {
-    text.take_while(u8::is_ascii_digit).fold(0, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
+#[inline(never)]
+pub fn leading_number(text: &[u8]) -> u64 {
+    text.iter().take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
 }
 
 /// What follows on the first line that begins so, up to the line's end; nothing if there is no such line.
 #[inline(never)]
-pub fn field<'t>(text: &'t [u8], beginning: &[u8]) -> impl Iterator<Item = u8> + use<'t> {
-    text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(beginning)).unwrap_or_default().iter().copied()
+pub fn field<'t>(text: &'t [u8], beginning: &[u8]) -> &'t [u8] {
+    text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(beginning)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -165,8 +210,32 @@ mod tests {
     #[test]
     fn a_zombie_with_threads_is_alive() {
         let stat = |threads: u8| format!("7 (x) Z 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 99 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n");
-        let state = |threads| Process::from_stat(stat(threads).as_bytes()).expect("a stat line").is_dead();
+        let process = |threads| Process::from_stat(stat(threads).as_bytes()).expect("a stat line");
+        let state = |threads| process(threads).is_dead();
         assert!(state(1) && !state(2));
+        assert!(!process(1).has_threads && process(2).has_threads);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_by_where_in_the_kernel() {
+        for lock in [
+            "futex_do_wait",
+            "futex_wait_queue_me",
+            "locks_lock_inode_wait",
+            "flock_lock_inode_wait",
+            "posix_lock_inode_wait",
+            "fcntl_setlk",
+        ] {
+            assert_eq!(Waits::of(lock.as_bytes(), false), Waits::Lock, "{lock}");
+        }
+        assert_eq!(Waits::of(b"futex_do_wait", true), Waits::Unknown, "another thread may be what it waits for");
+        assert_eq!(Waits::of(b"fcntl_setlk", true), Waits::Lock);
+        assert_eq!((Waits::of(b"do_wait", false), Waits::of(b"do_wait", true)), (Waits::Child, Waits::Child));
+        for other in
+            ["", "0", "futex", "hrtimer_nanosleep", "do_epoll_wait", "pipe_read", "unix_stream_read_generic", "do_select", "_lock_"]
+        {
+            assert_eq!(Waits::of(other.as_bytes(), false), Waits::Unknown, "{other}");
+        }
     }
 
     #[test]

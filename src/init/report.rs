@@ -1,9 +1,9 @@
 //! What is said of a stop afterwards: a line for people and a line of JSON, at most [`LIMIT`] bytes together.
 
-use crate::process::{field, leading_number, unpadded};
+use crate::process::{Waits, unpadded};
 use crate::settings::{ReportWhen, Settings};
 use crate::signal::Signal;
-use crate::stop::{Ended, Stop, Victim, Why};
+use crate::stop::{Ended, Stop, Victim};
 use crate::text::Text;
 use crate::timing::{Micros, NEVER, Steps, micros};
 
@@ -24,6 +24,8 @@ pub struct Facts {
     pub code: u8,
     /// How many processes the kernel's OOM killer has killed in the container's cgroup since main was started.
     pub oom_kills: u64,
+    /// How many forks have failed for want of PIDs in the container's cgroup since main was started.
+    pub pids_max: u64,
     /// When it was over.
     pub over: Micros,
 }
@@ -33,14 +35,14 @@ pub fn is_due(settings: &Settings<'_>, stop: &Stop<'_>, facts: &Facts) -> bool {
     match settings.report {
         ReportWhen::Never => false,
         ReportWhen::Always => true,
-        ReportWhen::Forced => was_forced(stop, facts),
+        ReportWhen::Forced => has_news(stop, facts),
     }
 }
 
-/// Whether somebody was killed: by us, or main by somebody else's SIGKILL, or anybody by the OOM killer.
-pub fn was_forced(stop: &Stop<'_>, facts: &Facts) -> bool {
-    let main_killed = stop.main_end.is_some_and(|end| end.how == Ended::Killed(Signal::KILL));
-    stop.killed > 0 || main_killed || facts.oom_kills > 0
+/// Whether somebody was killed, by us, by the OOM killer or by somebody else, or a fork has failed for want of PIDs.
+#[inline(never)]
+pub const fn has_news(stop: &Stop<'_>, facts: &Facts) -> bool {
+    stop.killed > 0 || stop.killed_by_others > 0 || facts.oom_kills > 0 || facts.pids_max > 0
 }
 
 /// Writes the report.
@@ -55,29 +57,20 @@ fn beginning(stop: &Stop<'_>, facts: &Facts) -> Micros {
 }
 
 fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
-    let start = beginning(stop, facts);
     text.push(b"ashore: ");
-    match stop.begun {
-        Some(begun) => {
-            text.push(b"stopped by SIG").push_signal(begun.by.signal);
-            if begun.by.pid != 0 {
-                text.push_field(b" from process ", begun.by.pid as u64);
-            }
-            text.push(b"; main");
+    if let Some(begun) = stop.begun {
+        text.push(b"stopped by SIG").push_signal(begun.by.signal);
+        if begun.by.pid != 0 {
+            text.push_field(b" from process ", begun.by.pid as u64);
         }
-        None => {
-            text.push(b"main");
-        }
+        text.push(b"; ");
     }
-    let name = unpadded(&facts.main_name);
-    if !name.is_empty() {
-        text.push(b" (").push_name(name).push(b")");
-    }
-    match stop.main_end.map(|end| (end.how, end.at)) {
-        Some((Ended::Exited(code), _)) => {
+    text.push(b"main (").push_name(unpadded(&facts.main_name)).push(b")");
+    match stop.main_end.map(|end| end.how) {
+        Some(Ended::Exited(code)) => {
             text.push_field(b" exited with ", u64::from(code));
         }
-        Some((Ended::Killed(signal), _)) => {
+        Some(Ended::Killed(signal) | Ended::Dumped(signal)) => {
             text.push(b" was ended by SIG").push_signal(signal);
         }
         None => {
@@ -85,171 +78,202 @@ fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
         }
     }
     if let (Some(begun), Some(end)) = (stop.begun, stop.main_end) {
-        text.push(b" after ").push_seconds(end.at.saturating_sub(begun.at)).push(b" s");
+        push_seconds(text, b" after ", end.at.saturating_sub(begun.at));
     } else if stop.begun.is_none() {
-        text.push(b" by itself");
+        text.push(b" unasked");
     }
-    let others = stop.census().ended;
-    if others > 0 {
-        text.push_field(b"; ", u64::from(others)).push(if others == 1 {
-            b" that was asked has ended"
-        } else {
-            b" that were asked have ended"
-        });
+    if stop.main_end.is_some_and(|end| matches!(end.how, Ended::Dumped(_))) {
+        text.push(b", core dumped");
+    }
+    let ended = u64::from(stop.census().ended);
+    if ended > 0 {
+        text.push_field(b"; ", ended).push(b" more ended when asked");
     }
     if let Some(killed_at) = stop.killed_at.filter(|_| stop.killed > 0) {
-        text.push(b"; at the deadline, ").push_seconds(killed_at - start).push(b" s, SIGKILL for ");
+        push_seconds(text, b"; at the deadline, ", killed_at - beginning(stop, facts));
+        text.push(b", SIGKILL for");
         let mut named = 0;
         for victim in stop.victims() {
             if text.as_bytes().len() > NAMES_LIMIT {
                 break;
             }
-            text.push(if named == 0 { b"" } else { b", " });
-            write_victim(text, victim, killed_at);
+            write_process(text, named, victim.process.pid, &victim.process.name);
+            write_why(text, victim, killed_at);
             named += 1;
         }
-        if named < stop.killed {
-            text.push_field(b" and ", u64::from(stop.killed - named)).push(b" more");
+        write_more(text, stop.killed - named);
+    }
+    let others = u64::from(stop.killed_by_others);
+    // As many as the kernel has killed: then these are they.
+    let all_by_kernel = facts.oom_kills == others;
+    if facts.oom_kills > 0 {
+        text.push(b"; out of memory: the kernel killed");
+        if !all_by_kernel {
+            text.push_field(b" ", facts.oom_kills);
         }
     }
-    if facts.oom_kills > 0 {
-        text.push_field(b"; out of memory: the kernel killed ", facts.oom_kills);
+    if others > 0 {
+        if !all_by_kernel {
+            text.push(b"; SIGKILL from elsewhere for");
+        }
+        let mut named = 0;
+        for other in stop.others() {
+            write_process(text, named, other.pid, &other.name);
+            named += 1;
+        }
+        write_more(text, stop.killed_by_others - named);
+    }
+    if facts.pids_max > 0 {
+        text.push_field(b"; forks that failed for want of PIDs: ", facts.pids_max);
     }
     text.push(b"\n");
 }
 
+/// A process in a list, after so many.
 #[inline(never)]
-fn write_victim(text: &mut Text<'_>, victim: &Victim, now: Micros) {
-    let process = &victim.process;
-    if process.name().is_empty() {
-        text.push(b"who was left");
-    } else {
-        text.push_name(process.name());
+fn write_process(text: &mut Text<'_>, before: u32, pid: i32, name: &[u8; 16]) {
+    let name = unpadded(name);
+    text.push(if before == 0 { b" " } else { b", " }).push_name(if name.is_empty() { b"somebody" } else { name });
+    if pid != 0 {
+        text.push_field(b"[", pid as u64).push(b"]");
     }
-    if process.pid != 0 {
-        text.push_field(b"[", process.pid as u64).push(b"]");
+}
+
+#[inline(never)]
+fn write_more(text: &mut Text<'_>, more: u32) {
+    if more > 0 {
+        text.push_field(b" and ", u64::from(more)).push(b" more");
     }
+}
+
+#[inline(never)]
+fn push_seconds(text: &mut Text<'_>, words: &[u8], micros: Micros) {
+    text.push(words).push_seconds(micros).push(b" s");
+}
+
+/// Why somebody had to be killed, in words: in the order of [`crate::stop::Why`].
+const REASONS: &[u8] = b"still at work after SIG|ignores SIG|blocks SIG|stopped, state T|in an uninterruptible call, state D|\
+    may not be signalled without CAP_KILL: runs as user |never asked|not gone yet after SIG|no /proc to tell why";
+/// The same as a word of the JSON.
+const WHYS: &[u8] = b"caught|ignored|blocked|stopped|uninterruptible|denied|notAsked|ending|unseen";
+
+/// One of these words, which are divided by bars.
+#[inline(never)]
+fn nth(words: &'static [u8], at: usize) -> &'static [u8] {
+    words.split(|byte| *byte == b'|').nth(at).unwrap_or_default()
+}
+
+#[inline(never)]
+fn write_why(text: &mut Text<'_>, victim: &Victim, now: Micros) {
+    let reason = nth(REASONS, victim.why as usize);
+    text.push(b" (").push(reason);
     let signal = victim.asked.map_or(Signal::TERM, |(signal, _)| signal);
-    let handled: Option<&[u8]> = match victim.why {
-        Why::Caught => Some(b" still at work after SIG"),
-        Why::Ignored => Some(b" ignores SIG"),
-        Why::Blocked => Some(b" blocks SIG"),
-        Why::Ending => Some(b" not gone yet after SIG"),
-        _ => None,
+    match reason.last() {
+        Some(b'G') => text.push_signal(signal),
+        Some(b' ') => text.push_number(u64::from(victim.process.uid)),
+        _ => text,
     };
-    text.push(b" (");
-    match (victim.why, handled) {
-        (_, Some(words)) => {
-            text.push(&words[1..]).push_signal(signal);
-        }
-        (Why::Denied, _) => {
-            text.push_field(b"runs as user ", u64::from(process.uid)).push(b": may not be signalled without CAP_KILL");
-        }
-        (Why::Stopped, _) => {
-            text.push(b"stopped, state T");
-        }
-        (Why::Uninterruptible, _) => {
-            text.push(b"in an uninterruptible call, state D");
-        }
-        (Why::Unseen, _) => {
-            text.push(b"no /proc to tell why");
-        }
-        _ => {
-            text.push(b"never asked");
-        }
-    }
     if let Some((_, at)) = victim.asked {
-        text.push(b" for ").push_seconds(now - at).push(b" s");
+        push_seconds(text, b" for ", now - at);
+    }
+    if victim.waits != Waits::Unknown {
+        text.push(b", waiting for a ").push(nth(WAITS, victim.waits as usize));
+    }
+    if victim.of_entered {
+        text.push(b", of an exec");
     }
     text.push(b")");
 }
 
-const fn word(why: Why) -> &'static [u8] {
-    match why {
-        Why::Caught => b"caught",
-        Why::Ignored => b"ignored",
-        Why::Blocked => b"blocked",
-        Why::Stopped => b"stopped",
-        Why::Uninterruptible => b"uninterruptible",
-        Why::Denied => b"denied",
-        Why::NotAsked => b"notAsked",
-        Why::Ending => b"ending",
-        Why::Unseen => b"unseen",
-    }
+/// What a process waits for, in the order of [`Waits`].
+const WAITS: &[u8] = b"|lock|child";
+
+/// The moment as milliseconds from the beginning, as a member of a JSON object.
+#[inline(never)]
+fn push_since(text: &mut Text<'_>, key: &[u8], start: Micros, at: Micros) {
+    text.push_member(key, at.saturating_sub(start) / 1000);
+}
+
+#[inline(never)]
+fn push_signal_member(text: &mut Text<'_>, key: &[u8], signal: Signal) {
+    text.push_key(key).push(b"\"").push_signal(signal).push(b"\"");
+}
+
+/// The beginning of an object that tells of a process.
+#[inline(never)]
+fn open_process(text: &mut Text<'_>, pid: i32, name: &[u8; 16]) {
+    text.push_comma().push(b"{").push_member(b"pid", pid as u64).push_key(b"name").push_json(unpadded(name));
 }
 
 #[inline(never)]
 fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, facts: &Facts) {
     let start = beginning(stop, facts);
-    let since = |at: Micros| at.saturating_sub(start) / 1000;
-    text.push(b"{\"ashore\":1");
+    text.push(b"{").push_member(b"ashore", 1);
     if let Some(begun) = stop.begun {
-        text.push(b",\"signal\":\"").push_signal(begun.by.signal).push(b"\",\"from\":{\"pid\":").push_number(begun.by.pid as u64);
-        text.push_field(b",\"uid\":", u64::from(begun.by.uid)).push(b"}");
+        push_signal_member(text, b"signal", begun.by.signal);
+        text.push_key(b"from").push(b"{").push_member(b"pid", begun.by.pid as u64).push_member(b"uid", u64::from(begun.by.uid)).push(b"}");
     }
-    text.push_field(b",\"main\":{\"pid\":", facts.main as u64).push(b",\"name\":").push_json(unpadded(&facts.main_name));
+    text.push_key(b"main");
+    open_process(text, facts.main, &facts.main_name);
     if let Some(end) = stop.main_end {
         match end.how {
-            Ended::Exited(code) => text.push(b",\"exitCode\":").push_number(u64::from(code)),
-            Ended::Killed(signal) => text.push(b",\"signal\":\"").push_signal(signal).push(b"\""),
-        };
-        text.push_field(b",\"afterMs\":", since(end.at));
+            Ended::Exited(code) => _ = text.push_member(b"exitCode", u64::from(code)),
+            Ended::Killed(signal) | Ended::Dumped(signal) => push_signal_member(text, b"signal", signal),
+        }
+        if let Ended::Dumped(_) = end.how {
+            text.push_key(b"core").push(b"true");
+        }
+        push_since(text, b"afterMs", start, end.at);
     }
-    text.push_field(b"},\"exitCode\":", u64::from(facts.code));
-    text.push_field(b",\"durationMs\":", since(facts.over));
+    text.push(b"}").push_member(b"exitCode", u64::from(facts.code));
+    push_since(text, b"durationMs", start, facts.over);
     if let Some(grace) = settings.grace {
-        text.push_field(b",\"graceMs\":", micros(grace) / 1000);
+        push_since(text, b"graceMs", 0, micros(grace));
     }
     let deadline = Steps::of_stop(settings).deadline;
     if stop.begun.is_some() && deadline != NEVER {
-        text.push_field(b",\"deadlineMs\":", deadline / 1000);
+        push_since(text, b"deadlineMs", 0, deadline);
     }
-    text.push_field(b",\"ended\":", u64::from(stop.census().ended));
-    text.push_field(b",\"killed\":", u64::from(stop.killed));
-    text.push_field(b",\"oomKills\":", facts.oom_kills);
-    text.push(b",\"victims\":[");
-    let mut comma: &[u8] = b"";
+    text.push_member(b"ended", u64::from(stop.census().ended));
+    text.push_member(b"killed", u64::from(stop.killed));
+    text.push_member(b"oomKills", facts.oom_kills);
+    text.push_member(b"pidsMax", facts.pids_max);
+    text.push_key(b"killedByOthers").push(b"[");
+    for other in stop.others() {
+        open_process(text, other.pid, &other.name);
+        text.push_key(b"atMs").push(if other.at < start { b"-" } else { b"" }).push_number(other.at.abs_diff(start) / 1000).push(b"}");
+    }
+    text.push(b"]").push_key(b"victims").push(b"[");
     for victim in stop.victims() {
         if text.room() < ITEM_ROOM {
             break;
         }
-        text.push(comma).push(b"{\"pid\":").push_number(victim.process.pid as u64);
-        text.push(b",\"name\":").push_json(victim.process.name()).push(b",\"why\":\"").push(word(victim.why)).push(b"\"");
+        open_process(text, victim.process.pid, &victim.process.name);
+        text.push_key(b"why").push_json(nth(WHYS, victim.why as usize));
         if victim.process.state != 0 {
-            text.push(b",\"state\":\"").push(&[victim.process.state]).push(b"\"");
+            text.push_key(b"state").push_json(&[victim.process.state]);
         }
         if let Some((signal, at)) = victim.asked {
-            text.push(b",\"asked\":\"").push_signal(signal).push(b"\",\"askedMs\":").push_number(since(at));
+            push_signal_member(text, b"asked", signal);
+            push_since(text, b"askedMs", start, at);
+        }
+        if victim.waits != Waits::Unknown {
+            text.push_key(b"waits").push_json(nth(WAITS, victim.waits as usize));
+        }
+        if victim.of_entered {
+            text.push_key(b"exec").push(b"true");
         }
         text.push(b"}");
-        comma = b",";
     }
-    text.push(b"],\"slowest\":[");
-    comma = b"";
+    text.push(b"]").push_key(b"slowest").push(b"[");
     for slow in stop.census().slowest.iter().take_while(|slow| slow.pid != 0) {
         if text.room() < ITEM_ROOM {
             break;
         }
-        text.push(comma).push(b"{\"pid\":").push_number(slow.pid as u64);
-        text.push(b",\"name\":").push_json(unpadded(&slow.name)).push(b",\"tookMs\":").push_number(slow.took / 1000).push(b"}");
-        comma = b",";
+        open_process(text, slow.pid, &slow.name);
+        push_since(text, b"askedMs", start, slow.asked_at);
+        push_since(text, b"tookMs", 0, slow.took);
+        text.push(b"}");
     }
     text.push(b"]}\n");
-}
-
-/// The number after `oom_kill` in `memory.events` (cgroup v2) or `memory.oom_control` (cgroup v1); 0 where there is none.
-pub fn oom_kills(events: &[u8]) -> u64 {
-    leading_number(field(events, b"oom_kill "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::oom_kills;
-
-    #[test]
-    fn oom_kills_of_both_cgroup_versions() {
-        let v2 = b"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
-        let v1 = b"oom_kill_disable 0\nunder_oom 0\noom_kill 5\n";
-        assert_eq!((oom_kills(v2), oom_kills(v1), oom_kills(b"")), (2, 5, 0));
-    }
 }

@@ -1,13 +1,12 @@
 //! Carries what happens to the state machine, and does what it says.
 
-use crate::census::{Census, Member};
 use crate::copy;
-use crate::process::{self, Process};
+use crate::process::{self, Process, Waits, field, leading_number};
 use crate::program::{self, say, say_error, word};
 use crate::report::{self, Facts};
 use crate::settings::{self, Command, ReportWhen, Settings, Usage};
 use crate::signal::{Signal, SignalSet};
-use crate::stop::{Action, Left, Look, Place, Stop, World};
+use crate::stop::{Action, Left, Look, Place, Room, Stop, World};
 use crate::sys::{self, Child, File, Open, Start};
 use crate::text::Text;
 use core::ffi::CStr;
@@ -35,11 +34,11 @@ pub struct Arguments {
 
 /// Does what the command line says and returns the exit code.
 ///
-/// `before` is the signal mask that the process was started with; the tables are the census's.
+/// `before` is the signal mask that the process was started with.
 ///
 /// # Safety
 /// The pointers in `arguments` are those that the kernel passed.
-pub unsafe fn run(arguments: &Arguments, before: SignalSet, tables: (&mut [Member], &mut [Member])) -> u8 {
+pub unsafe fn run(arguments: &Arguments, before: SignalSet, room: &mut Room) -> u8 {
     let mut words: [&[u8]; FLAG_WORDS] = [b""; FLAG_WORDS];
     let count = arguments.count.saturating_sub(1).min(FLAG_WORDS);
     for (at, place) in words[..count].iter_mut().enumerate() {
@@ -50,25 +49,34 @@ pub unsafe fn run(arguments: &Arguments, before: SignalSet, tables: (&mut [Membe
         Ok(Command::Help) => print(crate::help::HELP.as_bytes()),
         Ok(Command::Version) => print(crate::help::VERSION.as_bytes()),
         Ok(Command::Copy(directory)) => copy::copy(directory, arguments.own_path),
-        Ok(Command::Run(settings, program)) => {
+        Ok(Command::Run(ref settings, program)) => {
             // SAFETY: program is an index among the words, which begin at 1 in the vector.
             let argv = unsafe { arguments.argv.add(1 + program) };
-            supervise(&settings, argv, arguments.envp, before, tables)
+            supervise(settings, argv, arguments.envp, before, room)
         }
-        Err(Usage { what, flag, word, expected }) => {
-            let mut buffer = [0; 160];
-            let mut flags = Text::new(&mut buffer);
-            if expected.is_empty() {
-                settings::flags().for_each(|flag| _ = flags.push(flag.as_bytes()).push(b" "));
-                flags.push(b"--verbose --help --version");
-            }
-            let before = |word: &[u8], mark: &'static [u8]| if word.is_empty() { b"" } else { mark };
-            let (space, open, close) = (before(flag.as_bytes(), b" "), before(word, b" \""), before(word, b"\""));
-            let parts = [what.as_bytes(), space, flag.as_bytes(), open, word, close, b"; expected ", expected.as_bytes(), flags.as_bytes()];
-            say(&parts);
-            USAGE
-        }
+        Err(ref usage) => complain(usage),
     }
+}
+
+/// Says what is wrong with the command line.
+#[inline(never)]
+fn complain(usage: &Usage<'_>) -> u8 {
+    let mut buffer = [0; 960];
+    let mut text = Text::new(&mut buffer);
+    text.push(usage.what.as_bytes());
+    if !usage.flag.is_empty() {
+        text.push(b" ").push(usage.flag.as_bytes());
+    }
+    if !usage.word.is_empty() {
+        text.push(b" \"").push(usage.word).push(b"\"");
+    }
+    text.push(b"; expected ").push(usage.expected.as_bytes());
+    if usage.expected.is_empty() {
+        settings::flags().for_each(|flag| _ = text.push(flag.as_bytes()).push(b" "));
+        text.push(b"--verbose --help --version");
+    }
+    say(&[text.as_bytes()]);
+    USAGE
 }
 
 fn print(text: &[u8]) -> u8 {
@@ -78,13 +86,7 @@ fn print(text: &[u8]) -> u8 {
 /// Runs the program and stays until everyone has gone.
 // Not inlined: what parsing needs on the stack is not kept while main runs.
 #[inline(never)]
-fn supervise(
-    settings: &Settings<'_>,
-    argv: *const *const u8,
-    envp: *const *const u8,
-    before: SignalSet,
-    tables: (&mut [Member], &mut [Member]),
-) -> u8 {
+fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *const u8, before: SignalSet, room: &mut Room) -> u8 {
     let init = sys::getpid();
     let ignores_children = sys::notice_children();
     if init != 1 {
@@ -104,13 +106,15 @@ fn supervise(
     let place = Place { init, main, terminal: takes_terminal };
     let mut linux = Linux { place, verbose: settings.verbose };
     let counts_kills = init == 1 && settings.report != ReportWhen::Never;
-    let oom_kills_before = if counts_kills { oom_kills() } else { 0 };
-    let mut stop = Stop::new(settings, place, Census::new(tables.0, tables.1));
+    let counts_before = counts(counts_kills);
+    let mut stop = Stop::new(settings, place, room);
     let mut main_name = name_of(argv);
+    let mut one_killed = false;
 
     let code = loop {
         let now = sys::now();
-        let left = reap(&mut stop, &mut linux, now);
+        let left = reap(&mut stop, &mut linux, now, one_killed);
+        one_killed = false;
         stop.settled(now, left);
         if let Some(code) = stop.over() {
             break code;
@@ -124,9 +128,10 @@ fn supervise(
         if due.is_some_and(|due| due <= now) {
             continue;
         }
-        let Some(arrival) = sys::wait_signal(AWAITED, due.map(|due| due - now)) else { continue };
+        let Some((arrival, kills)) = sys::wait_signal(AWAITED, due.map(|due| due - now)) else { continue };
+        one_killed = kills;
         if arrival.signal != Signal::CHLD {
-            let seen = see_main(place);
+            let seen = see_one(place, place.main);
             if let Some(seen) = &seen {
                 main_name = seen.name;
             }
@@ -134,8 +139,9 @@ fn supervise(
         }
     };
 
-    let oom_kills = if counts_kills { oom_kills().saturating_sub(oom_kills_before) } else { 0 };
-    let facts = Facts { main, main_name, code, oom_kills, over: sys::now() };
+    let counts = counts(counts_kills);
+    let grown = |at: usize| counts[at].saturating_sub(counts_before[at]);
+    let facts = Facts { main, main_name, code, oom_kills: grown(0), pids_max: grown(1), over: sys::now() };
     if report::is_due(settings, &stop, &facts) {
         leave_report(settings, &stop, &facts);
     }
@@ -157,7 +163,7 @@ fn leave_report(settings: &Settings<'_>, stop: &Stop<'_>, facts: &Facts) {
     let mut buffer = [0; report::LIMIT];
     let mut text = Text::new(&mut buffer);
     report::write(&mut text, settings, stop, facts);
-    if report::was_forced(stop, facts) {
+    if report::has_news(stop, facts) {
         sys::tell(text.as_bytes(), REPORT_PATIENCE);
     }
     leave_message(settings.report_file, text.as_bytes());
@@ -174,11 +180,13 @@ fn is_foreground(init: i32) -> bool {
     sys::foreground() == Some(group) && (init == 1 || group == init && sys::is_terminal(1))
 }
 
-/// Reaps all that have ended and says who is left.
-fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64) -> Left {
+/// Reaps all that have ended and says who is left. `one_killed`: SIGKILL has ended one of them, whose name is to be known.
+fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64, one_killed: bool) -> Left {
     loop {
+        let killed = if one_killed { sys::killed_child() } else { 0 };
+        let name = if killed == 0 { [0; 16] } else { see_one(linux.place, killed).unwrap_or(Process::NONE).name };
         match sys::reap(linux.place.terminal) {
-            Child::Ended(pid, how) => stop.reaped(now, pid, how),
+            Child::Ended(pid, how) => stop.reaped(now, pid, how, if pid == killed { name } else { [0; 16] }),
             Child::Stopped(pid, signal) if pid == linux.place.main => stop.suspended(signal, linux),
             Child::Stopped(..) => {}
             Child::Waiting => return Left::Children,
@@ -193,7 +201,7 @@ fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64) -> Left {
 #[inline(never)]
 fn look(stop: &mut Stop<'_>, linux: &mut Linux, how: Look, now: u64) {
     if how == Look::Main {
-        let main = see_main(linux.place);
+        let main = see_one(linux.place, linux.place.main);
         stop.end_look_at_main(now, main.as_ref(), linux);
         return;
     }
@@ -202,12 +210,13 @@ fn look(stop: &mut Stop<'_>, linux: &mut Linux, how: Look, now: u64) {
     stop.end_look(sys::now(), sees, linux);
 }
 
-/// Main as it is, if `/proc` is there.
-fn see_main(place: Place) -> Option<Process> {
+/// This process as it is, if `/proc` is there.
+#[inline(never)]
+fn see_one(place: Place, pid: i32) -> Option<Process> {
     if !has_proc(place.init) {
         return None;
     }
-    see_process(Name::of(place.main).as_bytes(), true)
+    see_process(pid, true)
 }
 
 /// Whether `/proc` shows our own PID namespace: in another's, its numbers would mean other processes.
@@ -219,7 +228,8 @@ fn has_proc(init: i32) -> bool {
 /// Shows every process to the machine; `None` if the directory cannot be read.
 fn see_everybody(stop: &mut Stop<'_>, linux: &mut Linux, closely: bool) -> Option<()> {
     let directory = File::open(c"/proc", Open::Read).ok()?;
-    let mut buffer = Entries([0; 8192]);
+    let whole = closely || stop.wants_whole_masks();
+    let mut buffer = Entries([0; 3072]);
     loop {
         let length = directory.entries(&mut buffer.0).ok()?;
         if length == 0 {
@@ -230,8 +240,8 @@ fn see_everybody(stop: &mut Stop<'_>, linux: &mut Linux, closely: bool) -> Optio
         while let Some(size) = rest.get(16..18).map(|size| usize::from(u16::from_ne_bytes([size[0], size[1]]))) {
             let name = rest.get(19..size).unwrap_or_default();
             let name = &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())];
-            if name.first().is_some_and(u8::is_ascii_digit)
-                && let Some(mut process) = see_process(name, closely || stop.wants_whole_masks())
+            if let Some(pid) = process::number(name)
+                && let Some(mut process) = see_process(pid as i32, whole)
             {
                 process.denied = closely && sys::is_denied(process.pid);
                 stop.see(process, linux);
@@ -242,20 +252,20 @@ fn see_everybody(stop: &mut Stop<'_>, linux: &mut Linux, closely: bool) -> Optio
 }
 
 #[repr(align(8))]
-struct Entries([u8; 8192]);
+struct Entries([u8; 3072]);
 
-/// One process by its name in `/proc`; `closely`: with what only `status` tells.
-fn see_process(name: &[u8], closely: bool) -> Option<Process> {
+/// One process; `closely`: with what only `status` tells.
+fn see_process(pid: i32, closely: bool) -> Option<Process> {
     let mut buffer = [0; 2048];
-    let mut process = Process::from_stat(read_proc(name, b"/stat", &mut buffer)?)?;
+    let mut process = Process::from_stat(read_proc(pid, b"/stat", &mut buffer)?)?;
     if closely {
-        process.add_status(read_proc(name, b"/status", &mut buffer)?);
+        process.add_status(read_proc(pid, b"/status", &mut buffer)?);
     }
     Some(process)
 }
 
-fn read_proc<'b>(name: &[u8], file: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-    read_file(proc_path(&mut [0; 64], name, file)?, buffer)
+fn read_proc<'b>(pid: i32, file: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    read_file(proc_path(&mut [0; 32], pid, file)?, buffer)
 }
 
 /// The beginning of a file, as much as the buffer takes; kernel files are read whole or not at all.
@@ -265,32 +275,28 @@ fn read_file<'b>(path: &CStr, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
     Some(&buffer[..length])
 }
 
-fn proc_path<'b>(buffer: &'b mut [u8; 64], name: &[u8], file: &[u8]) -> Option<&'b CStr> {
+fn proc_path<'b>(buffer: &'b mut [u8; 32], pid: i32, file: &[u8]) -> Option<&'b CStr> {
     let mut path = Text::new(buffer);
-    path.push(b"/proc/").push(name).push(file);
+    path.push_field(b"/proc/", pid as u64).push(file);
     path.into_path()
 }
 
-/// A PID as `/proc` spells it.
-struct Name([u8; 12], usize);
-
-impl Name {
-    fn of(pid: i32) -> Self {
-        let mut name = Self([0; 12], 0);
-        name.1 = Text::new(&mut name.0).push_number(pid as u64).as_bytes().len();
-        name
+/// What our cgroup counts, of either version: how many processes the OOM killer has killed, and how many forks have failed for
+/// want of PIDs.
+#[inline(never)]
+fn counts(wanted: bool) -> [u64; 2] {
+    if !wanted {
+        return [0; 2];
     }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.0[..self.1]
-    }
+    let oom_kills = count([c"/sys/fs/cgroup/memory.events", c"/sys/fs/cgroup/memory/memory.oom_control"], b"oom_kill ");
+    [oom_kills, count([c"/sys/fs/cgroup/pids.events", c"/sys/fs/cgroup/pids/pids.events"], b"max ")]
 }
 
-/// How many processes the OOM killer has killed in our cgroup, of either version.
-fn oom_kills() -> u64 {
+/// The number after this word in the first of these files that is there; 0 where there is none.
+#[inline(never)]
+fn count(files: [&CStr; 2], word: &[u8]) -> u64 {
     let mut buffer = [0; 512];
-    let files = [c"/sys/fs/cgroup/memory.events", c"/sys/fs/cgroup/memory/memory.oom_control"];
-    files.iter().find_map(|path| read_file(path, &mut buffer).map(report::oom_kills)).unwrap_or(0)
+    files.iter().find_map(|path| read_file(path, &mut buffer).map(|text| leading_number(field(text, word)))).unwrap_or(0)
 }
 
 /// Puts the report into the container's termination message, where there is one and the program has left it empty.
@@ -339,8 +345,8 @@ impl World for Linux {
     fn shares_stdin(&self, shell: i32, child: i32) -> bool {
         let (mut a, mut b) = ([0; 64], [0; 64]);
         let link = |pid, buffer| {
-            let mut path = [0; 64];
-            sys::readlink(proc_path(&mut path, Name::of(pid).as_bytes(), b"/fd/0")?, buffer).ok()
+            let mut path = [0; 32];
+            sys::readlink(proc_path(&mut path, pid, b"/fd/0")?, buffer).ok()
         };
         let (Some(shells), Some(childs)) = (link(shell, &mut a[..]), link(child, &mut b[..])) else { return true };
         if childs != b"/dev/null" {
@@ -348,15 +354,20 @@ impl World for Linux {
         }
         // Both may have it as /dev/null: then whether it was opened anew tells (its flags, or the mount that it was opened in).
         let (mut a, mut b) = ([0; 256], [0; 256]);
-        let info = |pid, buffer| read_proc(Name::of(pid).as_bytes(), b"/fdinfo/0", buffer);
+        let info = |pid, buffer| read_proc(pid, b"/fdinfo/0", buffer);
         shells == b"/dev/null" && info(shell, &mut a) == info(child, &mut b)
+    }
+
+    fn waits(&self, process: &Process) -> Waits {
+        let mut buffer = [0; 64];
+        Waits::of(read_proc(process.pid, b"/wchan", &mut buffer).unwrap_or_default(), process.has_threads)
     }
 }
 
 /// Signals a process in a namespace that others live in, too: only if it is still the one that was seen.
 fn send_to_same(pid: i32, start: u64, signal: Signal) -> Result<(), sys::Errno> {
     let process = sys::pidfd_open(pid);
-    let same = see_process(Name::of(pid).as_bytes(), false).is_some_and(|now| now.start == start);
+    let same = see_process(pid, false).is_some_and(|now| now.start == start);
     match process {
         _ if !same => Ok(()),
         Ok(process) => sys::pidfd_send_signal(&process, signal),
@@ -370,13 +381,20 @@ fn send_to_same(pid: i32, start: u64, signal: Signal) -> Result<(), sys::Errno> 
 fn tell(action: Action) {
     let mut buffer = [0; 80];
     let mut text = Text::new(&mut buffer);
-    match action {
-        Action::Send { pid, signal, .. } => text.push(b"SIG").push_signal(signal).push(b" to process ").push_number(pid as u64),
-        Action::Everyone(signal) => text.push(b"SIG").push_signal(signal).push(b" to every process"),
-        Action::Group(signal) => text.push(b"SIG").push_signal(signal).push(b" to main's process group"),
-        Action::Foreground => text.push(b"the terminal goes back to main"),
-        Action::Suspend => text.push(b"main is stopped; stopping, too"),
-        Action::Dropped(signal) => text.push(b"SIG").push_signal(signal).push(b" dropped: main would end or stop by it"),
+    let (signal, words): (_, &[u8]) = match action {
+        Action::Send { signal, .. } => (Some(signal), b" to process "),
+        Action::Everyone(signal) => (Some(signal), b" to every process"),
+        Action::Group(signal) => (Some(signal), b" to main's process group"),
+        Action::Foreground => (None, b"the terminal goes back to main"),
+        Action::Suspend => (None, b"main is stopped; stopping, too"),
+        Action::Dropped(signal) => (Some(signal), b" dropped: main would end or stop by it"),
     };
+    if let Some(signal) = signal {
+        text.push(b"SIG").push_signal(signal);
+    }
+    text.push(words);
+    if let Action::Send { pid, .. } = action {
+        text.push_number(pid as u64);
+    }
     say(&[text.as_bytes()]);
 }

@@ -3,8 +3,8 @@
 //! Its caller waits for signals, reaps, and looks at `/proc` when it is told to ([`Stop::wants_look`]); the machine never
 //! asks for the time or for a process itself, so that every order of events can be tested.
 
-use crate::census::{Census, Member, Role};
-use crate::process::Process;
+use crate::census::{CAPACITY, Census, Member, Role, SLOWEST, Slow};
+use crate::process::{Process, Waits};
 use crate::settings::{Settings, Strategy};
 use crate::signal::Signal;
 use crate::timing::{Micros, NEVER, Steps, micros};
@@ -21,6 +21,8 @@ const GIVE_UP_AFTER: Micros = 500_000;
 const DEEPEST: u8 = 16;
 /// How many of those who were killed are named.
 pub const VICTIMS: usize = 12;
+/// How many of those whom somebody else killed are remembered: the last.
+pub const KILLED: usize = 4;
 
 /// Where init runs.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,8 @@ pub enum Ended {
     Exited(u8),
     /// By this signal.
     Killed(Signal),
+    /// By this signal, and it left a core dump.
+    Dumped(Signal),
 }
 
 impl Ended {
@@ -89,7 +93,7 @@ impl Ended {
     pub const fn code(self) -> u8 {
         match self {
             Self::Exited(code) => code,
-            Self::Killed(signal) => 128 + signal.number(),
+            Self::Killed(signal) | Self::Dumped(signal) => 128 + signal.number(),
         }
     }
 }
@@ -168,6 +172,50 @@ pub struct Victim {
     pub why: Why,
     /// What it had been asked with, and when.
     pub asked: Option<(Signal, Micros)>,
+    /// What it was waiting for.
+    pub waits: Waits,
+    /// Whether it came in from outside (`kubectl exec`), or descends from somebody who did.
+    pub of_entered: bool,
+}
+
+impl Victim {
+    /// Nobody; all bytes zero.
+    pub const NONE: Self = Self { process: Process::NONE, why: Why::Caught, asked: None, waits: Waits::Unknown, of_entered: false };
+}
+
+/// A child that was ended by a SIGKILL of somebody else's: the OOM killer's, or of anybody in the container or outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Killed {
+    /// Its PID.
+    pub pid: i32,
+    /// Its name, padded with NULs; empty if that could not be read.
+    pub name: [u8; 16],
+    /// When it was reaped.
+    pub at: Micros,
+}
+
+impl Killed {
+    /// Nobody; all bytes zero.
+    pub const NONE: Self = Self { pid: 0, name: [0; 16], at: 0 };
+}
+
+/// Room for those who are there and those who are named, with so many at most in a look. All bytes are zero at first, so that it
+/// costs no memory before it is used.
+pub struct Room<const MEMBERS: usize = CAPACITY> {
+    members: [[Member; MEMBERS]; 2],
+    slowest: [Slow; SLOWEST],
+    victims: [Victim; VICTIMS],
+    others: [Killed; KILLED],
+}
+
+impl<const MEMBERS: usize> Room<MEMBERS> {
+    /// For nobody yet.
+    pub const NEW: Self = Self {
+        members: [[Member::NONE; MEMBERS]; 2],
+        slowest: [Slow::NONE; SLOWEST],
+        victims: [Victim::NONE; VICTIMS],
+        others: [Killed::NONE; KILLED],
+    };
 }
 
 /// Main's end.
@@ -270,7 +318,11 @@ pub struct Stop<'a> {
     pub killed_at: Option<Micros>,
     /// How many were sent SIGKILL.
     pub killed: u32,
-    victims: [Victim; VICTIMS],
+    victims: &'a mut [Victim; VICTIMS],
+    /// How many were killed by others.
+    pub killed_by_others: u32,
+    /// The last of them, each at its number modulo [`KILLED`].
+    others: &'a mut [Killed; KILLED],
 }
 
 /// What the machine acts on.
@@ -279,16 +331,18 @@ pub trait World {
     fn act(&mut self, action: Action);
     /// Whether a child of this shell has the shell's standard input, as one in the foreground has; `true` if that can't be seen.
     fn shares_stdin(&self, shell: i32, child: i32) -> bool;
+    /// What this process waits for, where that can be seen.
+    fn waits(&self, process: &Process) -> Waits;
 }
 
 impl<'a> Stop<'a> {
     /// Main has just been started.
-    pub fn new(settings: &'a Settings<'a>, place: Place, census: Census<'a>) -> Self {
-        const NOBODY: Victim = Victim { process: Process::NONE, why: Why::NotAsked, asked: None };
+    pub const fn new<const MEMBERS: usize>(settings: &'a Settings<'a>, place: Place, room: &'a mut Room<MEMBERS>) -> Self {
+        let Room { members: [members, next], slowest, victims, others } = room;
         Self {
             settings,
             place,
-            census,
+            census: Census::new(members, next, slowest),
             phase: Phase::Running,
             due: Due::NOTHING,
             purpose: Purpose::Roots,
@@ -304,7 +358,9 @@ impl<'a> Stop<'a> {
             main_end: None,
             killed_at: None,
             killed: 0,
-            victims: [NOBODY; VICTIMS],
+            victims,
+            killed_by_others: 0,
+            others,
         }
     }
 
@@ -316,6 +372,12 @@ impl<'a> Stop<'a> {
     /// Those who were killed, as many as are named.
     pub fn victims(&self) -> &[Victim] {
         &self.victims[..(self.killed as usize).min(VICTIMS)]
+    }
+
+    /// Those who were killed by others, as many as are remembered, in the order of their ends.
+    pub fn others(&self) -> impl Iterator<Item = &Killed> {
+        let count = self.killed_by_others as usize;
+        (count.saturating_sub(KILLED)..count).map(|at| &self.others[at % KILLED])
     }
 
     /// Whether main still runs.
@@ -419,10 +481,17 @@ impl<'a> Stop<'a> {
         }
     }
 
-    /// A child was reaped.
+    /// A child was reaped; its name, if that could be read before.
     #[inline(never)]
-    pub fn reaped(&mut self, now: Micros, pid: i32, how: Ended) {
+    pub fn reaped(&mut self, now: Micros, pid: i32, how: Ended, name: [u8; 16]) {
         self.census.reaped(pid, now);
+        // Main may be asked with SIGKILL, too: `--rewrite`.
+        let is_ours =
+            self.killed_at.is_some() || pid == self.place.main && self.main_asked.is_some_and(|(signal, _)| signal == Signal::KILL);
+        if how == Ended::Killed(Signal::KILL) && !is_ours {
+            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name, at: now };
+            self.killed_by_others += 1;
+        }
         if pid != self.place.main || self.main_end.is_some() {
             // One that was handed up a moment ago may have children that are handed up now.
             if self.phase == Phase::Draining && self.purpose == Purpose::Roots {
@@ -757,14 +826,16 @@ impl<'a> Stop<'a> {
                 continue;
             }
             if let Some(victim) = self.victims.get_mut(self.killed as usize) {
-                *victim = Victim { process: member.process, why: Why::of(&member), asked: member.asked() };
+                let Member { process, of_entered, .. } = member;
+                *victim = Victim { process, why: Why::of(&member), asked: member.asked(), waits: world.waits(&process), of_entered };
             }
             self.killed += 1;
         }
         if !self.sees {
             // At least one, and who can't be told; main's own PID is known.
             let pid = if self.has_main() { self.place.main } else { 0 };
-            self.victims[0] = Victim { process: Process { pid, ..Process::NONE }, why: Why::Unseen, asked: self.main_asked };
+            let victim = &mut self.victims[0];
+            (victim.process.pid, victim.why, victim.asked) = (pid, Why::Unseen, self.main_asked);
             self.killed = 1;
         }
         // Half of what was kept back of the grace period, if that is what runs out.

@@ -1,7 +1,9 @@
 //! The state machine against a container that exists on paper only.
 
 use super::*;
+use crate::report::{self, Facts};
 use crate::signal::SignalSet;
+use crate::text::Text;
 use proptest::prelude::{Just, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
 use std::time::Duration;
@@ -12,6 +14,7 @@ const INT_AND_QUIT: SignalSet = SignalSet::of(&[Signal::INT, Signal::QUIT]);
 struct Paper {
     done: Vec<String>,
     own_stdin: Vec<i32>,
+    waiting: Vec<(i32, Waits)>,
 }
 
 impl World for Paper {
@@ -28,6 +31,10 @@ impl World for Paper {
 
     fn shares_stdin(&self, _: i32, child: i32) -> bool {
         !self.own_stdin.contains(&child)
+    }
+
+    fn waits(&self, process: &Process) -> Waits {
+        self.waiting.iter().find(|(pid, _)| *pid == process.pid).map_or(Waits::Unknown, |(_, waits)| *waits)
     }
 }
 
@@ -51,10 +58,16 @@ fn process(pid: i32, parent: i32, name: &str, caught: &[Signal]) -> Process {
 
 impl<'a> Container<'a> {
     fn place(settings: &'a Settings<'a>, place: Place) -> Self {
-        let table = || Box::leak(vec![Member::NONE; 64].into_boxed_slice());
-        let stop = Stop::new(settings, place, Census::new(table(), table()));
+        let stop = Stop::new(settings, place, Box::leak(Box::new(Room::<64>::NEW)));
         let main = process(MAIN, place.init, "main", &[Signal::TERM]);
-        Self { stop, paper: Paper { done: vec![], own_stdin: vec![] }, now: 1_000_000, processes: vec![main], init: place.init, sees: true }
+        Self {
+            stop,
+            paper: Paper { done: vec![], own_stdin: vec![], waiting: vec![] },
+            now: 1_000_000,
+            processes: vec![main],
+            init: place.init,
+            sees: true,
+        }
     }
 
     fn new(settings: &'a Settings<'a>) -> Self {
@@ -116,12 +129,13 @@ impl<'a> Container<'a> {
 
     /// A process ends; its children go to init.
     fn end(&mut self, pid: i32, how: Ended) -> Vec<String> {
-        let parent = self.processes.iter().find(|p| p.pid == pid).map(|p| p.parent);
+        let ended = self.processes.iter().find(|p| p.pid == pid).copied();
+        let parent = ended.map(|p| p.parent);
         self.processes.retain(|p| p.pid != pid);
         let init = self.init;
         self.processes.iter_mut().filter(|p| p.parent == pid).for_each(|p| p.parent = init);
         if parent == Some(init) {
-            self.stop.reaped(self.now, pid, how);
+            self.stop.reaped(self.now, pid, how, ended.unwrap_or(Process::NONE).name);
         }
         self.settle();
         self.done()
@@ -140,6 +154,19 @@ impl<'a> Container<'a> {
         }
         self.now = until;
         self.done()
+    }
+
+    /// What is reported, as a line for people and as JSON, where the container's cgroup has counted so many.
+    fn report(&self, oom_kills: u64, pids_max: u64) -> [String; 2] {
+        let mut main_name = [0; 16];
+        main_name[..4].copy_from_slice(b"main");
+        let facts = Facts { main: MAIN, main_name, code: self.stop.over().expect("it is over"), oom_kills, pids_max, over: self.now };
+        let mut buffer = [0; report::LIMIT];
+        let mut text = Text::new(&mut buffer);
+        report::write(&mut text, self.stop.settings, &self.stop, &facts);
+        let text = std::str::from_utf8(text.as_bytes()).expect("UTF-8");
+        let (line, json) = text.split_once('\n').expect("two lines");
+        [line.to_owned(), json.trim_end().to_owned()]
     }
 
     fn done(&mut self) -> Vec<String> {
@@ -525,6 +552,133 @@ fn job_control_under_a_shell_and_as_pid_1() {
     assert_eq!(first.done(), ["CONT group"]);
     first.stop.suspended(Signal::STOP, &mut first.paper);
     assert_eq!(first.done(), nothing(), "a debugger's doing");
+}
+
+#[test]
+fn a_child_that_others_killed_is_remembered_and_one_that_we_killed_is_not() {
+    let settings = grace(11);
+    let tree = [process(3, 1, "worker", &[]), process(4, 1, "other", &[]), process(5, 1, "left", &[Signal::TERM])];
+    let mut container = Container::new(&settings).with(tree);
+    container.end(3, Ended::Killed(Signal::KILL));
+    container.after(2500);
+    container.signal(Signal::TERM);
+    container.after(500);
+    container.end(4, Ended::Killed(Signal::KILL));
+    container.exits(MAIN, 0);
+    container.after(9500);
+    container.end(5, Ended::Killed(Signal::KILL));
+    assert_eq!((container.stop.killed, container.stop.killed_by_others), (1, 2));
+    let [line, json] = container.report(0, 0);
+    assert!(line.ends_with("; SIGKILL from elsewhere for worker[3], other[4]"), "{line}");
+    let others = r#""oomKills":0,"pidsMax":0,"killedByOthers":[{"pid":3,"name":"worker","atMs":-2500},{"pid":4,"name":"other","atMs":500}],"victims":[{"pid":5,"#;
+    assert!(json.contains(others), "{json}");
+}
+
+#[test]
+fn the_kernel_is_named_only_where_it_has_counted_as_many() {
+    let settings = grace(11);
+    let mut container = Container::new(&settings).with([process(3, 1, "worker", &[])]);
+    container.end(3, Ended::Killed(Signal::KILL));
+    container.end(MAIN, Ended::Killed(Signal::KILL));
+    let line = |oom_kills| container.report(oom_kills, 0)[0].clone();
+    let main = "ashore: main (main) was ended by SIGKILL unasked";
+    assert_eq!(line(0), format!("{main}; SIGKILL from elsewhere for worker[3], main[2]"));
+    assert_eq!(line(2), format!("{main}; out of memory: the kernel killed worker[3], main[2]"));
+    assert_eq!(line(1), format!("{main}; out of memory: the kernel killed 1; SIGKILL from elsewhere for worker[3], main[2]"));
+}
+
+#[test]
+fn the_last_whom_others_killed_are_named() {
+    let settings = grace(11);
+    let mut container = Container::new(&settings).with((10..16).map(|pid| process(pid, 1, "worker", &[])));
+    (10..16).for_each(|pid| _ = container.end(pid, Ended::Killed(Signal::KILL)));
+    container.exits(MAIN, 0);
+    let [line, json] = container.report(0, 0);
+    assert!(line.ends_with("; SIGKILL from elsewhere for worker[12], worker[13], worker[14], worker[15] and 2 more"), "{line}");
+    assert_eq!(json.matches("\"worker\"").count(), 4, "{json}");
+}
+
+#[test]
+fn a_main_that_was_to_be_stopped_by_sigkill_was_killed_by_nobody_else() {
+    let mut settings = grace(11);
+    settings.rewrite = crate::settings::Rewrite::parse(b"TERM=KILL").expect("a rewrite");
+    let mut container = Container::new(&settings);
+    assert_eq!(container.signal(Signal::TERM), ["KILL 2"]);
+    container.end(MAIN, Ended::Killed(Signal::KILL));
+    assert_eq!((container.stop.over(), container.stop.killed_by_others), (Some(137), 0));
+}
+
+#[test]
+fn a_core_dump_and_forks_that_failed_are_told() {
+    let settings = grace(11);
+    let mut container = Container::new(&settings);
+    container.end(MAIN, Ended::Dumped(Signal::SEGV));
+    let [line, json] = container.report(0, 7);
+    assert_eq!(line, "ashore: main (main) was ended by SIGSEGV unasked, core dumped; forks that failed for want of PIDs: 7");
+    assert!(json.contains(r#""main":{"pid":2,"name":"main","signal":"SEGV","core":true,"afterMs":0},"exitCode":139,"#), "{json}");
+    assert!(json.contains(r#","pidsMax":7,"killedByOthers":[],"victims":[]"#), "{json}");
+}
+
+#[test]
+fn what_each_waited_for_and_who_came_by_an_exec_is_told() {
+    let settings = grace(11);
+    let tree = [process(3, 1, "locked", &[Signal::TERM]), process(4, 1, "parent", &[Signal::TERM]), process(7, 0, "tail", &[Signal::TERM])];
+    let mut container = Container::new(&settings).with(tree.into_iter().chain([process(8, 7, "below", &[Signal::TERM])]));
+    container.paper.waiting = vec![(3, Waits::Lock), (4, Waits::Child)];
+    container.signal(Signal::TERM);
+    container.after(1000);
+    container.exits(MAIN, 0);
+    container.after(9000);
+    [3, 4, 8, 7].into_iter().for_each(|pid| _ = container.end(pid, Ended::Killed(Signal::KILL)));
+    let [line, json] = container.report(0, 0);
+    for words in [
+        "locked[3] (still at work after SIGTERM for 9.000 s, waiting for a lock)",
+        "parent[4] (still at work after SIGTERM for 9.000 s, waiting for a child)",
+        "tail[7] (still at work after SIGTERM for 9.000 s, of an exec)",
+    ] {
+        assert!(line.contains(words), "{line}");
+    }
+    for words in
+        [r#""askedMs":1000,"waits":"lock"},{"pid":4,"#, r#","waits":"child"},{"pid":7,"#, r#","exec":true},{"pid":8,"name":"below","#]
+    {
+        assert!(json.contains(words), "{json}");
+    }
+    assert_eq!(json.matches(r#""exec":true"#).count(), 2, "{json}");
+}
+
+#[test]
+fn when_the_slowest_were_asked_is_told() {
+    let settings = grace(11);
+    let mut container = Container::new(&settings).with([process(3, 1, "worker", &[Signal::TERM])]);
+    container.signal(Signal::TERM);
+    container.after(300);
+    container.exits(MAIN, 0);
+    container.after(400);
+    container.exits(3, 0);
+    let [_, json] = container.report(0, 0);
+    assert!(json.ends_with(r#""slowest":[{"pid":3,"name":"worker","askedMs":300,"tookMs":400}]}"#), "{json}");
+}
+
+#[test]
+fn the_fullest_report_is_whole() {
+    let settings = grace(3600);
+    let name = "\\\"\\\"\\\"\\\"\\\"\\\"\\\"\\";
+    let tree = (0..40).map(|at| process(4_194_000 + at, i32::from(at < 15), name, &[Signal::TERM]));
+    let mut container = Container::new(&settings).with(tree);
+    container.after(3_600_000);
+    (0..6).for_each(|at| _ = container.end(4_194_000 + at, Ended::Killed(Signal::KILL)));
+    container.after(3_600_000);
+    container.signal(Signal::TERM);
+    container.after(1000);
+    container.exits(MAIN, 0);
+    container.after(1000);
+    (6..15).for_each(|at| _ = container.exits(4_194_000 + at, 0));
+    container.paper.waiting = (15..40).map(|at| (4_194_000 + at, Waits::Child)).collect();
+    container.after(3_598_000);
+    (15..40).for_each(|at| _ = container.end(4_194_000 + at, Ended::Killed(Signal::KILL)));
+    container.after(1000);
+    let [line, json] = container.report(u64::MAX, u64::MAX);
+    assert!(json.ends_with("]}") && json.contains(r#""waits":"child","exec":true}"#), "{} and {} bytes: {json}", line.len(), json.len());
 }
 
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ use crate::signal::{Signal, SignalSet};
 use crate::stop::{Arrival, Ended};
 use core::arch::{asm, naked_asm};
 use core::ffi::{CStr, c_int};
+use core::mem::MaybeUninit;
 
 /// An error number (errno(3)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +49,7 @@ mod nr {
     pub(super) const FCHMOD: usize = 91;
     pub(super) const SETPGID: usize = 109;
     pub(super) const GETPGID: usize = 121;
+    pub(super) const WAITID: usize = 247;
     pub(super) const SIGTIMEDWAIT: usize = 128;
     pub(super) const PRCTL: usize = 157;
     pub(super) const GETDENTS64: usize = 217;
@@ -82,6 +84,7 @@ mod nr {
     pub(super) const FCHMOD: usize = 52;
     pub(super) const SETPGID: usize = 154;
     pub(super) const GETPGID: usize = 155;
+    pub(super) const WAITID: usize = 95;
     pub(super) const SIGTIMEDWAIT: usize = 137;
     pub(super) const PRCTL: usize = 167;
     pub(super) const GETDENTS64: usize = 61;
@@ -99,35 +102,52 @@ mod nr {
     pub(super) const CLOSE_RANGE: usize = 436;
 }
 
-/// Makes a system call of up to five arguments and returns what the kernel returns.
+/// Makes a system call and gives what the kernel returns. An argument that a call does not have is not set: there are many calls.
 ///
-/// # Safety
-/// What the call does to memory and to the process is the caller's to answer for.
+/// The kernel clobbers rcx and r11 only (syscall(2)); the stack is not touched.
 #[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
-    let result: isize;
-    // SAFETY: the kernel clobbers rcx and r11 only (syscall(2)); the stack is not touched.
-    unsafe {
-        asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+macro_rules! call {
+    ($number:expr $(, $register:tt $argument:expr)*) => {{
+        let result: isize;
+        asm!("syscall", inlateout("rax") $number as isize => result, $(in($register) $argument,)*
              lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    result
+        result
+    }};
 }
 
-/// Makes a system call of up to five arguments and returns what the kernel returns.
+/// Makes a system call and gives what the kernel returns. An argument that a call does not have is not set: there are many calls.
 ///
-/// # Safety
-/// What the call does to memory and to the process is the caller's to answer for.
+/// The kernel keeps every register but x0 (syscall(2)); the stack is not touched.
 #[cfg(target_arch = "aarch64")]
-#[inline(always)]
-unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
-    let result: isize;
-    // SAFETY: the kernel keeps every register but x0 (syscall(2)); the stack is not touched.
-    unsafe {
-        asm!("svc 0", in("x8") number, inlateout("x0") a as isize => result, in("x1") b, in("x2") c, in("x3") d, in("x4") e, options(nostack));
-    }
-    result
+macro_rules! call {
+    ($number:expr) => { call!($number, "x0" 0) };
+    ($number:expr, $first:tt $a:expr $(, $register:tt $argument:expr)*) => {{
+        let result: isize;
+        asm!("svc 0", in("x8") $number, inlateout($first) $a as isize => result, $(in($register) $argument,)* options(nostack));
+        result
+    }};
+}
+
+/// The registers that take a system call's arguments.
+#[cfg(target_arch = "x86_64")]
+macro_rules! registers {
+    ($n:expr) => { call!($n) };
+    ($n:expr, $a:expr) => { call!($n, "rdi" $a) };
+    ($n:expr, $a:expr, $b:expr) => { call!($n, "rdi" $a, "rsi" $b) };
+    ($n:expr, $a:expr, $b:expr, $c:expr) => { call!($n, "rdi" $a, "rsi" $b, "rdx" $c) };
+    ($n:expr, $a:expr, $b:expr, $c:expr, $d:expr) => { call!($n, "rdi" $a, "rsi" $b, "rdx" $c, "r10" $d) };
+    ($n:expr, $a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => { call!($n, "rdi" $a, "rsi" $b, "rdx" $c, "r10" $d, "r8" $e) };
+}
+
+/// The registers that take a system call's arguments.
+#[cfg(target_arch = "aarch64")]
+macro_rules! registers {
+    ($n:expr) => { call!($n) };
+    ($n:expr, $a:expr) => { call!($n, "x0" $a) };
+    ($n:expr, $a:expr, $b:expr) => { call!($n, "x0" $a, "x1" $b) };
+    ($n:expr, $a:expr, $b:expr, $c:expr) => { call!($n, "x0" $a, "x1" $b, "x2" $c) };
+    ($n:expr, $a:expr, $b:expr, $c:expr, $d:expr) => { call!($n, "x0" $a, "x1" $b, "x2" $c, "x3" $d) };
+    ($n:expr, $a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => { call!($n, "x0" $a, "x1" $b, "x2" $c, "x3" $d, "x4" $e) };
 }
 
 fn checked(result: isize) -> Result<usize, Errno> {
@@ -135,13 +155,10 @@ fn checked(result: isize) -> Result<usize, Errno> {
 }
 
 macro_rules! syscall {
-    ($number:expr $(, $argument:expr)*) => { syscall!(@ $number, [$($argument as usize),*]) };
-    (@ $number:expr, $arguments:expr) => {{
-        let arguments = $arguments;
-        let argument = |at: usize| arguments.get(at).copied().unwrap_or(0);
-        // SAFETY: each call below passes valid pointers and lengths of live memory, or none.
-        checked(unsafe { call($number, argument(0), argument(1), argument(2), argument(3), argument(4)) })
-    }};
+    ($number:expr $(, $argument:expr)*) => {
+        // SAFETY: each call below passes valid pointers and lengths of live memory, or none, and as many arguments as the call has.
+        checked(unsafe { registers!($number $(, $argument as usize)*) })
+    };
 }
 
 const AT_FDCWD: usize = -100isize as usize;
@@ -181,7 +198,7 @@ pub fn notice_children() -> bool {
 
 const SIG_IGN: usize = 1;
 
-/// The first bytes of `siginfo_t`, as signals from processes fill them.
+/// The first bytes of `siginfo_t`, as signals from processes and ends of children fill them.
 #[repr(C)]
 struct SigInfo {
     signal: c_int,
@@ -190,18 +207,31 @@ struct SigInfo {
     padding: c_int,
     pid: c_int,
     uid: u32,
-    rest: [u64; 13],
+    status: c_int,
+    rest: MaybeUninit<[u32; 25]>,
 }
 
-/// Waits for a signal of this set, at most so many microseconds; `None` when none came.
-pub fn wait_signal(set: SignalSet, timeout: Option<u64>) -> Option<Arrival> {
-    let mut info = SigInfo { signal: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, rest: [0; 13] };
+impl SigInfo {
+    const NONE: Self = Self { signal: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, status: 0, rest: MaybeUninit::uninit() };
+
+    /// Whether it tells of a child that was ended by SIGKILL.
+    #[inline(never)]
+    fn is_kill(&self) -> bool {
+        const CLD_KILLED: c_int = 2;
+        self.signal == c_int::from(Signal::CHLD.number()) && self.code == CLD_KILLED && self.status == c_int::from(Signal::KILL.number())
+    }
+}
+
+/// Waits for a signal of this set, at most so many microseconds; `None` when none came. With it: whether it says that a child was
+/// ended by SIGKILL (there may be others: several ends of children make one signal).
+pub fn wait_signal(set: SignalSet, timeout: Option<u64>) -> Option<(Arrival, bool)> {
+    let mut info = SigInfo::NONE;
     let time = timeout.map(|micros| [micros / 1_000_000, micros % 1_000_000 * 1000]);
     let time = time.as_ref().map_or(core::ptr::null(), |time| time.as_ptr());
     let number = syscall!(nr::SIGTIMEDWAIT, &raw const set.0, &raw mut info, time, SIGNAL_SET_SIZE).ok()?;
     // Only what a process sent says from whom: SI_USER, SI_QUEUE, SI_TKILL are 0 and below, the kernel's own codes above.
     let (pid, uid) = if info.code <= 0 { (info.pid, info.uid) } else { (0, 0) };
-    Some(Arrival { signal: Signal::from_number(number as u8)?, pid, uid })
+    Some((Arrival { signal: Signal::from_number(number as u8)?, pid, uid }, info.is_kill()))
 }
 
 /// Sends a signal to a process, to a process group (negative), or to everyone (-1).
@@ -274,13 +304,27 @@ pub fn reap(stops: bool) -> Child {
     }
 }
 
+/// The child that is reaped next, if SIGKILL has ended it: until then its name can be read. 0: it is another, or nobody.
+pub fn killed_child() -> i32 {
+    const P_ALL: usize = 0;
+    const WNOHANG: usize = 1;
+    const WEXITED: usize = 4;
+    const WNOWAIT: usize = 0x0100_0000;
+    let mut info = SigInfo::NONE;
+    let _ = syscall!(nr::WAITID, P_ALL, 0, &raw mut info, WNOHANG | WEXITED | WNOWAIT, 0);
+    if info.is_kill() { info.pid } else { 0 }
+}
+
 /// Takes a wait status apart (wait(2)).
 fn decode(pid: i32, status: u32) -> Child {
     let byte = (status >> 8) as u8;
     match status & 0x7f {
         0 => Child::Ended(pid, Ended::Exited(byte)),
         0x7f => Child::Stopped(pid, Signal::from_number(byte).unwrap_or(Signal::STOP)),
-        signal => Child::Ended(pid, Ended::Killed(Signal::from_number(signal as u8).unwrap_or(Signal::KILL))),
+        signal => {
+            let signal = Signal::from_number(signal as u8).unwrap_or(Signal::KILL);
+            Child::Ended(pid, if status & 0x80 == 0 { Ended::Killed(signal) } else { Ended::Dumped(signal) })
+        }
     }
 }
 
@@ -585,7 +629,8 @@ mod tests {
         assert_eq!(decode(7, 0), Child::Ended(7, Ended::Exited(0)));
         assert_eq!(decode(7, 3 << 8), Child::Ended(7, Ended::Exited(3)));
         assert_eq!(decode(7, 9), Child::Ended(7, Ended::Killed(Signal::KILL)));
-        assert_eq!(decode(7, 11 | 0x80), Child::Ended(7, Ended::Killed(Signal::SEGV)), "with a core dump");
+        assert_eq!(decode(7, 11), Child::Ended(7, Ended::Killed(Signal::SEGV)));
+        assert_eq!(decode(7, 11 | 0x80), Child::Ended(7, Ended::Dumped(Signal::SEGV)), "with a core dump");
         assert_eq!(decode(7, 0x7f | 20 << 8), Child::Stopped(7, Signal::TSTP));
     }
 

@@ -56,9 +56,11 @@ impl<'b> Text<'b> {
 
     /// Adds microseconds as seconds with three decimals.
     pub fn push_seconds(&mut self, micros: u64) -> &mut Self {
-        let millis = micros / 1000 % 1000;
-        self.push_number(micros / 1_000_000).push(b".");
-        self.push(&[b'0' + (millis / 100) as u8, b'0' + (millis / 10 % 10) as u8, b'0' + (millis % 10) as u8])
+        // A one in front keeps the zeros.
+        let mut digits = [0; 4];
+        Text::new(&mut digits).push_number(1000 + micros / 1000 % 1000);
+        digits[0] = b'.';
+        self.push_number(micros / 1_000_000).push(&digits)
     }
 
     /// Adds a signal's name, without `SIG`.
@@ -73,13 +75,28 @@ impl<'b> Text<'b> {
     pub fn push_json(&mut self, text: &[u8]) -> &mut Self {
         self.push(b"\"");
         for byte in text {
-            match byte {
-                b'"' | b'\\' => self.push(&[b'\\', *byte]),
-                b' '..=b'~' => self.push(&[*byte]),
-                _ => self.push(b"?"),
-            };
+            self.push(if matches!(byte, b'"' | b'\\') { b"\\" } else { b"" }).push_name(core::slice::from_ref(byte));
         }
         self.push(b"\"")
+    }
+
+    /// Adds a comma, unless a JSON object or array has just begun, or a member's name.
+    #[inline(never)]
+    pub fn push_comma(&mut self) -> &mut Self {
+        let begins = matches!(self.as_bytes().last(), None | Some(b'{' | b'[' | b':'));
+        self.push(if begins { b"" } else { b"," })
+    }
+
+    /// Adds the name of a member of a JSON object, for its value to follow.
+    #[inline(never)]
+    pub fn push_key(&mut self, key: &[u8]) -> &mut Self {
+        self.push_comma().push_json(key).push(b":")
+    }
+
+    /// Adds a member of a JSON object.
+    #[inline(never)]
+    pub fn push_member(&mut self, key: &[u8], number: u64) -> &mut Self {
+        self.push_key(key).push_number(number)
     }
 
     /// Ends it with a NUL and returns it as a path for a system call; `None` if that does not fit, or there is a NUL in it.

@@ -45,6 +45,7 @@ impl Steps {
         Self::new(0, None, left)
     }
 
+    #[inline(never)]
     fn new(delay: Micros, spread: Option<Micros>, deadline: Option<Micros>) -> Self {
         let Some(deadline) = deadline else {
             return Self { ask: delay, sweep: delay + spread.unwrap_or(SPREAD_WITHOUT_GRACE), second_sweep: NEVER, deadline: NEVER };
@@ -82,6 +83,7 @@ impl Timing {
 }
 
 /// A duration in microseconds, without 128-bit arithmetic.
+#[inline(never)]
 pub fn micros(duration: Duration) -> Micros {
     duration.as_secs() * 1_000_000 + u64::from(duration.subsec_micros())
 }

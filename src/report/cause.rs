@@ -88,7 +88,7 @@ causes! {
         "The process was left at the deadline, and what could be seen does not tell why.",
         "Give the container a /proc of its own PID namespace, so that the init can see; and look at the process' own log.";
     ChildrenLeft, Warning,
-        "Main ended by itself, unasked, and left processes behind that did not end when they were asked, and were killed.",
+        "Main ended without a stop signal (by itself, or a preStop hook ended it), and left processes behind that did not end when they were asked, and were killed.",
         "Let main wait for its children before it exits, or raise linger, which is how long they have then.";
     ExecLeftBehind, Warning,
         "The process came in by an exec (`kubectl exec`, a probe, a hook) and was left behind.",

@@ -2,6 +2,7 @@
 
 use crate::belief::believed;
 use crate::cause::Cause;
+use crate::hook;
 use crate::inferred::{self, Found, OOM_KILLED};
 use crate::init_report::InitReport;
 use crate::owner;
@@ -44,10 +45,11 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         Asking::Yes(asked) => Some(asked),
         Asking::No | Asking::Unclear => None,
     };
-    let hook_failed =
-        run.current && !findings.iter().any(|finding| finding.cause == Cause::PreStopHook) && inferred::failed_hook(pod, run).is_some();
-    if hook_failed {
-        findings.push(Finding::new(Cause::PreStopHookFailed, None, "the preStop hook failed, or was cut short".into()));
+    let told = |finding: &Finding| finding.cause == Cause::PreStopHook;
+    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| run.current && !findings.iter().any(told)) {
+        // That is why there was no time.
+        Some(finding) if finding.cause == Cause::PreStopHook => findings.insert(0, finding),
+        finding => findings.extend(finding),
     }
     findings.truncate(MOST_CAUSES - 1);
     findings.extend(asked.as_mut().and_then(|asked| asked.finding.take()));
@@ -88,17 +90,19 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
             Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
         }
         (Ending::Seen, Some(report)) => {
-            let (mut findings, mut killed) = reported::findings(report, pod.shares_processes());
+            let by_itself = matches!(asking, Asking::No);
+            let (mut findings, mut killed) = reported::findings(report, by_itself, pod.shares_processes());
             // An init that may not read the cgroup's files knows nothing of it.
             if run.reason == OOM_KILLED && report.oom_kills == 0 {
                 findings.push(inferred::out_of_memory(run));
                 killed = killed.max(1);
             }
-            let outcome = match (killed, report.signal.is_some(), report.exit_code) {
+            let outcome = match (killed, asking, report.exit_code) {
                 (1.., _, _) => Outcome::Killed,
-                (_, true, _) => Outcome::Drained,
-                (_, _, 0) => Outcome::Completed,
-                (_, _, _) => Outcome::Failed,
+                (_, Asking::Yes(_), _) => Outcome::Drained,
+                (_, Asking::Unclear, _) => Outcome::Unknown,
+                (_, Asking::No, 0) => Outcome::Completed,
+                (_, Asking::No, _) => Outcome::Failed,
             };
             Found { findings, outcome, killed }
         }

@@ -60,10 +60,10 @@ impl<'a> Event<'a> {
         self.times[1]
     }
 
-    /// When it was seen between these two, the last time. What lies between the first and the last is not known.
+    /// When it was seen first between these two. What lies between its first time and its last is not known.
     pub(crate) fn within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
         let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to + SECOND);
-        self.times.into_iter().rev().flatten().find(fits)
+        self.times.into_iter().flatten().find(fits)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Causes where no init reported: what the kubelet's own words tell, and no more than that.
 
 use crate::cause::Cause;
+use crate::hook;
 use crate::request::{Asked, Asking};
-use crate::seen::{Kind, Pod, Run, millis};
+use crate::seen::{Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Outcome, Request};
 use crate::time::{Millis, SECOND, took};
 use crate::words::bounded;
@@ -11,8 +12,6 @@ use serde_json::Value;
 
 /// 128 and SIGKILL's number.
 const KILLED: i64 = 137;
-/// The least grace period that the kubelet gives (pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
-const LEAST_SECONDS: u64 = 2;
 /// How late a kill at the end of a grace period comes at most: what the kubelet adds after a preStop hook, and its own time.
 const LATEST: Millis = 5 * SECOND;
 /// The most bytes of a runtime's own words.
@@ -99,7 +98,8 @@ fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
         Asking::Unclear => return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into()),
     };
     let Some(given) = asked.grace_seconds.map(|seconds| seconds.max(LEAST_SECONDS)) else {
-        return unknown("it ended with 137 after it was asked to stop; how long it had been given is not known".into());
+        let hard = if asked.request == Request::NodePressure { " (an eviction that cannot wait gives 2 s)" } else { "" };
+        return unknown(format!("it ended with 137 after it was asked to stop; how long it had been given is not known{hard}"));
     };
     // Whole seconds on both ends.
     let took = asked.at.zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
@@ -162,7 +162,7 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
             _ => "the deletion gave",
         };
         Finding::new(Cause::GracePeriodShortened, None, format!("{who} {given} s where the pod plans for {planned} s; {after}"))
-    } else if let Some(finding) = hook(pod, run, asked, given) {
+    } else if let Some(finding) = hook::finding(pod, run, Some(asked), None, true).filter(|finding| finding.cause == Cause::PreStopHook) {
         finding
     } else if let Some(finding) = waited_as_sidecar(pod, run, asked, given) {
         finding
@@ -185,25 +185,6 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         found.findings.push(Finding::new(Cause::NotWrapped, None, what));
     }
     found
-}
-
-/// A preStop hook delays the stop signal, and the kubelet says it failed when it is cut off. An init that was asked in time would have reported
-/// before the grace period was over; without one the program may have held it up as well.
-fn hook(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) -> Option<Finding> {
-    if !run.has_hook() {
-        return None;
-    }
-    let over = asked.at.map(|at| at.saturating_add(millis(given)).saturating_sub(SECOND));
-    let failed = failed_hook(pod, run).is_some_and(|at| over.is_some_and(|over| at >= over));
-    let silent = run.silence_is_good() && run.kind != Kind::Sidecar;
-    let what = format!("the preStop hook took the grace period of {given} s; the stop signal came after it, with 2 s left at most");
-    (failed || silent).then(|| Finding::new(Cause::PreStopHook, None, what))
-}
-
-/// When the kubelet said that the preStop hook failed.
-pub(crate) fn failed_hook(pod: &Pod<'_>, run: &Run<'_>) -> Option<Millis> {
-    let mut events = pod.events.iter().filter(|event| event.reason == "FailedPreStopHook" && event.container == Some(run.name));
-    events.find_map(|event| event.within(run.started, run.finished.map(|finished| finished.saturating_add(2 * SECOND))))
 }
 
 /// A sidecar is asked when the app's containers have ended.

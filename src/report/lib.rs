@@ -7,6 +7,7 @@ mod belief;
 mod cause;
 mod diagnosis;
 mod event;
+mod hook;
 mod inferred;
 mod init_report;
 mod line;

@@ -12,14 +12,15 @@ const CRASHES: [&str; 9] = ["SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS", 
 /// The most that an init lists of those whom others have killed: there may have been more.
 const MOST_OTHERS: usize = 4;
 
-/// What it found, and how many it knows to have been killed. `shared`: whether other containers are in its PID namespace.
-pub(crate) fn findings(report: &InitReport, shared: bool) -> (Vec<Finding>, u64) {
+/// What it found, and how many it knows to have been killed. `by_itself`: whether nobody was to stop it; `shared`: whether other
+/// containers are in its PID namespace.
+pub(crate) fn findings(report: &InitReport, by_itself: bool, shared: bool) -> (Vec<Finding>, u64) {
     let mut all = Vec::new();
     let unasked = report.signal.is_none();
     if unasked && report.killed > 0 && report.victims.iter().any(|victim| !victim.exec) {
         let after = report.duration_ms.saturating_sub(report.main.after_ms.unwrap_or_default());
         let left = plural(report.killed, "process", "processes");
-        let what = format!("{} ended by itself and left {left}, killed {} later", main(report), took(after));
+        let what = format!("{} ended without a stop signal and left {left}, killed {} later", main(report), took(after));
         all.push(Finding::new(Cause::ChildrenLeft, Some(process(report.main.pid, &report.main.name)), what));
     }
     all.extend(report.victims.iter().map(|victim| of_victim(report, victim)));
@@ -29,7 +30,7 @@ pub(crate) fn findings(report: &InitReport, shared: bool) -> (Vec<Finding>, u64)
         all.push(Finding::new(Cause::LeftAtDeadline, None, what));
     }
     let by_others = by_others(report, shared, &mut all);
-    of_main(report, &mut all);
+    of_main(report, by_itself, &mut all);
     if report.pids_max > 0 {
         let what = format!("a fork failed {} for want of PIDs since main was started", plural(report.pids_max, "time", "times"));
         all.push(Finding::new(Cause::PidsLimit, None, what));
@@ -74,18 +75,24 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
         (Why::Ending, _) => (Cause::LeftAtDeadline, format!("has no handler for {signal} and was about to end")),
         (Why::Unseen | Why::Unknown, _) => (Cause::LeftAtDeadline, "was left, and what could be seen does not tell why".into()),
     };
+    let waits = match (victim.why, victim.waits) {
+        (Why::Caught, _) if !victim.exec => "",
+        (_, Some(Waits::Lock)) => ", waiting for a lock",
+        (_, Some(Waits::Child)) => ", waiting for a child",
+        _ => "",
+    };
     let end = report.deadline_ms.unwrap_or(report.duration_ms);
     let since = victim.asked_ms.map(|asked| format!(" {} after it was asked", took(end.saturating_sub(asked))));
     let deadline = match (&report.signal, report.grace_ms) {
         (Some(_), Some(grace)) => format!(" (deadline {} of {})", took(end), took(grace)),
         _ => String::new(),
     };
-    let what = format!("{} {state}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
+    let what = format!("{} {state}{waits}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
     Finding::new(cause, Some(process(victim.pid, &victim.name)), what)
 }
 
-/// Who was ended by somebody else's SIGKILL: the OOM killer, if it has killed as many as there were, or whoever it was. Returns how many were
-/// killed, those left out whom a supervisor or a script killed before the stop began: that is none of the stop.
+/// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if it has killed as many as there were, or whoever's it
+/// was. Returns how many were killed.
 fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
     let mut killed = report.killed_by_others.clone();
     // The last ones are listed; main's end is told apart from that.
@@ -96,7 +103,11 @@ fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
         killed.insert(0, Killed { pid: main.pid, name: main.name.clone(), at_ms: 0 });
     }
     let count = u64::try_from(killed.len()).unwrap_or(u64::MAX);
-    let names = || killed.iter().map(|who| shown(&who.name, who.pid)).collect::<Vec<_>>().join(", ");
+    let name = |who: &Killed| match who.at_ms {
+        ..0 if who.pid != main.pid => format!("{} {} before the stop began", shown(&who.name, who.pid), took(who.at_ms.unsigned_abs())),
+        _ => shown(&who.name, who.pid),
+    };
+    let names = || killed.iter().map(name).collect::<Vec<_>>().join(", ");
     let one = || match &killed[..] {
         [who] => Some(process(who.pid, &who.name)),
         _ => None,
@@ -125,17 +136,16 @@ fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
             }
         }
     }
-    let in_stop = killed.iter().filter(|who| who.at_ms >= 0 || who.pid == report.main.pid).count();
-    report.oom_kills.max(u64::try_from(in_stop).unwrap_or(u64::MAX))
+    report.oom_kills.max(count)
 }
 
-fn of_main(report: &InitReport, all: &mut Vec<Finding>) {
+fn of_main(report: &InitReport, by_itself: bool, all: &mut Vec<Finding>) {
     let who = || Some(process(report.main.pid, &report.main.name));
     let signal = report.main.signal.as_deref();
     if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal) || report.main.core) {
         let core = if report.main.core { ", and left a core dump" } else { "" };
         all.push(Finding::new(Cause::Crashed, who(), format!("{} was ended by SIG{signal}{core}", main(report))));
-    } else if report.signal.is_none() {
+    } else if by_itself {
         match (report.main.exit_code, signal) {
             (Some(code @ 1..), _) => {
                 all.push(Finding::new(Cause::Failed, who(), format!("{} exited with {code} by itself", main(report))));

@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::event::Event;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Ending, Kind, Pod, Run, millis};
+use crate::seen::{Deletion, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -11,9 +11,8 @@ use serde_json::Value;
 
 /// The most bytes of somebody else's words in a sentence of ours.
 const LONGEST: usize = 240;
-/// What the kubelet gives to a pod that has used more storage than it may: the least that it gives at all (k8s.io/kubernetes
-/// pkg/kubelet/eviction, immediateEvictionGracePeriodSeconds, and pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
-const LEAST_SECONDS: u64 = 2;
+/// By how much clocks may differ: who ended so shortly before the stop may have been meant.
+const SKEW: Millis = 5 * SECOND;
 /// How long a kubelet takes at most to see that a pod has ended.
 const SLACK: Millis = 10 * SECOND;
 
@@ -59,20 +58,25 @@ impl Asked {
 /// Whether and why this run was asked to stop. `report`: what its init says, if that is believed.
 pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) -> Asking {
     let killing = killing(pod, run);
-    // Its init knows best.
+    // Its init knows whether a signal came. A preStop hook can have ended main before that.
     let told = report.map(|report| report.signal.is_some());
-    if told == Some(false) {
-        return Asking::No;
-    }
-    let evident = told == Some(true) || killing.is_some();
+    let evident = told.unwrap_or(killing.is_some());
+    let ended = match report {
+        Some(report) if told == Some(false) => {
+            run.finished.map(|at| at.saturating_sub(Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX)))
+        }
+        _ => run.finished,
+    };
     let mut unclear = false;
     let mut concerns = |asked: &Asked| {
-        if evident || run.finished.is_none() {
-            return true;
-        }
-        let sure = !run.clock_jumped() && asked.not_before.is_some();
-        unclear |= !sure;
-        sure && asked.not_before.zip(run.finished).is_some_and(|(at, finished)| at <= finished.saturating_add(SECOND))
+        let Some(ended) = ended.filter(|_| !evident) else { return true };
+        let Some(at) = asked.not_before.filter(|_| !run.clock_jumped()) else {
+            unclear = true;
+            return false;
+        };
+        // The node's clock and the API server's are not the same one.
+        unclear |= at > ended.saturating_add(SECOND) && at <= ended.saturating_add(SKEW);
+        at <= ended.saturating_add(SECOND)
     };
     let mut all: Vec<Asked> = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at)).into_iter().collect();
     if run.current {
@@ -141,6 +145,7 @@ fn evicted(pod: &Pod<'_>) -> Option<Asked> {
     let condition = || by_kubelet(pod).filter(|message| eviction(message) != Cause::Evicted);
     let message = event.map(|event| event.message).or(status).or_else(condition)?;
     let cause = eviction(message);
+    // immediateEvictionGracePeriodSeconds is less than the least.
     let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
     let asked = Asked::new(Request::NodePressure, event.and_then(Event::at), limit.then_some(LEAST_SECONDS));
     Some(asked.or_about(pod).since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))

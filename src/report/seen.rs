@@ -11,6 +11,8 @@ use serde_json::Value;
 const MOST: usize = 256;
 /// What a pod has that does not say (Kubernetes API, `terminationGracePeriodSeconds`).
 const DEFAULT_GRACE: u64 = 30;
+/// The least grace period that the kubelet gives (k8s.io/kubernetes pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
+pub(crate) const LEAST_SECONDS: u64 = 2;
 /// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 

@@ -17,14 +17,13 @@ fn reported(change: impl FnOnce(&mut Value)) -> Case {
 
 /// The same, nobody having asked for it.
 fn unasked(change: impl FnOnce(&mut Value)) -> Case {
-    let mut case = reported(|report| {
+    let case = reported(|report| {
         report.as_object_mut().unwrap().remove("signal");
         (report["durationMs"], report["main"]["afterMs"]) = (5004.into(), 0.into());
         (report["killed"], report["victims"]) = (0.into(), json!([]));
         change(report);
     });
-    (case.gone, case.deletion) = (false, None);
-    case
+    case.not_deleted()
 }
 
 fn victim(report: &mut Value, field: &str, value: &str) {
@@ -105,9 +104,13 @@ fn case(cause: Cause) -> (Case, &'static str) {
                 .event(event("FailedPreStopHook", "PreStopHook failed", 132)),
             "killed deletion: PreStopHook",
         ),
-        Cause::PreStopHookFailed => {
-            (clean().deleted(100, 30).event(event("FailedPreStopHook", "PreStopHook failed", 100)), "drained deletion: PreStopHookFailed")
-        }
+        Cause::PreStopHookFailed => (
+            clean()
+                .deleted(100, 30)
+                .with(|case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["drain"]}}}))
+                .event(event("FailedPreStopHook", "PreStopHook failed", 100)),
+            "drained deletion: PreStopHookFailed",
+        ),
         Cause::PostStartHookFailed => (
             Case::wrapped(ended(143, "Error", 0, 2, "")).event(event("Killing", "FailedPostStartHook", 1)),
             "drained restart: PostStartHookFailed",
@@ -241,11 +244,22 @@ const HEAD: &str = "# Why was my process killed? The causes
 Written by `make reference` from what the program itself says; what is changed here by hand is lost.
 
 Each stop of a container is told with its causes, by these names: in Events, in `ashore report` and `ashore watch`, in ShutdownReports, in metrics and in
-logs. The one that counts most comes first. What only the container knows comes from its init's report ([init.md](init.md)); what only Kubernetes knows
-from the pod's status, its conditions and its Events. What cannot be known is said to be `Unknown`, and which causes are possible; nothing is guessed.
+logs. The one that counts most comes first: what was killed, then why the stop was asked for. What only the container knows comes from its init's report
+([init.md](init.md#the-report)); what only Kubernetes knows, from the pod's status, its conditions and its Events. What cannot be known is `Unknown`, with what is
+possible; nothing is guessed. Events are kept for an hour: a probe's, an eviction's or a hook's part in a stop is known only to who looks before that.
 
 A termination message is the app's to write. A report in it that contradicts what the kubelet saw (another exit code, a grace period that is not the
 container's, times longer than the container lived, a container that does not run under the init) is not used.
+
+| a stop is | if |
+|---|---|
+| `drained` | it was asked to stop, and everybody has ended by itself |
+| `killed` | somebody was killed |
+| `completed` | nobody asked, and it ended with 0 |
+| `failed` | nobody asked, and it ended otherwise |
+| `unknown` | what can be known does not tell. So is each stop of a container that has no init, if it ended in time: PID 1 did, and whoever else was there was killed by the kernel, unseen; and each that left no room for the init's report, since the app had written a termination message of its own |
+
+## The causes
 
 `W`: something was killed, failed, or might have been. The others are how it should be.
 

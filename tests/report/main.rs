@@ -3,5 +3,6 @@
 
 mod causes;
 mod pods;
+mod real;
 mod tricky;
 mod untrusted;

@@ -100,6 +100,13 @@ impl Case {
         self
     }
 
+    /// Not deleted after all.
+    pub(crate) fn not_deleted(mut self) -> Self {
+        (self.gone, self.deletion) = (false, None);
+        self.pod["metadata"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("deletion"));
+        self
+    }
+
     /// With the condition `DisruptionTarget`.
     pub(crate) fn disrupted(mut self, reason: &str, message: &str) -> Self {
         self.pod["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}]);

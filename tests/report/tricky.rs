@@ -13,6 +13,22 @@ fn sigkill(seconds: i64) -> Value {
     ended(137, "Error", 0, seconds, "")
 }
 
+/// Main ended without a signal, and a worker had to be killed 5 s later.
+fn hooked() -> Value {
+    let mut report = report();
+    report.as_object_mut().unwrap().remove("signal");
+    (report["durationMs"], report["exitCode"], report["main"]["exitCode"], report["main"]["afterMs"]) =
+        (5004.into(), 3.into(), 3.into(), 0.into());
+    report
+}
+
+/// The worker was killed 1.8 s after the signal.
+fn late() -> Value {
+    let mut report = report();
+    (report["durationMs"], report["deadlineMs"]) = (1804.into(), 1800.into());
+    report
+}
+
 const OWN: &str = "the app's own last words";
 
 #[test]
@@ -99,6 +115,26 @@ fn what_is_told() {
             "drained deletion: ",
         ),
         ("ended before the eviction", Case::wrapped(ended(3, "Error", 0, 50, "")).event(low()), "failed -: Failed"),
+        (
+            "evicted while it is being deleted",
+            Case::wrapped(ended(0, "Completed", 0, 120, "")).deleted(100, 30).event(pod_event(
+                "kubelet",
+                "Evicted",
+                "The node was low on resource: memory. ",
+                110,
+            )),
+            "drained deletion: ",
+        ),
+        (
+            "an OOM kill that the init could not see",
+            Case::wrapped(ended(0, "OOMKilled", 0, 129, &message(&report()))).deleted(100, 30),
+            "killed deletion: StillAtWork OutOfMemory",
+        ),
+        (
+            "a hook that failed at once, and a program that took all, without an init",
+            Case::plain(sigkill(130)).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(failed_hook(100)),
+            "killed deletion: GracePeriodExceeded NotWrapped PreStopHookFailed",
+        ),
         ("an invented ending", Case::wrapped(invented.clone()), "unknown -: Unknown"),
         ("the node was restarted", Case::wrapped(ended(255, "Unknown", 0, 9, "")), "unknown -: Unknown"),
         ("--grace-period=1 becomes 2", Case::wrapped(sigkill(102)).deleted(100, 2), "killed deletion: GracePeriodShortened"),
@@ -116,6 +152,42 @@ fn what_is_told() {
             "completed in the second in which it was deleted, without grace",
             Case::wrapped(ended(0, "Completed", 0, 100, "")).deleted(100, 0),
             "completed -: ",
+        ),
+        (
+            "ended 3 s before it was deleted, by clocks that may differ",
+            Case::wrapped(ended(143, "Error", 0, 97, "")).deleted(100, 30),
+            "unknown -: ",
+        ),
+        ("crashed 3 s before it was deleted", Case::wrapped(ended(139, "Error", 0, 97, "")).deleted(100, 30), "unknown -: Crashed"),
+        (
+            "the kubelet's hard eviction, perhaps",
+            Case::wrapped(sigkill(102)).event(low()),
+            "unknown nodePressure: EvictedForMemory Unknown",
+        ),
+        (
+            "a limit on storage gives 2 s",
+            Case::wrapped(sigkill(102)).event(pod_event(
+                "kubelet",
+                "Evicted",
+                "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+                100,
+            )),
+            "killed nodePressure: GracePeriodShortened EphemeralStorageLimit",
+        ),
+        (
+            "a hook that ended main",
+            Case::wrapped(ended(3, "Error", 0, 106, &message(&hooked()))).deleted(100, 30),
+            "killed deletion: ChildrenLeft StillAtWork",
+        ),
+        (
+            "main had ended when it was deleted",
+            Case::wrapped(ended(3, "Error", 0, 96, &message(&hooked()))).deleted(100, 30),
+            "killed -: ChildrenLeft StillAtWork Failed",
+        ),
+        (
+            "main may have ended when it was deleted",
+            Case::wrapped(ended(3, "Error", 0, 102, &message(&hooked()))).deleted(100, 30),
+            "killed -: ChildrenLeft StillAtWork",
         ),
         ("crashed before it was deleted", Case::wrapped(ended(3, "Error", 0, 90, "")).deleted(100, 30), "failed -: Failed"),
         ("a clock that was set back", Case::wrapped(ended(0, "Completed", 500, 103, "")).deleted(100, 30), "unknown -: "),
@@ -205,8 +277,34 @@ fn what_is_told() {
         ),
         (
             "a hook that failed at once",
-            Case::wrapped(clean()).deleted(100, 30).event(failed_hook(100)),
+            Case::wrapped(clean()).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(failed_hook(100)),
             "drained deletion: PreStopHookFailed",
+        ),
+        (
+            "a hook that took all, and an init that had 2 s",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late())))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}})))
+                .event(failed_hook(132)),
+            "killed deletion: PreStopHook StillAtWork",
+        ),
+        (
+            "the same, and nothing is heard of the hook",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))),
+            "killed deletion: PreStopHook StillAtWork",
+        ),
+        (
+            "the same without a hook",
+            Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "a hook that was cut off, and all ended in time",
+            Case::wrapped(ended(0, "Completed", 0, 131, ""))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}})))
+                .event(failed_hook(131)),
+            "drained deletion: PreStopHook",
         ),
         (
             "a hook that took all, without an init",
@@ -295,6 +393,28 @@ fn what_is_told() {
 }
 
 #[test]
+fn an_event_that_came_twice_in_a_run_says_when_it_began() {
+    let killing = event("Killing", "Container app failed liveness probe, will be restarted", 103);
+    let case =
+        Case::wrapped(ended(0, "Completed", 0, 105, "")).event(killing).with(|case| case.events[0]["firstTimestamp"] = at(100).into());
+    assert_eq!(case.stop().requested_at, Some(at(100)));
+}
+
+#[test]
+fn an_invented_ending_is_of_the_run_before_the_count() {
+    let invented = json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null});
+    let case = Case::wrapped(invented).with(|case| case.status()["restartCount"] = 3.into());
+    assert_eq!(case.stop().key(), "u1/app/2");
+}
+
+#[test]
+fn what_mirrors_a_static_pod_may_go_and_come() {
+    let gone = Case::plain(clean()).deleted(100, 0).with(|case| case.status()["state"] = json!({"running": {"startedAt": at(0)}}));
+    assert_eq!(gone.told(), "unknown deletion: ForceDeleted");
+    assert_eq!(gone.with(|case| case.pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"})).stops(), []);
+}
+
+#[test]
 fn a_container_that_was_left_out_is_told_why() {
     let case = Case::plain(sigkill(130)).deleted(100, 30).with(|case| {
         let marker = json!({"version": 1, "mount": "/ashore", "volume": "ashore", "init": "ashore-init", "wrapped": [], "skipped": {"app": "imageUnknown"}});
@@ -310,9 +430,16 @@ fn sidecars_are_asked_last() {
     assert_eq!(told(with_sidecar(26, 31)), ["log killed deletion: SidecarWaited", "app drained deletion: "]);
     // The others were done in no time.
     assert_eq!(told(with_sidecar(1, 31)), ["log killed deletion: GracePeriodExceeded", "app drained deletion: "]);
-    let finished = with_sidecar(0, 3).with(|case| {
-        (case.gone, case.deletion) = (false, None);
-        case.pod["metadata"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("deletion"));
+    let plain = |app| {
+        with_sidecar(app, 31).with(|case| {
+            case.pod["spec"]["initContainers"][0]["command"] = json!(["log"]);
+            case.pod["metadata"]["annotations"] = Value::Null;
+        })
+    };
+    // Without an init it may as well have been the sidecar's own doing.
+    assert_eq!(told(plain(26))[0], "log killed deletion: GracePeriodExceeded NotWrapped");
+    assert_eq!(told(plain(29))[0], "log killed deletion: SidecarWaited NotWrapped");
+    let finished = with_sidecar(0, 3).not_deleted().with(|case| {
         case.pod["spec"]["restartPolicy"] = "Never".into();
         case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(0, "Completed", 0, 103, "");
     });
@@ -356,8 +483,8 @@ fn who_killed_whom_is_said_only_where_it_is_certain() {
     assert_eq!(told(1, two), "killed 2: OutOfMemory 0, KilledByOther 0");
     assert_eq!(told(1, four), "killed 4: OutOfMemory 0");
     assert_eq!(told(1, json!([])), "killed 1: OutOfMemory 0");
-    // A supervisor's, an hour before: none of the stop's.
-    assert_eq!(told(0, json!([{"pid": 9, "name": "a", "atMs": -3_600_000}])), "drained 0: KilledByOther 9");
+    // Before the stop, but in this run: it is told of nowhere else.
+    assert_eq!(told(0, json!([{"pid": 9, "name": "a", "atMs": -3_600_000}])), "killed 1: KilledByOther 9");
 }
 
 #[test]
