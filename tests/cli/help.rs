@@ -97,5 +97,6 @@ fn version_and_completion_are_there() {
 fn the_kinds_are_written_for_kubectl() {
     let text = run(&["crds"], "").good();
     let names: Vec<&str> = text.lines().filter(|line| line.starts_with("  name: ")).collect();
-    assert_eq!(names, ["  name: shutdownpolicies.ashore.dev", "  name: clustershutdownpolicies.ashore.dev"]);
+    let expected = ["shutdownpolicies", "clustershutdownpolicies", "shutdownreports"].map(|plural| format!("  name: {plural}.ashore.dev"));
+    assert_eq!(names, expected);
 }

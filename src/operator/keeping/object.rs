@@ -37,7 +37,7 @@ fn hash(text: &str, digits: usize) -> String {
 pub fn label_value(name: &str) -> String {
     let edge = |c: char| !c.is_ascii_alphanumeric();
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.len() <= LONGEST_LABEL && name.chars().all(fine) && !name.starts_with(edge) && !name.ends_with(edge) {
+    if (1..=LONGEST_LABEL).contains(&name.len()) && name.chars().all(fine) && !name.starts_with(edge) && !name.ends_with(edge) {
         return name.to_owned();
     }
     let kept: String = name.chars().filter(|c| fine(*c)).take(LONGEST_LABEL - FEWER_DIGITS - 1).collect();
