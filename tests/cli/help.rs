@@ -8,12 +8,16 @@ use std::process::Command;
 fn help_teaches_with_examples() {
     let help = run(&["--help"], "").good();
     golden("help.txt", &help);
-    for verb in [&["inject"][..], &["uninject"], &["explain"], &["images", "resolve"], &["prune"]] {
+    for verb in [&["inject"][..], &["uninject"], &["explain"], &["images", "resolve"], &["prune"], &["report"]] {
         let help = run(&[verb, &["--help"]].concat(), "").good();
         assert!(help.contains("Examples:\n  ashore ") && help.contains("Exit codes:\n  0  done"), "{help}");
     }
     let help = run(&["check", "--help"], "").good();
     assert!(help.contains("Examples:\n  ashore check ") && help.contains("Exit codes:\n  0  nothing failed\n  1  "), "{help}");
+    let help = run(&["watch", "--help"], "").good();
+    assert!(help.contains("Examples:\n  ashore watch ") && help.contains("Show those first that happened in the last 30m"), "{help}");
+    let help = run(&["report", "--help"], "").good();
+    assert!(help.contains("[FILE|TYPE/NAME]...") && help.contains("kubectl get pods,events -o json | ashore report -"), "{help}");
     let help = run(&["explain", "--help"], "").good();
     assert!(help.contains("[FILE|TYPE/NAME]...") && help.contains("unless there is a file of that name"), "{help}");
 }
@@ -48,6 +52,17 @@ fn the_command_line_itself_may_be_wrong() {
         &["explain", "--context", "c", "-"],
         &["explain", "-n", "shop"],
         &["check", "x"],
+        &["report", "-n", "shop", "x.yaml"],
+        &["report", "-A", "-"],
+        &["report", "-A", "-n", "shop"],
+        &["report", "-A", "pod/web"],
+        &["report", "-l", "app=web", "deploy/web"],
+        &["report", "--watch", "x.yaml"],
+        &["report", "--watch", "-f", "x.yaml"],
+        &["report", "--for", "1m"],
+        &["report", "--html", "x.html", "-o", "json"],
+        &["report", "-o", "yaml"],
+        &["watch", "-A", "pod/web"],
         &["check", "-o", "yaml"],
         &["images"],
         &["images", "resolve"],
@@ -76,6 +91,10 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
             &["explain", "-n", "shop", "x"],
             "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)",
         ),
+        (&["report", "--since", "1d"], "'1d' for '--since <DURATION>': not a duration such as 500ms, 5s or 1m30s"),
+        (&["report", "--fail-on", "x"], "[possible values: killed, failed]"),
+        (&["report", "-n", "shop", "x.yaml"], "choose stops of a cluster, and files are named"),
+        (&["watch", "web"], "'web' for '[TYPE/NAME]...': not TYPE/NAME, such as pod/web, deploy/web"),
         (&["images", "resolve", "--cluster", "-n", "../x"], "'../x' for '--namespace <NAMESPACE>': not a name of lower-case letters"),
     ] {
         let run = run(args, "");
@@ -89,7 +108,8 @@ fn version_and_completion_are_there() {
     let version = format!("ashore {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!((run(&["version"], "").good(), run(&["--version"], "").good()), (version.clone(), version));
     for shell in ["bash", "zsh", "fish"] {
-        assert!(run(&["completion", shell], "").good().contains("uninject"));
+        let script = run(&["completion", shell], "").good();
+        assert!(script.contains("uninject") && script.contains("timeline"), "{script}");
     }
 }
 
@@ -97,6 +117,8 @@ fn version_and_completion_are_there() {
 fn the_kinds_are_written_for_kubectl() {
     let text = run(&["crds"], "").good();
     let names: Vec<&str> = text.lines().filter(|line| line.starts_with("  name: ")).collect();
-    let expected = ["shutdownpolicies", "clustershutdownpolicies", "shutdownreports"].map(|plural| format!("  name: {plural}.ashore.dev"));
-    assert_eq!(names, expected);
+    assert_eq!(
+        names,
+        ["  name: shutdownpolicies.ashore.dev", "  name: clustershutdownpolicies.ashore.dev", "  name: shutdownreports.ashore.dev"]
+    );
 }
