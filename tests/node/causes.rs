@@ -212,7 +212,8 @@ pub(crate) fn what_took_its_time_away() -> Tested {
 
 pub(crate) fn why_it_was_stopped() -> Tested {
     let sick = |kind: &str, app: &mut Value| {
-        let fails = json!({"exec": {"command": ["/bin/sh", "-c", "exit 1"]}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 2});
+        let fails =
+            json!({"exec": {"command": ["/bin/sh", "-c", "exit 1"]}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 2});
         app[kind] = fails;
     };
     let stubborn = "/bin/actor main ignore=TERM";
