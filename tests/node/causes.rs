@@ -1,5 +1,6 @@
 //! Why was my process killed? Each cause is made to happen, and is named, with nothing beside it that is not so.
 
+use crate::ashore::Ashore;
 use ashore_report::{Cause, Deletion, Outcome, Seen, Stop, stops};
 use ashore_tests::Outcome as Tested;
 use ashore_tests::cluster::pod::{container, ending, name, pod, status};
@@ -274,5 +275,57 @@ pub(crate) fn a_fork_that_fails_for_want_of_pids() -> Tested {
     delete(&namespace, &ready);
     let stop = explained(&namespace, &case);
     assert_eq!(named(&stop), [(Cause::PidsLimit, String::new())], "{}", stop.line());
+    Ok(())
+}
+
+/// Where people look when it is too late: an Event on the pod and on its workload, an object that outlives both the pod and the Event, the
+/// policy's status, and the command line.
+pub(crate) fn told_where_people_look() -> Tested {
+    let _ashore = Ashore::with(&[]);
+    let namespace = Namespace::labelled(json!({"ashore.dev/inject": "true"}));
+    namespace.apply(&json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy", "metadata": {"name": "own"}, "spec": {}}));
+    eventually("the policy", SOON, || {
+        let ready = namespace.kubectl("get sdp own --output jsonpath={.status.conditions[?(@.type=='Ready')].status}");
+        (ready == "True").then_some(())
+    });
+    let template = json!({
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"terminationGracePeriodSeconds": 3, "automountServiceAccountToken": false, "containers": [container("app", &with_child("ignore=TERM"))]},
+    });
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    namespace.apply(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}));
+    let pod = namespace.ready_of("web-", 1).remove(0);
+    delete(&namespace, &pod);
+    namespace.gone(name(&pod));
+    for (kind, of) in [("Pod", name(&pod)), ("Deployment", "web")] {
+        let selector = format!("involvedObject.kind={kind},involvedObject.name={of},reason=SignalIgnored");
+        let words = format!("get events --field-selector {selector} --output jsonpath={{.items[*].message}}");
+        let message = eventually("an Event", SOON, || Some(namespace.kubectl(&words)).filter(|message| !message.is_empty()));
+        assert!(message.contains("child[8] ignores SIGTERM"), "{kind}: {message}");
+    }
+    let kept = eventually("a report that is kept", SOON, || {
+        let kept: Value = serde_json::from_str(&namespace.kubectl("get shutdownreports --output json")).unwrap();
+        kept["items"].as_array().unwrap().first().cloned()
+    });
+    assert_eq!(
+        (&kept["stop"]["causes"][0]["cause"], &kept["metadata"]["ownerReferences"][0]["name"]),
+        (&json!("SignalIgnored"), &json!("web"))
+    );
+    for of in [format!("pod/{}", name(&pod)), "deploy/web".into()] {
+        let told = node().ashore("report", &namespace.name, &[&of]);
+        assert_eq!(
+            (&told[0]["pod"], &told[0]["causes"][0]["process"]["name"]),
+            (&pod["metadata"]["name"], &json!("child")),
+            "{of}: {told:#}"
+        );
+    }
+    eventually("the policy's status", SOON, || {
+        let counts =
+            namespace.kubectl("get sdp own --output jsonpath={.status.stops}/{.status.forcedKills}/{.status.slowestWorkloads[0].name}");
+        (counts == "1/1/web").then_some(())
+    });
+    // It goes with its workload.
+    namespace.kubectl("delete deployment web --timeout=60s");
+    eventually("nothing is kept of it", SOON, || namespace.kubectl("get shutdownreports --output name").is_empty().then_some(()));
     Ok(())
 }
