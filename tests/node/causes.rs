@@ -20,12 +20,19 @@ struct Case {
     /// The causes that are named, and the processes they are about.
     causes: &'static [(Cause, &'static str)],
     outcome: Outcome,
+    /// What its log says when it may be done.
+    ready: &'static [&'static str],
 }
 
 fn case(name: &str, command: &str, causes: &'static [(Cause, &'static str)]) -> Case {
     let mut manifest = pod(name, json!([container("app", command)]));
     manifest["spec"]["terminationGracePeriodSeconds"] = 4.into();
-    Case { manifest, wrapped: true, provoke: Some(delete), gone: true, causes, outcome: Outcome::Killed }
+    let ready: &[&str] = match command.starts_with("/bin/actor") {
+        true if command.contains(" child ") => &["main ready", "child ready"],
+        true => &["main ready"],
+        false => &[],
+    };
+    Case { manifest, wrapped: true, provoke: Some(delete), gone: true, causes, outcome: Outcome::Killed, ready }
 }
 
 impl Case {
@@ -40,6 +47,10 @@ impl Case {
 
     fn bare(self) -> Self {
         Self { wrapped: false, ..self }
+    }
+
+    fn when(self, ready: &'static [&'static str]) -> Self {
+        Self { ready, ..self }
     }
 
     fn by(self, provoke: fn(&Namespace, &Value)) -> Self {
@@ -116,6 +127,10 @@ fn each(cases: &[Case]) {
     for case in cases {
         if let Some(provoke) = case.provoke {
             let ready = namespace.ready(name(&case.manifest));
+            // A container that runs is ready; its processes are so when they say it.
+            for word in case.ready {
+                namespace.log(&ready, "app", 0).wait(word);
+            }
             provoke(&namespace, &ready);
         }
     }
@@ -141,9 +156,11 @@ pub(crate) fn who_did_not_go_and_why() -> Tested {
         case("blocks", &with_child("block=TERM"), &[(Cause::SignalBlocked, "child")]),
         case("works", &with_child("on=TERM:finish=60000"), &[(Cause::StillAtWork, "child")]),
         case("stops", &with_child("on=TERM:stop"), &[(Cause::ProcessStopped, "child")]),
-        case("waits", "/bin/sh", &[(Cause::WaitedForChild, "sh"), (Cause::SignalIgnored, "sleep")]).app(|app| {
-            app["command"] = json!(["/bin/sh", "-c", "trap 'echo asked' TERM; (trap '' TERM; exec sleep 60); echo never"]);
-        }),
+        case("waits", "/bin/sh", &[(Cause::WaitedForChild, "sh"), (Cause::SignalIgnored, "sleep")])
+            .app(|app| {
+                app["command"] = json!(["/bin/sh", "-c", "trap 'echo asked' TERM; (trap '' TERM; echo waits; exec sleep 60); echo never"]);
+            })
+            .when(&["waits"]),
         case("execs", "/bin/actor main on=TERM:exit=0", &[(Cause::ExecLeftBehind, "visitor")]).by(|namespace, pod| {
             let mut exec = node().command();
             exec.args(["--namespace", &namespace.name, "exec", name(pod), "--", "/bin/actor", "visitor", "ignore=TERM"]);
@@ -177,6 +194,14 @@ pub(crate) fn who_else_killed_it() -> Tested {
             .app(|app| app["resources"] = json!({"limits": {"memory": "64Mi"}}))
             .with(always)
             .by(|namespace, pod| {
+                let first = node().process(pod, "app");
+                let children = |of: &str| std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+                eventually("the child is killed", SOON, || {
+                    let main = children(&first.to_string());
+                    let child = children(main.trim());
+                    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).ok()?;
+                    stat.contains(") Z ").then_some(())
+                });
                 // Main lives on: only a stop tells of it.
                 delete(namespace, pod);
             }),
@@ -229,7 +254,7 @@ pub(crate) fn why_it_was_stopped() -> Tested {
             .app(|app| sick("startupProbe", app)),
         case("deadline", stubborn, &[(Cause::SignalIgnored, "actor"), (Cause::ActiveDeadline, "")])
             .stays(None)
-            .with(|pod| pod["spec"]["activeDeadlineSeconds"] = 5.into()),
+            .with(|pod| pod["spec"]["activeDeadlineSeconds"] = 20.into()),
         case("evicted", stubborn, &[(Cause::SignalIgnored, "actor"), (Cause::EvictedByApi, "")]).by(|namespace, pod| {
             let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name(pod)}});
             let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", namespace.name, name(pod));
