@@ -351,7 +351,7 @@ pub(crate) fn told_where_people_look() -> Tested {
         let selector = format!("involvedObject.kind={kind},involvedObject.name={of},reason=SignalIgnored");
         let words = format!("get events --field-selector {selector} --output jsonpath={{.items[*].message}}");
         let message = eventually("an Event", SOON, || Some(namespace.kubectl(&words)).filter(|message| !message.is_empty()));
-        assert!(message.contains("child[8] ignores SIGTERM"), "{kind}: {message}");
+        assert!(message.contains("(SignalIgnored): child[") && message.contains("] ignores SIGTERM"), "{kind}: {message}");
     }
     let kept = eventually("a report that is kept", SOON, || {
         let kept: Value = serde_json::from_str(&namespace.kubectl("get shutdownreports --output json")).unwrap();
