@@ -1,9 +1,9 @@
 //! The ConfigMap that carries the init: what it is called, what is in it, and whether one that is there is the right one. Decides only.
 
+use crate::hash::sha256;
 use crate::objects::Kind;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read};
@@ -70,8 +70,7 @@ impl Carrier {
             return Err("it is too long");
         }
         let architecture = architecture(binary).ok_or("it is no such program")?;
-        let hash: String = digest(&SHA256, binary).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let name = format!("{}{architecture}-{}", prefix(installation), &hash[..DIGITS]);
+        let name = format!("{}{architecture}-{}", prefix(installation), sha256(binary, DIGITS));
         Ok(Self { installation: installation.into(), architecture, name, encoded: STANDARD.encode(binary) })
     }
 

@@ -21,7 +21,6 @@ use crate::skipped::Owner;
 use crate::tls::now;
 use crate::watching::Slower;
 use ashore_crd::REPORT;
-use ashore_inject::rule::API_VERSION;
 use ashore_report::{Outcome, Stop};
 use bucket::Bucket;
 use k8s_openapi::jiff::Timestamp;
@@ -368,7 +367,7 @@ impl Keeper {
     async fn sweep(&self, office: &mut Office) -> Result<(), ObjectError> {
         let mut shelf = Shelf::new(self.settings.limits());
         let mut doomed = Vec::new();
-        let mut pages = Pages::metadata(&self.client, path(None), what(None), ListParams::default());
+        let mut pages = Pages::metadata(&self.client, kinds::path(&REPORT, None), what(None), ListParams::default());
         while let Some(body) = pages.next().await? {
             for item in pages.read(&body)?.items() {
                 let Ok(Object { metadata }) = serde_json::from_str::<Object<'_>>(item.get()) else { continue };
@@ -394,7 +393,7 @@ impl Keeper {
     async fn delete_one(&mut self, office: &mut Office) {
         let Some(doomed) = office.doomed.pop_front() else { return };
         let Doomed { namespace, name } = &doomed;
-        let request = Request::new(path(Some(namespace))).delete(name, &DeleteParams::default());
+        let request = Request::new(kinds::path(&REPORT, Some(namespace))).delete(name, &DeleteParams::default());
         match pages::send(&self.client, "delete", &what(Some(namespace)), request).await {
             Ok(_) => self.metrics.report_pruned(),
             Err(error) if error.is_not_found() => {}
@@ -484,18 +483,12 @@ async fn create(client: &Client, owners: &mut Owners, stop: &Stop, controller: O
     let owner = owners.of(stop, controller).await?;
     let body = object::report(stop, owner.as_ref()).to_string();
     let params = PostParams { field_manager: Some("ashore".into()), ..PostParams::default() };
-    let request = Request::new(path(Some(&stop.namespace))).create(&params, body.into_bytes());
+    let request = Request::new(kinds::path(&REPORT, Some(&stop.namespace))).create(&params, body.into_bytes());
     match pages::send(client, "create", &what(Some(&stop.namespace)), request).await {
         Ok(_) => Ok(true),
         Err(error) if error.is_conflict() => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Where reports are: those of a namespace, or all.
-fn path(namespace: Option<&str>) -> String {
-    let namespace = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
-    format!("/apis/{API_VERSION}{namespace}/{}", REPORT.plural)
 }
 
 /// What they are called in messages: without the name of one, for what is in the way is the same for all of them.

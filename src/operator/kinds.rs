@@ -27,6 +27,12 @@ pub fn resource(kind: &Kind) -> ApiResource {
     }
 }
 
+/// Where the objects of one of our kinds are: those of a namespace, or all.
+pub fn path(kind: &Kind, namespace: Option<&str>) -> String {
+    let namespace = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
+    format!("/apis/{API_VERSION}{namespace}/{}", kind.plural)
+}
+
 /// Hands on all policies of a kind, or those of a namespace; none where there is no such kind.
 ///
 /// # Errors
@@ -37,9 +43,8 @@ pub async fn list(
     namespace: Option<&str>,
     mut each: impl FnMut(Map<String, Value>),
 ) -> Result<(), ObjectError> {
-    let namespace = namespace.map_or_else(String::new, |namespace| format!("/namespaces/{namespace}"));
-    let path = format!("/apis/{API_VERSION}{namespace}/{}", kind.plural);
-    let mut pages = Pages::objects(client, path, format!("{}.{}", kind.plural, resource(kind).group), ListParams::default());
+    let mut pages =
+        Pages::objects(client, path(kind, namespace), format!("{}.{}", kind.plural, resource(kind).group), ListParams::default());
     loop {
         let body = match pages.next().await {
             Ok(Some(body)) => body,

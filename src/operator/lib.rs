@@ -20,6 +20,7 @@ pub mod delivering;
 mod envelope;
 pub mod follow;
 pub mod groups;
+mod hash;
 pub mod http;
 pub mod keeper;
 pub mod keeping;

@@ -1,5 +1,6 @@
 //! The policies and the namespaces as they are now, and what a pod stands on: what its namespace and the policies say of it.
 
+use crate::hash::sha256;
 use ashore_inject::annotations::INJECT;
 use ashore_inject::{OptIn, Policies, PolicyName, Rule};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -126,6 +127,15 @@ impl Rulebook {
         state.policies_known && state.namespaces_known
     }
 
+    /// Waits until they are known. `changes` are those of [`Self::changes`], and are taken as seen.
+    pub async fn until_known(&self, changes: &mut watch::Receiver<u64>) {
+        while !self.is_known() {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// Tells of changes of the policies, and of namespaces' labels.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -193,9 +203,8 @@ fn version(policies: &Policies, unusable: &[Unusable]) -> Arc<str> {
     let usable = policies.iter().map(|rule| (rule.uid.as_str(), rule.generation));
     let mut all: Vec<_> = usable.chain(unusable.iter().map(|policy| (policy.uid.as_str(), policy.generation))).collect();
     all.sort_unstable();
-    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
-    all.into_iter().for_each(|(uid, generation)| digest.update(format!("{uid} {generation}\n").as_bytes()));
-    digest.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    let all: String = all.into_iter().map(|(uid, generation)| format!("{uid} {generation}\n")).collect();
+    sha256(all.as_bytes(), 32).into()
 }
 
 fn ground(policies: &Policies, namespace: &str, labels: &Labels) -> Ground {

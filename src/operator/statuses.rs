@@ -123,11 +123,7 @@ impl Statuses {
         let mut accounts = self.accounts.changes();
         let mut stops = self.stops.as_ref().map(|stops| stops.changes());
         let mut term = Term::default();
-        while !self.book.is_known() {
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+        self.book.until_known(&mut changes).await;
         // What the leader before us has said: since when conditions are as they are.
         while let Err(error) = self.read(&mut term).await {
             self.complain(&mut term, &error);

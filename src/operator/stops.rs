@@ -155,12 +155,7 @@ impl Reader {
         let checkpoint = self.take_over(&mut store, &told).await;
         let Checkpoint { version, carried, policies, .. } = checkpoint;
         // Whose a stop is is known only when the policies are.
-        let mut changes = self.book.changes();
-        while !self.book.is_known() {
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+        self.book.until_known(&mut self.book.changes()).await;
         let written = self.statuses(&told).await;
         self.ledger.begin(written, policies);
         let term = Term { memory: Mutex::new(Memory::new(carried)), inbox: Inbox::default(), told };

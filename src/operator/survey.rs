@@ -145,11 +145,7 @@ impl Survey {
         let mut changes = book.changes();
         let mut slower = Slower::default();
         loop {
-            while !book.is_known() {
-                if changes.changed().await.is_err() {
-                    return std::future::pending().await;
-                }
-            }
+            book.until_known(&mut changes).await;
             let (scope, began) = (Scope::of(&book.policies()), Instant::now());
             let outcome = match self.list(term, &scope).await {
                 Ok(version) => {

@@ -96,8 +96,8 @@ fn refusal(error: &watcher::Error) -> Option<&Status> {
     status(error).filter(|status| status.code == 403)
 }
 
-/// The API server's answer.
-fn status(error: &watcher::Error) -> Option<&Status> {
+/// The API server's answer, if it has given one.
+pub fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))

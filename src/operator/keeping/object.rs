@@ -1,11 +1,11 @@
 //! A ShutdownReport as it is created: what it is called, what it is found by, and whose it is. Decides only.
 
+use crate::hash::sha256;
 use crate::skipped::Owner;
 use ashore_crd::REPORT;
 use ashore_crd::report::stored;
 use ashore_inject::rule::API_VERSION;
 use ashore_report::Stop;
-use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 /// The label with the kind of what the pod was of; `Pod` if it was of nothing.
@@ -26,12 +26,6 @@ const DIGITS: usize = 16;
 /// Those of a name that is too long for a label.
 const FEWER_DIGITS: usize = 10;
 
-fn hash(text: &str, digits: usize) -> String {
-    let mut hash: String = digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    hash.truncate(digits);
-    hash
-}
-
 /// What a name is as the value of a label: the name itself, but for one that is too long or has other letters than a label may have: that is
 /// cut, and ends in a hash of the whole.
 pub fn label_value(name: &str) -> String {
@@ -43,7 +37,7 @@ pub fn label_value(name: &str) -> String {
     let kept: String = name.chars().filter(|c| fine(*c)).take(LONGEST_LABEL - FEWER_DIGITS - 1).collect();
     let kept = kept.trim_matches(edge);
     let dash = if kept.is_empty() { "" } else { "-" };
-    format!("{kept}{dash}{}", hash(name, FEWER_DIGITS))
+    format!("{kept}{dash}{}", sha256(name.as_bytes(), FEWER_DIGITS))
 }
 
 /// The kind and the name of what the pod was of; a pod that is of nothing stands for itself.
@@ -62,7 +56,7 @@ pub fn name(stop: &Stop) -> String {
     let prefix: String = workload(stop).1.to_ascii_lowercase().chars().map(|c| if fine(c) { c } else { '-' }).take(PREFIX).collect();
     let prefix = prefix.trim_matches('-');
     let prefix = if prefix.is_empty() { "stop" } else { prefix };
-    format!("{prefix}-{}", hash(&stop.key(), DIGITS))
+    format!("{prefix}-{}", sha256(stop.key().as_bytes(), DIGITS))
 }
 
 /// The report of a stop, with the object that it goes with.

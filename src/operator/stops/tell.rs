@@ -4,13 +4,13 @@
 use super::buckets::Buckets;
 use super::metrics::{Metrics, Told};
 use crate::complaint::{Complaints, Involved, Reason, Weight, event};
+use crate::hash::sha256;
 use crate::keeping::bucket::Rate;
 use crate::keeping::owners::Owners;
 use crate::objects::{Kind, ObjectError, Objects};
 use crate::skipped::Owner;
 use ashore_report::{Cause, Outcome, Severity, Stop};
 use kube::Client;
-use ring::digest::{SHA256, digest};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,6 +26,8 @@ const MOST: usize = 4096;
 /// How often an Event is tried, and how long it is waited for in between at first.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
+/// Hexadecimal digits of the hash in an Event's name.
+const DIGITS: usize = 16;
 /// The longest part of an object's name that goes into an Event's: together they are a name, too.
 const LONGEST: usize = 200;
 
@@ -229,10 +231,9 @@ fn due(windows: &mut HashMap<(String, Cause), Window>, key: (String, Cause), num
 
 /// A name that is the same for the same key.
 fn name(object: &str, key: &str) -> String {
-    let hash: String = digest(&SHA256, key.as_bytes()).as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     // Names of objects are ASCII.
     let head: String = object.chars().filter(char::is_ascii).take(LONGEST).collect();
-    format!("{}.{hash}", head.trim_end_matches(['.', '-']))
+    format!("{}.{}", head.trim_end_matches(['.', '-']), sha256(key.as_bytes(), DIGITS))
 }
 
 #[cfg(test)]

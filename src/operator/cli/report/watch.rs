@@ -17,7 +17,7 @@ use crate::cli::progress::Progress;
 use crate::cli::registries::runtime;
 use crate::cli::rewrite::count;
 use crate::objects::{chain, json};
-use crate::watching::{Slower, is_refused};
+use crate::watching::{Slower, is_refused, status};
 use ashore_report::Outcome;
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Event as CoreEvent, Pod};
@@ -191,12 +191,6 @@ impl Watch<'_> {
 
 /// Why a watch has failed, in the API server's own words or the transport's.
 fn refused(what: &str, whose: &str, error: &watcher::Error) -> String {
-    let why = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status.message.clone(),
-        error => chain(error),
-    };
+    let why = status(error).map_or_else(|| chain(error), |status| status.message.clone());
     format!("cannot watch {what} of {whose}: {why}")
 }
