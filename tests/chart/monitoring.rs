@@ -29,7 +29,10 @@ pub(crate) fn the_dashboard_is_one_that_grafana_can_show() -> Outcome {
     assert_eq!(place(&everything[0], "example.com/dashboard"), (json!("default"), json!("yes")));
     assert_eq!(everything[0]["metadata"]["annotations"], json!({"folder": "Ashore"}));
     let dashboard: Value = serde_json::from_str(text(&host[0]["data"]["ashore.json"])).unwrap();
-    assert_eq!(dashboard, serde_json::from_str::<Value>(&fs::read_to_string(format!("{}/dashboards/ashore.json", chart())).unwrap()).unwrap());
+    assert_eq!(
+        dashboard,
+        serde_json::from_str::<Value>(&fs::read_to_string(format!("{}/dashboards/ashore.json", chart())).unwrap()).unwrap()
+    );
 
     let variables = dashboard["templating"]["list"].as_array().unwrap();
     assert_eq!(variables.iter().map(|variable| text(&variable["name"])).collect::<Vec<_>>(), ["datasource", "namespace"]);
@@ -92,7 +95,8 @@ pub(crate) fn alerts_are_of_what_is_switched_on() -> Outcome {
 
     // Thresholds, labels, and how long a certificate is expected to hold.
     let everything = rules(&helm.render("everything"));
-    let expression = |rules: &Value, name: &str| text(&alerts(rules).iter().find(|alert| alert["alert"] == name).unwrap()["expr"]).to_owned();
+    let expression =
+        |rules: &Value, name: &str| text(&alerts(rules).iter().find(|alert| alert["alert"] == name).unwrap()["expr"]).to_owned();
     for (name, end) in [
         ("AshoreForcedKillsRising", "increase15m > 0"),
         ("AshoreGraceNearlyUsed", "> 0.95"),
@@ -156,7 +160,10 @@ pub(crate) fn every_alert_says_what_to_do_and_is_in_the_docs() -> Outcome {
         names.insert(name.strip_prefix("Ashore").unwrap());
         let severity = text(&alert["labels"]["severity"]);
         let row = told.iter().find(|(row, _)| Some(*row) == name.strip_prefix("Ashore"));
-        assert!(row.is_some_and(|(_, row)| row.starts_with(&format!(" | {severity} |"))), "{name} is not in docs/operator.md as {severity}");
+        assert!(
+            row.is_some_and(|(_, row)| row.starts_with(&format!(" | {severity} |"))),
+            "{name} is not in docs/operator.md as {severity}"
+        );
         assert!(text(&annotations["summary"]).len() < 100 && text(&annotations["description"]).len() > 100, "{name}");
         let url = text(&annotations["runbook_url"]);
         let (file, place) = url.strip_prefix("https://github.com/ashore-dev/ashore/blob/main/docs/").unwrap().split_once('#').unwrap();
