@@ -200,15 +200,15 @@ impl Node {
         serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}:\n{output}"))
     }
 
-    /// What `ashore audit -o json` says of a namespace, with these words besides.
+    /// What `ashore VERB -n NAMESPACE -o json` says, with these words besides.
     ///
     /// # Panics
     /// It fails, with what it says.
-    pub fn audit(&self, namespace: &str, words: &[&str]) -> Value {
+    pub fn ashore(&self, verb: &str, namespace: &str, words: &[&str]) -> Value {
         let mut command = Command::new(self.program("ashore"));
         command.env("KUBECONFIG", self.state.join("admin.conf")).stdin(Stdio::null());
-        let output = command.args(["audit", "-n", namespace, "-o", "json"]).args(words).output();
-        let output = output_of("ashore audit", output.unwrap_or_else(|error| panic!("ashore: {error}")));
+        let output = command.args([verb, "-n", namespace, "-o", "json"]).args(words).output();
+        let output = output_of(&format!("ashore {verb}"), output.unwrap_or_else(|error| panic!("ashore: {error}")));
         serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}:\n{output}"))
     }
 

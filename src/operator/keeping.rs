@@ -417,14 +417,14 @@ impl Keeper {
             create(&self.client, &mut self.owners, stop, controller.as_ref()).await.map_err(|error| Failed::of(error, *tries))
         };
         match written {
-            Ok(new) => {
+            // It is on the shelf since it was looked for.
+            Ok(false) => {}
+            Ok(true) => {
                 let (kind, workload) = object::workload(stop);
                 let doomed =
                     office.shelf.put(&stop.namespace, &object::on_shelf(&label_value(kind), &label_value(workload)), &name(stop), now());
                 office.doomed.extend(doomed);
-                if new {
-                    self.metrics.report_kept();
-                }
+                self.metrics.report_kept();
             }
             Err(Failed::Again(error)) => {
                 office.create_after = Instant::now() + RETRY;

@@ -57,7 +57,7 @@ impl Owner {
         Self { api_version: api_version.into(), kind: kind.into(), name: name.into(), uid: uid.into(), controller: true }
     }
 
-    /// The controller of this pod, if it has one.
+    /// The controller of this pod, if it has one that can be one.
     pub fn of(pod: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Pod<'a> {
@@ -72,7 +72,9 @@ impl Owner {
         }
         let pod: Pod<'_> = serde_json::from_slice(pod).ok()?;
         let owners = pod.metadata.owner_references.into_iter().flatten().take(50);
-        owners.filter_map(|owner| serde_json::from_str::<Self>(owner.get()).ok()).find(|owner| owner.controller)
+        let owner = owners.filter_map(|owner| serde_json::from_str::<Self>(owner.get()).ok()).find(|owner| owner.controller)?;
+        let texts = [&owner.api_version, &owner.kind, &owner.name, &owner.uid];
+        texts.iter().all(|text| text.len() <= LONGEST).then_some(owner)
     }
 }
 
@@ -98,9 +100,6 @@ impl Skipped {
     /// The same for another reason.
     pub(crate) fn say(&self, namespace: &str, owner: &Owner, weight: Weight, reason: &'static str, message: &str) {
         let Owner { api_version, kind, name, uid, .. } = owner;
-        if [api_version, kind, name, uid].iter().any(|text| text.len() > LONGEST) {
-            return;
-        }
         let key = self.hasher.hash_one((namespace, kind, name, uid, reason, message));
         let Due::Now(times) = lock(&self.lately).due(key, Duration::ZERO, Instant::now()) else { return };
         let lately = Arc::clone(&self.lately);

@@ -26,7 +26,7 @@ use crate::pages::Pages;
 use crate::rulebook::Rulebook;
 use crate::skipped::Owner;
 use crate::tls::now;
-use crate::watching::Slower;
+use crate::watching::{self, Slower};
 use ashore_crd::KINDS;
 use ashore_inject::annotations::INJECTED;
 use ashore_report::{Deletion, Outcome, Request, Seen, Stop};
@@ -64,8 +64,6 @@ const REMEMBER_VERSION: Duration = Duration::from_secs(30);
 const LASTED: Duration = Duration::from_secs(5);
 /// For how long a right may be missing before it is believed: an API server that has just been started forbids everything for a moment.
 const FORBIDDEN_FOR: Duration = Duration::from_secs(4);
-/// How often the statuses of policies are asked for, before their stops are not counted.
-const TRIES: u32 = 5;
 /// Stops that wait to be remembered, at most; beyond that they are counted without.
 const MOST_WAITING: usize = 20_000;
 /// All pods.
@@ -153,12 +151,19 @@ impl Reader {
     async fn lead(&self, holder: &str, owner: Option<&Value>) {
         let _known = Known(&self.ledger);
         let mut store = Store::new(self.objects.clone(), self.config_map.clone(), holder.to_owned(), owner.cloned());
-        let checkpoint = self.take_over(&mut store).await;
+        let told = Mutex::default();
+        let checkpoint = self.take_over(&mut store, &told).await;
         let Checkpoint { version, carried, policies, .. } = checkpoint;
-        if let Some(written) = self.statuses().await {
-            self.ledger.begin(written, policies);
+        // Whose a stop is is known only when the policies are.
+        let mut changes = self.book.changes();
+        while !self.book.is_known() {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
-        let term = Term { memory: Mutex::new(Memory::new(carried)), inbox: Inbox::default(), told: Mutex::default() };
+        let written = self.statuses(&told).await;
+        self.ledger.begin(written, policies);
+        let term = Term { memory: Mutex::new(Memory::new(carried)), inbox: Inbox::default(), told };
         tracing::info!(version, "reading stops from this version of the cluster on");
         tokio::select! {
             () = self.follow(&term, Some(version.clone()).filter(|version| !version.is_empty())) => {}
@@ -169,7 +174,7 @@ impl Reader {
     }
 
     /// Takes what the leader before has remembered, and sees to it that it cannot write any more.
-    async fn take_over(&self, store: &mut Store) -> Checkpoint {
+    async fn take_over(&self, store: &mut Store, told: &Mutex<String>) -> Checkpoint {
         let (mut slower, mut forbidden) = (Slower::default(), None);
         loop {
             let error = match store.read().await {
@@ -181,9 +186,7 @@ impl Reader {
                 },
                 Err(error) => error,
             };
-            if !error.is_silence() {
-                tracing::debug!(%error, "cannot take over what is remembered of stops");
-            }
+            self.complain(told, &error);
             // It cannot be remembered: all the rest can be done.
             if error.is_forbidden() && forbidden.get_or_insert_with(Instant::now).elapsed() > FORBIDDEN_FOR {
                 tracing::warn!(%error, "stops are read, but not remembered: what happens while nobody leads is lost");
@@ -193,10 +196,10 @@ impl Reader {
         }
     }
 
-    /// What the statuses of the policies say of stops, by the policies' uids; none if they cannot be read.
-    async fn statuses(&self) -> Option<HashMap<String, Totals>> {
+    /// What the statuses of the policies say of stops, by the policies' uids.
+    async fn statuses(&self, told: &Mutex<String>) -> HashMap<String, Totals> {
         let mut slower = Slower::default();
-        for _ in 0..TRIES {
+        loop {
             let mut all = HashMap::new();
             let mut read = Ok(());
             for kind in &KINDS {
@@ -208,12 +211,11 @@ impl Reader {
                 read = read.and(kinds::list(&self.client, kind, None, each).await);
             }
             match read {
-                Ok(()) => return Some(all),
-                Err(error) => tracing::debug!(%error, "cannot read what statuses say of stops"),
+                Ok(()) => return all,
+                Err(error) => self.complain(told, &error),
             }
             sleep(slower.next().unwrap_or_default()).await;
         }
-        None
     }
 
     /// Sees what becomes of the pods, from this version on.
@@ -237,7 +239,7 @@ impl Reader {
                 }),
             };
             if let Err(error) = &outcome {
-                self.complain(term, error);
+                self.complain(&term.told, error);
             }
             if began.elapsed() > LASTED {
                 slower = Slower::default();
@@ -300,7 +302,7 @@ impl Reader {
         };
         self.works(term);
         let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
+        while let Some(event) = watching::next(&mut events).await {
             let (pod, gone) = match event {
                 Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => (pod, false),
                 Ok(WatchEvent::Deleted(pod)) => (pod, true),
@@ -332,7 +334,7 @@ impl Reader {
         let mut not_before = Instant::now();
         loop {
             let waits = !(desk.stops.is_empty() && desk.unseen.is_empty());
-            let due = if waits { not_before.max(remembered + REMEMBER) } else { remembered + REMEMBER_VERSION };
+            let due = not_before.max(remembered + if waits { REMEMBER } else { REMEMBER_VERSION });
             tokio::select! {
                 () = term.inbox.wait() => sleep(GATHER).await,
                 () = sleep_until(due) => {}
@@ -366,7 +368,7 @@ impl Reader {
                     return;
                 }
                 Err(error) => {
-                    self.complain(term, &error);
+                    self.complain(&term.told, &error);
                     not_before = Instant::now() + slower.next().unwrap_or_default();
                     if error.is_forbidden() || desk.stops.len() >= MOST_WAITING {
                         self.count(&mut desk);
@@ -431,7 +433,7 @@ impl Reader {
         let answers = self.events.about(&pods).await;
         self.metrics.stops.looked_up(answers.lists);
         if let Some(error) = &answers.error {
-            self.complain(term, error);
+            self.complain(&term.told, error);
         }
         for case in &mut cases {
             let Some(events) = case.stops.first().and_then(|stop| answers.events.get(&stop.uid)) else { continue };
@@ -470,7 +472,10 @@ impl Reader {
             self.ledger.count(uid, stop, at);
         }
         let there: HashSet<&String> = uids.values().collect();
-        self.ledger.retain(|uid| there.contains(&uid.to_owned()));
+        // Where they may not be listed for a while, they are not gone.
+        if !there.is_empty() {
+            self.ledger.retain(|uid| there.contains(&uid.to_owned()));
+        }
         desk.booked = desk.stops.len();
     }
 
@@ -499,7 +504,7 @@ impl Reader {
     }
 
     /// Tells of an error once.
-    fn complain(&self, term: &Term, error: &ObjectError) {
+    fn complain(&self, told: &Mutex<String>, error: &ObjectError) {
         self.metrics.cluster_errors.inc();
         if error.is_forbidden() {
             self.complaints.say(Reason::Forbidden, &error.to_string());
@@ -508,7 +513,7 @@ impl Reader {
             return self.objects.silence(&error.why);
         }
         let error = error.to_string();
-        let mut told = term.told.lock().unwrap_or_else(|e| e.into_inner());
+        let mut told = told.lock().unwrap_or_else(|e| e.into_inner());
         if *told != error {
             tracing::warn!(error, "cannot read stops; trying again");
             *told = error;

@@ -8,7 +8,7 @@ use crate::counts::Counts;
 use crate::lease::{self, Standing};
 use crate::objects::{ObjectError, chain};
 use crate::pages::{self, Pages};
-use crate::watching::Slower;
+use crate::watching::{self, Slower};
 use ashore_inject::annotations::INJECTED;
 use futures_util::StreamExt;
 use kube::Client;
@@ -240,7 +240,7 @@ impl Survey {
             };
             self.works(term);
             let mut events = std::pin::pin!(events);
-            while let Some(event) = events.next().await {
+            while let Some(event) = watching::next(&mut events).await {
                 let changed = match event {
                     Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
                         version = resource_version(&pod).unwrap_or(version);

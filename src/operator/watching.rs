@@ -3,11 +3,16 @@
 use crate::complaint::{Complaints, Reason};
 use crate::metrics::Metrics;
 use crate::objects::{Objects, chain};
+use futures_util::{Stream, StreamExt};
 use kube::core::Status;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a watch is silent at most.
+const SILENT: Duration = Duration::from_secs(120);
 
 /// Tries again after 0.2 s, then ever more slowly, after 6.4 s at most.
 #[derive(Debug, Default)]
@@ -20,6 +25,12 @@ impl Iterator for Slower {
         self.0 += 1;
         Some(Duration::from_millis(100 << self.0.min(6)))
     }
+}
+
+/// The next of a watch's events, or nothing if it has been silent for longer than a watch is: bookmarks come every minute or so. A connection
+/// that nobody answers on any more, and nobody closes, would be waited for for ever.
+pub async fn next<S: Stream + Unpin>(events: &mut S) -> Option<S::Item> {
+    timeout(SILENT, events.next()).await.ok().flatten()
 }
 
 impl Backoff for Slower {

@@ -91,7 +91,7 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
         }
         (Ending::Seen, Some(report)) => {
             let by_itself = matches!(asking, Asking::No);
-            let (mut findings, mut killed) = reported::findings(report, by_itself, pod.shares_processes());
+            let (mut findings, mut killed) = reported::findings(report, by_itself, pod.shares_processes(), run.reason == OOM_KILLED);
             // An init that may not read the cgroup's files knows nothing of it.
             if run.reason == OOM_KILLED && report.oom_kills == 0 {
                 findings.push(inferred::out_of_memory(run));

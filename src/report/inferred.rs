@@ -180,6 +180,10 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
     });
     if run.settings.is_none() {
         let skipped = pod.injected.as_ref().and_then(|injected| injected.skipped(run.name));
+        // Those have an init, of their own or of ours in their image.
+        if matches!(skipped, Some("hasInit" | "mustBePid1")) {
+            return found;
+        }
         let why = skipped.map(|code| format!(" (left out when the pod was injected: {})", bounded(code, 64))).unwrap_or_default();
         let what = format!("it has no init{why}: all that was in it was killed at once, and who held it up was not seen");
         found.findings.push(Finding::new(Cause::NotWrapped, None, what));

@@ -40,7 +40,7 @@ impl Stop {
             let _ = write!(line, " after {}", time::took(took));
         }
         if self.outcome == Outcome::Unknown && !self.wrapped && self.causes.is_empty() {
-            line.push_str("; it has no init: whoever was left in it was killed by the kernel, unseen");
+            line.push_str("; no init was put in: whoever was left when PID 1 ended was killed by the kernel, unseen");
         }
         bounded(&line, LONGEST)
     }

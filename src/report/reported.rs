@@ -13,8 +13,8 @@ const CRASHES: [&str; 9] = ["SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS", 
 const MOST_OTHERS: usize = 4;
 
 /// What it found, and how many it knows to have been killed. `by_itself`: whether nobody was to stop it; `shared`: whether other
-/// containers are in its PID namespace.
-pub(crate) fn findings(report: &InitReport, by_itself: bool, shared: bool) -> (Vec<Finding>, u64) {
+/// containers are in its PID namespace; `out_of_memory`: whether the kubelet says that the OOM killer has killed somebody.
+pub(crate) fn findings(report: &InitReport, by_itself: bool, shared: bool, out_of_memory: bool) -> (Vec<Finding>, u64) {
     let mut all = Vec::new();
     let unasked = report.signal.is_none();
     if unasked && report.killed > 0 && report.victims.iter().any(|victim| !victim.exec) {
@@ -29,7 +29,7 @@ pub(crate) fn findings(report: &InitReport, by_itself: bool, shared: bool) -> (V
         let what = format!("{} killed at the deadline; the report names none", plural(unnamed, "process was", "processes were"));
         all.push(Finding::new(Cause::LeftAtDeadline, None, what));
     }
-    let by_others = by_others(report, shared, &mut all);
+    let by_others = by_others(report, shared, out_of_memory, &mut all);
     of_main(report, by_itself, &mut all);
     if report.pids_max > 0 {
         let what = format!("a fork failed {} for want of PIDs since main was started", plural(report.pids_max, "time", "times"));
@@ -93,7 +93,7 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
 
 /// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if it has killed as many as there were, or whoever's it
 /// was. Returns how many were killed.
-fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
+fn by_others(report: &InitReport, shared: bool, out_of_memory: bool, all: &mut Vec<Finding>) -> u64 {
     let mut killed = report.killed_by_others.clone();
     // The last ones are listed; main's end is told apart from that.
     let main = &report.main;
@@ -118,7 +118,8 @@ fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
         format!("SIGKILL, neither from the init nor from the OOM killer, ended {some}{}{neighbours}", names())
     };
     match report.oom_kills {
-        0 if count == 0 => {}
+        // The kubelet knows of an OOM kill that the init could not count: who met it is not known.
+        0 if count == 0 || out_of_memory => {}
         0 => all.push(Finding::new(Cause::KilledByOther, one(), by_other(""))),
         kills => {
             // The OOM killer may have met others than the init's own children, and there may have been more of these than are listed.
@@ -142,7 +143,9 @@ fn by_others(report: &InitReport, shared: bool, all: &mut Vec<Finding>) -> u64 {
 fn of_main(report: &InitReport, by_itself: bool, all: &mut Vec<Finding>) {
     let who = || Some(process(report.main.pid, &report.main.name));
     let signal = report.main.signal.as_deref();
-    if let Some(signal) = signal.filter(|signal| CRASHES.contains(signal) || report.main.core) {
+    // What it was asked with is none of its own making; what it is asked with instead of that (rewrite) can be QUIT, which dumps core, too.
+    let own = |signal: &&str| CRASHES.contains(signal) && report.signal.as_deref() != Some(*signal);
+    if let Some(signal) = signal.filter(own) {
         let core = if report.main.core { ", and left a core dump" } else { "" };
         all.push(Finding::new(Cause::Crashed, who(), format!("{} was ended by SIG{signal}{core}", main(report))));
     } else if by_itself {

@@ -109,7 +109,8 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
     let said = |kind: &str| {
         let mut unhealthy = pod.events.iter().filter(|e| e.reason == "Unhealthy" && e.of_kubelet && e.container == Some(run.name));
         let words = unhealthy.find_map(|e| e.message.strip_prefix(kind).filter(|_| e.within(run.started, Some(at)).is_some()));
-        words.map(|words| format!(": {}", bounded(words.trim_start_matches([':', ' ']), LONGEST).trim_end())).unwrap_or_default()
+        let words = words.map(|words| bounded(words.trim_start_matches([':', ' ']).trim_end(), LONGEST)).unwrap_or_default();
+        if words.is_empty() { words } else { format!(": {words}") }
     };
     let restart = Asked::new(Request::Restart, Some(at), Some(pod.grace_seconds()));
     let message = event.message;

@@ -74,9 +74,12 @@ impl<'a> Pod<'a> {
     pub(crate) fn of(seen: &Seen<'a>) -> Self {
         // The last version's own numbers are the first ones only for as long as it is there.
         let own = || Deletion::of(seen.pod).filter(|deletion| !seen.gone && deletion.grace_seconds > 0);
+        // A watch with a selector says DELETED also of a pod that only matches no more: such a one lives on.
+        let collected = || disruption(seen.pod).is_some_and(|(reason, _)| reason == "DeletionByPodGC");
+        let gone = seen.gone && (seen.first_deletion.is_some() || Deletion::of(seen.pod).is_some() || collected());
         Self {
             raw: seen.pod,
-            gone: seen.gone,
+            gone,
             deletion: seen.first_deletion.or_else(own),
             events: event::read(seen.events, seen.pod),
             injected: Injected::of(seen.pod),
@@ -113,10 +116,7 @@ impl<'a> Pod<'a> {
 
     /// The condition `DisruptionTarget`, if it is true: its reason and its message.
     pub(crate) fn disruption(&self) -> Option<(&'a str, &'a str)> {
-        let is = |condition: &&Value, field: &str, value: &str| condition.get(field).and_then(Value::as_str) == Some(value);
-        let condition = self.list("/status/conditions").iter().find(|c| is(c, "type", "DisruptionTarget") && is(c, "status", "True"))?;
-        let text = |field| condition.get(field).and_then(Value::as_str).unwrap_or_default();
-        Some((text("reason"), text("message")))
+        disruption(self.raw)
     }
 
     /// When the last of its containers ended.
@@ -187,6 +187,14 @@ impl<'a> Pod<'a> {
 
 fn text<'a>(of: &'a Value, field: &str) -> &'a str {
     of.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn disruption(pod: &Value) -> Option<(&str, &str)> {
+    let is = |condition: &&Value, field: &str, value: &str| condition.get(field).and_then(Value::as_str) == Some(value);
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array)?;
+    let condition = conditions.iter().find(|c| is(c, "type", "DisruptionTarget") && is(c, "status", "True"))?;
+    let text = |field| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+    Some((text("reason"), text("message")))
 }
 
 /// What kind of container it is.

@@ -160,7 +160,7 @@ pub(crate) fn whom_the_oom_killer_took_is_named_where_it_is_the_inits_own() -> O
 pub(crate) fn forks_that_failed_for_want_of_pids_are_told_of() -> Outcome {
     let words = format!("main quit=300:11{}", " ( kid on=TERM:exit=0 )".repeat(60));
     let mut container = Container::start_with("", &words, &json!({"pids": {"limit": 30}}))?;
-    container.lines_come(&["main (actor) exited with 11 unasked", "\"pidsMax\":"]);
+    container.lines_come(&["exited with 11 unasked", "\"pidsMax\":"]);
     assert_eq!(container.process.wait().unwrap().code(), Some(11));
     Ok(())
 }

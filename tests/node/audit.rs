@@ -38,7 +38,7 @@ pub(crate) fn what_is_really_there() -> Outcome {
             namespace.log(&ready, "app", 0).wait("main ready");
         }
     }
-    let audit = node().audit(&namespace.name, &["--look-inside"]);
+    let audit = node().ashore("audit", &namespace.name, &["--look-inside"]);
     for (name, first, found) in [
         // Its processes give themselves names, which a look inside sees.
         ("hears", "main", &[][..]),

@@ -57,6 +57,7 @@ ashore_tests::node_tests![
     causes::what_took_its_time_away,
     causes::why_it_was_stopped,
     causes::a_fork_that_fails_for_want_of_pids,
+    causes::told_where_people_look,
     endings::restarted_in_place_after_a_crash,
     endings::restarted_in_place_by_the_liveness_probe,
     admission::quality_of_service_is_unchanged,

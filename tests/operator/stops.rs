@@ -248,7 +248,8 @@ pub fn are_told_and_counted_once() -> Outcome {
     let expected: BTreeMap<String, usize> =
         ["by-force", "forger", "restarts", "web-5d-a", "web-5d-b"].map(|name| (name.to_owned(), 1)).into();
     assert_eq!(told_by_pod(&control), expected);
-    assert_eq!(told(&control).len(), 6);
+    // On the Deployment there is one, or two if ten minutes were over between its pods.
+    assert!(matches!(told(&control).len(), 6 | 7), "{:?}", told(&control));
     assert_eq!(replica.said(TOLD).iter().filter(|line| line["level"] == "INFO").count(), 3);
     Ok(())
 }

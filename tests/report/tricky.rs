@@ -29,7 +29,29 @@ fn late() -> Value {
     report
 }
 
+/// Main was ended by a SIGKILL that the init knows nothing of.
+fn shot() -> Value {
+    json!({"ashore": 1, "main": {"pid": 2, "name": "app", "signal": "KILL", "afterMs": 0}, "exitCode": 137, "durationMs": 2, "graceMs": 30000, "ended": 0,
+        "killed": 0, "oomKills": 0, "killedByOthers": [{"pid": 2, "name": "app", "atMs": 0}], "victims": [], "slowest": []})
+}
+
+/// Main was asked with SIGQUIT, and has no handler for that.
+fn by_quit() -> Value {
+    json!({"ashore": 1, "signal": "TERM", "main": {"pid": 2, "name": "app", "signal": "QUIT", "core": true, "afterMs": 3}, "exitCode": 131, "durationMs": 4,
+        "graceMs": 30000, "deadlineMs": 29000, "ended": 0, "killed": 0, "oomKills": 0, "victims": [], "slowest": []})
+}
+
 const OWN: &str = "the app's own last words";
+
+#[test]
+fn a_pod_that_only_matches_a_selector_no_more_has_not_stopped() {
+    let running = Case::wrapped(clean()).with(|case| {
+        case.status()["state"] = json!({"running": {"startedAt": at(0)}});
+        case.gone = true;
+    });
+    assert_eq!(running.stops(), []);
+    assert_eq!(running.deleted(100, 0).told(), "unknown deletion: ForceDeleted");
+}
 
 #[test]
 fn a_drained_stop_has_no_cause() {
@@ -129,6 +151,24 @@ fn what_is_told() {
             "an OOM kill that the init could not see",
             Case::wrapped(ended(0, "OOMKilled", 0, 129, &message(&report()))).deleted(100, 30),
             "killed deletion: StillAtWork OutOfMemory",
+        ),
+        (
+            "an OOM kill of main that the init took for somebody else's",
+            Case::wrapped(ended(137, "OOMKilled", 0, 50, &message(&shot()))),
+            "killed -: OutOfMemory",
+        ),
+        (
+            "a stop signal that dumps core unless it is caught",
+            Case::wrapped(ended(131, "Error", 0, 101, &message(&by_quit()))).deleted(100, 30),
+            "drained deletion: ",
+        ),
+        (
+            "an init of the image's own",
+            Case::plain(sigkill(130)).deleted(100, 30).with(|case| {
+                let marker = json!({"version": 1, "mount": "/ashore", "volume": "ashore", "init": "ashore-init", "wrapped": [], "skipped": {"app": "hasInit"}});
+                case.pod["metadata"]["annotations"] = json!({"ashore.dev/status": marker.to_string()});
+            }),
+            "killed deletion: GracePeriodExceeded",
         ),
         (
             "a hook that failed at once, and a program that took all, without an init",

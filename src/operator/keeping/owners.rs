@@ -3,6 +3,7 @@
 
 use crate::objects::ObjectError;
 use crate::pages;
+use crate::pull_secrets::is_name;
 use crate::skipped::Owner;
 use ashore_report::{Stop, Workload};
 use kube::Client;
@@ -43,6 +44,10 @@ impl Owners {
         let Some((kind, version, resource)) = BEHIND.into_iter().find(|(behind, ..)| behind == kind && *behind != controller.kind) else {
             return Ok(Some(controller.clone()));
         };
+        // Whoever may create pods can write there what they like, and it becomes a part of a path.
+        if !is_name(name) {
+            return Ok(Some(controller.clone()));
+        }
         let key = (stop.namespace.clone(), resource, name.clone());
         let uid = match self.known.get(&key).filter(|(_, at)| at.elapsed() < HOLDS) {
             Some((uid, _)) => uid.clone(),

@@ -215,7 +215,11 @@ fn due(windows: &mut HashMap<(String, Cause), Window>, key: (String, Cause), num
             window.held = window.held.saturating_add(1);
             None
         }
-        Some(window) => Some(std::mem::replace(window, Window { number, held: 0 }).held.saturating_add(1)),
+        Some(window) => {
+            let before = std::mem::replace(window, Window { number, held: 0 });
+            // What was held back long ago is none of now.
+            Some(if before.number + 1 == number { before.held.saturating_add(1) } else { 1 })
+        }
         None => {
             windows.insert(key, Window { number, held: 0 });
             Some(1)
