@@ -143,9 +143,10 @@ fn happen(control: &Control, leader: &Replica, nth: usize) {
     }
     let mut windows = asking();
     windows["spec"]["os"] = json!({"name": "windows"});
-    let mut needs_pid_1 = asking();
-    needs_pid_1["spec"]["containers"][0]["command"] = json!(["/sbin/init"]);
-    for skipped in [windows, needs_pid_1] {
+    let mut one_of_two = asking();
+    let needs_pid_1 = json!({"name": "second", "image": "x", "command": ["/sbin/init"]});
+    one_of_two["spec"]["containers"].as_array_mut().unwrap().push(needs_pid_1);
+    for skipped in [windows, one_of_two] {
         assert_eq!(try_create(control, "default", &skipped).status, 201);
     }
     // Somebody who is not the API server.
