@@ -56,6 +56,7 @@ ashore_tests::node_tests![
     causes::who_else_killed_it,
     causes::what_took_its_time_away,
     causes::why_it_was_stopped,
+    causes::a_volume_that_is_full,
     causes::a_fork_that_fails_for_want_of_pids,
     causes::told_where_people_look,
     endings::restarted_in_place_after_a_crash,
