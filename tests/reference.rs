@@ -9,6 +9,7 @@ use ashore_crd::{KINDS, Kind, REPORT};
 use ashore_inject::PolicyName;
 use ashore_inject::annotations::{INJECT, INJECTED, KNOWN, STATUS};
 use ashore_inject::{Policy, Refusal, Request, StaticImages, plan};
+use ashore_report::Stop;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
@@ -148,6 +149,18 @@ fn annotations(text: &mut String) {
     .unwrap();
 }
 
+/// A stop of which everything is counted that can be.
+fn killed() -> Stop {
+    serde_json::from_value(json!({
+        "namespace": "shop", "pod": "web", "uid": "1", "container": "app", "run": 0, "wrapped": true, "request": "deletion", "exitCode": 137,
+        "graceMs": 10000, "outcome": "killed", "killed": 1, "causes": [{"cause": "SignalIgnored", "what": "", "remedy": ""}],
+        "report": {"ashore": 1, "signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0,
+            "durationMs": 9000, "graceMs": 10000, "deadlineMs": 9000, "ended": 1, "killed": 1, "oomKills": 0, "pidsMax": 0, "slowest": [],
+            "victims": [{"pid": 9, "name": "worker", "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 13}]},
+    }))
+    .unwrap()
+}
+
 fn metrics(text: &mut String) {
     *text += "\n## Metrics\n\nAt `/metrics`, in the OpenMetrics text format.\n\n| metric | type | labels | |\n|---|---|---|---|\n";
     let metrics = Metrics::new();
@@ -160,6 +173,7 @@ fn metrics(text: &mut String) {
     metrics.policies(&[(&policy, Read::Unusable(""), false)]);
     metrics.remedy_paused(Some(0));
     metrics.reports(Some(0));
+    metrics.stops.stop(&killed(), "ShutdownPolicy shop/web");
     metrics.answered(Outcome::Injected, false, Duration::ZERO);
     let encoded = metrics.encode().unwrap();
     let lines: Vec<&str> = encoded.lines().collect();

@@ -22,6 +22,8 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("networkPolicy.enable=true", &["/networkPolicy", "enable"]),
         ("extraEnv[0].nmae=x", &["/extraEnv/0", "nmae", "name"]),
         ("resources.request.cpu=1", &["/resources", "request"]),
+        ("dashboards.lable=x", &["/dashboards", "lable"]),
+        ("prometheusRule.thresholds.kills=1", &["/prometheusRule/thresholds", "kills"]),
         ("profiles.nginx.rewrites.TERM=QUIT", &["/profiles/nginx", "rewrites"]),
         ("images.nginx.cmd={nginx}", &["/images/nginx", "cmd"]),
         ("lookup.enable=false", &["/lookup", "enable"]),
@@ -72,6 +74,8 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("port=0", &["/port", "0", "1"]),
         ("port=70000", &["/port", "70,000", "65,535"]),
         ("healthPort=-1", &["/healthPort", "-1", "0"]),
+        ("prometheusRule.thresholds.graceUsed=80", &["/prometheusRule/thresholds/graceUsed", "80", "1"]),
+        ("prometheusRule.thresholds.admissionSeconds=-1", &["/prometheusRule/thresholds/admissionSeconds", "-1", "0"]),
         ("policy.exitMap.143=256", &["/policy/exitMap", "256", "255"]),
         ("policy.exitMap.300=1", &["/policy/exitMap'", "'300'"]),
         ("podDisruptionBudget.maxUnavailable=half", &["/podDisruptionBudget/maxUnavailable", "half", "100)%"]),
@@ -94,6 +98,8 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("lookup.allowAddresses={10.0.0.0/33}", &["lookup.allowAddresses[0]", "10.0.0.0/33", "a network such as 10.0.0.0/8"]),
         ("lookup.allowAddresses={10.0.0.1,10.0.0.256}", &["lookup.allowAddresses[1]", "10.0.0.256", "HOST or HOST:PORT"]),
         ("lookup.refuseAddresses={a.example}", &["lookup.refuseAddresses[0]", "a.example", "a network such as 10.0.0.0/8, or an address"]),
+        ("dashboards.label=a b", &["/dashboards/label", "a b"]),
+        ("dashboards.labelValue=1", &["/dashboards/labelValue", "string"]),
         ("image.digest=latest", &["/image/digest", "latest", "sha256"]),
         ("image.repository=a b", &["/image/repository", "a b"]),
         ("policy.mountPath=ashore", &["/policy/mountPath", "ashore"]),
@@ -114,6 +120,7 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("healthPort=443", &["healthPort", "443", "service.port", "its own"]),
         ("hostNetwork=true,port=443", &["port", "443", "hostNetwork", "from 1024 to 65535"]),
         ("hostNetwork=true,healthPort=80", &["healthPort", "80", "hostNetwork", "from 1024 to 65535"]),
+        ("prometheusRule.alertLabels.severity=page", &["prometheusRule.alertLabels.severity", "any other"]),
         ("test.namespace=ashore", &["test.namespace", "ashore", "one that nobody uses"]),
         ("labels.app\\.kubernetes\\.io/name=x", &["labels", "app.kubernetes.io/name", "any other"]),
         ("profiles.nginx=true", &["profiles.nginx", "true", "false to take it out"]),
@@ -177,7 +184,7 @@ fn values(at: &str, schema: &Value, whole: &Value, all: &mut Vec<(String, Value)
     if !at.is_empty() {
         let wrong = if is("object") || is("array") { json!("nonsense") } else { json!({"nonsense": 1}) };
         assert!(
-            is("object") || is("array") || is("string") || is("integer") || is("boolean") || schema["enum"].is_array(),
+            is("object") || is("array") || is("string") || is("integer") || is("number") || is("boolean") || schema["enum"].is_array(),
             "{at}: {schema}"
         );
         all.push((at.to_owned(), wrong));

@@ -211,6 +211,7 @@ pub fn every_installation_is_taken() -> Outcome {
     let program = helm()?;
     let control = Control::start()?;
     foreign_kind(&control, "monitoring.coreos.com", "ServiceMonitor", "servicemonitors");
+    foreign_kind(&control, "monitoring.coreos.com", "PrometheusRule", "prometheusrules");
     foreign_kind(&control, "cert-manager.io", "Certificate", "certificates");
     let helm = Helm { program, control: &control };
     let chart = chart().display().to_string();

@@ -134,6 +134,11 @@ impl Control {
         ask("compaction", &json!({"revision": revision, "physical": true}));
     }
 
+    /// What asks others than the API server, too, and takes any certificate.
+    pub fn agent(&self) -> &ureq::Agent {
+        &self.agent
+    }
+
     /// A request by Ashore itself.
     pub fn as_ashore(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.ask(ASHORE, method, path, Some(body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))

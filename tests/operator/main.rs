@@ -16,6 +16,7 @@ mod explain;
 mod front;
 mod images;
 mod missed;
+mod monitoring;
 mod nodes;
 mod owners;
 mod pods;
@@ -65,6 +66,7 @@ const TESTS: &[Test] = &[
     ("missed::more_than_a_pass_can_look_at", missed::more_than_a_pass_can_look_at),
     ("missed::what_a_look_costs", missed::what_a_look_costs),
     ("missed::without_the_right", missed::without_the_right),
+    ("monitoring::every_query_is_of_what_is_counted", monitoring::every_query_is_of_what_is_counted),
     ("policies::the_nearest_word_decides", policies::the_nearest_word_decides),
     ("policies::of_several_the_older_has_the_say", policies::of_several_the_older_has_the_say),
     ("policies::changed_deleted_and_made_again", policies::changed_deleted_and_made_again),

@@ -94,6 +94,11 @@ impl Replica {
         self.port
     }
 
+    /// The port without TLS.
+    pub fn health(&self) -> u16 {
+        self.health
+    }
+
     /// The first log line with this message, as soon as there is one.
     pub fn logged(&self, message: &str) -> Value {
         self.logged_after(0, message)

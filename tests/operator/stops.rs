@@ -19,7 +19,7 @@ const FLAGS: &[&str] = &["--reports", "--missed-pods-every=0"];
 const TOLD: &str = "a container has stopped";
 
 /// What an init writes when it had to kill one that ignored the signal.
-fn killed(name: &str) -> String {
+pub fn killed(name: &str) -> String {
     let victim = json!({"pid": 9, "name": name, "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 13});
     let report = json!({"signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0, "durationMs": 9000,
         "graceMs": 30000, "deadlineMs": 29000, "ended": 1, "killed": 1, "oomKills": 0, "victims": [victim], "slowest": []});
@@ -27,7 +27,7 @@ fn killed(name: &str) -> String {
 }
 
 /// What it writes when all went by themselves.
-fn drained() -> String {
+pub fn drained() -> String {
     let report = json!({"signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0, "durationMs": 12,
         "graceMs": 30000, "deadlineMs": 29000, "ended": 0, "killed": 0, "oomKills": 0, "victims": [], "slowest": []});
     format!("{{\"ashore\":1,{}\n", &report.to_string()[1..])
@@ -42,13 +42,17 @@ fn ago(seconds: i64) -> String {
     Timestamp::from_second(Timestamp::now().as_second() - seconds).unwrap().to_string()
 }
 
-/// A control plane with a namespace whose pods are injected by a policy, and one replica that reads stops.
 fn reading(flags: &[&str]) -> Result<(Control, Service, Replica), Skip> {
+    with_policy(&[FLAGS, flags].concat())
+}
+
+/// A control plane with a namespace whose pods are injected by a policy, and one replica, with flags by which it reads stops.
+pub fn with_policy(flags: &[&str]) -> Result<(Control, Service, Replica), Skip> {
     let control = Control::start()?;
     control.grant(ALL);
     install(&control);
     let service = Service::start();
-    let replica = Replica::start(&control, &service, "a", &[FLAGS, flags].concat());
+    let replica = Replica::start(&control, &service, "a", flags);
     at_work(&control);
     control.namespace("shop", &json!({}));
     let policy = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownPolicy", "metadata": {"name": "web"}, "spec": {}});
@@ -75,7 +79,7 @@ fn run_in(control: &Control, namespace: &str, name: &str, more: &Value) -> bool 
     answer.body["metadata"]["labels"]["ashore.dev/injected"] == "true"
 }
 
-fn run(control: &Control, name: &str) {
+pub fn run(control: &Control, name: &str) {
     assert!(run_in(control, "shop", name, &json!({})), "{name} was not injected");
 }
 
@@ -107,7 +111,7 @@ fn gone(control: &Control, name: &str) {
     control.delete(&format!("{}?gracePeriodSeconds=0", at("shop", name)));
 }
 
-fn stop_and_go(control: &Control, name: &str, code: i64, message: &str) {
+pub fn stop_and_go(control: &Control, name: &str, code: i64, message: &str) {
     stop(control, name, code, message);
     gone(control, name);
 }

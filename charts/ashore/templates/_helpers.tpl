@@ -30,6 +30,8 @@ podDisruptionBudget: {enabled: true, maxUnavailable: 1}
 serviceAccount: {create: true}
 service: {port: 443}
 serviceMonitor: {}
+dashboards: {label: grafana_dashboard, labelValue: "1"}
+prometheusRule: {thresholds: {forcedKills: 10, graceUsed: 0.8, admissionErrors: 0.01, admissionSeconds: 1}}
 networkPolicy: {}
 test: {}
 {{- end -}}
@@ -90,6 +92,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with .Values.labels }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{- /* The labels of an alert, of the list of everything and a severity. */ -}}
+{{- define "ashore.alertLabels" -}}
+{{- $everything := first . -}}
+{{- toYaml (merge (dict "severity" (last .)) (default dict $everything.Values.prometheusRule.alertLabels)) -}}
 {{- end -}}
 
 {{- define "ashore.serviceAccount" -}}
