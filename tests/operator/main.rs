@@ -115,6 +115,8 @@ const TESTS: &[Test] = &[
     ("stops::are_told_and_counted_once", stops::are_told_and_counted_once),
     ("stops::whoever_leads", stops::whoever_leads),
     ("stops::while_nobody_was_there", stops::while_nobody_was_there),
+    ("stops::are_kept_by_the_next_leader", stops::are_kept_by_the_next_leader),
+    ("stops::of_a_cluster_that_was_restored", stops::of_a_cluster_that_was_restored),
     ("stops::without_the_rights", stops::without_the_rights),
     ("stops::what_many_cost", stops::what_many_cost),
     ("audit::of_every_kind", audit::of_every_kind),

@@ -6,6 +6,7 @@ use ashore::keeping::{self, Keep, Keeper, Offers, Rate, Settings};
 use ashore::lease::Standing;
 use ashore::metrics::Metrics;
 use ashore::skipped::Owner;
+use ashore::tls::now;
 use ashore_report::Stop;
 use ashore_tests::harness::eventually;
 use ashore_tests::{Outcome, Skip, paths};
@@ -66,6 +67,7 @@ fn settings() -> Settings {
         creations: rate,
         deletions: rate,
         sweep: Duration::from_secs(3600),
+        clock: now,
     }
 }
 
@@ -213,7 +215,7 @@ pub fn no_more_than_so_many_and_for_no_longer() -> Outcome {
         (made.as_str() > newest.as_deref()).then_some(())
     });
     let new = [stop("shop", "web", 20), stop("shop", "web", 21)];
-    new.iter().for_each(|stop| three.offers.offer(stop, None));
+    new.iter().for_each(|stop| drop(three.offers.offer(stop, None)));
     three.until("ashore_reports_pruned_total", 4.0);
     let after = names(&control, "shop");
     assert!(after.len() == 4 && new.iter().all(|stop| after.contains(&keeping::name(stop))), "{after:?}");
@@ -308,7 +310,7 @@ pub fn whoever_sees_pods_reads_them_and_nobody_writes() -> Outcome {
     }
     let kept = Kept::start(&control, settings());
     let stops = [stop("shop", "web", 1), stop("shop", "web", 2)];
-    stops.iter().for_each(|stop| kept.offers.offer(stop, None));
+    stops.iter().for_each(|stop| drop(kept.offers.offer(stop, None)));
     let mut report = until_there(&control, "shop", 2).remove(0);
     let one = format!("{}/{}", of("shop"), report["metadata"]["name"].as_str().unwrap());
     eventually("the right", PATIENCE, || (control.as_owner("GET", &of("shop"), &Value::Null).status == 200).then_some(()));

@@ -316,6 +316,138 @@ pub fn while_nobody_was_there() -> Outcome {
     Ok(())
 }
 
+/// What is remembered of stops.
+fn checkpoint(control: &Control) -> Value {
+    let map = control.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ashore-stops")).body;
+    serde_json::from_str(map["data"]["checkpoint"].as_str().unwrap_or("{}")).unwrap()
+}
+
+/// The reports in the namespace, by their pods: how often each was kept, and the grace period that it names.
+fn kept(control: &Control) -> BTreeMap<String, Vec<Value>> {
+    let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for report in control.get(&format!("{API}/namespaces/shop/shutdownreports")).body["items"].as_array().into_iter().flatten() {
+        all.entry(report["stop"]["pod"].as_str().unwrap().to_owned()).or_default().push(report["stop"]["graceMs"].clone());
+    }
+    all
+}
+
+/// Somebody who is asked before a report is written, and never answers.
+fn nothing_is_kept(control: &Control) {
+    let rule = json!({"apiGroups": ["ashore.dev"], "apiVersions": ["*"], "resources": ["shutdownreports"], "operations": ["CREATE"]});
+    let hook = json!({"name": "nobody.example.com", "clientConfig": {"url": "https://127.0.0.1:1/"}, "rules": [rule], "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "failurePolicy": "Fail"});
+    control.create(HOOKS, &json!({"metadata": {"name": "nobody"}, "webhooks": [hook]}));
+    let stop = json!({"namespace": "shop", "pod": "x", "uid": "x", "container": "x", "run": 0, "wrapped": true, "outcome": "killed", "killed": 1,
+        "causes": []});
+    let report = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownReport", "metadata": {"name": "x"}, "stop": stop});
+    let path = format!("{API}/namespaces/shop/shutdownreports?dryRun=All");
+    eventually("a webhook", PATIENCE, || (control.request("POST", &path, Some(&report)).status == 500).then_some(()));
+}
+
+const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+
+pub fn are_kept_by_the_next_leader() -> Outcome {
+    let (control, service, first) = reading(&[])?;
+    let names: Vec<String> = (0..12).map(|n| format!("p{n}")).collect();
+    names.iter().chain([&"restarts".into(), &"other".into()]).for_each(|name| run(&control, name));
+    // How their deletion began is past when they have ended.
+    names.iter().for_each(|name| control.delete(&at("shop", name)));
+    stop_and_go(&control, "other", 0, &drained());
+    eventually("it is remembered that they stop", PATIENCE, || {
+        let text = checkpoint(&control).to_string();
+        names.iter().all(|name| text.contains(&format!("\"{name}\""))).then_some(())
+    });
+    until_numbers(&control, 1, 0);
+    nothing_is_kept(&control);
+    for name in &names {
+        status(&control, "shop", name, "Succeeded", 0, &terminated(0, &killed("worker"), &format!("{name}-0")), &json!({}));
+        gone(&control, name);
+    }
+    let last = terminated(0, &killed("worker"), "restarts-0");
+    status(&control, "shop", "restarts", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
+    until_numbers(&control, 14, 13);
+    let told = checkpoint(&control);
+    assert_eq!((kept(&control), told["held"]["owed"].as_array().map(Vec::len)), (BTreeMap::new(), Some(13)), "{told}");
+    first.kill();
+    control.delete(&format!("{HOOKS}/nobody"));
+
+    let second = Replica::start(&control, &service, "b", FLAGS);
+    eventually("all reports", PATIENCE, || (kept(&control).len() >= 13).then_some(()));
+    let mut expected: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), vec![json!(30_000)])).collect();
+    expected.insert("restarts".into(), vec![Value::Null]);
+    assert_eq!(kept(&control), expected);
+    // It has told nobody of them, and counted none.
+    run(&control, "later");
+    stop_and_go(&control, "later", 0, &killed("worker"));
+    until_numbers(&control, 15, 14);
+    until_counted(&second, &["namespace=\"shop\""], 1.0);
+    assert_eq!(second.said(TOLD).len(), 1);
+    let all = names.iter().map(String::as_str).chain(["restarts", "later"]);
+    assert_eq!(told_by_pod(&control), all.map(|name| (name.to_owned(), 1)).collect());
+    assert_eq!(second.metric("ashore_reports_kept_total"), 14.0);
+    eventually("nothing to be owed", PATIENCE, || {
+        let told = checkpoint(&control);
+        (told["held"].is_null() && told["gone"].is_null()).then_some(())
+    });
+    assert_eq!((second.metric("ashore_stop_history_lost_total"), second.metric("ashore_reports_let_go_total")), (0.0, 0.0));
+
+    // What the API server does not remember is not kept, and that is said; nothing else is lost by it.
+    let mut told = checkpoint(&control);
+    run(&control, "while-nobody-leads");
+    assert_eq!(second.stop(), Some(0));
+    stop_and_go(&control, "while-nobody-leads", 0, &killed("worker"));
+    told["held"] = json!({"from": "1", "owed": ["aa", "bb"]});
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ashore-stops");
+    control.patch(&path, &json!({"data": {"checkpoint": told.to_string()}}));
+    control.forget();
+    let third = Replica::start(&control, &service, "c", FLAGS);
+    until_numbers(&control, 16, 15);
+    eventually("its report", PATIENCE, || kept(&control).contains_key("while-nobody-leads").then_some(()));
+    assert_eq!(third.metric("ashore_reports_not_kept_total{reason=\"forgotten\"}"), 2.0);
+    assert_eq!(third.metric("ashore_stop_history_lost_total"), 0.0);
+    Ok(())
+}
+
+pub fn of_a_cluster_that_was_restored() -> Outcome {
+    let (mut control, service, first) = reading(&[])?;
+    for name in ["a", "b", "c"] {
+        run(&control, name);
+    }
+    control.restore_after(|control| {
+        stop_and_go(control, "a", 0, &killed("worker"));
+        event_on(control, "Pod", "a");
+        for n in 0..500 {
+            control.patch(&at("shop", "b"), &json!({"metadata": {"annotations": {"example.com/touched": n.to_string()}}}));
+        }
+    });
+    first.logged(RESTORED);
+    // Its pods and their versions are what they were.
+    std::thread::sleep(Duration::from_secs(5));
+    stop_and_go(&control, "a", 0, &killed("worker"));
+    std::thread::sleep(Duration::from_secs(10));
+    eprintln!("{}", first.log());
+    event_on(&control, "Pod", "a");
+    stop_and_go(&control, "b", 0, &killed("worker"));
+    event_on(&control, "Pod", "b");
+    assert_eq!(first.stop(), Some(0));
+
+    // The same is remembered from before.
+    let mut told = checkpoint(&control);
+    told["version"] = json!("99999999999");
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ashore-stops");
+    control.patch(&path, &json!({"data": {"checkpoint": told.to_string()}}));
+    let last = terminated(0, &killed("worker"), "c-0");
+    status(&control, "shop", "c", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
+    let second = Replica::start(&control, &service, "b", FLAGS);
+    event_on(&control, "Pod", "c");
+    second.logged(RESTORED);
+    stop_and_go(&control, "c", 0, &drained());
+    until_counted(&second, &["namespace=\"shop\""], 2.0);
+    Ok(())
+}
+
+const RESTORED: &str = "the API server is at an earlier version than stops were read up to, as after a restore: looking at all pods";
+
 pub fn without_the_rights() -> Outcome {
     const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
     let control = Control::start()?;
