@@ -23,12 +23,12 @@ use crate::keeping::{NotKept, Offers, Receipt};
 use crate::kinds;
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
-use crate::objects::{ObjectError, Objects, chain};
+use crate::objects::{ObjectError, Objects};
 use crate::pages::Pages;
 use crate::rulebook::Rulebook;
 use crate::skipped::Owner;
 use crate::tls::now;
-use crate::watching::{self, Slower};
+use crate::watching::{Change, GONE, Slower, Watch};
 use ashore_crd::KINDS;
 use ashore_inject::annotations::INJECTED;
 use ashore_report::{Deletion, Outcome, Request, Seen, Stop};
@@ -39,7 +39,7 @@ use glance::Glance;
 use hold::Hold;
 use inbox::{Batch, Inbox, Item};
 use kube::Client;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchParams};
 use kube::core::request;
 use ledger::{Ledger, Totals};
 use memory::Memory;
@@ -76,8 +76,6 @@ const PATH: &str = "/api/v1/pods";
 const WHAT: &str = "pods of all namespaces";
 /// How long after another leader has taken over this one does, if it leads still: it would have heard of it from the lease by then.
 const TAKE_OVER: Duration = Duration::from_secs(30);
-/// What the API server says when it does not remember a version any more.
-const GONE: u16 = 410;
 
 /// Whoever reads stops.
 pub struct Reader {
@@ -265,6 +263,7 @@ impl Reader {
             };
             match &outcome {
                 Ok(true) => {}
+                // What goes until the list is made is not seen.
                 Ok(false) if version.as_deref().is_some_and(|reached| hold::is_before(reached, &told)) => {
                     term.inbox.put(Item::Skipped, Some(&told)).await;
                     version = Some(told.clone());
@@ -278,7 +277,7 @@ impl Reader {
             }
             if began.elapsed() > LASTED {
                 slower = Slower::default();
-            } else {
+            } else if !matches!(outcome, Ok(false)) {
                 sleep(slower.next().unwrap_or_default()).await;
             }
         }
@@ -340,8 +339,6 @@ impl Reader {
     /// Follows what happens after this version, which moves on, until the watch ends or something goes wrong. Gives whether the API server
     /// remembers what has happened since.
     async fn watch(&self, term: &Term, version: &mut String) -> Result<bool, ObjectError> {
-        let params = WatchParams::default().labels(&selector());
-        let failed = |why: String, code| ObjectError { verb: "watch", what: WHAT.into(), why, code };
         if self.is_ahead(version).await? {
             tracing::warn!(
                 version,
@@ -349,37 +346,30 @@ impl Reader {
             );
             return Ok(false);
         }
-        let request = request::Request::new(PATH).watch(&params, version).map_err(|error| failed(chain(&error), None))?;
-        let events = match self.client.request_events::<Box<RawValue>>(request).await {
-            Ok(events) => events,
-            Err(kube::Error::Api(status)) if is_gone(status.code, &status.message) => return Ok(false),
-            Err(kube::Error::Api(status)) => return Err(failed(status.message.clone(), Some(status.code))),
-            Err(error) => return Err(failed(chain(&error), None)),
+        let params = WatchParams::default().labels(&selector());
+        let mut changes = match Watch::open(&self.client, WHAT, request::Request::new(PATH).watch(&params, version)).await {
+            Ok(changes) => changes,
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(error),
         };
         self.works(term);
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = watching::next(&mut events).await {
-            let (pod, gone) = match event {
-                Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => (pod, false),
-                Ok(WatchEvent::Deleted(pod)) => (pod, true),
-                Ok(WatchEvent::Bookmark(bookmark)) => {
-                    *version = bookmark.metadata.resource_version;
-                    term.inbox.reached(version.clone());
+        loop {
+            let (pod, gone) = match changes.next().await {
+                Ok(Some(Change::Put(pod))) => (pod, false),
+                Ok(Some(Change::Gone(pod))) => (pod, true),
+                Ok(Some(Change::Version(reached))) => {
+                    version.clone_from(&reached);
+                    term.inbox.reached(reached);
                     continue;
                 }
-                Ok(WatchEvent::Error(status)) if is_gone(status.code, &status.message) => return Ok(false),
-                Ok(WatchEvent::Error(status)) => return Err(failed(status.message.clone(), Some(status.code))),
-                // It goes on where it was.
-                Err(error) => {
-                    tracing::debug!(error = chain(&error), "a watch of injected pods has ended");
-                    break;
-                }
+                Ok(None) => return Ok(true),
+                Err(error) if is_gone(&error) => return Ok(false),
+                Err(error) => return Err(error),
             };
             if let Some(reached) = self.see(term, &pod, gone, true).await {
                 *version = reached;
             }
         }
-        Ok(true)
     }
 
     /// Does what there is to do, and remembers it; until somebody else has taken over.
@@ -630,9 +620,9 @@ fn selector() -> String {
     format!("{INJECTED}=true")
 }
 
-/// Whether a version is remembered no more, or is one that there has never been: of a cluster that was restored.
-fn is_gone(code: u16, message: &str) -> bool {
-    code == GONE || message.contains("Too large resource version")
+/// Whether a version is remembered no more, or is one that there has never been.
+fn is_gone(error: &ObjectError) -> bool {
+    error.code == Some(GONE) || error.why.contains("Too large resource version")
 }
 
 /// The pod, if it has stops that are news, or that are owed; they are done then.

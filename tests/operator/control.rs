@@ -67,6 +67,9 @@ impl Control {
                     .build(),
             )
             .http_status_as_error(false)
+            // As many as tests ask at the same time, so that none begins with a handshake.
+            .max_idle_connections(64)
+            .max_idle_connections_per_host(64)
             .timeout_global(Some(Duration::from_secs(40)))
             .build()
             .into();

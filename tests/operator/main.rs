@@ -100,6 +100,7 @@ const TESTS: &[Test] = &[
     ("crd::that_people_will_want", crd::that_people_will_want),
     ("reports::are_kept_once_and_outlive_the_pod", reports::are_kept_once_and_outlive_the_pod),
     ("reports::no_more_than_so_many_and_for_no_longer", reports::no_more_than_so_many_and_for_no_longer),
+    ("reports::whatever_the_clock_says", reports::whatever_the_clock_says),
     ("reports::go_with_their_workload", reports::go_with_their_workload),
     ("reports::whoever_sees_pods_reads_them_and_nobody_writes", reports::whoever_sees_pods_reads_them_and_nobody_writes),
     ("reports::forged_text_is_bounded", reports::forged_text_is_bounded),

@@ -421,11 +421,8 @@ pub fn of_a_cluster_that_was_restored() -> Outcome {
         }
     });
     first.logged(RESTORED);
-    // Its pods and their versions are what they were.
-    std::thread::sleep(Duration::from_secs(5));
-    stop_and_go(&control, "a", 0, &killed("worker"));
-    std::thread::sleep(Duration::from_secs(10));
-    eprintln!("{}", first.log());
+    // Its pods and their versions are what they were. One stops before they are listed, perhaps, and the other after that.
+    stop(&control, "a", 0, &killed("worker"));
     event_on(&control, "Pod", "a");
     stop_and_go(&control, "b", 0, &killed("worker"));
     event_on(&control, "Pod", "b");
@@ -501,6 +498,7 @@ pub fn without_the_rights() -> Outcome {
 /// Prints figures for docs/PERFORMANCE.md, on request.
 pub fn what_many_cost() -> Outcome {
     const PODS: usize = 1000;
+    const CLIENTS: usize = 32;
     if std::env::var_os("ASHORE_MEASURE").is_none() {
         return Err(Skip("a measurement, made with ASHORE_MEASURE=1".into()));
     }
@@ -526,7 +524,7 @@ pub fn what_many_cost() -> Outcome {
 
     let each = |what: &(dyn Fn(usize) + Sync)| {
         std::thread::scope(|threads| {
-            (0..8).for_each(|thread| drop(threads.spawn(move || (thread..PODS).step_by(8).for_each(what))));
+            (0..CLIENTS).for_each(|thread| drop(threads.spawn(move || (thread..PODS).step_by(CLIENTS).for_each(what))));
         });
     };
     each(&|n| run(&control, &format!("p{n}")));
@@ -546,6 +544,23 @@ pub fn what_many_cost() -> Outcome {
         PODS + 20,
         pods.len() - once,
         replica.cpu() - before
+    );
+    // Those of a pod that is nobody's are kept each.
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let settled =
+        || replica.metric("ashore_reports_kept_total") + sum(&replica, "ashore_reports_not_kept_total", &[]) == (PODS + 20) as f64;
+    let mut longest = 0;
+    while !settled() {
+        assert!(Instant::now() < deadline, "{:?}", replica.metric("ashore_reports_kept_total"));
+        longest = longest.max(checkpoint(&control).to_string().len());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    eprintln!(
+        "kept {}, not kept {}, let go {}, {:.1} s after the first; what is remembered had {longest} bytes at most",
+        replica.metric("ashore_reports_kept_total"),
+        sum(&replica, "ashore_reports_not_kept_total", &[]),
+        replica.metric("ashore_reports_let_go_total"),
+        began.elapsed().as_secs_f64()
     );
     eprintln!("resident, most: {at_rest:.1?} MiB before, {:.1?} MiB after", replica.resident());
     let (_, text) = replica.plain("/metrics");
