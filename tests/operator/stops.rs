@@ -347,7 +347,7 @@ fn nothing_is_kept(control: &Control) {
 const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 
 pub fn are_kept_by_the_next_leader() -> Outcome {
-    let (control, service, first) = reading(&[])?;
+    let (mut control, service, first) = reading(&[])?;
     let names: Vec<String> = (0..12).map(|n| format!("p{n}")).collect();
     names.iter().chain([&"restarts".into(), &"other".into()]).for_each(|name| run(&control, name));
     // How their deletion began is past when they have ended.
@@ -392,6 +392,10 @@ pub fn are_kept_by_the_next_leader() -> Outcome {
     assert_eq!((second.metric("ashore_stop_history_lost_total"), second.metric("ashore_reports_let_go_total")), (0.0, 0.0));
 
     // What the API server does not remember is not kept, and that is said; nothing else is lost by it.
+    control.restart();
+    run(&control, "remembered");
+    stop(&control, "remembered", 0, &killed("worker"));
+    until_numbers(&control, 16, 15);
     let mut told = checkpoint(&control);
     run(&control, "while-nobody-leads");
     assert_eq!(second.stop(), Some(0));
@@ -399,9 +403,8 @@ pub fn are_kept_by_the_next_leader() -> Outcome {
     told["held"] = json!({"from": "1", "owed": ["aa", "bb"]});
     let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ashore-stops");
     control.patch(&path, &json!({"data": {"checkpoint": told.to_string()}}));
-    control.forget();
     let third = Replica::start(&control, &service, "c", FLAGS);
-    until_numbers(&control, 16, 15);
+    until_numbers(&control, 17, 16);
     eventually("its report", PATIENCE, || kept(&control).contains_key("while-nobody-leads").then_some(()));
     assert_eq!(third.metric("ashore_reports_not_kept_total{reason=\"forgotten\"}"), 2.0);
     assert_eq!(third.metric("ashore_stop_history_lost_total"), 0.0);
