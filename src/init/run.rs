@@ -94,6 +94,9 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
     }
     let takes_terminal = is_foreground(init);
     let start = Start { argv, envp, mask: before, ignores_children, takes_terminal, execute: program::execute };
+    // Before main: it may be killed, or fail to fork, in its first moments.
+    let counts_kills = init == 1 && settings.report != ReportWhen::Never;
+    let counts_before = counts(counts_kills);
     let main = match sys::spawn(&start) {
         Ok(main) => main,
         Err(error) => {
@@ -105,8 +108,6 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
     sys::let_go();
     let place = Place { init, main, terminal: takes_terminal };
     let mut linux = Linux { place, verbose: settings.verbose };
-    let counts_kills = init == 1 && settings.report != ReportWhen::Never;
-    let counts_before = counts(counts_kills);
     let mut stop = Stop::new(settings, place, room);
     let mut main_name = name_of(argv);
     let mut names = false;
