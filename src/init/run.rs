@@ -6,7 +6,7 @@ use crate::program::{self, say, say_error, word};
 use crate::report::{self, Facts};
 use crate::settings::{self, Command, ReportWhen, Settings, Usage};
 use crate::signal::{Signal, SignalSet};
-use crate::stop::{Action, Left, Look, Place, Room, Stop, World};
+use crate::stop::{Action, Ended, Left, Look, Place, Room, Stop, World};
 use crate::sys::{self, Child, File, Open, Start};
 use crate::text::Text;
 use core::ffi::CStr;
@@ -107,17 +107,13 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
     // From here on nothing makes us leave before everyone has gone, or the deadline has come.
     sys::let_go();
     let place = Place { init, main, terminal: takes_terminal };
-    let mut linux = Linux { place, verbose: settings.verbose };
+    let mut linux = Linux { place, verbose: settings.verbose, main_name: name_of(argv) };
     let mut stop = Stop::new(settings, place, room);
-    let mut main_name = name_of(argv);
-    let mut names = false;
+    let mut exited = 0;
 
     let code = loop {
         let now = sys::now();
-        // Those whom we kill are known.
-        names &= stop.killed_at.is_none();
-        let left = reap(&mut stop, &mut linux, now, names);
-        names = false;
+        let left = reap(&mut stop, &mut linux, now, core::mem::take(&mut exited));
         stop.settled(now, left);
         if let Some(code) = stop.over() {
             break code;
@@ -131,15 +127,13 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
         if due.is_some_and(|due| due <= now) {
             continue;
         }
-        // Only an end of a child that says that it was no kill lets us do without names.
-        names = true;
-        let Some((arrival, kills)) = sys::wait_signal(AWAITED, due.map(|due| due - now)) else { continue };
+        let Some((arrival, child)) = sys::wait_signal(AWAITED, due.map(|due| due - now)) else { continue };
         if arrival.signal == Signal::CHLD {
-            names = kills;
+            exited = child;
         } else {
             let seen = see_one(place, place.main);
             if let Some(seen) = &seen {
-                main_name = seen.name;
+                linux.main_name = seen.name;
             }
             stop.signal(sys::now(), arrival, seen.as_ref(), &mut linux);
         }
@@ -147,7 +141,7 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
 
     let counts = counts(counts_kills);
     let grown = |at: usize| counts[at].saturating_sub(counts_before[at]);
-    let facts = Facts { main, main_name, code, oom_kills: grown(0), pids_max: grown(1), over: sys::now() };
+    let facts = Facts { main, main_name: linux.main_name, code, oom_kills: grown(0), pids_max: grown(1), over: sys::now() };
     if report::is_due(settings, &stop, &facts) {
         leave_report(settings, &stop, &facts);
     }
@@ -186,29 +180,38 @@ fn is_foreground(init: i32) -> bool {
     sys::foreground() == Some(group) && (init == 1 || group == init && sys::is_terminal(1))
 }
 
-/// Reaps all that have ended and says who is left. `names`: SIGKILL may have ended one of them, whose name is read before.
-fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64, names: bool) -> Left {
+/// Reaps all that have ended and says who is left. `exited`: one that is known to have done so by itself; 0: none.
+///
+/// Nobody is reaped of whom the name is yet to be read: a main that ends unasked, and who was killed by somebody else.
+fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64, mut exited: i32) -> Left {
     let Place { init, main, terminal } = linux.place;
     loop {
-        let (mut child, mut name) = (-1, [0; 16]);
-        if names && let Some((ended, killed)) = sys::ended_child() {
-            if ended != 0 {
-                child = ended;
-            } else if !terminal {
-                // Another end makes another signal.
-                return Left::Children;
-            }
-            if killed && let Some(seen) = see_one(linux.place, ended) {
-                name = seen.name;
-            }
-        }
-        match sys::reap(child, terminal) {
-            Child::Ended(pid, how) => stop.reaped(now, pid, how, name),
-            Child::Stopped(pid, signal) if pid == main => stop.suspended(signal, linux),
-            Child::Stopped(..) => {}
+        // Spares a call for each of many orphans.
+        let ended = match core::mem::take(&mut exited) {
+            0 => sys::child(0, terminal, false),
+            pid => Child::Ended(pid, Ended::Exited(0)),
+        };
+        let (pid, named) = match ended {
+            Child::Ended(pid, how) => (pid, how == Ended::Killed(Signal::KILL) && stop.killed_at.is_none()),
+            Child::Stopped(pid, _) => (pid, false),
             Child::Waiting => return Left::Children,
             Child::None if init == 1 && !sys::is_alone() => return Left::NoChild,
             Child::None => return Left::Nobody,
+        };
+        let mut name = [0; 16];
+        if (named || pid == main && stop.begun.is_none())
+            && let Some(seen) = see_one(linux.place, pid)
+        {
+            name = seen.name;
+            if pid == main {
+                linux.main_name = name;
+            }
+        }
+        match sys::child(pid, terminal, true) {
+            Child::Ended(_, how) => stop.reaped(now, pid, how, name),
+            Child::Stopped(_, signal) if pid == main => stop.suspended(signal, linux),
+            // Stopped, or reaped since it was told of.
+            _ => {}
         }
     }
 }
@@ -335,6 +338,8 @@ fn leave_message(path: &[u8], report: &[u8]) {
 struct Linux {
     place: Place,
     verbose: bool,
+    /// As seen when the last signal came, or when it had ended unasked; before, its program's.
+    main_name: [u8; 16],
 }
 
 impl World for Linux {

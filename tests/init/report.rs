@@ -20,6 +20,7 @@ ashore_tests::tests![
     names_that_are_no_text,
     a_main_killed_from_outside_is_forced,
     a_crash_is_reported_on_request,
+    main_has_the_name_that_it_ended_with,
     a_core_dump_is_told,
     whom_somebody_else_killed_before_the_stop,
     all_whom_somebody_else_killed_at_once_have_names,
@@ -192,6 +193,34 @@ fn a_crash_is_reported_on_request() -> Outcome {
     assert!(line.contains("SIGSEGV"), "{line}");
     assert_eq!(json["main"]["signal"].as_str(), Some("SEGV"));
     assert_eq!(json["main"].get("core"), None, "{json}");
+    Ok(())
+}
+
+fn main_has_the_name_that_it_ended_with() -> Outcome {
+    // Its program is `actor`; it has called itself `main`. No signal came by which it would have been looked at.
+    for words in ["main quit=1:3", "main crash=SEGV", "main quit=1:0 ( kid )"] {
+        let message = Message::new();
+        let run = actors_under_init(&message.flags("--report always"), words).limit(libc::RLIMIT_CORE, 0).spawn().unwrap();
+        run.end();
+        let (line, json) = message.parts();
+        assert!(line.starts_with("ashore: main (main) "), "{words}: {line}");
+        assert_eq!(json["main"]["name"].as_str(), Some("main"), "{words}: {json}");
+    }
+    // Somebody else's end has made the SIGCHLD that stands for both.
+    let message = Message::new();
+    let words = "main on=USR1:exit=4 ( kid daemon on=USR1:exit=0 )";
+    let run = start(actors_under_init(&message.flags("--report always"), words), &["main", "kid"]);
+    run.signal(libc::SIGSTOP).unwrap();
+    eventually("init is stopped", SOON, || (run.itself().ok()?.state == 'T').then_some(()));
+    for name in ["kid", "main"] {
+        let process = run.processes().into_iter().find(|process| process.comm == name).unwrap();
+        // SAFETY: the process is the sandbox's own, and is not reaped while the init is held.
+        assert_eq!(unsafe { libc::kill(process.pid, libc::SIGUSR1) }, 0);
+        eventually("it has ended", SOON, || run.process(process.inner).filter(|process| process.state == 'Z'));
+    }
+    run.signal(libc::SIGCONT).unwrap();
+    assert_eq!(run.end().code(), Some(4));
+    assert_eq!(message.parts().1["main"]["name"].as_str(), Some("main"));
     Ok(())
 }
 
