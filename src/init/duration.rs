@@ -35,7 +35,8 @@ pub fn parse(text: &[u8]) -> Option<Duration> {
             return None;
         }
         smaller_than = unit;
-        total = total.checked_add(number.checked_mul(unit)?)?;
+        // Four numbers of twelve digits, in hours at most: no overflow.
+        total += number * unit;
         rest = &unit_and_rest[length..];
         if rest.is_empty() {
             return (total <= LONGEST).then_some(Duration::from_millis(total));

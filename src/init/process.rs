@@ -118,9 +118,30 @@ impl Process {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 
+    /// Their names, of eight bytes each, padded as [`Process::name`] is: comparing numbers takes the least code.
+    const SHELLS: [u64; 9] = {
+        let names: [&[u8; 8]; 9] = [
+            b"sh\0\0\0\0\0\0",
+            b"bash\0\0\0\0",
+            b"dash\0\0\0\0",
+            b"ash\0\0\0\0\0",
+            b"busybox\0",
+            b"ksh\0\0\0\0\0",
+            b"ksh93\0\0\0",
+            b"mksh\0\0\0\0",
+            b"zsh\0\0\0\0\0",
+        ];
+        let (mut numbers, mut at) = ([0; 9], 0);
+        while at < 9 {
+            numbers[at] = u64::from_ne_bytes(*names[at]);
+            at += 1;
+        }
+        numbers
+    };
+
     /// Whether it is a shell of the kind that runs a trap only when its foreground child has ended.
     pub fn is_shell(&self) -> bool {
-        matches!(self.name(), b"sh" | b"bash" | b"dash" | b"ash" | b"busybox" | b"ksh" | b"ksh93" | b"mksh" | b"zsh")
+        self.name.first_chunk().is_some_and(|name| Self::SHELLS.contains(&u64::from_ne_bytes(*name)))
     }
 }
 
@@ -248,6 +269,21 @@ mod tests {
     }
 
     #[test]
+    fn shells_are_known_by_their_whole_names() {
+        let is_shell = |name: &str| {
+            let mut process = Process::NONE;
+            process.name[..name.len()].copy_from_slice(name.as_bytes());
+            process.is_shell()
+        };
+        for shell in ["sh", "bash", "dash", "ash", "busybox", "ksh", "ksh93", "mksh", "zsh"] {
+            assert!(is_shell(shell), "{shell}");
+        }
+        for other in ["", "s", "sh2", "bashful", "busyboxes", "fish", "xbash", "ksh93u"] {
+            assert!(!is_shell(other), "{other}");
+        }
+    }
+
+    #[test]
     fn adds_status() {
         let mut process = Process::NONE;
         process.add_status(
@@ -260,11 +296,11 @@ mod tests {
 
     #[test]
     fn counters_of_both_cgroup_versions() {
-        let count = |events, word: &[u8]| leading_number(field(events, word));
+        let count = |events, word: &[u8]| number(field(events, word));
         let v2 = b"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
         let v1 = b"oom_kill_disable 0\nunder_oom 0\noom_kill 5\n";
-        assert_eq!((count(v2, b"oom_kill "), count(v1, b"oom_kill "), count(b"", b"oom_kill ")), (2, 5, 0));
-        assert_eq!((count(b"max 7\n", b"max "), count(b"max 0\n", b"max ")), (7, 0));
+        assert_eq!((count(v2, b"oom_kill "), count(v1, b"oom_kill "), count(b"", b"oom_kill ")), (Some(2), Some(5), None));
+        assert_eq!((count(b"max 7\n", b"max "), count(b"max 0\n", b"max ")), (Some(7), Some(0)));
     }
 
     #[test]

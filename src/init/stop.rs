@@ -192,11 +192,13 @@ pub struct Killed {
     pub name: [u8; 16],
     /// When it was reaped.
     pub at: Micros,
+    /// Whether it was the OOM killer.
+    pub oom: bool,
 }
 
 impl Killed {
     /// Nobody; all bytes zero.
-    pub const NONE: Self = Self { pid: 0, name: [0; 16], at: 0 };
+    pub const NONE: Self = Self { pid: 0, name: [0; 16], at: 0, oom: false };
 }
 
 /// Room for those who are there and those who are named, with so many at most in a look. All bytes are zero at first, so that it
@@ -321,6 +323,8 @@ pub struct Stop<'a> {
     victims: &'a mut [Victim; VICTIMS],
     /// How many were killed by others.
     pub killed_by_others: u32,
+    /// How many of these by the OOM killer.
+    pub killed_by_oom: u32,
     /// The last of them, each at its number modulo [`KILLED`].
     others: &'a mut [Killed; KILLED],
 }
@@ -360,6 +364,7 @@ impl<'a> Stop<'a> {
             killed: 0,
             victims,
             killed_by_others: 0,
+            killed_by_oom: 0,
             others,
         }
     }
@@ -481,17 +486,18 @@ impl<'a> Stop<'a> {
         }
     }
 
-    /// A child was reaped; its name, if that could be read before.
+    /// A child was reaped; its name, if that could be read before, and whether the OOM killer has killed one more.
     #[inline(never)]
-    pub fn reaped(&mut self, now: Micros, pid: i32, how: Ended, name: [u8; 16]) {
+    pub fn reaped(&mut self, now: Micros, pid: i32, how: Ended, name: [u8; 16], oom: bool) {
         self.census.reaped(pid, now);
         // Main may be asked with SIGKILL, too: `--rewrite`.
         let is_ours =
             self.killed_at.is_some() || pid == self.place.main && self.main_asked.is_some_and(|(signal, _)| signal == Signal::KILL);
         if how == Ended::Killed(Signal::KILL) && !is_ours {
             let seen = self.census.find(pid).filter(|_| name[0] == 0).map(|member| member.process.name);
-            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name: seen.unwrap_or(name), at: now };
+            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name: seen.unwrap_or(name), at: now, oom };
             self.killed_by_others += 1;
+            self.killed_by_oom += u32::from(oom);
         }
         if pid != self.place.main || self.main_end.is_some() {
             // One that was handed up a moment ago may have children that are handed up now.

@@ -201,7 +201,7 @@ struct SigInfo {
     signal: c_int,
     errno: c_int,
     code: c_int,
-    padding: c_int,
+    padding: MaybeUninit<c_int>,
     pid: c_int,
     uid: u32,
     status: c_int,
@@ -209,8 +209,6 @@ struct SigInfo {
 }
 
 impl SigInfo {
-    const NONE: Self = Self { signal: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, status: 0, rest: MaybeUninit::uninit() };
-
     /// What became of the child that it tells of.
     fn child(&self) -> Child {
         let signal = Signal::from_number(self.status as u8).unwrap_or(Signal::KILL);
@@ -232,10 +230,12 @@ const CLD_DUMPED: c_int = 3;
 /// Waits for a signal of this set, at most so many microseconds; `None` when none came. With it: the child that has exited, if it
 /// says so of one, else 0 (there may be others: several ends of children make one signal).
 pub fn wait_signal(set: SignalSet, timeout: Option<u64>) -> Option<(Arrival, i32)> {
-    let mut info = SigInfo::NONE;
+    let mut info = MaybeUninit::<SigInfo>::uninit();
     let time = timeout.map(|micros| [micros / 1_000_000, micros % 1_000_000 * 1000]);
     let time = time.as_ref().map_or(core::ptr::null(), |time| time.as_ptr());
-    let number = syscall!(nr::SIGTIMEDWAIT, &raw const set.0, &raw mut info, time, SIGNAL_SET_SIZE).ok()?;
+    let number = syscall!(nr::SIGTIMEDWAIT, &raw const set.0, info.as_mut_ptr(), time, SIGNAL_SET_SIZE).ok()?;
+    // SAFETY: the kernel has filled all of it.
+    let info = unsafe { info.assume_init_ref() };
     // Only what a process sent says from whom: SI_USER, SI_QUEUE, SI_TKILL are 0 and below, the kernel's own codes above.
     let (pid, uid) = if info.code <= 0 { (info.pid, info.uid) } else { (0, 0) };
     let exited = if info.code == CLD_EXITED { info.pid } else { 0 };
@@ -310,9 +310,10 @@ pub fn child(pid: i32, stops: bool, takes: bool) -> Child {
     const WEXITED: usize = 4;
     const WNOWAIT: usize = 0x0100_0000;
     let options = WNOHANG | WEXITED | if stops { WSTOPPED } else { 0 } | if takes { 0 } else { WNOWAIT };
-    let mut info = SigInfo::NONE;
-    match syscall!(nr::WAITID, if pid == 0 { P_ALL } else { P_PID }, pid, &raw mut info, options, 0) {
-        Ok(_) => info.child(),
+    let mut info = MaybeUninit::<SigInfo>::uninit();
+    match syscall!(nr::WAITID, if pid == 0 { P_ALL } else { P_PID }, pid, info.as_mut_ptr(), options, 0) {
+        // SAFETY: the kernel has filled what is used of it, with zeros if there is nobody.
+        Ok(_) => unsafe { info.assume_init_ref() }.child(),
         Err(_) => Child::None,
     }
 }
@@ -615,7 +616,10 @@ mod tests {
 
     #[test]
     fn what_is_told_of_a_child_is_taken_apart() {
-        let child = |code, status| SigInfo { code, pid: 7, status, ..SigInfo::NONE }.child();
+        let child = |code, status| {
+            SigInfo { signal: 17, errno: 0, code, padding: MaybeUninit::uninit(), pid: 7, uid: 0, status, rest: MaybeUninit::uninit() }
+                .child()
+        };
         assert_eq!(child(0, 0), Child::Waiting);
         assert_eq!(child(CLD_EXITED, 0), Child::Ended(7, Ended::Exited(0)));
         assert_eq!(child(CLD_EXITED, 3), Child::Ended(7, Ended::Exited(3)));
