@@ -27,6 +27,8 @@ pub struct Process {
     pub blocked: SignalSet,
     /// The signals that were sent and that it has not taken yet; known from `status` only.
     pub pending: SignalSet,
+    /// How often it has let go of the processor; known from `status` only.
+    pub switches: u64,
     /// Its effective user; known from `status` only.
     pub uid: u32,
     /// Whether we may not signal it; found out by trying.
@@ -47,6 +49,7 @@ impl Process {
         ignored: SignalSet(0),
         blocked: SignalSet(0),
         pending: SignalSet(0),
+        switches: 0,
         uid: 0,
         denied: false,
     };
@@ -104,6 +107,7 @@ impl Process {
         self.caught.0 = mask(b"SigCgt:\t");
         // What is sent to a process waits here; the other list is its main thread's alone.
         self.pending.0 = mask(b"ShdPnd:\t");
+        self.switches = leading_number(field(status, b"voluntary_ctxt_switches:\t"));
         // Real, effective, saved, file system: the effective one is what counts.
         self.uid = leading_number(field(status, b"Uid:\t").split(|b| *b == b'\t').nth(1).unwrap_or_default()) as u32;
     }
@@ -150,30 +154,32 @@ impl Process {
 pub enum Waits {
     /// It can't be told, or for something else.
     Unknown,
-    /// A lock: a file's, or one that it shares with other processes.
+    /// A file's lock.
     Lock,
     /// The end of a child.
     Child,
+    /// On a futex: for a lock, or for work.
+    Futex,
 }
 
 impl Waits {
-    /// How long the beginnings are by which the functions of the kernel that wait for a lock are known.
+    /// How long the beginnings are by which the functions of the kernel that wait are known.
     const WIDTH: usize = 6;
-    /// These: `futex_do_wait`, `futex_wait_queue`, `futex_wait_queue_me`; `locks_lock_inode_wait`, `flock_lock_file_wait`,
-    /// `posix_lock_inode_wait`, `fcntl_setlk`, as the kernels of the last ten years call them.
-    const LOCKS: &[u8] = b"futex_locks_flock_posix_fcntl_";
+    /// These, as the kernels of the last ten years call them: `futex_do_wait`, `futex_wait_queue`, `futex_wait_queue_me`; for a file's
+    /// lock `locks_lock_inode_wait`, `flock_lock_file_wait`, `posix_lock_inode_wait`, `fcntl_setlk`.
+    const CHANNELS: &[u8] = b"futex_locks_flock_posix_fcntl_";
 
     /// By the function of the kernel in which the main thread waits (`/proc/PID/wchan`, proc(5)).
     ///
-    /// A thread that waits on a futex may as well wait for another thread's end or for work (`pthread_join`, a condition variable):
-    /// only of a process without others it is certain that it waits for somebody else to let go of something.
+    /// A thread among several that waits on a futex may wait for another thread's end (`pthread_join`): that says nothing.
     pub fn of(channel: &[u8], has_threads: bool) -> Self {
         if channel.starts_with(b"do_wait") {
             return Self::Child;
         }
         let beginning = channel.get(..Self::WIDTH).unwrap_or_default();
-        match Self::LOCKS.chunks_exact(Self::WIDTH).position(|lock| lock == beginning) {
-            Some(at) if at > 0 || !has_threads => Self::Lock,
+        match Self::CHANNELS.chunks_exact(Self::WIDTH).position(|channel| channel == beginning) {
+            Some(1..) => Self::Lock,
+            Some(0) if !has_threads => Self::Futex,
             _ => Self::Unknown,
         }
     }
@@ -239,18 +245,13 @@ mod tests {
 
     #[test]
     fn what_is_waited_for_is_told_by_where_in_the_kernel() {
-        for lock in [
-            "futex_do_wait",
-            "futex_wait_queue_me",
-            "locks_lock_inode_wait",
-            "flock_lock_inode_wait",
-            "posix_lock_inode_wait",
-            "fcntl_setlk",
-        ] {
-            assert_eq!(Waits::of(lock.as_bytes(), false), Waits::Lock, "{lock}");
+        for lock in ["locks_lock_inode_wait", "flock_lock_inode_wait", "posix_lock_inode_wait", "fcntl_setlk"] {
+            assert_eq!((Waits::of(lock.as_bytes(), false), Waits::of(lock.as_bytes(), true)), (Waits::Lock, Waits::Lock), "{lock}");
         }
-        assert_eq!(Waits::of(b"futex_do_wait", true), Waits::Unknown, "another thread may be what it waits for");
-        assert_eq!(Waits::of(b"fcntl_setlk", true), Waits::Lock);
+        for futex in ["futex_do_wait", "futex_wait_queue", "futex_wait_queue_me"] {
+            assert_eq!(Waits::of(futex.as_bytes(), false), Waits::Futex, "{futex}: a lock, or work");
+            assert_eq!(Waits::of(futex.as_bytes(), true), Waits::Unknown, "{futex}: another thread may be what it waits for");
+        }
         assert_eq!((Waits::of(b"do_wait", false), Waits::of(b"do_wait", true)), (Waits::Child, Waits::Child));
         for other in
             ["", "0", "futex", "hrtimer_nanosleep", "do_epoll_wait", "pipe_read", "unix_stream_read_generic", "do_select", "_lock_"]
@@ -287,9 +288,10 @@ mod tests {
     fn adds_status() {
         let mut process = Process::NONE;
         process.add_status(
-            b"Name:\tx\nUid:\t1000\t1001\t0\t0\nShdPnd:\t0000000000000200\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000001000\nSigCgt:\t0000001000004002\n",
+            b"Name:\tx\nUid:\t1000\t1001\t0\t0\nShdPnd:\t0000000000000200\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000001000\nSigCgt:\t0000001000004002\n\
+              voluntary_ctxt_switches:\t31\nnonvoluntary_ctxt_switches:\t7\n",
         );
-        assert_eq!(process.uid, 1001);
+        assert_eq!((process.uid, process.switches), (1001, 31));
         assert_eq!(process.caught.iter().map(Signal::number).collect::<Vec<_>>(), [2, 15, 37]);
         assert!(process.blocked.has(Signal::CHLD) && process.pending.has(Signal::USR1));
     }

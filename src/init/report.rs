@@ -3,7 +3,7 @@
 use crate::process::{Waits, unpadded};
 use crate::settings::{ReportWhen, Settings};
 use crate::signal::Signal;
-use crate::stop::{Ended, Stop, Victim};
+use crate::stop::{Ended, Stop, Victim, Why};
 use crate::text::Text;
 use crate::timing::{Micros, NEVER, Steps, micros};
 
@@ -181,7 +181,7 @@ fn write_why(text: &mut Text<'_>, victim: &Victim, now: Micros) {
 }
 
 /// What a process waits for, in the order of [`Waits`].
-const WAITS: &[u8] = b"|lock|child";
+const WAITS: &[u8] = b"|lock|child|futex";
 
 /// The moment as milliseconds from the beginning, as a member of a JSON object.
 #[inline(never)]
@@ -259,8 +259,9 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
         }
         open_process(text, victim.process.pid, &victim.process.name);
         text.push_key(b"why").push_json(nth(WHYS, victim.why as usize));
-        if victim.process.state != 0 {
-            text.push_key(b"state").push_json(&[victim.process.state]);
+        let state = victim.process.state;
+        if state != 0 && (state != b'D' || victim.why == Why::Uninterruptible) {
+            text.push_key(b"state").push_json(&[state]);
         }
         if let Some((signal, at)) = victim.asked {
             push_signal_member(text, b"asked", signal);
@@ -288,7 +289,6 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stop::Why;
 
     #[test]
     fn words_are_in_the_order_of_what_they_stand_for() {
@@ -306,6 +306,6 @@ mod tests {
         for (why, word, reason) in whys {
             assert_eq!((nth(WHYS, why as usize), nth(REASONS, why as usize)), (word.as_bytes(), reason.as_bytes()));
         }
-        assert_eq!([Waits::Unknown, Waits::Lock, Waits::Child].map(|waits| nth(WAITS, waits as usize)), [&b""[..], b"lock", b"child"]);
+        assert_eq!([Waits::Unknown, Waits::Lock, Waits::Child, Waits::Futex].map(|waits| nth(WAITS, waits as usize)), [&b""[..], b"lock", b"child", b"futex"]);
     }
 }

@@ -380,7 +380,8 @@ fn the_deadline_names_who_is_left_and_kills() {
         Container::new(&settings).with([ignorer, blocker, stuck, foreign, process(7, 1, "busy", &[Signal::TERM]), in_its_handler]);
     container.signal(Signal::TERM);
     container.exits(MAIN, 0);
-    assert_eq!(container.after(10_000).last().map(String::as_str), Some("KILL *"));
+    assert_eq!(container.after(10_000).iter().filter(|act| act.starts_with("KILL")).count(), 0, "one is looked at again");
+    assert_eq!(container.after(10), ["KILL *"]);
     let whys: Vec<_> = container.stop.victims().iter().map(|v| (v.process.pid, v.why)).collect();
     assert_eq!(
         whys,
@@ -393,6 +394,27 @@ fn the_deadline_names_who_is_left_and_kills() {
     container.after(1000);
     assert_eq!(container.stop.over(), Some(0), "main's own code, and never later than the grace period");
     assert_eq!((container.stop.killed, container.stop.census().ended), (6, 0));
+}
+
+#[test]
+fn who_is_in_an_uninterruptible_call_at_one_look_only_is_at_work() {
+    let settings = grace(11);
+    let in_a_call = |pid, name, switches| Process { state: b'D', switches, ..process(pid, 1, name, &[Signal::TERM]) };
+    let started = [in_a_call(3, "stuck", 7), in_a_call(4, "reads", 7), in_a_call(5, "writes", 7), process(6, 1, "late", &[Signal::TERM])];
+    let mut container = Container::new(&settings).with(started);
+    container.signal(Signal::TERM);
+    container.exits(MAIN, 0);
+    container.after(10_000);
+    // One has come back, one is in another call, and one is in its first.
+    container = container.with([process(4, 1, "reads", &[Signal::TERM]), in_a_call(5, "writes", 8), in_a_call(6, "late", 1)]);
+    assert_eq!(container.after(10), ["KILL *"], "who comes into a call by then is not waited for");
+    let whys: Vec<_> = container.stop.victims().iter().map(|v| (v.process.pid, v.why)).collect();
+    assert_eq!(whys, [(3, Why::Uninterruptible), (4, Why::Caught), (5, Why::Caught), (6, Why::Caught)]);
+    (3..7).for_each(|pid| _ = container.end(pid, Ended::Killed(Signal::KILL)));
+    let [line, json] = container.report(0, 0);
+    assert!(line.contains("stuck[3] (in an uninterruptible call, state D for 10.010 s), reads[4] (still at work after SIGTERM"), "{line}");
+    let entries: Vec<_> = json.split("{\"pid\":").filter(|entry| entry.contains("\"why\"")).map(|e| e.contains(r#""state":"D""#)).collect();
+    assert_eq!(entries, [true, false, false, false], "{json}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ ashore_tests::tests![
     a_clean_stop_says_nothing,
     always_writes_after_a_clean_stop_too,
     why_each_was_killed,
+    an_uninterruptible_call_is_one_that_goes_on,
     a_message_that_the_program_left_is_kept,
     no_file_is_made,
     never_means_never,
@@ -112,6 +113,24 @@ fn why_each_was_killed() -> Outcome {
         assert!(line.contains(word), "{word} is not in {line}");
     }
     assert!(run.said(&line), "the same on standard error");
+    Ok(())
+}
+
+fn an_uninterruptible_call_is_one_that_goes_on() -> Outcome {
+    let message = Message::new();
+    let words = "main on=TERM:exit=0 ( stuck on=TERM:say vfork=60000 ) ( busy on=TERM:say vfork=1 )";
+    let run = start(actors_under_init(&message.flags("--grace 1"), words), &["main", "stuck", "busy"]);
+    for name in ["stuck", "busy"] {
+        // Both are in state D when one looks; one of them is in another call each time.
+        eventually("state D", SOON, || run.processes().into_iter().find(|process| process.comm == name && process.state == 'D'));
+    }
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    let (line, json) = message.parts();
+    let victims = json["victims"].as_array().unwrap();
+    let of = |name: &str| victims.iter().find(|victim| victim["name"] == name).unwrap_or_else(|| panic!("no {name} in {json}"));
+    assert_eq!((of("stuck")["why"].as_str(), of("stuck")["state"].as_str()), (Some("uninterruptible"), Some("D")), "{line}");
+    assert_eq!(of("busy")["why"].as_str(), Some("caught"), "{line}");
+    assert_ne!(of("busy")["state"].as_str(), Some("D"), "{json}");
     Ok(())
 }
 
@@ -361,8 +380,8 @@ fn waits_are_told(as_nobody: bool) -> Outcome {
         let victim = victims.iter().find(|victim| victim["name"] == name).unwrap_or_else(|| panic!("no {name} in {json}"));
         victim.get("waits").map(|waits| waits.as_str().unwrap().to_owned())
     };
-    assert_eq!(names.map(waits), [Some("lock".into()), Some("lock".into()), None, Some("child".into()), None], "{json}");
-    assert!(line.contains(" s, waiting for a lock)") && line.contains(" s, waiting for a child)"), "{line}");
+    assert_eq!(names.map(waits), [Some("lock".into()), Some("futex".into()), None, Some("child".into()), None], "{json}");
+    assert!(line.contains(" s, waiting for a lock)") && line.contains(" s, waiting for a futex)") && line.contains(" s, waiting for a child)"), "{line}");
     Ok(())
 }
 
