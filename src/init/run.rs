@@ -15,8 +15,8 @@ use core::ffi::CStr;
 const FLAG_WORDS: usize = 64;
 /// An init that cannot start a child says so as a shell that cannot execute one does.
 const CANNOT_START: u8 = 126;
-/// How long a report waits for room on standard error, in microseconds; well within the margin before the runtime's SIGKILL.
-const REPORT_PATIENCE: u64 = 50_000;
+/// How long a report waits for room on standard error, in microseconds: with all else it does not delay the end by a millisecond.
+const REPORT_PATIENCE: u64 = 500;
 /// A command line that means nothing.
 const USAGE: u8 = 2;
 
@@ -162,10 +162,11 @@ fn leave_report(settings: &Settings<'_>, stop: &Stop<'_>, facts: &Facts) {
     let mut buffer = [0; report::LIMIT];
     let mut text = Text::new(&mut buffer);
     report::write(&mut text, settings, stop, facts);
+    leave_message(settings.report_file, text.as_bytes());
+    // Afterwards: it may have to wait.
     if report::has_news(stop, facts) {
         sys::tell(text.as_bytes(), REPORT_PATIENCE);
     }
-    leave_message(settings.report_file, text.as_bytes());
 }
 
 /// Everything but the fault signals: those are our own, and a stray one is left pending.

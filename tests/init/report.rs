@@ -6,7 +6,8 @@ use ashore_tests::programs::program;
 use ashore_tests::under::{SOON, actors, actors_under_init};
 use ashore_tests::{Folder, Outcome, Running, Sandbox, Skip, paths};
 use serde_json::Value;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 ashore_tests::tests![
@@ -16,6 +17,8 @@ ashore_tests::tests![
     an_uninterruptible_call_is_one_that_goes_on,
     a_message_that_the_program_left_is_kept,
     no_file_is_made,
+    the_message_is_whole_before_standard_error_is_tried,
+    nobody_who_reads_standard_error_delays_the_end,
     never_means_never,
     many_victims_fit,
     names_that_are_no_text,
@@ -141,6 +144,63 @@ fn a_message_that_the_program_left_is_kept() -> Outcome {
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(137));
     assert_eq!(message.read(), "my own last words");
     assert!(run.said("ashore: "));
+    Ok(())
+}
+
+fn the_message_is_whole_before_standard_error_is_tried() -> Outcome {
+    let (message, folder) = (Message::new(), Folder::new());
+    let errors = folder.write("errors", "");
+    // SAFETY: a flag.
+    let watch = unsafe { std::os::fd::OwnedFd::from_raw_fd(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK)) };
+    let watched = [&message.0, &errors].map(|path| {
+        let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path ends with a NUL.
+        unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_MODIFY | libc::IN_CLOSE_WRITE) }
+    });
+    let file = std::fs::File::options().append(true).open(&errors).unwrap();
+    let run = actors_under_init(&message.flags("--grace 1"), "main on=TERM:exit=0 ( deaf ignore=TERM )").pass(file, 2).spawn().unwrap();
+    run.ready(&["main", "deaf"]);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&errors).unwrap(), message.read(), "the same to both");
+    // The kernel tells of changes in the order in which they were made.
+    let mut buffer = [0; 4096];
+    let length = std::io::Read::read(&mut std::fs::File::from(watch), &mut buffer).unwrap();
+    let changes: Vec<_> = buffer[..length]
+        .chunks_exact(size_of::<libc::inotify_event>())
+        .map(|event| [0, 4].map(|at| i32::from_ne_bytes(event[at..at + 4].try_into().unwrap())))
+        .collect();
+    let written = changes.iter().position(|change| *change == [watched[0], libc::IN_CLOSE_WRITE as i32]);
+    let told = changes.iter().position(|change| *change == [watched[1], libc::IN_MODIFY as i32]);
+    assert!(written.is_some() && written < told, "{changes:?} of {watched:?}");
+    Ok(())
+}
+
+fn nobody_who_reads_standard_error_delays_the_end() -> Outcome {
+    // With a pipe that is full, beside one that has room: from main's end to init's.
+    let time = |full: bool| {
+        let message = Message::new();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        // SAFETY: a number.
+        let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        if full {
+            std::io::Write::write_all(&mut writer, &vec![b'x'; size as usize]).unwrap();
+        }
+        let run = start(actors_under_init(&message.flags("--grace 20 --linger 1ms"), "main on=TERM:exit=0").pass(writer, 2), &["main"]);
+        let main = run.process(2).unwrap();
+        let began = std::time::Instant::now();
+        // SAFETY: the process is the sandbox's own main.
+        unsafe { libc::kill(main.pid, libc::SIGKILL) };
+        assert_eq!(run.end().code(), Some(137));
+        let took = began.elapsed();
+        drop(reader);
+        message.parts();
+        took
+    };
+    let (mut full, mut free): (Vec<_>, Vec<_>) = (0..9).map(|_| (time(true), time(false))).unzip();
+    full.sort_unstable();
+    free.sort_unstable();
+    let [full, free] = [full, free].map(|times| times[times.len() / 2]);
+    assert!(full < 5 * free, "with a pipe that is full {full:?}, with one that is not {free:?}");
     Ok(())
 }
 
