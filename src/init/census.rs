@@ -185,7 +185,10 @@ impl<'a> Census<'a> {
         }
         let member = self.next.get_mut(self.next_count)?;
         self.next_count += 1;
-        *member = known.map_or(Member::NONE, |at| self.members[at]);
+        *member = match known {
+            Some(at) => self.members[at],
+            None => Member::NONE,
+        };
         let before = &member.process;
         member.stuck = process.state == b'D' && before.state == b'D' && before.switches == process.switches;
         member.process = process;

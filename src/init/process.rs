@@ -59,10 +59,9 @@ impl Process {
         let open = stat.iter().position(|b| *b == b'(')?;
         // A name may hold anything, parentheses too: the last one closes it.
         let close = stat.iter().rposition(|b| *b == b')')?;
-        let mut process = Self { pid: number(stat.get(..open)?.trim_ascii_end())? as i32, ..Self::NONE };
+        let mut process = Self { pid: leading_number(stat) as i32, ..Self::NONE };
         let name = stat.get(open + 1..close)?;
-        let length = name.len().min(process.name.len());
-        process.name[..length].copy_from_slice(&name[..length]);
+        process.name.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
         // Fields are numbered as in proc(5): the one after the name is 3.
         let (mut field, mut value) = (3, 0u64);
         for byte in stat.get(close + 2..)? {

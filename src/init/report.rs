@@ -306,6 +306,9 @@ mod tests {
         for (why, word, reason) in whys {
             assert_eq!((nth(WHYS, why as usize), nth(REASONS, why as usize)), (word.as_bytes(), reason.as_bytes()));
         }
-        assert_eq!([Waits::Unknown, Waits::Lock, Waits::Child, Waits::Futex].map(|waits| nth(WAITS, waits as usize)), [&b""[..], b"lock", b"child", b"futex"]);
+        assert_eq!(
+            [Waits::Unknown, Waits::Lock, Waits::Child, Waits::Futex].map(|waits| nth(WAITS, waits as usize)),
+            [&b""[..], b"lock", b"child", b"futex"]
+        );
     }
 }

@@ -441,7 +441,10 @@ fn waits_are_told(as_nobody: bool) -> Outcome {
         victim.get("waits").map(|waits| waits.as_str().unwrap().to_owned())
     };
     assert_eq!(names.map(waits), [Some("lock".into()), Some("futex".into()), None, Some("child".into()), None], "{json}");
-    assert!(line.contains(" s, waiting for a lock)") && line.contains(" s, waiting for a futex)") && line.contains(" s, waiting for a child)"), "{line}");
+    assert!(
+        line.contains(" s, waiting for a lock)") && line.contains(" s, waiting for a futex)") && line.contains(" s, waiting for a child)"),
+        "{line}"
+    );
     Ok(())
 }
 
