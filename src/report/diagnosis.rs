@@ -9,7 +9,7 @@ use crate::owner;
 use crate::reported;
 use crate::request::{self, Asking, asking};
 use crate::seen::{Ending, Kind, Pod, Run, Seen};
-use crate::stop::{Finding, Outcome, Request, Stop};
+use crate::stop::{Finding, Outcome, Stop};
 use crate::time;
 use crate::words::{LONGEST_NAME, bounded};
 use std::collections::BTreeSet;
@@ -112,8 +112,7 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
 
 /// The pod went away while the container ran: only a deletion without a grace period does that, or the loss of the node.
 fn never_seen(pod: &Pod<'_>) -> Found {
-    let lost = request::why_deleted(pod).filter(|(request, _, _)| *request == Request::NodeLost);
-    let finding = match lost {
+    let finding = match request::collected(pod) {
         // It is told as the request.
         Some(_) => None,
         None => Some(Finding::new(

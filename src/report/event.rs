@@ -49,10 +49,15 @@ impl<'a> Event<'a> {
             of_kubelet: text("/source/component").or(text("/reportingComponent")).is_none_or(|component| component == "kubelet"),
             of_pod,
             times: [
-                at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp"]),
+                at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp", "/lastTimestamp"]),
                 at(&["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"]),
             ],
         })
+    }
+
+    /// When it was first seen.
+    pub(crate) fn first(&self) -> Option<Millis> {
+        self.times[0]
     }
 
     /// When it was last seen.
@@ -62,7 +67,7 @@ impl<'a> Event<'a> {
 
     /// When it was seen first between these two. What lies between its first time and its last is not known.
     pub(crate) fn within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
-        let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to + SECOND);
+        let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to.saturating_add(SECOND));
         self.times.into_iter().flatten().find(fits)
     }
 }

@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::event::Event;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
+use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -154,7 +154,7 @@ fn evicted(pod: &Pod<'_>) -> Option<Asked> {
 
 /// What the kubelet's own condition says.
 fn by_kubelet<'a>(pod: &Pod<'a>) -> Option<&'a str> {
-    pod.disruption().filter(|(reason, _)| *reason == "TerminationByKubelet").map(|(_, message)| message)
+    pod.disruption().filter(|disruption| disruption.reason == "TerminationByKubelet").map(|disruption| disruption.message)
 }
 
 /// For what (k8s.io/kubernetes pkg/kubelet/eviction/helpers.go has the words).
@@ -178,8 +178,7 @@ fn eviction(message: &str) -> Cause {
 fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
     let (status, message) = (pod.text("/status/reason"), pod.text("/status/message"));
     let by_status = matches!(status, "Terminated" | "NodeShutdown" | "Shutdown") && message.to_ascii_lowercase().contains("shut");
-    let by_condition =
-        pod.disruption().is_some_and(|(reason, message)| reason == "TerminationByKubelet" && message.contains("node shutdown"));
+    let by_condition = by_kubelet(pod).is_some_and(|message| message.contains("node shutdown"));
     let asked = Asked::new(Request::NodeShutdown, None, None).or_about(pod);
     (by_status || by_condition).then(|| asked.since(Cause::NodeShutdown, "the node was shut down".into()))
 }
@@ -216,33 +215,71 @@ fn deleted(pod: &Pod<'_>, run: &Run<'_>) -> Option<Asked> {
         return None;
     }
     let asked = Asked::new(Request::Deletion, known.map(Deletion::requested_at), known.map(|deletion| deletion.grace_seconds));
-    Some(match why_deleted(pod) {
+    let why = match run.ending {
+        Ending::Never => collected(pod).or_else(|| why_deleted(pod, asked.at)),
+        Ending::Seen | Ending::Lost => why_deleted(pod, asked.at),
+    };
+    Some(match why {
         Some((request, cause, what)) => Asked { request, ..asked.since(cause, what) },
         None => asked,
     })
 }
 
-/// Why a pod was deleted, where somebody says so.
-pub(crate) fn why_deleted(pod: &Pod<'_>) -> Option<(Request, Cause, String)> {
-    let (reason, message) = pod.disruption().unwrap_or_default();
-    let tainted = || event_of(pod, "TaintManagerEviction").is_some_and(|event| event.message.starts_with("Marking for deletion"));
-    let job = || pod.events.iter().any(|event| !event.of_pod && event.reason == "DeadlineExceeded");
+/// The pod was collected since its node is gone: then nobody was there to see an ending. Whoever has deleted the pod before that.
+pub(crate) fn collected(pod: &Pod<'_>) -> Option<(Request, Cause, String)> {
+    let disruption = pod.disruption().filter(|disruption| disruption.reason == "DeletionByPodGC")?;
+    let first = disruption.is_before(pod.deletion.map(Deletion::requested_at));
+    let request = if first { Request::NodeLost } else { Request::Deletion };
+    Some((request, Cause::NodeLost, "the node is gone, and the pod was collected".into()))
+}
+
+/// Why a pod was deleted, where somebody says so. Those who do say it before they delete: what came after `deleted` is about something else
+/// (an eviction of a pod that is going already), and so may be what has no time, which none of Kubernetes' own lacks.
+fn why_deleted(pod: &Pod<'_>, deleted: Option<Millis>) -> Option<(Request, Cause, String)> {
+    let disruption = pod.disruption().filter(|disruption| disruption.is_before(deleted));
+    let (reason, message) = disruption.map(|disruption| (disruption.reason, disruption.message)).unwrap_or_default();
+    let said = |reason: &str, of_pod: bool, message: &str| {
+        let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && event.of_pod == of_pod && event.container.is_none());
+        of_reason.any(|event| event.message.starts_with(message) && not_after(event.first(), deleted))
+    };
     match reason {
         "EvictionByEvictionAPI" => Some((Request::Eviction, Cause::EvictedByApi, "the pod was evicted through the API".into())),
         "PreemptionByScheduler" => {
             Some((Request::Preemption, Cause::Preempted, format!("the pod was preempted: {}", bounded(message, LONGEST))))
         }
         "DeletionByTaintManager" => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
-        "DeletionByPodGC" => Some((Request::NodeLost, Cause::NodeLost, "the node is gone, and the pod was collected".into())),
-        _ if tainted() => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
-        _ if event_of(pod, "Preempted").is_some() => {
-            Some((Request::Preemption, Cause::Preempted, "the scheduler preempted the pod".into()))
+        _ if said("TaintManagerEviction", true, "Marking for deletion") => {
+            Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into()))
         }
-        _ if job() => {
+        _ if said("Preempted", true, "") => Some((Request::Preemption, Cause::Preempted, "the scheduler preempted the pod".into())),
+        _ if said("DeadlineExceeded", false, "") || past_its_jobs_deadline(pod, deleted) => {
             Some((Request::ActiveDeadline, Cause::ActiveDeadline, "the Job was at work for longer than its activeDeadlineSeconds".into()))
         }
         _ => None,
     }
+}
+
+/// A Job says that its time was over when its pods have ended, since Kubernetes 1.31: then what it says of the pod's deletion counts.
+fn past_its_jobs_deadline(pod: &Pod<'_>, deleted: Option<Millis>) -> bool {
+    let Some(deleted) = deleted else { return false };
+    let of_owner = |reason: &str, until: Millis, message: &str| {
+        let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && !event.of_pod && event.message.ends_with(message));
+        of_reason.any(|event| event.within(Some(deleted.saturating_sub(SECOND)), Some(deleted.saturating_add(until))).is_some())
+    };
+    let given = pod.deletion.map_or_else(|| pod.grace_seconds(), |deletion| deletion.grace_seconds);
+    of_owner("SuccessfulDelete", SKEW, &format!("Deleted pod: {}", pod.text("/metadata/name")))
+        && of_owner("DeadlineExceeded", millis(given).saturating_add(SLACK), "")
+}
+
+impl Disruption<'_> {
+    fn is_before(&self, deleted: Option<Millis>) -> bool {
+        not_after(self.since, deleted)
+    }
+}
+
+/// Both known, and by the clocks of two components of the control plane not the later one.
+fn not_after(reason: Option<Millis>, deleted: Option<Millis>) -> bool {
+    reason.zip(deleted).is_some_and(|(reason, deleted)| reason <= deleted.saturating_add(SECOND))
 }
 
 /// A sidecar is stopped when the app's containers have ended.

@@ -75,7 +75,7 @@ impl<'a> Pod<'a> {
         // The last version's own numbers are the first ones only for as long as it is there.
         let own = || Deletion::of(seen.pod).filter(|deletion| !seen.gone && deletion.grace_seconds > 0);
         // A watch with a selector says DELETED also of a pod that only matches no more: such a one lives on.
-        let collected = || disruption(seen.pod).is_some_and(|(reason, _)| reason == "DeletionByPodGC");
+        let collected = || disruption(seen.pod).is_some_and(|disruption| disruption.reason == "DeletionByPodGC");
         let gone = seen.gone && (seen.first_deletion.is_some() || Deletion::of(seen.pod).is_some() || collected());
         Self {
             raw: seen.pod,
@@ -114,8 +114,8 @@ impl<'a> Pod<'a> {
         self.raw.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(DEFAULT_GRACE)
     }
 
-    /// The condition `DisruptionTarget`, if it is true: its reason and its message.
-    pub(crate) fn disruption(&self) -> Option<(&'a str, &'a str)> {
+    /// The condition `DisruptionTarget`, if it is true.
+    pub(crate) fn disruption(&self) -> Option<Disruption<'a>> {
         disruption(self.raw)
     }
 
@@ -189,12 +189,19 @@ fn text<'a>(of: &'a Value, field: &str) -> &'a str {
     of.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn disruption(pod: &Value) -> Option<(&str, &str)> {
-    let is = |condition: &&Value, field: &str, value: &str| condition.get(field).and_then(Value::as_str) == Some(value);
+/// Why a pod was to go, as who was about to delete or stop it has written down.
+pub(crate) struct Disruption<'a> {
+    pub(crate) reason: &'a str,
+    pub(crate) message: &'a str,
+    /// When the condition became true: its first reason's time, should another have taken that one's place.
+    pub(crate) since: Option<Millis>,
+}
+
+fn disruption(pod: &Value) -> Option<Disruption<'_>> {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array)?;
-    let condition = conditions.iter().find(|c| is(c, "type", "DisruptionTarget") && is(c, "status", "True"))?;
-    let text = |field| condition.get(field).and_then(Value::as_str).unwrap_or_default();
-    Some((text("reason"), text("message")))
+    let condition = conditions.iter().find(|c| text(c, "type") == "DisruptionTarget" && text(c, "status") == "True")?;
+    let since = condition.get("lastTransitionTime").and_then(time::read);
+    Some(Disruption { reason: text(condition, "reason"), message: text(condition, "message"), since })
 }
 
 /// What kind of container it is.

@@ -447,6 +447,59 @@ fn an_invented_ending_is_of_the_run_before_the_count() {
     assert_eq!(case.stop().key(), "u1/app/2");
 }
 
+/// Deleted at 100 s, drained at 120 s; and why, if that had been said at this time.
+#[test]
+fn what_came_after_the_deletion_is_not_its_reason() {
+    let case = || Case::wrapped(ended(0, "Completed", 0, 120, "")).deleted(100, 30);
+    let since = |seconds: i64| move |case: &mut Case| case.pod["status"]["conditions"][0]["lastTransitionTime"] = at(seconds).into();
+    let evicted = || case().disrupted("EvictionByEvictionAPI", "Eviction API: evicting");
+    let of_job = |reason: &str, message: &str, seconds| json!({"involvedObject": {"kind": "Job", "name": "j", "uid": "r1"}, "reason": reason, "message": message, "firstTimestamp": at(seconds)});
+    let taint = |seconds| pod_event("taint-eviction-controller", "TaintManagerEviction", "Marking for deletion Pod shop/web", seconds);
+    let deadline = |seconds| of_job("DeadlineExceeded", "Job was active longer than specified deadline", seconds);
+    for (what, case, expected) in [
+        ("evicted", evicted(), "drained eviction: EvictedByApi"),
+        ("a moment later by another clock", evicted().with(since(101)), "drained eviction: EvictedByApi"),
+        ("a drain of a pod that goes already", evicted().with(since(110)), "drained deletion: "),
+        (
+            "nobody knows when",
+            evicted().with(|case| case.pod["status"]["conditions"][0]["lastTransitionTime"] = Value::Null),
+            "drained deletion: ",
+        ),
+        ("the scheduler's", case().disrupted("PreemptionByScheduler", "x").with(since(110)), "drained deletion: "),
+        ("a taint", case().event(taint(100)), "drained taint: Tainted"),
+        ("a taint that came later", case().event(taint(110)), "drained deletion: "),
+        (
+            "preempted",
+            case().event(pod_event("default-scheduler", "Preempted", "Preempted by a pod", 101)),
+            "drained preemption: Preempted",
+        ),
+        ("preempted later", case().event(pod_event("default-scheduler", "Preempted", "Preempted by a pod", 105)), "drained deletion: "),
+        ("a Job's deadline", case().event(deadline(100)), "drained activeDeadline: ActiveDeadline"),
+        ("a Job's deadline that came later", case().event(deadline(121)), "drained deletion: "),
+        (
+            "a Job's deadline, told when all had ended",
+            case().event(of_job("SuccessfulDelete", "Deleted pod: web-7c9-x", 100)).event(deadline(121)),
+            "drained activeDeadline: ActiveDeadline",
+        ),
+        (
+            "the same, and another pod was deleted",
+            case().event(of_job("SuccessfulDelete", "Deleted pod: web-7c9-y", 100)).event(deadline(121)),
+            "drained deletion: ",
+        ),
+        ("collected, but its ending was seen", case().disrupted("DeletionByPodGC", "PodGC: node no longer exists"), "drained deletion: "),
+        (
+            "deleted on a node that was lost, and collected later",
+            case()
+                .disrupted("DeletionByPodGC", "PodGC: node no longer exists")
+                .with(since(500))
+                .with(|case| case.status()["state"] = json!({"running": {"startedAt": at(0)}})),
+            "unknown deletion: NodeLost",
+        ),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+}
+
 #[test]
 fn what_mirrors_a_static_pod_may_go_and_come() {
     let gone = Case::plain(clean()).deleted(100, 0).with(|case| case.status()["state"] = json!({"running": {"startedAt": at(0)}}));
