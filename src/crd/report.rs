@@ -141,6 +141,8 @@ pub struct InitReport {
     /// The signal that asked for the stop; not there if nobody asked.
     #[schemars(length(max = WORD))]
     pub signal: Option<String>,
+    /// Who sent it.
+    pub from: Option<Sender>,
     /// The main process.
     pub main: Main,
     /// The exit code that the container ended with.
@@ -176,6 +178,18 @@ pub struct InitReport {
     /// Who took longest to end by itself.
     #[schemars(length(max = PROCESSES))]
     pub slowest: Option<Vec<Slow>>,
+}
+
+/// Who sent a signal.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+pub struct Sender {
+    /// Its PID in the container; 0: the runtime, or somebody else outside of the container.
+    #[schemars(range(min = 0, max = LARGEST))]
+    pub pid: Option<i64>,
+    /// Its user.
+    #[schemars(range(min = 0, max = LARGEST))]
+    pub uid: Option<i64>,
 }
 
 /// The main process' end.
@@ -326,6 +340,7 @@ mod tests {
         let init = report::InitReport {
             version: 1,
             signal: Some("TERM".into()),
+            from: Some(report::Sender { pid: 0, uid: 0 }),
             main,
             exit_code: 137,
             duration_ms: 9000,

@@ -21,6 +21,8 @@ pub(crate) struct Event<'a> {
     pub(crate) of_pod: bool,
     /// When it was first and last seen.
     times: [Option<Millis>; 2],
+    /// When the API server was first told of it.
+    told: Option<Millis>,
 }
 
 impl<'a> Event<'a> {
@@ -48,6 +50,7 @@ impl<'a> Event<'a> {
             container: path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}')),
             of_kubelet: text("/source/component").or(text("/reportingComponent")).is_none_or(|component| component == "kubelet"),
             of_pod,
+            told: at(&["/metadata/creationTimestamp"]),
             times: [
                 at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp", "/lastTimestamp"]),
                 at(&["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"]),
@@ -60,9 +63,11 @@ impl<'a> Event<'a> {
         self.times[0]
     }
 
-    /// When it was last seen.
-    pub(crate) fn at(&self) -> Option<Millis> {
-        self.times[1]
+    /// By how much later the API server, by its own clock, was told of it than it was seen at this time, by the clock of who has seen it; none if
+    /// it had been told of the same before.
+    pub(crate) fn delay(&self, at: Millis) -> Option<Millis> {
+        let delay = self.told?.saturating_sub(at);
+        (self.times[0] == Some(at) && delay > 0).then_some(delay)
     }
 
     /// When it was seen first between these two. What lies between its first time and its last is not known.

@@ -22,6 +22,9 @@ pub struct InitReport {
     /// The signal that asked for the stop; none if nobody asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+    /// Who sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Sender>,
     /// Main, the program's own process.
     pub main: Main,
     /// The exit code that the container ended with.
@@ -55,6 +58,18 @@ pub struct InitReport {
     /// Who took longest to end by itself.
     #[serde(default)]
     pub slowest: Vec<Slow>,
+}
+
+/// Who sent a signal (sigaction(2), `si_pid` and `si_uid`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sender {
+    /// Its PID in the container; 0: the runtime, or whoever else is outside of the container's PID namespace.
+    #[serde(default)]
+    pub pid: u64,
+    /// Its user.
+    #[serde(default)]
+    pub uid: u64,
 }
 
 /// Main's end.

@@ -31,8 +31,6 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// When, if that is known.
     pub(crate) at: Option<Millis>,
-    /// Whoever ended before was not meant.
-    not_before: Option<Millis>,
     /// The grace period that was given, if that is known.
     pub(crate) grace_seconds: Option<u64>,
     /// What is to be said of it.
@@ -41,13 +39,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     fn new(request: Request, at: Option<Millis>, grace_seconds: Option<u64>) -> Self {
-        Self { request, at, not_before: at, grace_seconds, finding: None }
-    }
-
-    /// Where only the end of a stop of the whole pod is known: its containers ended within their grace period.
-    fn or_about(self, pod: &Pod<'_>) -> Self {
-        let about = || pod.last_end().map(|end| end.saturating_sub(millis(pod.grace_seconds())).saturating_sub(SLACK));
-        Self { not_before: self.at.or_else(about), ..self }
+        Self { request, at, grace_seconds, finding: None }
     }
 
     fn since(self, cause: Cause, what: String) -> Self {
@@ -57,40 +49,76 @@ impl Asked {
 
 /// Whether and why this run was asked to stop. `report`: what its init says, if that is believed.
 pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) -> Asking {
-    let killing = killing(pod, run);
-    // Its init knows whether a signal came. A preStop hook can have ended main before that.
+    let length = report.map(|report| Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX));
+    let begun = run.finished.zip(length).map(|(at, length)| at.saturating_sub(length));
+    // Its init knows whether a signal came: if none did, main had ended when the kubelet's would have. A preStop hook can have ended it.
     let told = report.map(|report| report.signal.is_some());
-    let evident = told.unwrap_or(killing.is_some());
-    let ended = match report {
-        Some(report) if told == Some(false) => {
-            run.finished.map(|at| at.saturating_sub(Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX)))
-        }
-        _ => run.finished,
-    };
+    let ended = if told == Some(false) { begun } else { run.finished };
+    let in_time = |at: Millis| told != Some(false) || run.clock_jumped() || ended.is_none_or(|ended| at <= ended.saturating_add(SECOND));
+    let killing = killing(pod, run).filter(|(_, at)| in_time(*at));
+    let sign = (told == Some(true) || killing.is_some()).then(|| Sign::of(run, report, killing.as_ref(), begun));
+    // The kubelet's times are whole seconds, a report's are not.
+    let rounded = if told == Some(false) { SECOND } else { 0 };
     let mut unclear = false;
     let mut concerns = |asked: &Asked| {
-        let Some(ended) = ended.filter(|_| !evident) else { return true };
-        let Some(at) = asked.not_before.filter(|_| !run.clock_jumped()) else {
+        if let Some(sign) = &sign {
+            return sign.is_of(asked);
+        }
+        let Some(ended) = ended else { return true };
+        let Some(at) = asked.at.filter(|_| !run.clock_jumped()) else {
             unclear = true;
             return false;
         };
         // The node's clock and the API server's are not the same one.
-        unclear |= at > ended.saturating_add(SECOND) && at <= ended.saturating_add(SKEW);
-        at <= ended.saturating_add(SECOND)
+        let late = at.saturating_sub(ended);
+        unclear |= late > rounded && late <= SKEW;
+        late <= rounded
     };
     let mut all: Vec<Asked> = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at)).into_iter().collect();
     if run.current {
-        all.extend(of_pod(pod, run).into_iter().filter(&mut concerns));
+        all.extend(of_pod(pod, run, sign.as_ref()).into_iter().filter(&mut concerns));
         all.extend(pod_finished(pod, run).filter(&mut concerns));
     }
     // Who was first has asked; who does not say when, last.
     if let Some(first) = all.into_iter().min_by_key(|asked| asked.at.unwrap_or(Millis::MAX)) {
         return Asking::Yes(first);
     }
-    if evident {
-        return Asking::Yes(Asked::new(Request::Signal, killing.map(|(_, at)| at), None));
+    if let Some(sign) = sign {
+        return Asking::Yes(Asked::new(Request::Signal, sign.at, None));
     }
     if unclear { Asking::Unclear } else { Asking::No }
+}
+
+/// The first sign that a run was being stopped: a stop signal came, or the kubelet said that it stops it.
+struct Sign {
+    /// When, by the node's clock; none where that cannot be believed.
+    at: Option<Millis>,
+    /// By how much the node's clock is behind the API server's, as far as that is known.
+    behind: Millis,
+    /// Whether somebody in the container has sent the signal, who is no hook of the kubelet's.
+    from_inside: bool,
+}
+
+impl Sign {
+    /// `begun`: when the signal came, if one did.
+    fn of(run: &Run<'_>, report: Option<&InitReport>, killing: Option<&(&Event<'_>, Millis)>, begun: Option<Millis>) -> Self {
+        let report = report.filter(|report| report.signal.is_some());
+        let signal = begun.filter(|_| report.is_some());
+        let at = signal.into_iter().chain(killing.map(|(_, at)| *at)).min();
+        let sent_inside = report.and_then(|report| report.from).is_some_and(|from| from.pid != 0);
+        Self {
+            at: at.filter(|_| !run.clock_jumped()),
+            behind: killing.and_then(|(event, at)| event.delay(*at)).unwrap_or_default(),
+            from_inside: sent_inside && killing.is_none() && !run.has_hook(),
+        }
+    }
+
+    /// Whether this can have led to it: then it was there before.
+    fn is_of(&self, asked: &Asked) -> bool {
+        let (Some(sign), Some(at)) = (self.at, asked.at) else { return !self.from_inside };
+        let late = at.saturating_sub(sign.saturating_add(self.behind));
+        late <= SECOND || (late <= SKEW && !self.from_inside)
+    }
 }
 
 /// The kubelet's Event that it stops this run, and when.
@@ -130,8 +158,9 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
 }
 
 /// Why the whole pod is stopped.
-fn of_pod(pod: &Pod<'_>, run: &Run<'_>) -> Vec<Asked> {
-    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted(pod, run)].into_iter().flatten().collect()
+fn of_pod(pod: &Pod<'_>, run: &Run<'_>, sign: Option<&Sign>) -> Vec<Asked> {
+    let deleted = deleted(pod, run, sign);
+    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted].into_iter().flatten().collect()
 }
 
 fn event_of<'e, 'a>(pod: &'e Pod<'a>, reason: &str) -> Option<&'e Event<'a>> {
@@ -143,18 +172,27 @@ fn evicted(pod: &Pod<'_>) -> Option<Asked> {
     // Others use the same word for evictions through the API.
     let event = event_of(pod, "Evicted").filter(|event| event.of_kubelet);
     let status = (pod.text("/status/reason") == "Evicted").then(|| pod.text("/status/message"));
-    let condition = || by_kubelet(pod).filter(|message| eviction(message) != Cause::Evicted);
+    let condition = || Some(by_kubelet(pod)?.message).filter(|message| eviction(message) != Cause::Evicted);
     let message = event.map(|event| event.message).or(status).or_else(condition)?;
     let cause = eviction(message);
     // immediateEvictionGracePeriodSeconds is less than the least.
     let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
-    let asked = Asked::new(Request::NodePressure, event.and_then(Event::at), limit.then_some(LEAST_SECONDS));
-    Some(asked.or_about(pod).since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))
+    let asked = Asked::new(Request::NodePressure, stopped_at(pod, event), limit.then_some(LEAST_SECONDS));
+    Some(asked.since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))
 }
 
-/// What the kubelet's own condition says.
-fn by_kubelet<'a>(pod: &Pod<'a>) -> Option<&'a str> {
-    pod.disruption().filter(|disruption| disruption.reason == "TerminationByKubelet").map(|disruption| disruption.message)
+/// The kubelet's own condition.
+fn by_kubelet<'a>(pod: &Pod<'a>) -> Option<Disruption<'a>> {
+    pod.disruption().filter(|disruption| disruption.reason == "TerminationByKubelet")
+}
+
+/// When the kubelet began to stop the whole pod: by its Event, else by its condition, which it sets then. A condition as old as the pod's deletion
+/// was another's (an eviction through the API), whose words the kubelet's have replaced, but not its time.
+fn stopped_at(pod: &Pod<'_>, event: Option<&Event<'_>>) -> Option<Millis> {
+    let deleted = pod.deletion.map(Deletion::requested_at);
+    let anothers = |since: Millis| deleted.is_some_and(|deleted| (-SKEW..=SECOND).contains(&since.saturating_sub(deleted)));
+    let condition = || by_kubelet(pod)?.since.filter(|since| !anothers(*since));
+    event.and_then(Event::first).or_else(condition)
 }
 
 /// For what (k8s.io/kubernetes pkg/kubelet/eviction/helpers.go has the words).
@@ -178,24 +216,25 @@ fn eviction(message: &str) -> Cause {
 fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
     let (status, message) = (pod.text("/status/reason"), pod.text("/status/message"));
     let by_status = matches!(status, "Terminated" | "NodeShutdown" | "Shutdown") && message.to_ascii_lowercase().contains("shut");
-    let by_condition = by_kubelet(pod).is_some_and(|message| message.contains("node shutdown"));
-    let asked = Asked::new(Request::NodeShutdown, None, None).or_about(pod);
+    let by_condition = by_kubelet(pod).is_some_and(|disruption| disruption.message.contains("node shutdown"));
+    let asked = Asked::new(Request::NodeShutdown, stopped_at(pod, None), None);
     (by_status || by_condition).then(|| asked.since(Cause::NodeShutdown, "the node was shut down".into()))
 }
 
 /// The kubelet makes room for a critical pod.
 fn preempted_by_kubelet(pod: &Pod<'_>) -> Option<Asked> {
     let event = event_of(pod, "Preempting").filter(|event| event.of_kubelet);
-    let by_condition = by_kubelet(pod).is_some_and(|message| message.contains("preempted"));
+    let by_condition = by_kubelet(pod).is_some_and(|disruption| disruption.message.contains("preempted"));
     if event.is_none() && !by_condition && pod.text("/status/reason") != "Preempting" {
         return None;
     }
-    let asked = Asked::new(Request::Preemption, event.and_then(Event::at), Some(pod.grace_seconds()));
-    Some(asked.or_about(pod).since(Cause::Preempted, "the kubelet preempted the pod, to make room for a critical one".into()))
+    let asked = Asked::new(Request::Preemption, stopped_at(pod, event), Some(pod.grace_seconds()));
+    Some(asked.since(Cause::Preempted, "the kubelet preempted the pod, to make room for a critical one".into()))
 }
 
 fn past_its_deadline(pod: &Pod<'_>) -> Option<Asked> {
-    if pod.text("/status/reason") != "DeadlineExceeded" && event_of(pod, "DeadlineExceeded").is_none() {
+    let event = event_of(pod, "DeadlineExceeded");
+    if pod.text("/status/reason") != "DeadlineExceeded" && event.is_none() {
         return None;
     }
     let seconds = pod.raw.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_u64);
@@ -204,20 +243,23 @@ fn past_its_deadline(pod: &Pod<'_>) -> Option<Asked> {
         Some(seconds) => format!("the pod was at work for longer than its activeDeadlineSeconds, {seconds}"),
         None => "the pod was at work for longer than its activeDeadlineSeconds".into(),
     };
-    let asked = Asked::new(Request::ActiveDeadline, at, Some(pod.grace_seconds()));
-    Some(asked.or_about(pod).since(Cause::ActiveDeadline, what))
+    // The kubelet looks at it every few seconds.
+    let asked = Asked::new(Request::ActiveDeadline, event.and_then(Event::first).or(at), Some(pod.grace_seconds()));
+    Some(asked.since(Cause::ActiveDeadline, what))
 }
 
 /// The pod's deletion, and why it was deleted where that is said. One without a grace period stops nothing that could be seen to end.
-fn deleted(pod: &Pod<'_>, run: &Run<'_>) -> Option<Asked> {
+fn deleted(pod: &Pod<'_>, run: &Run<'_>, sign: Option<&Sign>) -> Option<Asked> {
     let known = pod.deletion.filter(|deletion| deletion.grace_seconds > 0 || run.ending == Ending::Never);
     if known.is_none() && (pod.deletion.is_some() || !pod.is_deleted()) {
         return None;
     }
     let asked = Asked::new(Request::Deletion, known.map(Deletion::requested_at), known.map(|deletion| deletion.grace_seconds));
+    // It was deleted before the kubelet acted on that.
+    let at_last = asked.at.or_else(|| sign.and_then(|sign| Some(sign.at?.saturating_add(sign.behind))));
     let why = match run.ending {
-        Ending::Never => collected(pod).or_else(|| why_deleted(pod, asked.at)),
-        Ending::Seen | Ending::Lost => why_deleted(pod, asked.at),
+        Ending::Never => collected(pod).or_else(|| why_deleted(pod, at_last)),
+        Ending::Seen | Ending::Lost => why_deleted(pod, at_last),
     };
     Some(match why {
         Some((request, cause, what)) => Asked { request, ..asked.since(cause, what) },

@@ -119,11 +119,6 @@ impl<'a> Pod<'a> {
         disruption(self.raw)
     }
 
-    /// When the last of its containers ended.
-    pub(crate) fn last_end(&self) -> Option<Millis> {
-        self.runs().iter().filter_map(|run| run.finished).max()
-    }
-
     /// When the last of the app's containers ended.
     pub(crate) fn last_end_of_apps(&self) -> Option<Millis> {
         let apps = self.runs().into_iter().filter(|run| run.kind == Kind::App && run.current);

@@ -26,6 +26,9 @@ fn unasked(change: impl FnOnce(&mut Value)) -> Case {
     case.not_deleted()
 }
 
+/// The kubelet's words.
+pub(crate) const SHUTDOWN: &str = "Pod was terminated in response to imminent node shutdown.";
+
 fn victim(report: &mut Value, field: &str, value: &str) {
     report["victims"][0][field] = value.into();
 }
@@ -169,10 +172,9 @@ fn case(cause: Cause) -> (Case, &'static str) {
                 .disrupted("PreemptionByScheduler", "default-scheduler: preempting to accommodate a higher priority pod"),
             "drained preemption: Preempted",
         ),
-        Cause::NodeShutdown => (
-            clean().failed("Terminated", "Pod was terminated in response to imminent node shutdown."),
-            "drained nodeShutdown: NodeShutdown",
-        ),
+        Cause::NodeShutdown => {
+            (clean().failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN), "drained nodeShutdown: NodeShutdown")
+        }
         Cause::Tainted => (
             clean().deleted(100, 30).disrupted("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint"),
             "drained taint: Tainted",

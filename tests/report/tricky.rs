@@ -1,6 +1,6 @@
 //! What Kubernetes shows that is not what it seems.
 
-use crate::causes::with_sidecar;
+use crate::causes::{SHUTDOWN, with_sidecar};
 use crate::pods::{Case, at, ended, event, message, pod_event, report};
 use serde_json::{Value, json};
 
@@ -198,6 +198,11 @@ fn what_is_told() {
             Case::wrapped(ended(143, "Error", 0, 97, "")).deleted(100, 30),
             "unknown -: ",
         ),
+        (
+            "ended in the second before it was deleted",
+            Case::wrapped(ended(3, "Error", 0, 99, "")).deleted(100, 30),
+            "unknown -: ",
+        ),
         ("crashed 3 s before it was deleted", Case::wrapped(ended(139, "Error", 0, 97, "")).deleted(100, 30), "unknown -: Crashed"),
         (
             "the kubelet's hard eviction, perhaps",
@@ -239,8 +244,15 @@ fn what_is_told() {
         ),
         (
             "a node whose clock is behind, and its kubelet's Event",
-            Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)),
+            Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)).with(
+                |case| case.events[0]["metadata"] = json!({"creationTimestamp": at(101)}),
+            ),
             "drained deletion: ",
+        ),
+        (
+            "the kubelet stopped it for another reason, long before it was deleted",
+            Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)),
+            "drained signal: ",
         ),
         ("when it was deleted is not known", Case::wrapped(clean()).deleted(100, 30).with(|case| case.deletion = None), "unknown -: "),
         (
@@ -412,13 +424,53 @@ fn what_is_told() {
         ),
         (
             "shut down, and deleted long after",
-            Case::wrapped(clean()).failed("Terminated", "Pod was terminated in response to imminent node shutdown.").deleted(500, 0),
+            Case::wrapped(clean()).failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN).deleted(500, 0),
+            "drained nodeShutdown: NodeShutdown",
+        ),
+        (
+            "shut down, which does not tell who had ended before that",
+            Case::wrapped(clean()).failed("Terminated", SHUTDOWN),
+            "unknown -: ",
+        ),
+        (
+            "ended by itself, a moment before the shutdown",
+            Case::wrapped(ended(3, "Error", 0, 90, "")).failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN),
+            "failed -: Failed",
+        ),
+        (
+            "drained through the API, and the node was shut down meanwhile",
+            Case::wrapped(ended(0, "Completed", 0, 125, ""))
+                .deleted(100, 30)
+                .failed("Terminated", SHUTDOWN)
+                .disrupted("TerminationByKubelet", SHUTDOWN),
+            "drained deletion: ",
+        ),
+        (
+            "the node was shut down, and the pod deleted meanwhile",
+            Case::wrapped(ended(0, "Completed", 0, 125, ""))
+                .deleted(120, 30)
+                .failed("Terminated", SHUTDOWN)
+                .disrupted("TerminationByKubelet", SHUTDOWN),
             "drained nodeShutdown: NodeShutdown",
         ),
         (
             "preempted by the kubelet",
-            Case::wrapped(clean()).failed("Preempting", "Preempted in order to admit critical pod"),
+            Case::wrapped(clean())
+                .failed("Preempting", "Preempted in order to admit critical pod")
+                .event(pod_event("kubelet", "Preempting", "Preempted in order to admit critical pod", 100)),
             "drained preemption: Preempted",
+        ),
+        (
+            "ended by itself, a moment before the kubelet would have preempted it",
+            Case::wrapped(clean())
+                .failed("Preempting", "Preempted in order to admit critical pod")
+                .event(pod_event("kubelet", "Preempting", "Preempted in order to admit critical pod", 112)),
+            "completed -: ",
+        ),
+        (
+            "an eviction that took two attempts",
+            Case::wrapped(ended(0, "Completed", 0, 115, "")).event(low()).with(|case| case.events[0]["lastTimestamp"] = at(130).into()),
+            "drained nodePressure: EvictedForMemory",
         ),
         (
             "a deadline that came after its end",
@@ -498,6 +550,51 @@ fn what_came_after_the_deletion_is_not_its_reason() {
     ] {
         assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
     }
+}
+
+/// Stopped by a signal that came at 100 s; deleted at this time.
+#[test]
+fn a_signal_that_came_before_the_deletion_was_not_sent_for_it() {
+    let case = |from: u64, deleted| {
+        let mut report = report();
+        report["from"] = json!({"pid": from, "uid": 0});
+        Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(deleted, 30)
+    };
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["kill", "1"]}}});
+    let killing = |seconds| event("Killing", "Stopping container app", seconds);
+    for (what, case, expected) in [
+        ("kubectl exec kill 1, and a deletion then", case(31, 120), "killed signal: StillAtWork"),
+        ("the node's runtime, and a deletion then", case(0, 120), "killed signal: StillAtWork"),
+        ("a node whose clock is 4 s behind", case(0, 104), "killed deletion: StillAtWork"),
+        ("kubectl exec kill 1, 4 s before", case(31, 104), "killed signal: StillAtWork"),
+        ("a hook that sends it, on such a node", case(31, 104).with(hook), "killed deletion: StillAtWork"),
+        ("the kubelet says so", case(0, 100).event(killing(100)), "killed deletion: StillAtWork"),
+        ("the kubelet stops what stops already", case(31, 120).event(killing(120)), "killed signal: StillAtWork"),
+        (
+            "a node far behind",
+            case(0, 160).event(killing(100)).with(|case| case.events[0]["metadata"] = json!({"creationTimestamp": at(160)})),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "evicted, and nobody saw when",
+            case(31, 120).not_deleted().failed("Evicted", "The node was low on resource: memory. "),
+            "killed signal: StillAtWork",
+        ),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+    assert_eq!(case(31, 120).stop().requested_at.as_deref(), Some("2026-11-24T10:01:39.996Z"));
+}
+
+#[test]
+fn a_probe_that_failed_since_main_had_ended_has_not_asked() {
+    let mut report = hooked();
+    report["victims"][0]["exec"] = true.into();
+    // Main ended at 97 s, and a shell of an exec was killed at 102 s.
+    let case = Case::wrapped(ended(3, "Error", 0, 102, &message(&report)));
+    let liveness = |seconds| event("Killing", "Container app failed liveness probe, will be restarted", seconds);
+    assert_eq!(case.clone().event(liveness(100)).told(), "killed -: ExecLeftBehind Failed");
+    assert_eq!(case.event(liveness(96)).told(), "killed probe: ExecLeftBehind LivenessProbe");
 }
 
 #[test]
