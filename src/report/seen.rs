@@ -156,19 +156,35 @@ impl<'a> Pod<'a> {
         let state = |field: &str, state: &str| status.get(field).and_then(|field| field.get(state)).filter(|state| state.is_object());
         let id = |of: &'a Value| of.get("containerID").and_then(Value::as_str).filter(|id| !id.is_empty());
         let (ended, running) = (state("state", "terminated"), state("state", "running"));
-        if let Some(before) = state("lastState", "terminated") {
+        let invented = |of: &'a Value| text(of, "reason") == STATUS_UNKNOWN && id(of).is_none();
+        let before = state("lastState", "terminated");
+        // Where the kubelet invents an ending it counts at once, unless the pod is being deleted then; which of the two it was is not seen later
+        // on, and what would have two keys is no stop.
+        let one_before = restarts.saturating_sub(1);
+        let before_count = Some(one_before).filter(|_| restarts == 0 || !self.is_deleted());
+        let waits = ended.is_none() && running.is_none();
+        if let Some(before) = before {
             // A container that waits to be started again counts as it did before; its last ending is moved to here. Only the container's id
-            // tells that from a new one which has not begun. Where the kubelet invents an ending it counts at once.
-            let waits = ended.is_none() && running.is_none();
-            let counted = text(before, "reason") == STATUS_UNKNOWN && !self.is_deleted();
-            let same = id(before).map_or(waits && !counted, |id_before| id(status) == Some(id_before));
-            let run = if same { restarts } else { restarts.saturating_sub(1) };
-            runs.push(Run { run, current: waits, ..new().ended(before) });
+            // tells that from a new one which has not begun.
+            let run = match id(before) {
+                None if invented(before) && ended.is_some_and(invented) => None,
+                None if invented(before) && waits => before_count,
+                None if invented(before) || !waits => Some(one_before),
+                id_before if id_before.is_none() || id_before == id(status) => Some(restarts),
+                _ => Some(one_before),
+            };
+            runs.extend(run.map(|run| Run { run, current: waits, ..new().ended(before) }));
         }
         if let Some(ended) = ended {
-            let invented = text(ended, "reason") == STATUS_UNKNOWN && id(ended).is_none();
-            let run = if invented { restarts.saturating_sub(1) } else { restarts };
-            runs.push(Run { run, current: true, ..new().ended(ended) });
+            let run = match before {
+                _ if !invented(ended) => Some(restarts),
+                None => Some(one_before),
+                Some(before) if invented(before) => before_count,
+                // It waited to be started again: nothing has ended.
+                Some(before) if id(before).is_some() && id(before) == id(status) => None,
+                Some(_) => Some(restarts),
+            };
+            runs.extend(run.map(|run| Run { run, current: true, ..new().ended(ended) }));
         } else if let Some(running) = running.filter(|_| self.gone && !self.is_mirror()) {
             runs.push(Run { run: restarts, current: true, started: running.get("startedAt").and_then(time::read), ..new() });
         }

@@ -493,10 +493,35 @@ fn an_event_that_came_twice_in_a_run_says_when_it_began() {
 }
 
 #[test]
-fn an_invented_ending_is_of_the_run_before_the_count() {
-    let invented = json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null});
-    let case = Case::wrapped(invented).with(|case| case.status()["restartCount"] = 3.into());
-    assert_eq!(case.stop().key(), "u1/app/2");
+fn an_invented_ending_has_one_key_or_is_none() {
+    let invented = || json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null}});
+    let with = |restarts: u64, state: Value, last: Value| {
+        Case::wrapped(clean()).with(|case| {
+            let status =
+                json!({"name": "app", "restartCount": restarts, "containerID": "containerd://2", "state": state, "lastState": last});
+            *case.status() = status;
+        })
+    };
+    let keys = |case: &Case| case.stops().iter().map(|stop| stop.key()).collect::<Vec<_>>().join(" ");
+    let (waits, running) = (|| json!({"waiting": {"reason": "ContainerCreating"}}), || json!({"running": {"startedAt": at(20)}}));
+    let first = || json!({"terminated": ended(3, "Error", 0, 9, "")});
+    let second = || json!({"terminated": {"exitCode": 3, "reason": "Error", "containerID": "containerd://2"}});
+    assert_eq!(keys(&with(3, invented(), json!({}))), "u1/app/2");
+    // Counted at once, whatever it does then.
+    for state in [waits(), running(), invented()] {
+        assert_eq!(keys(&with(1, state, invented())), "u1/app/0");
+    }
+    // It was not counted, or the pod was deleted later: it had the key u1/app/0 then.
+    for state in [waits(), invented()] {
+        assert_eq!(keys(&with(1, state.clone(), invented()).deleted(100, 30)), "");
+        assert_eq!(keys(&with(0, state, invented()).deleted(100, 30)), "u1/app/0");
+    }
+    // It ran again before the pod was deleted: it had been counted.
+    assert_eq!(keys(&with(1, json!({"terminated": ended(0, "Completed", 20, 103, "")}), invented()).deleted(100, 30)), "u1/app/0 u1/app/1");
+    // In a back-off when the pod was stopped: there is no other ending than the second run's.
+    assert_eq!(keys(&with(1, invented(), second())), "u1/app/1");
+    // The second run was lost sight of.
+    assert_eq!(keys(&with(1, invented(), first())), "u1/app/0 u1/app/1");
 }
 
 /// Deleted at 100 s, drained at 120 s; and why, if that had been said at this time.
