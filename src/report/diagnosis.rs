@@ -43,7 +43,7 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
     }
     let mut asked = match asking {
         Asking::Yes(asked) => Some(asked),
-        Asking::No | Asking::Unclear => None,
+        Asking::No | Asking::Unclear(_) => None,
     };
     let told = |finding: &Finding| finding.cause == Cause::PreStopHook;
     match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| run.current && !findings.iter().any(told)) {
@@ -100,7 +100,7 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
             let outcome = match (killed, asking, report.exit_code) {
                 (1.., _, _) => Outcome::Killed,
                 (_, Asking::Yes(_), _) => Outcome::Drained,
-                (_, Asking::Unclear, _) => Outcome::Unknown,
+                (_, Asking::Unclear(_), _) => Outcome::Unknown,
                 (_, Asking::No, 0) => Outcome::Completed,
                 (_, Asking::No, _) => Outcome::Failed,
             };

@@ -63,6 +63,11 @@ impl<'a> Event<'a> {
         self.times[0]
     }
 
+    /// When it was last seen.
+    pub(crate) fn last(&self) -> Option<Millis> {
+        self.times[1]
+    }
+
     /// By how much later the API server, by its own clock, was told of it than it was seen at this time, by the clock of who has seen it; none if
     /// it had been told of the same before.
     pub(crate) fn delay(&self, at: Millis) -> Option<Millis> {

@@ -2,7 +2,7 @@
 
 use crate::cause::Cause;
 use crate::hook;
-use crate::request::{Asked, Asking};
+use crate::request::{Asked, Asking, Doubt};
 use crate::seen::{Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Outcome, Request};
 use crate::time::{Millis, SECOND, took};
@@ -23,6 +23,13 @@ const CRASHES: [(i64, &str); 7] =
     [(132, "SIGILL"), (133, "SIGTRAP"), (134, "SIGABRT"), (135, "SIGBUS"), (136, "SIGFPE"), (139, "SIGSEGV"), (159, "SIGSYS")];
 /// Programs that are known to have no handler for SIGTERM, whatever their arguments are.
 const NO_HANDLER: [&str; 3] = ["sleep", "tail", "cat"];
+
+/// What is said where nothing is heard of the kubelet.
+const UNHEARD: &str = "whether by itself is not known: why the kubelet stops a container (a probe or a postStart hook that failed, a changed spec) is \
+                       told in an Event alone, and there is none of that time";
+/// What is said where the sandbox went with it.
+const SANDBOX: &str = "whether by itself is not known: the pod's sandbox was made anew after that, as when a node is restarted, which asks everybody \
+                       to stop";
 
 /// What is found, in one word, and how many are known to have been killed.
 pub(crate) struct Found {
@@ -48,12 +55,13 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     let asked = match asking {
         Asking::Yes(_) => Some(true),
         Asking::No => Some(false),
-        Asking::Unclear => None,
+        Asking::Unclear(_) => None,
     };
     let crash = CRASHES.iter().find(|(of, _)| *of == code).map(|(_, signal)| *signal);
     let findings = match crash {
         Some(signal) => vec![Finding::new(Cause::Crashed, None, crashed(run, code, signal))],
         None if code != 0 && asked == Some(false) => vec![Finding::new(Cause::Failed, None, failed(code))],
+        None if code != 0 => doubtful(code, asking).into_iter().collect(),
         None => Vec::new(),
     };
     let outcome = match (asked, code) {
@@ -89,13 +97,32 @@ fn failed(code: i64) -> String {
     }
 }
 
+/// Where it is not the pod's times that leave it open whether it was asked to stop.
+fn doubtful(code: i64, asking: &Asking) -> Option<Finding> {
+    let what = match asking {
+        Asking::Unclear(Doubt::Sigterm) => {
+            "it ended with 143, which stands for SIGTERM: somebody sent it that, and neither the pod nor its Events say who; or the program \
+             ended so by itself"
+                .into()
+        }
+        Asking::Unclear(Doubt::Events) => format!("it ended with {code}, and {UNHEARD}"),
+        Asking::Unclear(Doubt::Sandbox) => format!("it ended with {code}, and {SANDBOX}"),
+        Asking::Unclear(Doubt::Times) | Asking::Yes(_) | Asking::No => return None,
+    };
+    Some(Finding::new(Cause::Unknown, None, what))
+}
+
 /// It ended with 137: SIGKILL, or an exit code that a program passed on.
 fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     let unknown = |what: String| Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 };
     let asked = match asking {
         Asking::Yes(asked) => asked,
         Asking::No => return killed_unasked(run),
-        Asking::Unclear => return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into()),
+        Asking::Unclear(Doubt::Times | Doubt::Sigterm) => {
+            return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into());
+        }
+        Asking::Unclear(Doubt::Events) => return unknown(format!("it ended with 137, and {UNHEARD}")),
+        Asking::Unclear(Doubt::Sandbox) => return unknown(format!("it ended with 137, and {SANDBOX}")),
     };
     let Some(given) = asked.grace_seconds.map(|seconds| seconds.max(LEAST_SECONDS)) else {
         let hard = if asked.request == Request::NodePressure { " (an eviction that cannot wait gives 2 s)" } else { "" };
@@ -126,7 +153,7 @@ fn killed_unasked(run: &Run<'_>) -> Found {
         (Some(_), false) => "the init or to main",
     };
     let what = format!(
-        "it ended with 137 and was not asked to: either that is the program's own exit code (a shell's whose child was killed), or somebody sent \
+        "it ended with 137, and neither the pod nor its Events tell of a stop: either that is the program's own exit code (a shell's whose child was killed), or somebody sent \
          SIGKILL to {who}; the kubelet tells of no OOM kill"
     );
     Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }

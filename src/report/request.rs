@@ -16,14 +16,30 @@ const SKEW: Millis = 5 * SECOND;
 /// How long a kubelet takes at most to see that a pod has ended.
 const SLACK: Millis = 10 * SECOND;
 
+/// 128 and SIGTERM's number: what a program ends with that has no handler for it, and what some do that have one.
+const SIGTERM: i64 = 143;
+
 /// Whether a run was asked to stop.
 pub(crate) enum Asking {
     /// It was.
     Yes(Asked),
     /// It was not: it ended by itself.
     No,
-    /// Its times do not tell.
-    Unclear,
+    /// That cannot be known.
+    Unclear(Doubt),
+}
+
+/// Why it cannot be known whether a run was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Its pod was, at about the time when it ended, or at an unknown one.
+    Times,
+    /// It ended as who is sent SIGTERM does, and nobody says that it was asked.
+    Sigterm,
+    /// The kubelet may have stopped it, which it tells in an Event alone, and there is none of that time.
+    Events,
+    /// Its pod's sandbox has gone as well: its node may have been restarted.
+    Sandbox,
 }
 
 /// Why, and when.
@@ -86,7 +102,17 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
     if let Some(sign) = sign {
         return Asking::Yes(Asked::new(Request::Signal, sign.at, None));
     }
-    if unclear { Asking::Unclear } else { Asking::No }
+    let by_signal = told.is_none() && run.exit_code == Some(SIGTERM);
+    let kubelets = run.kubelet_may_stop_it() || pod.was_changed();
+    let unseen = (told.is_none() || run.has_hook()) && kubelets && !pod.has_event_by(run.finished);
+    let sandbox = told.is_none() && pod.sandbox_went_after(run.finished);
+    match () {
+        () if unclear => Asking::Unclear(Doubt::Times),
+        () if by_signal => Asking::Unclear(Doubt::Sigterm),
+        () if unseen => Asking::Unclear(Doubt::Events),
+        () if sandbox => Asking::Unclear(Doubt::Sandbox),
+        () => Asking::No,
+    }
 }
 
 /// The first sign that a run was being stopped: a stop signal came, or the kubelet said that it stops it.

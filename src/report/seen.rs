@@ -1,7 +1,7 @@
 //! What is known of a pod, and its containers' ended runs as it shows them.
 
 use crate::event::{self, Event};
-use crate::time::{self, Millis};
+use crate::time::{self, Millis, SECOND};
 use ashore_init::settings::{Command, ReportWhen, Settings, parse};
 use ashore_inject::{Injected, under_init};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ const DEFAULT_GRACE: u64 = 30;
 pub(crate) const LEAST_SECONDS: u64 = 2;
 /// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
+
+/// How long a kubelet takes to tell what becomes of a container that has ended: that it is started again, or that this must wait.
+const MOMENT: Millis = 10 * SECOND;
 
 /// What was seen of a pod.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +132,24 @@ impl<'a> Pod<'a> {
     pub(crate) fn apps_have_ended(&self) -> bool {
         let ended = |status: &Value| status.pointer("/state/terminated").is_some_and(Value::is_object);
         matches!(self.text("/spec/restartPolicy"), "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
+    }
+
+    /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as
+    /// well, for they are all kept for as long (an hour, unless the API server is told otherwise).
+    pub(crate) fn has_event_by(&self, time: Option<Millis>) -> bool {
+        let by = time.map(|time| time.saturating_add(MOMENT));
+        self.events.iter().any(|event| event.of_pod && event.of_kubelet && event.last().zip(by).is_some_and(|(at, by)| at <= by))
+    }
+
+    /// Whether its sandbox had to be made anew after this time.
+    pub(crate) fn sandbox_went_after(&self, time: Option<Millis>) -> bool {
+        let mut sandboxes = self.events.iter().filter(|event| event.of_pod && event.of_kubelet && event.reason == "SandboxChanged");
+        sandboxes.any(|event| event.last() >= time)
+    }
+
+    /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33): a changed image restarts a container.
+    pub(crate) fn was_changed(&self) -> bool {
+        self.raw.pointer("/metadata/generation").and_then(Value::as_u64) > Some(1)
     }
 
     /// Its containers' runs that have ended, the latest last.
@@ -306,6 +327,13 @@ impl<'a> Run<'a> {
     pub(crate) fn planned_ms(&self) -> Option<u64> {
         let grace = self.settings.as_ref()?.grace?;
         u64::try_from(grace.as_millis()).ok()
+    }
+
+    /// Whether the kubelet may have stopped it for a reason of its own, and started it again: a probe or a postStart hook that failed.
+    pub(crate) fn kubelet_may_stop_it(&self) -> bool {
+        ["/livenessProbe", "/startupProbe", "/lifecycle/postStart"]
+            .iter()
+            .any(|field| self.spec.pointer(field).is_some_and(Value::is_object))
     }
 
     /// Whether it has a preStop hook that may take its time; a sleep of a known length is part of the plan.

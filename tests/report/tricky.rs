@@ -524,6 +524,55 @@ fn an_invented_ending_has_one_key_or_is_none() {
     assert_eq!(keys(&with(1, invented(), first())), "u1/app/0 u1/app/1");
 }
 
+/// Ended at 500 s, and nothing says that it was asked to.
+#[test]
+fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
+    let ends = |code: i64| Case::wrapped(ended(code, if code == 0 { "Completed" } else { "Error" }, 0, 500, ""));
+    let liveness = |case: &mut Case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}});
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"postStart": {"exec": {"command": ["x"]}}});
+    let always =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
+    let killing = |seconds| event("Killing", "Container app failed liveness probe, will be restarted", seconds);
+    let unasked = {
+        let mut report = hooked();
+        (report["killed"], report["victims"], report["durationMs"]) = (0.into(), json!([]), 1.into());
+        Case::wrapped(ended(3, "Error", 0, 500, &message(&report))).with(always)
+    };
+    for (what, case, expected) in [
+        ("143", ends(143), "unknown -: Unknown"),
+        ("143, and the kubelet's words of that time", ends(143).event(event("Started", "Container started", 0)), "unknown -: Unknown"),
+        ("nothing of the kubelet could have stopped it", ends(3), "failed -: Failed"),
+        ("its Events may have gone", ends(3).with(liveness), "unknown -: Unknown"),
+        ("those of its start are there", ends(3).with(liveness).event(event("Started", "Container started", 0)), "failed -: Failed"),
+        ("those of its next start are there", ends(3).with(liveness).event(event("Started", "Container started", 501)), "failed -: Failed"),
+        ("those of an hour later are", ends(3).with(liveness).event(event("Pulled", "x", 4000)), "unknown -: Unknown"),
+        ("somebody else's", ends(3).with(liveness).event(pod_event("vpa", "X", "x", 0)), "unknown -: Unknown"),
+        ("its probe's", ends(3).with(liveness).event(killing(480)), "drained probe: LivenessProbe"),
+        ("0", ends(0).with(liveness), "unknown -: "),
+        ("0, and no probe", ends(0), "completed -: "),
+        ("a postStart hook", ends(3).with(hook), "unknown -: Unknown"),
+        ("a changed spec", ends(3).with(|case| case.pod["metadata"]["generation"] = 2.into()), "unknown -: Unknown"),
+        ("137, and a probe", ends(137).with(always).with(liveness), "unknown -: Unknown"),
+        ("137, and none", ends(137).with(always), "killed -: InitKilled"),
+        ("a crash", ends(139).with(liveness), "unknown -: Crashed"),
+        ("its init says that no signal came", unasked.clone().with(liveness), "failed -: Failed"),
+        (
+            "the same, and a preStop hook can have ended it",
+            unasked.with(liveness).with(|case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["x"]}}})),
+            "unknown -: ",
+        ),
+        (
+            "its node was restarted",
+            ends(1).event(pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 560)),
+            "unknown -: Unknown",
+        ),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+    let line = ends(137).stop().line();
+    assert!(line.contains("neither the pod nor its Events tell of a stop") && !line.contains("not asked"), "{line}");
+}
+
 /// Deleted at 100 s, drained at 120 s; and why, if that had been said at this time.
 #[test]
 fn what_came_after_the_deletion_is_not_its_reason() {
