@@ -2,7 +2,7 @@
 
 use crate::event::{self, Event};
 use crate::time::{self, Millis, SECOND};
-use ashore_init::settings::{Command, ReportWhen, Settings, parse};
+use ashore_init::settings::{Command, ReportWhen, Settings, TERMINATION_LOG, parse};
 use ashore_inject::{Injected, under_init};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -315,12 +315,25 @@ impl<'a> Run<'a> {
         self.started.zip(self.finished).is_some_and(|(started, finished)| finished < started)
     }
 
-    /// Whether a report that is not there means that nobody was killed: it would have been written, and found.
+    /// Whether a report that is not there means that nobody was killed: it would have been written, and found. A message of the app's own
+    /// leaves no room for it, and the end of the log in its place (`FallbackToLogsOnError`) cannot be told from such a one.
     pub(crate) fn silence_is_good(&self) -> bool {
         let asked = self.settings.as_ref().is_some_and(|settings| settings.report != ReportWhen::Never);
-        let logs = text(self.spec, "terminationMessagePolicy") == "FallbackToLogsOnError";
-        // A message of the app's own leaves no room for the init's; the log's end would show the init's words.
-        asked && (self.message.is_empty() || (logs && self.exit_code != Some(0)))
+        asked && self.message.is_empty() && self.reports_into_message()
+    }
+
+    /// Whether what its init reports is its termination message.
+    fn reports_into_message(&self) -> bool {
+        let path = Some(text(self.spec, "terminationMessagePath")).filter(|path| !path.is_empty()).unwrap_or(TERMINATION_LOG);
+        let file = self.settings.as_ref().and_then(|settings| std::str::from_utf8(settings.report_file).ok());
+        // Kubernetes takes `$$(` for `$(`.
+        file.is_some_and(|file| file.replace("$$(", "$(") == path)
+    }
+
+    /// Whether a report can stand in its termination message: as such, or in the end of the log, since it is said on standard error as well.
+    pub(crate) fn may_show_a_report(&self) -> bool {
+        let logs = text(self.spec, "terminationMessagePolicy") == "FallbackToLogsOnError" && self.exit_code != Some(0);
+        self.settings.as_ref().is_some_and(|settings| settings.report != ReportWhen::Never) && (logs || self.reports_into_message())
     }
 
     /// The grace period that its init goes by, in milliseconds.

@@ -110,6 +110,9 @@ fn what_is_told() {
     let liveness = |seconds| event("Killing", "Container app failed liveness probe, will be restarted", seconds);
     let own_grace = |case: &mut Case| case.container()["livenessProbe"] = json!({"terminationGracePeriodSeconds": 5});
     let logs = |case: &mut Case| case.container()["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
+    let elsewhere = |case: &mut Case| {
+        case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report-file=/tmp/$$(X)", "--", "app"]);
+    };
     let sleeps = |case: &mut Case| case.container()["command"] = json!(["sleep", "9999"]);
     for (what, case, expected) in [
         ("an OOM kill that main outlived", Case::wrapped(ended(0, "OOMKilled", 0, 9, "")), "killed -: OutOfMemory"),
@@ -268,7 +271,26 @@ fn what_is_told() {
         ("137 by itself", Case::wrapped(sigkill(9)), "unknown -: Unknown"),
         ("137 long before the grace was over", Case::wrapped(sigkill(110)).deleted(100, 30), "unknown deletion: Unknown"),
         ("a message of the app's own", Case::wrapped(ended(0, "Completed", 0, 103, OWN)).deleted(100, 30), "unknown deletion: "),
-        ("the log's end in its place", Case::wrapped(ended(1, "Error", 0, 103, OWN)).deleted(100, 30).with(logs), "drained deletion: "),
+        (
+            "the log's end in its place, or a message of its own",
+            Case::wrapped(ended(1, "Error", 0, 103, OWN)).deleted(100, 30).with(logs),
+            "unknown deletion: ",
+        ),
+        ("neither that nor the log's end", Case::wrapped(ended(1, "Error", 0, 103, "")).deleted(100, 30).with(logs), "drained deletion: "),
+        ("a report that goes elsewhere", Case::wrapped(clean()).deleted(100, 30).with(elsewhere), "unknown deletion: "),
+        (
+            "one that the app has written, then",
+            Case::wrapped(ended(0, "Completed", 0, 129, &message(&report()))).deleted(100, 30).with(elsewhere),
+            "unknown deletion: ",
+        ),
+        (
+            "elsewhere is where it is looked for",
+            Case::wrapped(ended(0, "Completed", 0, 129, &message(&report())))
+                .deleted(100, 30)
+                .with(elsewhere)
+                .with(|case| case.container()["terminationMessagePath"] = "/tmp/$(X)".into()),
+            "killed deletion: StillAtWork",
+        ),
         (
             "the log's end, the report in it",
             Case::wrapped(ended(0, "Completed", 0, 129, &format!("log\n{}", message(&report())))).deleted(100, 30).with(logs),
