@@ -129,7 +129,7 @@ fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
         return unknown(format!("it ended with 137 after it was asked to stop; how long it had been given is not known{hard}"));
     };
     // Whole seconds on both ends.
-    let took = asked.at.zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
+    let took = asked.began().zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
     match took {
         Some(took) if took.saturating_add(SECOND) >= millis(given) => overrun(pod, run, asked, given, took),
         Some(_) if init_was_killed(run) => one_killed(init_killed()),
@@ -200,7 +200,9 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         let who = match &run.settings {
             None => "PID 1 has no handler for its stop signal, ignored it or was still at work",
             Some(settings) if settings.report == ReportWhen::Never => "its init was told not to report",
-            Some(_) if !run.message.is_empty() => "there was no room for its init's report, since its termination message is its own",
+            Some(_) if !run.message.is_empty() => "there is no report of its init in its termination message, which has other words",
+            Some(_) if !run.silence_is_good() => "its init reports elsewhere",
+            Some(_) if run.has_hook() => "its init was asked when the preStop hook had ended, which is not known, and could not tell",
             Some(_) => "its init could not tell",
         };
         Finding::new(Cause::GracePeriodExceeded, None, format!("its {given} s were over: {who}; {after}"))
@@ -223,10 +225,10 @@ fn waited_as_sidecar(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) ->
     if run.kind != Kind::Sidecar || asked.request == Request::PodFinished {
         return None;
     }
-    let before = pod.last_end_of_apps()?.saturating_sub(asked.at?).max(0);
+    let before = pod.last_end_of_apps()?.saturating_sub(asked.began()?).max(0);
     // An init that was asked in time would have reported; without one, the others must have left it next to nothing.
     let left = millis(given).saturating_sub(before);
-    let late = if run.silence_is_good() { before > 2 * SECOND } else { left <= 3 * SECOND };
+    let late = if run.silence_is_good() { before > left } else { left <= 3 * SECOND };
     let what = format!("the pod's other containers took {} of {given} s; it was asked only then", shown(before));
     late.then(|| Finding::new(Cause::SidecarWaited, None, what))
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// The most bytes of somebody else's words in a sentence of ours.
 const LONGEST: usize = 240;
 /// By how much clocks may differ: who ended so shortly before the stop may have been meant.
-const SKEW: Millis = 5 * SECOND;
+pub(crate) const SKEW: Millis = 5 * SECOND;
 /// How long a kubelet takes at most to see that a pod has ended.
 const SLACK: Millis = 10 * SECOND;
 
@@ -47,6 +47,8 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// When, if that is known.
     pub(crate) at: Option<Millis>,
+    /// When the kubelet said that it stops the container, before its hooks: by the node's clock, as the container's end is.
+    pub(crate) told: Option<Millis>,
     /// The grace period that was given, if that is known.
     pub(crate) grace_seconds: Option<u64>,
     /// What is to be said of it.
@@ -55,7 +57,12 @@ pub(crate) struct Asked {
 
 impl Asked {
     fn new(request: Request, at: Option<Millis>, grace_seconds: Option<u64>) -> Self {
-        Self { request, at, grace_seconds, finding: None }
+        Self { request, at, told: None, grace_seconds, finding: None }
+    }
+
+    /// When its grace period began: by the clock that its end has, where that is known.
+    pub(crate) fn began(&self) -> Option<Millis> {
+        self.told.or(self.at)
     }
 
     fn since(self, cause: Cause, what: String) -> Self {
@@ -68,13 +75,15 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
     let length = report.map(|report| Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX));
     let begun = run.finished.zip(length).map(|(at, length)| at.saturating_sub(length));
     // Its init knows whether a signal came: if none did, main had ended when the kubelet's would have. A preStop hook can have ended it.
-    let told = report.map(|report| report.signal.is_some());
-    let ended = if told == Some(false) { begun } else { run.finished };
-    let in_time = |at: Millis| told != Some(false) || run.clock_jumped() || ended.is_none_or(|ended| at <= ended.saturating_add(SECOND));
+    let signalled = report.map(|report| report.signal.is_some());
+    let ended = if signalled == Some(false) { begun } else { run.finished };
+    let in_time =
+        |at: Millis| signalled != Some(false) || run.clock_jumped() || ended.is_none_or(|ended| at <= ended.saturating_add(SECOND));
     let killing = killing(pod, run).filter(|(_, at)| in_time(*at));
-    let sign = (told == Some(true) || killing.is_some()).then(|| Sign::of(run, report, killing.as_ref(), begun));
+    let told = killing.as_ref().map(|(_, at)| *at).filter(|_| !run.clock_jumped());
+    let sign = (signalled == Some(true) || killing.is_some()).then(|| Sign::of(run, report, killing.as_ref(), begun));
     // The kubelet's times are whole seconds, a report's are not.
-    let rounded = if told == Some(false) { SECOND } else { 0 };
+    let rounded = if signalled == Some(false) { SECOND } else { 0 };
     let mut unclear = false;
     let mut concerns = |asked: &Asked| {
         if let Some(sign) = &sign {
@@ -97,15 +106,15 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
     }
     // Who was first has asked; who does not say when, last.
     if let Some(first) = all.into_iter().min_by_key(|asked| asked.at.unwrap_or(Millis::MAX)) {
-        return Asking::Yes(first);
+        return Asking::Yes(Asked { told, ..first });
     }
     if let Some(sign) = sign {
-        return Asking::Yes(Asked::new(Request::Signal, sign.at, None));
+        return Asking::Yes(Asked { told, ..Asked::new(Request::Signal, sign.at, None) });
     }
-    let by_signal = told.is_none() && run.exit_code == Some(SIGTERM);
+    let by_signal = signalled.is_none() && run.exit_code == Some(SIGTERM);
     let kubelets = run.kubelet_may_stop_it() || pod.was_changed();
-    let unseen = (told.is_none() || run.has_hook()) && kubelets && !pod.has_event_by(run.finished);
-    let sandbox = told.is_none() && pod.sandbox_went_after(run.finished);
+    let unseen = (signalled.is_none() || run.has_hook()) && kubelets && !pod.has_event_by(run.finished);
+    let sandbox = signalled.is_none() && pod.sandbox_went_after(run.finished);
     match () {
         () if unclear => Asking::Unclear(Doubt::Times),
         () if by_signal => Asking::Unclear(Doubt::Sigterm),

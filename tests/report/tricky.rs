@@ -107,6 +107,7 @@ fn what_is_told() {
     let low = || pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100);
     let hook = |kind: Value| move |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": kind});
     let failed_hook = |seconds| event("FailedPreStopHook", "PreStopHook failed", seconds);
+    let stopping = |seconds| event("Killing", "Stopping container app", seconds);
     let liveness = |seconds| event("Killing", "Container app failed liveness probe, will be restarted", seconds);
     let own_grace = |case: &mut Case| case.container()["livenessProbe"] = json!({"terminationGracePeriodSeconds": 5});
     let logs = |case: &mut Case| case.container()["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
@@ -392,8 +393,63 @@ fn what_is_told() {
         ),
         (
             "a hook of which nothing is heard, and an init that would have reported",
-            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))),
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))).event(stopping(100)),
             "killed deletion: PreStopHook",
+        ),
+        (
+            "the same, and the kubelet may have been slow to begin",
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "the kubelet was slow to begin",
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(stopping(102)),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "a hook of some seconds, and a program that took the rest",
+            Case::wrapped(sigkill(130)).deleted(100, 30).with(hook(json!({"exec": {"command": ["sleep", "5"]}}))).event(stopping(100)),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "the same, and an init that waits for longer than there is",
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(stopping(100)).with(|case| {
+                case.container()["command"][1] = "--grace=60s".into();
+            }),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "a hook that failed, and a grace period that leaves no time for one",
+            Case::wrapped(sigkill(102)).deleted(100, 2).with(hook(json!({"exec": {"command": ["x"]}}))).event(failed_hook(101)),
+            "killed deletion: GracePeriodShortened PreStopHookFailed",
+        ),
+        (
+            "a hook that failed at once on a node whose clock is ahead",
+            Case::wrapped(ended(0, "Completed", 0, 141, ""))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}})))
+                .event(stopping(140))
+                .event(failed_hook(140)),
+            "drained deletion: PreStopHookFailed",
+        ),
+        (
+            "a signal that came late, and left much time",
+            Case::wrapped(ended(0, "Completed", 0, 161, &message(&report())))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}}))),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "a signal that came after the deadline of any hook",
+            Case::wrapped(ended(0, "Completed", 0, 162, &message(&late())))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}}))),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "137 after a while, by a node's clock that is ahead",
+            Case::plain(sigkill(135)).deleted(100, 30).event(stopping(125)),
+            "unknown deletion: Unknown",
         ),
         (
             "a hook that only sleeps is part of the plan",
@@ -714,6 +770,8 @@ fn a_container_that_was_left_out_is_told_why() {
 fn sidecars_are_asked_last() {
     let told = |case: Case| case.stops().iter().map(|stop| format!("{} {}", stop.container, Case::told_of(stop))).collect::<Vec<_>>();
     assert_eq!(told(with_sidecar(26, 31)), ["log killed deletion: SidecarWaited", "app drained deletion: "]);
+    // It had most of it, whatever its init could tell.
+    assert_eq!(told(with_sidecar(5, 31)), ["log killed deletion: GracePeriodExceeded", "app drained deletion: "]);
     // The others were done in no time.
     assert_eq!(told(with_sidecar(1, 31)), ["log killed deletion: GracePeriodExceeded", "app drained deletion: "]);
     let plain = |app| {
