@@ -163,10 +163,10 @@ pub struct InitReport {
     /// How many the init killed at the deadline.
     #[schemars(range(min = 0, max = LARGEST))]
     pub killed: Option<i64>,
-    /// How many the kernel's OOM killer has killed in the container since the main process was started.
+    /// How many the kernel's OOM killer has killed in the container since the main process was started; not there if that could not be read.
     #[schemars(range(min = 0, max = LARGEST))]
     pub oom_kills: Option<i64>,
-    /// How often a fork has failed since then, for want of PIDs.
+    /// How often a fork has failed since then, for want of PIDs; not there if that could not be read.
     #[schemars(range(min = 0, max = LARGEST))]
     pub pids_max: Option<i64>,
     /// Children of the init that were ended by a SIGKILL of somebody else.
@@ -275,6 +275,8 @@ pub struct Killed {
     /// When; below 0: before the stop began.
     #[schemars(range(min = -LARGEST, max = LARGEST))]
     pub at_ms: Option<i64>,
+    /// Whether it was the kernel's OOM killer.
+    pub oom: Option<bool>,
 }
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(schema::<Stop>);
@@ -348,9 +350,9 @@ mod tests {
             deadline_ms: Some(9000),
             ended: 1,
             killed: 1,
-            oom_kills: 1,
-            pids_max: 1,
-            killed_by_others: vec![report::Killed { pid: 12, name: "child".into(), at_ms: -3 }],
+            oom_kills: Some(1),
+            pids_max: Some(1),
+            killed_by_others: vec![report::Killed { pid: 12, name: "child".into(), at_ms: -3, oom: true }],
             victims: vec![victim],
             slowest: vec![slow],
         };

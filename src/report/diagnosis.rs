@@ -6,7 +6,7 @@ use crate::hook;
 use crate::inferred::{self, Found, OOM_KILLED};
 use crate::init_report::InitReport;
 use crate::owner;
-use crate::reported;
+use crate::reported::{self, About};
 use crate::request::{self, Asking, asking};
 use crate::seen::{Ending, Kind, Pod, Run, Seen};
 use crate::stop::{Finding, Outcome, Stop};
@@ -91,9 +91,15 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
         }
         (Ending::Seen, Some(report)) => {
             let by_itself = matches!(asking, Asking::No);
-            let (mut findings, mut killed) = reported::findings(report, by_itself, pod.shares_processes(), run.reason == OOM_KILLED);
+            let about = About {
+                by_itself,
+                shared: pod.shares_processes(),
+                out_of_memory: run.reason == OOM_KILLED,
+                asked_with: report.signal.as_deref().and_then(|signal| run.main_signal(signal)),
+            };
+            let (mut findings, mut killed) = reported::findings(report, &about);
             // An init that may not read the cgroup's files knows nothing of it.
-            if run.reason == OOM_KILLED && report.oom_kills == 0 {
+            if run.reason == OOM_KILLED && report.oom_kills.unwrap_or_default() == 0 {
                 findings.push(inferred::out_of_memory(run));
                 killed = killed.max(1);
             }

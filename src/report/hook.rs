@@ -27,7 +27,7 @@ pub(crate) fn finding(pod: &Pod<'_>, run: &Run<'_>, asked: Option<&Asked>, repor
 /// (k8s.io/kubernetes pkg/kubelet/kuberuntime, killContainer). A hook that is cut off fails when the container ends: that is its Event. Without
 /// one, only the time of the signal tells, or that of the kill: how long a shorter hook took is not known.
 fn all_taken(run: &Run<'_>, asked: &Asked, report: Option<&InitReport>, failed: Option<Millis>, overrun: bool) -> Option<u64> {
-    let given = asked.grace_seconds.filter(|given| *given > LEAST_SECONDS + 2)?;
+    let given = asked.grace_seconds.filter(|given| *given >= LEAST_SECONDS + 2)?;
     let over = asked.began()?.saturating_add(millis(given));
     // By two clocks, where the kubelet's word is not known.
     let slack = if asked.told.is_some() { SECOND } else { SKEW };

@@ -57,7 +57,9 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
         Asking::No => Some(false),
         Asking::Unclear(_) => None,
     };
-    let crash = CRASHES.iter().find(|(of, _)| *of == code).map(|(_, signal)| *signal);
+    // What it may have been asked with is none of its own making.
+    let crash = CRASHES.iter().find(|(of, _)| *of == code && (asked == Some(false) || !run.may_be_asked_with(code - 128)));
+    let crash = crash.map(|(_, signal)| *signal);
     let findings = match crash {
         Some(signal) => vec![Finding::new(Cause::Crashed, None, crashed(run, code, signal))],
         None if code != 0 && asked == Some(false) => vec![Finding::new(Cause::Failed, None, failed(code))],

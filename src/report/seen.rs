@@ -3,6 +3,7 @@
 use crate::event::{self, Event};
 use crate::time::{self, Millis, SECOND};
 use ashore_init::settings::{Command, ReportWhen, Settings, TERMINATION_LOG, parse};
+use ashore_init::signal::Signal;
 use ashore_inject::{Injected, under_init};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -340,6 +341,18 @@ impl<'a> Run<'a> {
     pub(crate) fn planned_ms(&self) -> Option<u64> {
         let grace = self.settings.as_ref()?.grace?;
         u64::try_from(grace.as_millis()).ok()
+    }
+
+    /// What main is asked with where the stop signal is this one: `--rewrite`.
+    pub(crate) fn main_signal(&self, stop_signal: &str) -> Option<Signal> {
+        let signal = Signal::parse(stop_signal.as_bytes())?;
+        Some(self.settings.as_ref().map_or(signal, |settings| settings.rewrite.of(signal)))
+    }
+
+    /// Whether main may be asked to stop with the signal of this number.
+    pub(crate) fn may_be_asked_with(&self, number: i64) -> bool {
+        let settings = self.settings.as_ref();
+        settings.is_some_and(|s| s.stop_signals.iter().any(|signal| i64::from(s.rewrite.of(signal).number()) == number))
     }
 
     /// Whether the kubelet may have stopped it for a reason of its own, and started it again: a probe or a postStart hook that failed.

@@ -122,6 +122,7 @@ fn case(cause: Cause) -> (Case, &'static str) {
             unasked(|report| {
                 main_killed(report);
                 report["oomKills"] = 1.into();
+                report["killedByOthers"][0]["oom"] = true.into();
             }),
             "killed -: OutOfMemory",
         ),

@@ -810,25 +810,82 @@ fn init_containers_that_ended_well_are_no_stops() {
 
 #[test]
 fn who_killed_whom_is_said_only_where_it_is_certain() {
-    let told = |oom: u64, others: Value| {
+    let case = |oom: Value, others: Value| {
         let mut report = report();
-        (report["killed"], report["victims"], report["oomKills"], report["killedByOthers"]) = (0.into(), json!([]), oom.into(), others);
-        let stop = Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(100, 30).stop();
+        (report["killed"], report["victims"], report["oomKills"], report["killedByOthers"]) = (0.into(), json!([]), oom, others);
+        Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(100, 30)
+    };
+    let told_of = |case: Case| {
+        let stop = case.stop();
         let named: Vec<_> =
             stop.causes.iter().map(|f| format!("{} {}", f.cause.name(), f.process.as_ref().map_or(0, |process| process.pid))).collect();
         format!("{} {}: {}", stop.outcome.name(), stop.killed, named.join(", "))
     };
-    let one = json!([{"pid": 9, "name": "a", "atMs": 5}]);
-    let two = json!([{"pid": 9, "name": "a", "atMs": 5}, {"pid": 10, "name": "b", "atMs": 6}]);
-    let four = json!([{"pid": 9, "atMs": 5}, {"pid": 10, "atMs": 5}, {"pid": 11, "atMs": 5}, {"pid": 12, "atMs": 5}]);
-    assert_eq!(told(1, one.clone()), "killed 1: OutOfMemory 9");
-    assert_eq!(told(0, one.clone()), "killed 1: KilledByOther 9");
-    assert_eq!(told(2, one), "killed 2: OutOfMemory 0");
-    assert_eq!(told(1, two), "killed 2: OutOfMemory 0, KilledByOther 0");
-    assert_eq!(told(1, four), "killed 4: OutOfMemory 0");
+    let told = |oom: u64, others: Value| told_of(case(oom.into(), others));
+    let one = || json!([{"pid": 9, "name": "a", "atMs": 5}]);
+    let two = || json!([{"pid": 9, "name": "a", "atMs": 5}, {"pid": 10, "name": "b", "atMs": 6}]);
+    let marked = |mut others: Value, places: &[usize]| {
+        places.iter().for_each(|at| others[*at]["oom"] = true.into());
+        others
+    };
+    assert_eq!(told(0, one()), "killed 1: KilledByOther 9");
+    assert_eq!(told(1, marked(one(), &[0])), "killed 1: OutOfMemory 9");
+    assert_eq!(told(2, marked(one(), &[0])), "killed 2: OutOfMemory 0");
+    assert_eq!(told(1, marked(two(), &[1])), "killed 2: OutOfMemory 10, KilledByOther 9");
+    assert_eq!(told(2, marked(two(), &[0, 1])), "killed 2: OutOfMemory 0");
+    assert_eq!(told(2, marked(two(), &[0])), "killed 3: OutOfMemory 0, KilledByOther 10");
     assert_eq!(told(1, json!([])), "killed 1: OutOfMemory 0");
+    // No init has marked any: as many as the kernel has killed need not be those whom it has killed.
+    assert_eq!(told(1, one()), "killed 1: OutOfMemory 0");
+    assert_eq!(told(1, two()), "killed 2: OutOfMemory 0");
+    assert_eq!(told(2, one()), "killed 2: OutOfMemory 0");
+    // It could not count.
+    assert_eq!(told_of(case(Value::Null, one())), "killed 1: Unknown 9");
+    let shared = |case: &mut Case| case.pod["spec"]["shareProcessNamespace"] = true.into();
+    assert_eq!(told_of(case(0.into(), one()).with(shared)), "killed 1: Unknown 9");
+    let known = |case: &mut Case| case.status()["state"]["terminated"]["reason"] = "OOMKilled".into();
+    assert_eq!(told_of(case(Value::Null, one()).with(known)), "killed 1: OutOfMemory 0");
+    assert_eq!(told_of(case(0.into(), one()).with(known)), "killed 1: OutOfMemory 0");
     // Before the stop, but in this run: it is told of nowhere else.
     assert_eq!(told(0, json!([{"pid": 9, "name": "a", "atMs": -3_600_000}])), "killed 1: KilledByOther 9");
+    let line = case(2.into(), marked(one(), &[0])).stop().line();
+    assert!(line.contains("OOM killer killed 2 processes in the container: a[9] and 1 more"), "{line}");
+}
+
+#[test]
+fn a_main_that_was_killed_before_four_others_is_not_forgotten() {
+    let four = || json!([{"pid": 9, "atMs": 5}, {"pid": 10, "atMs": 5}, {"pid": 11, "atMs": 5}, {"pid": 12, "atMs": 5}]);
+    let case = |oom: u64, others: Value| {
+        let mut report = report();
+        (report["killed"], report["victims"], report["oomKills"], report["killedByOthers"]) = (0.into(), json!([]), oom.into(), others);
+        (report["main"]["exitCode"], report["main"]["signal"], report["exitCode"]) = (Value::Null, "KILL".into(), 137.into());
+        Case::wrapped(ended(137, "Error", 0, 129, &message(&report))).deleted(100, 30)
+    };
+    let names_main = |case: &Case| case.stop().causes.iter().any(|finding| finding.what.contains("sh[2]"));
+    assert!(names_main(&case(0, four())));
+    assert_eq!(case(0, four()).stop().killed, 5);
+    // It would be listed, had somebody else killed it.
+    assert!(!names_main(&case(0, json!([{"pid": 9, "atMs": 5}]))));
+    // The init asks it so.
+    let asks =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--rewrite=TERM=KILL", "--", "app"]);
+    assert!(!names_main(&case(0, four()).with(asks)));
+    // Whose that was is not known.
+    assert_eq!(case(1, four()).told(), "killed deletion: OutOfMemory");
+}
+
+#[test]
+fn a_signal_that_main_was_asked_with_is_no_crash() {
+    let mut report = report();
+    (report["killed"], report["victims"], report["exitCode"]) = (0.into(), json!([]), 134.into());
+    report["main"] = json!({"pid": 2, "name": "app", "signal": "ABRT", "core": true, "afterMs": 3});
+    let case = |text: &str| Case::wrapped(ended(134, "Error", 0, 129, text)).deleted(100, 30);
+    let asks =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--rewrite=TERM=ABRT", "--", "app"]);
+    assert_eq!(case(&message(&report)).told(), "drained deletion: Crashed");
+    assert_eq!(case(&message(&report)).with(asks).told(), "drained deletion: ");
+    assert_eq!(case("").told(), "drained deletion: Crashed");
+    assert_eq!(case("").with(asks).told(), "drained deletion: ");
 }
 
 #[test]
