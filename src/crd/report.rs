@@ -237,7 +237,7 @@ pub struct Victim {
     /// When it was asked.
     #[schemars(range(min = 0, max = LARGEST))]
     pub asked_ms: Option<i64>,
-    /// What it was waiting for, where that can be told: lock, child or unknown.
+    /// What it was waiting for, where that can be told: lock (a file's), child, futex or unknown.
     #[schemars(length(max = WORD))]
     pub waits: Option<String>,
     /// Whether it came in by an exec: it is nobody's child.

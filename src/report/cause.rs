@@ -70,13 +70,13 @@ causes! {
         "The process was stopped, by a signal or a debugger (state T), and could not act on its stop signal.",
         "Find who stops it: SIGSTOP, SIGTSTP, a debugger or a checkpoint. SIGCONT, which every process is sent on a stop, does not bring one back that is traced.";
     Uninterruptible, Warning,
-        "The process was in a system call that no signal interrupts (state D): most often a disk, or a network file system that does not answer.",
+        "The process was in a system call that no signal interrupts (state D), the same one at two looks: most often a disk, or a network file system that does not answer.",
         "Look at the storage: an NFS or FUSE mount whose server is gone, a disk that fails. The process itself can do nothing.";
     WaitedForLock, Warning,
-        "The process caught its stop signal and waited for a lock until the deadline.",
-        "Look for who holds it: often a signal handler that takes a lock which the interrupted code holds, or two that stop in a different order.";
+        "The process caught its stop signal and waited for a file's lock (flock(2), fcntl(2)) at the deadline.",
+        "Look for who holds it (lslocks, /proc/locks): often another process that is to stop as well, or two that wait for each other's.";
     WaitedForChild, Warning,
-        "The process caught its stop signal and waited for a child that did not end.",
+        "The process caught its stop signal and waited for a child at the deadline.",
         "Let it pass the signal on to its children before it waits for them; what became of the child is told beside it.";
     NotAsked, Warning,
         "The process was never asked to stop: it was born too late, or nothing led to it.",

@@ -173,7 +173,7 @@ pub enum Why {
     Blocked,
     /// It was stopped (state T).
     Stopped,
-    /// It was in an uninterruptible system call (state D).
+    /// It was in an uninterruptible system call (state D), the same one at two looks.
     Uninterruptible,
     /// It ran as another user, and the init may not signal those.
     Denied,
@@ -192,10 +192,12 @@ pub enum Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Waits {
-    /// A lock of its own or of a file.
+    /// A file's lock.
     Lock,
     /// The end of a child.
     Child,
+    /// Something that another thread or process does (futex(2)): that it lets go of a lock, or gives it work.
+    Futex,
     /// A word of a later version.
     #[serde(other)]
     Unknown,

@@ -75,21 +75,28 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
     let signal = victim.asked.as_deref().map_or_else(|| "its stop signal".to_owned(), |signal| format!("SIG{signal}"));
     let (cause, state) = match (victim.why, victim.waits) {
         _ if victim.exec => (Cause::ExecLeftBehind, "came in by an exec and was left behind".to_owned()),
-        (Why::Caught, Some(Waits::Lock)) => (Cause::WaitedForLock, format!("caught {signal} and waited for a lock")),
+        (Why::Caught, Some(Waits::Lock)) => (Cause::WaitedForLock, format!("caught {signal} and waited for a file's lock")),
         (Why::Caught, Some(Waits::Child)) => (Cause::WaitedForChild, format!("caught {signal} and waited for a child")),
         (Why::Caught, _) => (Cause::StillAtWork, format!("caught {signal} and was still at work")),
         (Why::Ignored, _) => (Cause::SignalIgnored, format!("ignores {signal}")),
         (Why::Blocked, _) => (Cause::SignalBlocked, format!("blocks {signal}")),
         (Why::Stopped, _) => (Cause::ProcessStopped, "was stopped (state T)".into()),
-        (Why::Uninterruptible, _) => (Cause::Uninterruptible, "was in an uninterruptible system call (state D)".into()),
+        (Why::Uninterruptible, _) => {
+            // The init gave it up.
+            let outlived = victim.pid == report.main.pid && report.main.exit_code.is_none() && report.main.signal.is_none();
+            let outlived = if outlived { ", and outlived SIGKILL" } else { "" };
+            (Cause::Uninterruptible, format!("was in an uninterruptible system call (state D){outlived}"))
+        }
         (Why::Denied, _) => (Cause::NotPermitted, "runs as another user and may not be signalled".into()),
         (Why::NotAsked, _) => (Cause::NotAsked, "was never asked to stop".into()),
         (Why::Ending, _) => (Cause::LeftAtDeadline, format!("has no handler for {signal} and was about to end")),
         (Why::Unseen | Why::Unknown, _) => (Cause::LeftAtDeadline, "was left, and what could be seen does not tell why".into()),
     };
     let waits = match (victim.why, victim.waits) {
+        // A lock, or work.
+        (_, Some(Waits::Futex)) => ", waiting on a futex",
         (Why::Caught, _) if !victim.exec => "",
-        (_, Some(Waits::Lock)) => ", waiting for a lock",
+        (_, Some(Waits::Lock)) => ", waiting for a file's lock",
         (_, Some(Waits::Child)) => ", waiting for a child",
         _ => "",
     };

@@ -889,6 +889,21 @@ fn a_signal_that_main_was_asked_with_is_no_crash() {
 }
 
 #[test]
+fn who_waits_on_a_futex_may_wait_for_work() {
+    let told = |why: &str, waits: &str| {
+        let mut report = report();
+        (report["victims"][0]["why"], report["victims"][0]["waits"]) = (why.into(), waits.into());
+        let stop = Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(100, 30).stop();
+        format!("{}: {}", stop.causes[0].cause.name(), stop.causes[0].what.split(';').next().unwrap())
+    };
+    assert_eq!(told("caught", "futex"), "StillAtWork: worker[9] caught SIGTERM and was still at work, waiting on a futex");
+    assert_eq!(told("ignored", "futex"), "SignalIgnored: worker[9] ignores SIGTERM, waiting on a futex");
+    assert_eq!(told("caught", "lock"), "WaitedForLock: worker[9] caught SIGTERM and waited for a file's lock");
+    assert_eq!(told("blocked", "lock"), "SignalBlocked: worker[9] blocks SIGTERM, waiting for a file's lock");
+    assert_eq!(told("caught", "ofALaterVersion"), "StillAtWork: worker[9] caught SIGTERM and was still at work");
+}
+
+#[test]
 fn an_exec_that_was_left_is_no_child_of_main() {
     let mut report = report();
     report.as_object_mut().unwrap().remove("signal");
