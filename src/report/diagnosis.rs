@@ -121,11 +121,14 @@ fn never_seen(pod: &Pod<'_>) -> Found {
     let finding = match request::collected(pod) {
         // It is told as the request.
         Some(_) => None,
-        None => Some(Finding::new(
-            Cause::ForceDeleted,
-            None,
-            "the pod was gone at once, while the container ran; its ending was never seen".into(),
-        )),
+        None => {
+            let when = match pod.deletion {
+                // Somebody lost patience with it.
+                Some(deletion) if deletion.grace_seconds > 0 => "while the container was being stopped",
+                _ => "at once, while the container ran",
+            };
+            Some(Finding::new(Cause::ForceDeleted, None, format!("the pod was gone {when}; its ending was never seen")))
+        }
     };
     Found { findings: finding.into_iter().collect(), outcome: Outcome::Unknown, killed: 0 }
 }

@@ -216,7 +216,8 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
             return found;
         }
         let why = skipped.map(|code| format!(" (left out when the pod was injected: {})", bounded(code, 64))).unwrap_or_default();
-        let what = format!("it has no init{why}: all that was in it was killed at once, and who held it up was not seen");
+        let what =
+            format!("it does not run under ashore-init{why}: all that was in it was killed at once, and who held it up was not seen");
         found.findings.push(Finding::new(Cause::NotWrapped, None, what));
     }
     found

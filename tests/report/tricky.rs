@@ -50,7 +50,12 @@ fn a_pod_that_only_matches_a_selector_no_more_has_not_stopped() {
         case.gone = true;
     });
     assert_eq!(running.stops(), []);
-    assert_eq!(running.deleted(100, 0).told(), "unknown deletion: ForceDeleted");
+    let forced = running.clone().deleted(100, 0).stop();
+    assert_eq!(Case::told_of(&forced), "unknown deletion: ForceDeleted");
+    assert!(forced.causes[0].what.contains("gone at once"), "{forced:#?}");
+    let later = running.deleted(100, 30).stop();
+    assert_eq!(Case::told_of(&later), "unknown deletion: ForceDeleted");
+    assert!(later.causes[0].what.contains("gone while the container was being stopped"), "{later:#?}");
 }
 
 #[test]

@@ -88,6 +88,20 @@ fn is_bounded(stop: &Stop) {
 }
 
 #[test]
+fn what_a_later_version_has_written_is_read_as_far_as_it_is_understood() {
+    let mut written = serde_json::to_value(with(&message(&report())).stop()).unwrap();
+    let later = || Value::from("ofALaterVersion");
+    for place in ["/outcome", "/request", "/causes/0/cause", "/report/victims/0/why"] {
+        *written.pointer_mut(place).unwrap() = later();
+    }
+    written["report"]["victims"][0]["waits"] = later();
+    (written["more"], written["report"]["more"]) = (json!([1]), json!({}));
+    let read: Stop = serde_json::from_value(written).unwrap();
+    assert_eq!(Case::told_of(&read), "unknown unknown: Unknown");
+    assert_eq!(read.report.unwrap().victims[0].name, "worker");
+}
+
+#[test]
 fn a_pod_that_was_never_read_has_no_stops() {
     for pod in [
         Value::Null,
