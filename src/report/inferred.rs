@@ -238,6 +238,8 @@ fn waited_as_sidecar(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) ->
 
 /// A program that is PID 1 and is known to have no handler.
 fn without_handler<'a>(pod: &Pod<'_>, run: &Run<'a>) -> Option<&'a str> {
-    let program = run.spec.pointer("/command/0").and_then(Value::as_str)?.rsplit('/').next()?;
+    let word = run.spec.pointer("/command/0").and_then(Value::as_str)?;
+    // One of that name elsewhere may be anything.
+    let program = ["/bin/", "/usr/bin/"].iter().find_map(|folder| word.strip_prefix(folder)).unwrap_or(word);
     (!pod.shares_processes() && run.settings.is_none() && NO_HANDLER.contains(&program)).then_some(program)
 }

@@ -100,10 +100,12 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
         (_, Some(Waits::Child)) => ", waiting for a child",
         _ => "",
     };
-    let end = report.deadline_ms.unwrap_or(report.duration_ms);
+    // Those whom an exec left have less time.
+    let reached = report.deadline_ms.filter(|deadline| *deadline <= report.duration_ms);
+    let end = reached.unwrap_or(report.duration_ms);
     let since = victim.asked_ms.map(|asked| format!(" {} after it was asked", took(end.saturating_sub(asked))));
-    let deadline = match (&report.signal, report.grace_ms) {
-        (Some(_), Some(grace)) => format!(" (deadline {} of {})", took(end), took(grace)),
+    let deadline = match (&report.signal, reached, report.grace_ms) {
+        (Some(_), Some(deadline), Some(grace)) => format!(" (deadline {} of {})", took(deadline), took(grace)),
         _ => String::new(),
     };
     let what = format!("{} {state}{waits}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());

@@ -13,7 +13,7 @@ use serde_json::Value;
 const LONGEST: usize = 240;
 /// By how much clocks may differ: who ended so shortly before the stop may have been meant.
 pub(crate) const SKEW: Millis = 5 * SECOND;
-/// How long a kubelet takes at most to see that a pod has ended.
+/// How long a component of Kubernetes takes at most from one thing to the next.
 const SLACK: Millis = 10 * SECOND;
 
 /// 128 and SIGTERM's number: what a program ends with that has no handler for it, and what some do that have one.
@@ -99,10 +99,16 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
         unclear |= late > rounded && late <= SKEW;
         late <= rounded
     };
-    let mut all: Vec<Asked> = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at)).into_iter().collect();
+    // A probe can fail since the container is being stopped.
+    let first = |at: Millis| signalled != Some(true) || run.clock_jumped() || begun.is_none_or(|begun| at <= begun.saturating_add(SECOND));
+    let of_container = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at).filter(|_| first(*at)));
+    let mut all: Vec<Asked> = of_container.into_iter().collect();
     if run.current {
-        all.extend(of_pod(pod, run, sign.as_ref()).into_iter().filter(&mut concerns));
-        all.extend(pod_finished(pod, run).filter(&mut concerns));
+        let of_pod = of_pod(pod, run, sign.as_ref());
+        // Where it is not known when the pod was stopped, it may have been before its other containers had ended.
+        let dated = of_pod.iter().all(|asked| asked.at.is_some());
+        all.extend(of_pod.into_iter().filter(&mut concerns));
+        all.extend(pod_finished(pod, run).filter(|asked| dated && concerns(asked)));
     }
     // Who was first has asked; who does not say when, last.
     if let Some(first) = all.into_iter().min_by_key(|asked| asked.at.unwrap_or(Millis::MAX)) {
@@ -198,14 +204,14 @@ fn of_pod(pod: &Pod<'_>, run: &Run<'_>, sign: Option<&Sign>) -> Vec<Asked> {
     [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted].into_iter().flatten().collect()
 }
 
+/// An Event of the kubelet about the pod as a whole: others use the same words for what they do.
 fn event_of<'e, 'a>(pod: &'e Pod<'a>, reason: &str) -> Option<&'e Event<'a>> {
-    pod.events.iter().find(|event| event.of_pod && event.container.is_none() && event.reason == reason)
+    pod.events.iter().find(|event| event.of_pod && event.of_kubelet && event.container.is_none() && event.reason == reason)
 }
 
 /// The kubelet's evictions. Its Event is right where the status is not.
 fn evicted(pod: &Pod<'_>) -> Option<Asked> {
-    // Others use the same word for evictions through the API.
-    let event = event_of(pod, "Evicted").filter(|event| event.of_kubelet);
+    let event = event_of(pod, "Evicted");
     let status = (pod.text("/status/reason") == "Evicted").then(|| pod.text("/status/message"));
     let condition = || Some(by_kubelet(pod)?.message).filter(|message| eviction(message) != Cause::Evicted);
     let message = event.map(|event| event.message).or(status).or_else(condition)?;
@@ -258,7 +264,7 @@ fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
 
 /// The kubelet makes room for a critical pod.
 fn preempted_by_kubelet(pod: &Pod<'_>) -> Option<Asked> {
-    let event = event_of(pod, "Preempting").filter(|event| event.of_kubelet);
+    let event = event_of(pod, "Preempting");
     let by_condition = by_kubelet(pod).is_some_and(|disruption| disruption.message.contains("preempted"));
     if event.is_none() && !by_condition && pod.text("/status/reason") != "Preempting" {
         return None;
@@ -305,19 +311,20 @@ fn deleted(pod: &Pod<'_>, run: &Run<'_>, sign: Option<&Sign>) -> Option<Asked> {
 /// The pod was collected since its node is gone: then nobody was there to see an ending. Whoever has deleted the pod before that.
 pub(crate) fn collected(pod: &Pod<'_>) -> Option<(Request, Cause, String)> {
     let disruption = pod.disruption().filter(|disruption| disruption.reason == "DeletionByPodGC")?;
-    let first = disruption.is_before(pod.deletion.map(Deletion::requested_at));
+    let first = is_about(disruption.since, pod.deletion.map(Deletion::requested_at));
     let request = if first { Request::NodeLost } else { Request::Deletion };
     Some((request, Cause::NodeLost, "the node is gone, and the pod was collected".into()))
 }
 
-/// Why a pod was deleted, where somebody says so. Those who do say it before they delete: what came after `deleted` is about something else
-/// (an eviction of a pod that is going already), and so may be what has no time, which none of Kubernetes' own lacks.
+/// Why a pod was deleted, where somebody says so. Those who do say it at once before they delete: what came after `deleted` is about something
+/// else (an eviction of a pod that is going already), so is what came long before (one that was refused then), and so may be what has no time,
+/// which none of Kubernetes' own lacks.
 fn why_deleted(pod: &Pod<'_>, deleted: Option<Millis>) -> Option<(Request, Cause, String)> {
-    let disruption = pod.disruption().filter(|disruption| disruption.is_before(deleted));
+    let disruption = pod.disruption().filter(|disruption| is_about(disruption.since, deleted));
     let (reason, message) = disruption.map(|disruption| (disruption.reason, disruption.message)).unwrap_or_default();
     let said = |reason: &str, of_pod: bool, message: &str| {
         let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && event.of_pod == of_pod && event.container.is_none());
-        of_reason.any(|event| event.message.starts_with(message) && not_after(event.first(), deleted))
+        of_reason.any(|event| event.message.starts_with(message) && is_about(event.first(), deleted))
     };
     match reason {
         "EvictionByEvictionAPI" => Some((Request::Eviction, Cause::EvictedByApi, "the pod was evicted through the API".into())),
@@ -348,15 +355,9 @@ fn past_its_jobs_deadline(pod: &Pod<'_>, deleted: Option<Millis>) -> bool {
         && of_owner("DeadlineExceeded", millis(given).saturating_add(SLACK), "")
 }
 
-impl Disruption<'_> {
-    fn is_before(&self, deleted: Option<Millis>) -> bool {
-        not_after(self.since, deleted)
-    }
-}
-
-/// Both known, and by the clocks of two components of the control plane not the later one.
-fn not_after(reason: Option<Millis>, deleted: Option<Millis>) -> bool {
-    reason.zip(deleted).is_some_and(|(reason, deleted)| reason <= deleted.saturating_add(SECOND))
+/// Both known, and the reason no later than the deletion by the clocks of two components of the control plane.
+fn is_about(reason: Option<Millis>, deleted: Option<Millis>) -> bool {
+    reason.zip(deleted).is_some_and(|(reason, deleted)| (-SLACK..=SECOND).contains(&reason.saturating_sub(deleted)))
 }
 
 /// A sidecar is stopped when the app's containers have ended.

@@ -131,8 +131,12 @@ impl<'a> Pod<'a> {
 
     /// Whether the app's containers have ended, and are not started again.
     pub(crate) fn apps_have_ended(&self) -> bool {
-        let ended = |status: &Value| status.pointer("/state/terminated").is_some_and(Value::is_object);
-        matches!(self.text("/spec/restartPolicy"), "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
+        let policy = self.text("/spec/restartPolicy");
+        let ended = |status: &Value| {
+            let code = status.pointer("/state/terminated").map(|ended| ended.get("exitCode").and_then(Value::as_i64));
+            code.is_some_and(|code| policy == "Never" || code == Some(0))
+        };
+        matches!(policy, "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
     }
 
     /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as

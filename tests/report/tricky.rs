@@ -308,6 +308,16 @@ fn what_is_told() {
             "killed deletion: GracePeriodExceeded",
         ),
         (
+            "a program of that name elsewhere",
+            Case::plain(sigkill(130)).deleted(100, 30).with(|case| case.container()["command"] = json!(["/app/cat"])),
+            "killed deletion: GracePeriodExceeded NotWrapped",
+        ),
+        (
+            "Karpenter's Event and the kubelet's",
+            Case::wrapped(clean()).event(pod_event("karpenter", "Evicted", "Evicted pod", 100)).event(low()),
+            "drained nodePressure: EvictedForMemory",
+        ),
+        (
             "a liveness probe's own grace",
             Case::wrapped(sigkill(105)).event(liveness(100)).with(own_grace),
             "killed probe: GracePeriodShortened LivenessProbe",
@@ -669,6 +679,7 @@ fn what_came_after_the_deletion_is_not_its_reason() {
         ("evicted", evicted(), "drained eviction: EvictedByApi"),
         ("a moment later by another clock", evicted().with(since(101)), "drained eviction: EvictedByApi"),
         ("a drain of a pod that goes already", evicted().with(since(110)), "drained deletion: "),
+        ("one that was refused a minute before", evicted().with(since(40)), "drained deletion: "),
         (
             "nobody knows when",
             evicted().with(|case| case.pod["status"]["conditions"][0]["lastTransitionTime"] = Value::Null),
@@ -727,6 +738,11 @@ fn a_signal_that_came_before_the_deletion_was_not_sent_for_it() {
         ("a hook that sends it, on such a node", case(31, 104).with(hook), "killed deletion: StillAtWork"),
         ("the kubelet says so", case(0, 100).event(killing(100)), "killed deletion: StillAtWork"),
         ("the kubelet stops what stops already", case(31, 120).event(killing(120)), "killed signal: StillAtWork"),
+        (
+            "a probe that failed since the container was stopping",
+            case(31, 120).not_deleted().event(event("Killing", "Container app failed liveness probe, will be restarted", 110)),
+            "killed signal: StillAtWork",
+        ),
         (
             "a node far behind",
             case(0, 160).event(killing(100)).with(|case| case.events[0]["metadata"] = json!({"creationTimestamp": at(160)})),
@@ -792,7 +808,16 @@ fn sidecars_are_asked_last() {
         case.pod["spec"]["restartPolicy"] = "Never".into();
         case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(0, "Completed", 0, 103, "");
     });
-    assert_eq!(told(finished), ["log drained podFinished: ", "app completed -: "]);
+    assert_eq!(told(finished.clone()), ["log drained podFinished: ", "app completed -: "]);
+    // The app is started again.
+    let fails = |case: &mut Case| {
+        case.pod["spec"]["restartPolicy"] = "OnFailure".into();
+        case.status()["state"]["terminated"] = ended(3, "Error", 0, 100, "");
+    };
+    assert_eq!(told(finished.clone().with(fails)), ["log completed -: ", "app failed -: Failed"]);
+    // The kubelet has stopped the whole pod, and nobody knows when.
+    let evicted = finished.failed("Evicted", "The node was low on resource: memory. ");
+    assert_eq!(told(evicted), ["log unknown -: ", "app unknown -: "]);
 }
 
 #[test]
@@ -914,4 +939,8 @@ fn an_exec_that_was_left_is_no_child_of_main() {
     report.as_object_mut().unwrap().remove("signal");
     report["victims"][0]["exec"] = true.into();
     assert_eq!(Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).told(), "killed -: ExecLeftBehind");
+    // It is not given as long as the container.
+    (report["signal"], report["durationMs"]) = ("TERM".into(), 5016.into());
+    let stop = Case::wrapped(ended(0, "Completed", 0, 105, &message(&report))).deleted(100, 30).stop();
+    assert_eq!(stop.causes[0].what, "worker[9] came in by an exec and was left behind; killed 5.0 s after it was asked");
 }
