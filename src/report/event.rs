@@ -15,7 +15,7 @@ pub(crate) struct Event<'a> {
     pub(crate) message: &'a str,
     /// The container that it is about, if it is about one: the field path is `spec.containers{NAME}`.
     pub(crate) container: Option<&'a str>,
-    /// Whether the kubelet sent it, as far as it says who did.
+    /// Whether the kubelet sent it: it says so in each.
     pub(crate) of_kubelet: bool,
     /// Whether it is about the pod, not about its owner.
     pub(crate) of_pod: bool,
@@ -48,7 +48,7 @@ impl<'a> Event<'a> {
             reason: text("/reason")?,
             message: text("/message").unwrap_or_default(),
             container: path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}')),
-            of_kubelet: text("/source/component").or(text("/reportingComponent")).is_none_or(|component| component == "kubelet"),
+            of_kubelet: text("/source/component").or(text("/reportingComponent")) == Some("kubelet"),
             of_pod,
             told: at(&["/metadata/creationTimestamp"]),
             times: [

@@ -134,7 +134,12 @@ fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     let took = asked.began().zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
     match took {
         Some(took) if took.saturating_add(SECOND) >= millis(given) => overrun(pod, run, asked, given, took),
-        Some(_) if init_was_killed(run) => one_killed(init_killed()),
+        Some(_) if init_was_killed(run) && !asked.hurried => one_killed(init_killed()),
+        Some(took) if asked.hurried => unknown(format!(
+            "it ended with 137, {} after it was asked and before its {given} s were over; it was asked in another way meanwhile, which may have left it \
+             less time",
+            shown(took)
+        )),
         Some(took) => unknown(format!(
             "it ended with 137, {} after it was asked and before its {given} s were over: either that is the program's own exit code (a shell's whose \
              child was killed), or somebody sent SIGKILL",

@@ -51,13 +51,15 @@ pub(crate) struct Asked {
     pub(crate) told: Option<Millis>,
     /// The grace period that was given, if that is known.
     pub(crate) grace_seconds: Option<u64>,
+    /// Whether the pod was stopped for another reason as well before it ended, which may have left less time (an eviction that cannot wait).
+    pub(crate) hurried: bool,
     /// What is to be said of it.
     pub(crate) finding: Option<Finding>,
 }
 
 impl Asked {
     fn new(request: Request, at: Option<Millis>, grace_seconds: Option<u64>) -> Self {
-        Self { request, at, told: None, grace_seconds, finding: None }
+        Self { request, at, told: None, grace_seconds, hurried: false, finding: None }
     }
 
     /// When its grace period began: by the clock that its end has, where that is known.
@@ -103,8 +105,11 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
     let first = |at: Millis| signalled != Some(true) || run.clock_jumped() || begun.is_none_or(|begun| at <= begun.saturating_add(SECOND));
     let of_container = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at).filter(|_| first(*at)));
     let mut all: Vec<Asked> = of_container.into_iter().collect();
+    let mut reasons = all.len();
     if run.current {
         let of_pod = of_pod(pod, run, sign.as_ref());
+        reasons +=
+            of_pod.iter().filter(|asked| asked.at.zip(run.finished).is_none_or(|(at, end)| at <= end.saturating_add(SECOND))).count();
         // Where it is not known when the pod was stopped, it may have been before its other containers had ended.
         let dated = of_pod.iter().all(|asked| asked.at.is_some());
         all.extend(of_pod.into_iter().filter(&mut concerns));
@@ -112,10 +117,10 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
     }
     // Who was first has asked; who does not say when, last.
     if let Some(first) = all.into_iter().min_by_key(|asked| asked.at.unwrap_or(Millis::MAX)) {
-        return Asking::Yes(Asked { told, ..first });
+        return Asking::Yes(Asked { told, hurried: reasons > 1, ..first });
     }
     if let Some(sign) = sign {
-        return Asking::Yes(Asked { told, ..Asked::new(Request::Signal, sign.at, None) });
+        return Asking::Yes(Asked { told, hurried: reasons > 0, ..Asked::new(Request::Signal, sign.at, None) });
     }
     let by_signal = signalled.is_none() && run.exit_code == Some(SIGTERM);
     let kubelets = run.kubelet_may_stop_it() || pod.was_changed();

@@ -919,6 +919,17 @@ fn a_signal_that_main_was_asked_with_is_no_crash() {
 }
 
 #[test]
+fn an_init_that_was_killed_had_time_left() {
+    let always =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
+    let killed = Case::wrapped(sigkill(107)).deleted(100, 30).with(always);
+    assert_eq!(killed.told(), "killed deletion: InitKilled");
+    let limit = |seconds| pod_event("kubelet", "Evicted", "Usage of EmptyDir volume \"cache\" exceeds the limit \"64Mi\". ", seconds);
+    assert_eq!(killed.clone().event(limit(105)).told(), "unknown deletion: Unknown");
+    assert_eq!(killed.event(limit(120)).told(), "killed deletion: InitKilled");
+}
+
+#[test]
 fn who_waits_on_a_futex_may_wait_for_work() {
     let told = |why: &str, waits: &str| {
         let mut report = report();
