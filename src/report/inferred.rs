@@ -160,8 +160,8 @@ fn killed_unasked(run: &Run<'_>) -> Found {
         (Some(_), false) => "the init or to main",
     };
     let what = format!(
-        "it ended with 137, and neither the pod nor its Events tell of a stop: either that is the program's own exit code (a shell's whose child was killed), or somebody sent \
-         SIGKILL to {who}; the kubelet tells of no OOM kill"
+        "it ended with 137, and neither the pod nor its Events tell of a stop: either that is the program's own exit code (a shell's whose child \
+         was killed), or somebody sent SIGKILL to {who}; the kubelet tells of no OOM kill"
     );
     Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
 }

@@ -91,8 +91,11 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
         if let Some(sign) = &sign {
             return sign.is_of(asked);
         }
-        let Some(ended) = ended else { return true };
-        let Some(at) = asked.at.filter(|_| !run.clock_jumped()) else {
+        // What the pod shows of an ending that nobody saw stands for its own.
+        if run.ending != Ending::Seen && ended.is_none() {
+            return true;
+        }
+        let (Some(at), Some(ended)) = (asked.at.filter(|_| !run.clock_jumped()), ended) else {
             unclear = true;
             return false;
         };
@@ -270,7 +273,7 @@ fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
 /// The kubelet makes room for a critical pod.
 fn preempted_by_kubelet(pod: &Pod<'_>) -> Option<Asked> {
     let event = event_of(pod, "Preempting");
-    let by_condition = by_kubelet(pod).is_some_and(|disruption| disruption.message.contains("preempted"));
+    let by_condition = by_kubelet(pod).is_some_and(|disruption| disruption.message.starts_with("Pod was preempted"));
     if event.is_none() && !by_condition && pod.text("/status/reason") != "Preempting" {
         return None;
     }
@@ -316,6 +319,9 @@ fn deleted(pod: &Pod<'_>, run: &Run<'_>, sign: Option<&Sign>) -> Option<Asked> {
 /// The pod was collected since its node is gone: then nobody was there to see an ending. Whoever has deleted the pod before that.
 pub(crate) fn collected(pod: &Pod<'_>) -> Option<(Request, Cause, String)> {
     let disruption = pod.disruption().filter(|disruption| disruption.reason == "DeletionByPodGC")?;
+    if !disruption.message.contains("node no longer exists") {
+        return None;
+    }
     let first = is_about(disruption.since, pod.deletion.map(Deletion::requested_at));
     let request = if first { Request::NodeLost } else { Request::Deletion };
     Some((request, Cause::NodeLost, "the node is gone, and the pod was collected".into()))

@@ -199,7 +199,9 @@ impl<'a> Pod<'a> {
                 id_before if id_before.is_none() || id_before == id(status) => Some(restarts),
                 _ => Some(one_before),
             };
-            runs.extend(run.map(|run| Run { run, current: waits, ..new().ended(before) }));
+            // One that was lost sight of did not end for what befell its pod since.
+            let current = waits && !invented(before);
+            runs.extend(run.map(|run| Run { run, current, ..new().ended(before) }));
         }
         if let Some(ended) = ended {
             let run = match before {

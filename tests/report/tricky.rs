@@ -308,6 +308,34 @@ fn what_is_told() {
             "killed deletion: GracePeriodExceeded",
         ),
         (
+            "nobody knows when it ended",
+            Case::wrapped(ended(3, "Error", 0, 103, "")).deleted(100, 30).with(|case| {
+                case.status()["state"]["terminated"]["finishedAt"] = Value::Null;
+            }),
+            "unknown -: ",
+        ),
+        (
+            "an ending that was lost, and a deletion since",
+            Case::wrapped(clean()).deleted(100, 30).with(|case| {
+                case.status()["state"] = json!({"waiting": {"reason": "ContainerCreating"}});
+                case.status()["lastState"] = json!({"terminated": invented});
+            }),
+            "unknown -: Unknown",
+        ),
+        (
+            "a volume of that name",
+            Case::wrapped(clean()).disrupted("TerminationByKubelet", "Usage of EmptyDir volume \"preempted\" exceeds the limit \"64Mi\". "),
+            "drained nodePressure: EmptyDirLimit",
+        ),
+        (
+            "collected, but not since its node is gone",
+            Case::wrapped(clean())
+                .deleted(100, 0)
+                .disrupted("DeletionByPodGC", "PodGC: words of a later version")
+                .with(|case| case.status()["state"] = json!({"running": {"startedAt": at(0)}})),
+            "unknown deletion: ForceDeleted",
+        ),
+        (
             "a program of that name elsewhere",
             Case::plain(sigkill(130)).deleted(100, 30).with(|case| case.container()["command"] = json!(["/app/cat"])),
             "killed deletion: GracePeriodExceeded NotWrapped",
