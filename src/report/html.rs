@@ -5,7 +5,6 @@ mod entry;
 mod picture;
 mod summary;
 mod text;
-mod timeline;
 
 use crate::stop::Stop;
 use base64::Engine;

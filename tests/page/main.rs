@@ -106,7 +106,7 @@ fn rows_open_by_click_and_by_key() -> Outcome {
     page.eval(&format!("{third}.querySelector('button').focus()"));
     page.press("Enter");
     assert_eq!(opened(), ["web-6c5b8f7d9-x2x8k"]);
-    assert_eq!(seen(), ["SignalIgnored", "WaitedForLock", "gunicorn [2]", "worker [9]", "flusher [12]", "uploader [10]", "logger [11]"]);
+    assert_eq!(seen(), ["SignalIgnored", "WaitedForLock", "gunicorn[2]", "worker[9]", "flusher[12]", "uploader[10]", "logger[11]"]);
     page.press(" ");
     assert_eq!((opened().len(), seen().len()), (0, 0));
 
@@ -203,7 +203,7 @@ fn assistive_technology_is_told_what_things_are() -> Outcome {
         has("button", "Namespace");
         has("rowheader", "web-6c5b8f7d9-x2x8k app");
         has("button", "web-6c5b8f7d9-x2x8k app");
-        has("rowheader", "worker [9]");
+        has("rowheader", "worker[9]");
         has("cell", "killed: ignored SIGTERM");
         has("searchbox", "Text");
         has("combobox", "Outcome");
@@ -211,7 +211,7 @@ fn assistive_technology_is_told_what_things_are() -> Outcome {
         has("cell", "Killed");
         let pictures: Vec<_> = nodes.iter().filter(|(role, _)| role == "image").collect();
         let [(_, picture)] = pictures.as_slice() else { panic!("{width}: {pictures:?}") };
-        assert!(picture.starts_with("Timeline. worker [9] at 29 s: killed: ignored SIGTERM. flusher [12] at 29 s: killed"), "{picture}");
+        assert!(picture.starts_with("Timeline. worker[9] at 29 s: killed: ignored SIGTERM. flusher[12] at 29 s: killed"), "{picture}");
     }
     let state = page.call("Accessibility.getFullAXTree", &json!({}));
     let expanded: Vec<_> = state["nodes"].as_array().unwrap().iter().filter(|node| node["role"]["value"] == "button").collect();

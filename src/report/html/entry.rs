@@ -3,8 +3,8 @@
 use super::picture;
 use super::summary::outcome;
 use super::text::{grouped, moment, name, seconds, sentence};
-use super::timeline::Timeline;
 use crate::stop::{Finding, Outcome, Stop};
+use crate::timeline::Timeline;
 use crate::words::plural;
 use std::fmt::Write;
 
@@ -46,7 +46,6 @@ pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
         if causes.len() > 1 { format!(" <small>+{}</small>", causes.len() - 1) } else { String::new() },
     );
     let took = stop.took_ms();
-    let grace = stop.grace_ms.or(stop.report.as_ref().and_then(|report| report.grace_ms));
     let _ = writeln!(
         out,
         "<td class=\"number\" data-value=\"{0}\">{1}</td><td class=\"number\" data-value=\"{2}\">{3}{4}</td></tr>",
@@ -54,7 +53,7 @@ pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
         grouped(stop.killed),
         took.map_or_else(String::new, |ms| ms.to_string()),
         took.map_or_else(String::new, seconds),
-        took.and(grace).map_or_else(String::new, |ms| format!(" <small>of {}</small>", seconds(ms))),
+        took.and(stop.budget_ms()).map_or_else(String::new, |ms| format!(" <small>of {}</small>", seconds(ms))),
     );
     let _ = write!(
         out,
@@ -115,13 +114,13 @@ fn timeline(out: &mut String, stop: &Stop) {
     for row in &timeline.rows {
         let asked = row.asked.as_ref().map_or_else(
             || "not known".to_owned(),
-            |(at, word)| if word.is_empty() { seconds(*at) } else { format!("{} {word}", seconds(*at)) },
+            |asked| asked.signal.as_ref().map_or_else(|| seconds(asked.at), |word| format!("{} {word}", seconds(asked.at))),
         );
         let _ = writeln!(
             out,
             "<tr><th scope=\"row\">{}{}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
-            name(&row.label()),
-            if row.role.is_empty() { String::new() } else { format!(" <small>{}</small>", row.role) },
+            name(&row.process.to_string()),
+            if row.role.words().is_empty() { String::new() } else { format!(" <small>{}</small>", row.role.words()) },
             name(&asked),
             row.ended.map_or_else(|| "not known".to_owned(), seconds),
             name(&row.how)
