@@ -39,10 +39,18 @@ impl Stop {
         if let Some(took) = self.took_ms() {
             let _ = write!(line, " after {}", time::took(took));
         }
-        if self.outcome == Outcome::Unknown && !self.wrapped && self.causes.is_empty() {
-            line.push_str("; no init was put in: whoever was left when PID 1 ended was killed by the kernel, unseen");
-        }
+        let _ = self.unseen().map_or(Ok(()), |unseen| write!(line, "; {unseen}"));
         bounded(&line, LONGEST)
+    }
+
+    /// Why nothing is known of how it ended, where no cause says so.
+    pub fn unseen(&self) -> Option<&'static str> {
+        let unseen = match (self.wrapped, self.report.is_some()) {
+            (false, _) => "no init was put in: whoever was left when PID 1 ended was killed by the kernel, unseen",
+            (true, false) => "its init's report is not in the termination message: whether somebody was killed is not known",
+            (true, true) => "its times do not tell whether it had been asked to stop",
+        };
+        (self.outcome == Outcome::Unknown && self.causes.is_empty()).then_some(unseen)
     }
 
     /// How long the stop took, in milliseconds, from when it was asked for: as the init measured it, else by the kubelet's times, give or take a

@@ -73,11 +73,12 @@ fn time(text: &str) -> String {
 fn findings(out: &mut String, stop: &Stop) {
     out.push_str("<section class=\"findings\"><h3>Findings</h3>\n");
     if stop.causes.is_empty() {
-        out.push_str(match stop.outcome {
-            Outcome::Drained => "<p>Everybody ended by itself, in time.</p>",
-            Outcome::Completed => "<p>The container ended by itself, and well.</p>",
-            Outcome::Killed | Outcome::Failed | Outcome::Unknown => "<p>What can be known does not tell why.</p>",
+        let what = stop.unseen().unwrap_or(match stop.outcome {
+            Outcome::Drained => "everybody ended by itself, in time",
+            Outcome::Completed => "the container ended by itself, and well",
+            Outcome::Killed | Outcome::Failed | Outcome::Unknown => "what can be known does not tell why",
         });
+        let _ = writeln!(out, "<p>{what}</p>");
     } else {
         out.push_str("<ol>\n");
         stop.causes.iter().take(MOST).for_each(|finding| one(out, finding));

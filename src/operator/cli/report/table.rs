@@ -27,6 +27,7 @@ pub(super) fn table(stops: &[Stop], namespaces: bool) -> String {
     let mut out = columns.line(&rows[0]);
     for (row, stop) in rows[1..].iter().zip(stops) {
         out += &columns.line(row);
+        let _ = stop.unseen().map_or(Ok(()), |unseen| writeln!(out, "    {unseen}"));
         for finding in &stop.causes {
             let _ = writeln!(out, "    {}", finding.what);
             if !finding.remedy.is_empty() {

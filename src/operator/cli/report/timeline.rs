@@ -62,6 +62,9 @@ fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
         draw(&mut out, &timeline, width, paint);
         timeline.notes.iter().for_each(|note| wrap(&mut out, "  ", note, width));
     }
+    if let Some(unseen) = stop.unseen() {
+        wrap(&mut out, "  ", unseen, width);
+    }
     if !causes.is_empty() {
         let _ = writeln!(out, "  {}", paint.outcome(*outcome, &cause(causes)));
     }
