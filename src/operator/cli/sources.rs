@@ -149,7 +149,7 @@ pub(crate) fn plain(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_PER_FILE, bounded, text};
+    use super::{bounded, text};
 
     #[test]
     fn an_endless_input_is_given_up_at_the_bound() {
