@@ -18,6 +18,7 @@ mod request;
 mod seen;
 mod stop;
 mod time;
+pub mod timeline;
 mod words;
 
 pub use cause::{Cause, Severity};
