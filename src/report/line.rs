@@ -86,6 +86,7 @@ impl Request {
             Self::PodFinished => "podFinished",
             Self::Restart => "restart",
             Self::Signal => "signal",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -104,6 +105,7 @@ impl Request {
             Self::PodFinished => "the kubelet, since the pod's other containers had ended",
             Self::Restart => "the kubelet, to start the container again",
             Self::Signal => "a signal, and the API does not say whose",
+            Self::Unknown => "somebody whom this version does not know of",
         }
     }
 }

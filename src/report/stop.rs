@@ -108,6 +108,9 @@ pub enum Request {
     Restart,
     /// Somebody sent a stop signal, and the API does not say who.
     Signal,
+    /// A word of a later version.
+    #[serde(other)]
+    Unknown,
 }
 
 /// How a container's run ended, in one word.
@@ -122,7 +125,8 @@ pub enum Outcome {
     Completed,
     /// Nobody asked, and it failed.
     Failed,
-    /// What can be known does not tell.
+    /// What can be known does not tell; or a word of a later version.
+    #[serde(other)]
     Unknown,
 }
 

@@ -155,8 +155,8 @@ fn facts(out: &mut String, stop: &Stop) {
     fact("Pod's UID", text(&Some(stop.uid.clone())));
     if let Some(report) = &stop.report {
         let kills = |number: u64| (number > 0).then(|| grouped(number));
-        fact("OOM kills since start", kills(report.oom_kills));
-        fact("Forks failed since start", kills(report.pids_max));
+        fact("OOM kills since start", kills(report.oom_kills.unwrap_or_default()));
+        fact("Forks failed since start", kills(report.pids_max.unwrap_or_default()));
     }
     out.push_str("</dl></section>\n");
 }

@@ -197,6 +197,7 @@ fn killed(victim: &Victim, at: u64) -> Row {
     let waits = match victim.waits {
         Some(Waits::Lock) => ", waited for a lock",
         Some(Waits::Child) => ", waited for a child",
+        Some(Waits::Futex) => ", waited on a futex",
         Some(Waits::Unknown) | None => "",
     };
     Row {

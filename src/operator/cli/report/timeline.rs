@@ -111,7 +111,7 @@ fn rows(stop: &Stop) -> Vec<Row> {
         let asked = asked.as_ref().map(|_| (asked_ms.unwrap_or_default(), letter(asked)));
         rows.push(Row { name: name(*pid, &victim.name), asked, end: last, killed: true, note: format!("killed: {}", why(victim)) });
     }
-    for Killed { pid, name: own, at_ms } in killed_by_others {
+    for Killed { pid, name: own, at_ms, .. } in killed_by_others {
         // Before the stop began there is nothing to draw.
         if let (Ok(end), true) = (u64::try_from(*at_ms), drawn.insert(*pid) || *pid == 0) {
             rows.push(Row { name: name(*pid, own), asked: None, end, killed: true, note: "killed by somebody else".into() });
