@@ -137,6 +137,11 @@ impl Objects {
         Self { namespace: namespace.into(), ..self.clone() }
     }
 
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// The same, with an Event of each right that is missing.
     pub fn complaining(self, complaints: Arc<Complaints>) -> Self {
         Self { complaints: Some(complaints), ..self }
