@@ -38,7 +38,9 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         Kind::Ephemeral => outcome != Outcome::Killed,
         Kind::App | Kind::Sidecar => false,
     };
-    if ended_well && !matches!(asking, Asking::Yes(_)) {
+    // Whoever was asked to stop is not followed by the app's containers.
+    let was_followed = run.kind == Kind::Init && pod.apps_have_begun();
+    if ended_well && (was_followed || !matches!(asking, Asking::Yes(_))) {
         return None;
     }
     let mut asked = match asking {

@@ -129,6 +129,16 @@ impl<'a> Pod<'a> {
         apps.filter_map(|run| run.finished).max()
     }
 
+    /// Whether any of the app's containers runs or has run, which it does when the init containers have ended well.
+    pub(crate) fn apps_have_begun(&self) -> bool {
+        let began = |status: &Value| {
+            ["/state/running", "/state/terminated", "/lastState/terminated"]
+                .iter()
+                .any(|state| status.pointer(state).and_then(|state| state.get("startedAt")).and_then(time::read).is_some())
+        };
+        self.list("/status/containerStatuses").iter().any(began)
+    }
+
     /// Whether the app's containers have ended, and are not started again.
     pub(crate) fn apps_have_ended(&self) -> bool {
         let policy = self.text("/spec/restartPolicy");

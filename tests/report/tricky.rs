@@ -983,3 +983,26 @@ fn an_exec_that_was_left_is_no_child_of_main() {
     let stop = Case::wrapped(ended(0, "Completed", 0, 105, &message(&report))).deleted(100, 30).stop();
     assert_eq!(stop.causes[0].what, "worker[9] came in by an exec and was left behind; killed 5.0 s after it was asked");
 }
+
+#[test]
+fn an_init_container_that_did_its_work_was_not_stopped() {
+    // The pod is tainted a moment after its start.
+    let case = |app: Value| {
+        Case::wrapped(ended(0, "Completed", 100, 120, ""))
+            .event(pod_event("taint-eviction-controller", "TaintManagerEviction", "Marking for deletion Pod shop/web", 100))
+            .deleted(100, 30)
+            .with(|case| {
+                case.status()["state"] = app;
+                case.pod["spec"]["initContainers"] = json!([{"name": "ashore-init"}]);
+                let done = json!({"terminated": ended(0, "Completed", 99, 100, "")});
+                case.pod["status"]["initContainerStatuses"] =
+                    json!([{"name": "ashore-init", "restartCount": 0, "containerID": "containerd://2", "state": done}]);
+            })
+    };
+    let told = |case: &Case| case.stops().iter().map(|stop| format!("{} {}", stop.container, Case::told_of(stop))).collect::<Vec<_>>();
+    let followed = case(json!({"terminated": ended(0, "Completed", 100, 120, "")}));
+    assert_eq!(told(&followed), ["app drained taint: Tainted"]);
+    // Nothing came after it: then it may have been asked.
+    let alone = case(json!({"waiting": {"reason": "PodInitializing"}}));
+    assert_eq!(told(&alone), ["ashore-init unknown taint: Tainted"]);
+}
