@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 /// How long asking may take in all: longer than anybody waits, so that a slow registry's answer is there for the next who wants it.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -238,7 +239,7 @@ impl Lookup {
         flights.insert(key, Flight { asker: Arc::clone(&question.asker), answer: told.clone() });
         drop(flights);
         let landing = Landing { lookup: Arc::clone(self), key };
-        tokio::spawn(async move {
+        let flight = async move {
             let lookup = &landing.lookup;
             let began = Instant::now();
             let answer = lookup.ask(&question, &endpoints, began + LONGEST).await;
@@ -250,7 +251,9 @@ impl Lookup {
             tracing::debug!(image = %question.reference, code, ms = took.as_micros() as f64 / 1000.0, "asked a registry");
             (lookup.observer)(Asked { code, took });
             tell.send_replace(Some(answer));
-        });
+        };
+        // What is logged meanwhile is of the first who wanted to know.
+        tokio::spawn(flight.in_current_span());
         Ok(told)
     }
 

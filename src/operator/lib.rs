@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod admission;
+mod admitted;
 pub mod authority;
 pub mod body;
 pub mod budgets;

@@ -62,7 +62,10 @@ impl Log {
         let whose = Targets::new().with_target(env!("CARGO_PKG_NAME"), level).with_default(theirs);
         let _ = match format {
             Format::Text => tracing::subscriber::set_global_default(log.with_ansi(io::stderr().is_terminal()).finish().with(whose)),
-            Format::Json => tracing::subscriber::set_global_default(log.json().flatten_event(true).finish().with(whose)),
+            Format::Json => {
+                let json = log.json().flatten_event(true).with_current_span(false);
+                tracing::subscriber::set_global_default(json.finish().with(whose))
+            }
         };
         Ok(Self { lines, thread: Some(thread) })
     }

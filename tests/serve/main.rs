@@ -4,6 +4,7 @@
 mod certificates;
 mod client;
 mod limits;
+mod logs;
 mod lookups;
 mod pki;
 mod program;
