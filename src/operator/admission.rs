@@ -10,8 +10,10 @@ use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use crate::rulebook::{Ground, Rulebook};
 use crate::skipped::{Owner, Skipped};
+use crate::traces;
 use ashore_inject::summary::{Fate, Seen};
 use ashore_inject::{ContainerPlan, OptIn, Plan, Pod, Policy, Profiles, Reason, Refusal};
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -151,15 +153,24 @@ impl Planned {
 }
 
 impl Admission {
-    /// Answers the AdmissionReview in `body`, at the deadline at the latest. All that is logged meanwhile bears the request's uid.
+    /// Answers the AdmissionReview in `body` that came with these headers, at the deadline at the latest. All that is logged meanwhile
+    /// bears the request's uid.
     ///
     /// # Errors
     /// The body is no AdmissionReview, so there is no uid to answer.
-    pub async fn review(self: &Arc<Self>, body: Held, call: Call, started: Instant, deadline: Instant) -> Result<Vec<u8>, Malformed> {
+    pub async fn review(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        body: Held,
+        call: Call,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Malformed> {
         let bytes = body.bytes.clone();
         let request = Request::parse(&bytes)?;
         let span = tracing::error_span!("admission", request = shortened(&request.uid).as_ref());
-        Ok(self.answer(&request, &bytes, body, call, started, deadline).instrument(span).await)
+        let answered = self.answer(&request, &bytes, body, call, started, deadline);
+        Ok(answered.instrument(traces::admission(headers)).instrument(span).await)
     }
 
     async fn answer(
@@ -188,7 +199,7 @@ impl Admission {
         let answer = answer(&request.uid, &verdict, &warnings).unwrap_or_default();
         let took = started.elapsed();
         self.metrics.answered(outcome, call.again, took);
-        Admitted { request, outcome, reason, plan: plan.as_ref(), lookups, again: call.again, took }.log();
+        Admitted { request, outcome, reason, plan: plan.as_ref(), lookups, again: call.again, took }.tell();
         answer
     }
 
@@ -349,11 +360,11 @@ impl Admission {
             let span = tracing::Span::current();
             let planned = self.planners.run(move || {
                 let (_held_meanwhile, _of_the_request) = (held, span.entered());
-                this.ask(&pod, None, &ground, audited, &images)
+                traces::plan().in_scope(|| this.ask(&pod, None, &ground, audited, &images))
             });
             timeout_at(deadline, planned).await.map_err(|_| NoPlan::TooLate)?
         } else if Instant::now() < deadline {
-            planners::here(|| self.ask(pod, *read, ground, *audited, images))
+            planners::here(|| traces::plan().in_scope(|| self.ask(pod, *read, ground, *audited, images)))
         } else {
             return Err(NoPlan::TooLate);
         };

@@ -1,13 +1,17 @@
-//! What is told of an admission that has been answered: one line of the log, in which nothing stands that a pod's author could have meant
+//! What is told of an admission that has been answered: one line of the log and a span, in which nothing stands that a pod's author could have meant
 //! to be secret: names, and words of ours.
 
 use crate::metrics::Outcome;
 use crate::review::{Request, shortened};
 use crate::skipped::Owner;
+use crate::traces;
 use ashore_inject::{ContainerKind, ContainerPlan, Plan};
+use opentelemetry::trace::Status;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::time::Duration;
+use tracing::{Level, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// The most of a list of containers that goes into a log line, in bytes.
 const LONGEST_LIST: usize = 1024;
@@ -28,31 +32,68 @@ pub(crate) struct Admitted<'a> {
 }
 
 impl Admitted<'_> {
-    /// Writes the line. Its texts come from whoever makes pods: they are shortened, and as fields the log escapes them.
-    pub(crate) fn log(&self) {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
+    /// Writes the line, and the same into the span that is sent, as far as anybody wants them. The texts come from whoever makes pods: they
+    /// are shortened, and as fields the log escapes them.
+    pub(crate) fn tell(&self) {
+        let span = Span::current();
+        let traced = tracing::enabled!(target: traces::TARGET, Level::INFO);
+        let logged = tracing::enabled!(Level::DEBUG);
+        if !traced && !logged {
             return;
         }
         let request = self.request;
         let owner = request.object.and_then(|object| Owner::of(object.as_bytes()));
+        let owner = owner.as_ref().map(|owner| shortened(&owner.kind));
+        let (namespace, name, operation) = (shortened(&request.namespace), name(request), shortened(&request.operation));
+        let dry_run = request.dry_run.unwrap_or(false);
         let lists = self.plan.map(Lists::of).unwrap_or_default();
-        tracing::debug!(
-            operation = shortened(&request.operation).as_ref(),
-            namespace = shortened(&request.namespace).as_ref(),
-            name = name(request),
-            owner = owner.as_ref().map(|owner| shortened(&owner.kind)).as_deref(),
-            dry_run = request.dry_run.unwrap_or(false),
-            again = self.again.then_some(true),
-            outcome = self.outcome.word(),
-            reason = given(self.reason),
-            wrapped = given(&lists.wrapped),
-            skipped = given(&lists.skipped),
-            policy = given(&lists.policies),
-            delivery = given(&lists.delivery),
-            lookups = self.lookups,
-            ms = self.took.as_micros() as f64 / 1000.0,
-            "admission"
-        );
+        let Self { outcome, reason, lookups, again, took, .. } = *self;
+        if logged {
+            tracing::debug!(
+                operation = operation.as_ref(),
+                namespace = namespace.as_ref(),
+                name,
+                owner = owner.as_deref(),
+                dry_run,
+                again = again.then_some(true),
+                outcome = outcome.word(),
+                reason = given(reason),
+                wrapped = given(&lists.wrapped),
+                skipped = given(&lists.skipped),
+                policy = given(&lists.policies),
+                delivery = given(&lists.delivery),
+                lookups,
+                ms = took.as_micros() as f64 / 1000.0,
+                "admission"
+            );
+        }
+        if traced {
+            let uid = shortened(&request.uid);
+            // A name that ends so is that of its generator: a pod's cannot.
+            let called = if name.ends_with('-') { "ashore.pod.generate_name" } else { "k8s.pod.name" };
+            let texts: [(_, &str); 11] = [
+                ("ashore.request", &uid),
+                ("ashore.operation", &operation),
+                ("k8s.namespace.name", &namespace),
+                (called, &name),
+                ("ashore.owner.kind", owner.as_deref().unwrap_or_default()),
+                ("ashore.outcome", outcome.word()),
+                ("ashore.reason", reason),
+                ("ashore.wrapped", &lists.wrapped),
+                ("ashore.skipped", &lists.skipped),
+                ("ashore.policy", &lists.policies),
+                ("ashore.delivery", &lists.delivery),
+            ];
+            for (key, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+                span.set_attribute(key, text.to_owned());
+            }
+            span.set_attribute("ashore.dry_run", dry_run);
+            span.set_attribute("ashore.again", again);
+            span.set_attribute("ashore.lookups", i64::try_from(lookups).unwrap_or(i64::MAX));
+            if matches!(outcome, Outcome::Failed | Outcome::Panicked | Outcome::TimedOut) {
+                span.set_status(Status::error(reason));
+            }
+        }
     }
 }
 

@@ -56,6 +56,7 @@ pub mod statuses;
 pub mod stops;
 pub mod survey;
 pub mod tls;
+pub mod traces;
 pub mod version;
 pub mod wanting;
 pub mod watching;

@@ -12,12 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const UID: &str = "7f0b2891-916f-4ed6-b7cd-27bff1815a8c";
+pub const UID: &str = "7f0b2891-916f-4ed6-b7cd-27bff1815a8c";
 const USER: &str = "robot";
 const PASSWORD: &str = "swordfish";
 
 /// A registry that wants a password, and has nothing.
-fn registry() -> Hostile {
+pub fn registry() -> Hostile {
     Hostile::start(|request: &Request| match request.header("authorization") {
         None => Answer::status(401).header("www-authenticate", "Basic realm=\"registry\""),
         Some(_) => Answer::status(404),
@@ -25,7 +25,7 @@ fn registry() -> Hostile {
 }
 
 /// The flags with which a program asks this registry, with the password for it, and no other.
-fn flags(folder: &TempDir, registry: &Hostile) -> [String; 4] {
+pub fn flags(folder: &TempDir, registry: &Hostile) -> [String; 4] {
     let write = |name: &str, content: Value| {
         let path = folder.path().join(name);
         std::fs::write(&path, content.to_string()).unwrap();
@@ -44,7 +44,7 @@ fn flags(folder: &TempDir, registry: &Hostile) -> [String; 4] {
 }
 
 /// A pod with secrets wherever people put them, and an image of this registry that there is not.
-fn pod(registry: &Hostile) -> Value {
+pub fn pod(registry: &Hostile) -> Value {
     let mut review = review();
     let object = &mut review["request"]["object"];
     object["metadata"]["annotations"]["example.com/token"] = "haddock".into();
@@ -57,7 +57,7 @@ fn pod(registry: &Hostile) -> Value {
 }
 
 /// None of what must not be in a log, which is all words that are nowhere else.
-fn assert_no_secret(log: &str) {
+pub fn assert_no_secret(log: &str) {
     let secrets = ["hunter2", "haddock", "halibut", "turbot", "herring", "marlin", "$PORT", PASSWORD, &basic(USER, PASSWORD)[6..]];
     for secret in secrets {
         assert!(!log.contains(secret), "{secret} is in the log: {log}");

@@ -12,6 +12,7 @@ mod reviews;
 mod routes;
 mod server;
 mod shutdown;
+mod traces;
 
 use serde_json::Value;
 
