@@ -8,7 +8,7 @@ COPY . .
 # Static: there is nothing in the final image to link to. (The init is static in any case.)
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
  && RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release -p ashore --target "$target" \
- && cargo build --locked --profile init -p ashore-init \
+ && src/init/build \
  && mkdir -p /out/bin && cp "target/$target/release/ashore" /out/bin/ && cp target/init/ashore-init /out/
 
 FROM scratch

@@ -17,7 +17,7 @@ build: init ## the webhook and command line, kubectl's plugin, and the init: tar
 	install -m 0755 $(release)/ashore $(release)/kubectl-ashore
 
 init: ## the init alone: target/release/ashore-init
-	cargo build --locked --profile init -p ashore-init
+	src/init/build
 	install -D -m 0755 target/init/ashore-init $(release)/ashore-init
 
 demo: build ## a pod through the webhook, and how its processes stop without and with Ashore; no cluster needed

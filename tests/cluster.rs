@@ -111,8 +111,8 @@ impl Node {
         // One that a killed run has left behind is still marked as a test program's.
         let there = fs::read_to_string("/run/ashore-node").and_then(|there| fs::canonicalize(there.trim()));
         let was_up = there.is_ok_and(|there| fs::canonicalize(&state).is_ok_and(|ours| ours == there));
-        script("build")?;
-        script("up --reuse")?;
+        script(["build"])?;
+        script(["up", "--reuse"])?;
         let node = Self { state, _lock: lock };
         if !was_up {
             fs::write(node.state.join(OWNER), "tests\n").map_err(|error| format!("{}: {error}", node.state.display()))?;
@@ -125,7 +125,7 @@ impl Node {
     /// # Errors
     /// It cannot be taken down, with the reason.
     pub fn end(&self) -> Result<(), String> {
-        if self.state.join(OWNER).exists() { script("down") } else { Ok(()) }
+        if self.state.join(OWNER).exists() { script(["down"]) } else { Ok(()) }
     }
 
     /// kubectl, as the node's administrator.
@@ -234,7 +234,18 @@ impl Node {
     /// # Panics
     /// That cannot be done, with the reason.
     pub fn restart(&self, name: &str) {
-        script(&format!("restart {name}")).unwrap_or_else(|why| panic!("{why}"));
+        script(["restart", name]).unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Brings up a second node, `node2`, whose kubelet has these lines of configuration besides. Who is to run there says so (nodeSelector)
+    /// and tolerates `ashore.test/second`.
+    ///
+    /// # Panics
+    /// That cannot be done, with the reason.
+    pub fn second(&'static self, lines: &[&str]) -> Second {
+        let second = Second(self);
+        second.kubelet(lines);
+        second
     }
 
     /// The process that a container of a pod runs as PID 1, by its number outside.
@@ -257,6 +268,49 @@ impl Node {
     }
 }
 
+/// The second node, until it is dropped.
+pub struct Second(&'static Node);
+
+impl Second {
+    /// Starts its kubelet anew, with these lines of configuration besides.
+    ///
+    /// # Panics
+    /// That cannot be done, with the reason.
+    pub fn kubelet(&self, lines: &[&str]) {
+        self.run("kubelet", lines);
+    }
+
+    /// Tells its kubelet that the machine is shut down, as logind does.
+    ///
+    /// # Panics
+    /// That cannot be done, with the reason.
+    pub fn shut_down(&self) {
+        self.run("shutdown", &[]);
+    }
+
+    /// It is gone for good: its kubelet is killed, and the cluster's administrator deletes it.
+    ///
+    /// # Panics
+    /// That cannot be done, with the reason.
+    pub fn lose(&self) {
+        self.run("stop", &[]);
+        self.0.kubectl("delete node node2");
+    }
+
+    fn run(&self, what: &str, lines: &[&str]) {
+        let words = ["second", what].into_iter().chain(lines.iter().copied());
+        script(words).unwrap_or_else(|why| panic!("{why}"));
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        if let Err(why) = script(["second", "down"]) {
+            eprintln!("{why}");
+        }
+    }
+}
+
 fn with_input(mut command: Command, input: &str) -> Output {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
@@ -272,8 +326,8 @@ fn output_of(what: &str, output: Output) -> String {
 }
 
 /// Runs a script of `tests/node`; what it says is shown as it comes.
-fn script(words: &str) -> Result<(), String> {
-    let mut words = words.split_whitespace();
+fn script<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    let mut words = words.into_iter();
     let path = paths::workspace().join("tests/node").join(words.next().unwrap_or_default());
     let status = Command::new(&path).args(words).stdin(Stdio::null()).status();
     match status {

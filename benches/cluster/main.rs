@@ -8,6 +8,7 @@ mod policy;
 mod start;
 #[path = "../statistics.rs"]
 mod statistics;
+mod stop;
 
 use ashore_tests::cluster::{available, node};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ What Ashore costs a cluster, measured on a Kubernetes node of its own on this ma
 
 Usage: bench-cluster [--quick] [FIGURE...]
 
-FIGURE is one or more of: install admission start policy memory; all of them if none is named.
+FIGURE is one or more of: install admission start policy memory stop; all of them if none is named.
 --quick   fewer rounds, for a look
 
 Build the node's image as it is shipped: ASHORE_PROFILE=release in the environment, as benches/cluster/run has it.";
@@ -35,12 +36,13 @@ type Figure = (&'static str, fn(Rounds));
 
 fn main() -> ExitCode {
     let mut rounds = Rounds { installs: 7, admissions: 3000, starts: 40 };
-    let figures: [Figure; 5] = [
+    let figures: [Figure; 6] = [
         ("install", install::measure),
         ("admission", admission::measure),
         ("start", start::measure),
         ("policy", policy::measure),
         ("memory", memory::measure),
+        ("stop", stop::measure),
     ];
     let mut wanted = Vec::new();
     for word in std::env::args().skip(1) {
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
             }
             name if figures.iter().any(|(figure, _)| *figure == name) => wanted.push(word),
             other => {
-                eprintln!("bench-cluster: {other}: expected --quick or install, admission, start, policy, memory");
+                eprintln!("bench-cluster: {other}: expected --quick or install, admission, start, policy, memory, stop");
                 return ExitCode::from(2);
             }
         }

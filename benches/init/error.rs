@@ -9,7 +9,7 @@ pub(crate) enum Error {
     Usage(String),
     #[error("no PID namespace can be made here ({0}): run this as root, or where user namespaces are allowed")]
     NoNamespace(io::Error),
-    #[error("{}: not there; build it first (cargo build --profile init -p ashore-init) or name it with --init", .0.display())]
+    #[error("{}: not there; build it first (make init) or name it with --init", .0.display())]
     NoInit(PathBuf),
     #[error("{what}: {source}")]
     System { what: String, source: io::Error },

@@ -4,14 +4,15 @@ use crate::bench::{Bench, progress};
 use crate::container::{Container, KILLED, OneProcessor, Proc, now};
 use crate::contender::{ASHORE, Contender, NO_INIT, TINI, TINI_STATIC};
 use crate::error::{Error, system};
-use crate::table::Summary::{Median, Most};
+use crate::table::Summary::{Median, Most, Rare};
 use crate::table::{Bound, Cell, Row, Unit, compare};
+use std::path::Path;
 use std::time::Duration;
 
 /// How many processes a stop is to reach.
 const CROWD: u32 = 1000;
-/// How many processes the report of a stop tells of, that is at most.
-const VICTIMS: u32 = 12;
+/// How many processes are killed in the stops that are reported; of the last a report names only some.
+const REPORTED: [u32; 3] = [1, 10, 100];
 /// How many orphans PID 1 is to reap.
 const ORPHANS: u32 = 10_000;
 /// How long the idle inits are watched.
@@ -123,38 +124,49 @@ pub(crate) fn last(bench: &Bench) -> Result<Vec<Row>, Error> {
     Ok(rows)
 }
 
-/// How much later a container ends for what is said of its end: with as many killed as a report names, and without a report.
+/// What a report costs: how long a container takes to end when main has gone and others do not mind SIGTERM, with a report, and
+/// without one. A peer says nothing, and waits for nobody.
 pub(crate) fn report(bench: &Bench) -> Result<Vec<Row>, Error> {
-    let rounds = (bench.rounds / 10).max(5);
     let file = std::env::temp_dir().join(format!("ashore-report-{}", std::process::id()));
+    let rows: Result<Vec<_>, Error> = REPORTED.iter().map(|count| reported(bench, *count, &file)).collect();
+    let _ = std::fs::remove_file(&file);
+    Ok(rows?.into_iter().flatten().collect())
+}
+
+fn reported(bench: &Bench, count: u32, file: &Path) -> Result<Vec<Row>, Error> {
     let path = file.display().to_string();
-    let empty = || std::fs::write(&file, "").map_err(|source| Error::System { what: path.clone(), source });
     let ways =
         ["always", "never"].map(|when| bench.contenders[ASHORE].with(&["--linger", "1ms", "--report", when, "--report-file", &path, "--"]));
-    let measured = bench.take_turns("a report", rounds, [Median, Median], |contender| {
+    let end = |way: &Contender| {
+        std::fs::write(file, "").map_err(|source| Error::System { what: path.clone(), source })?;
+        let (ended, _) = Container::start(way, KILLED, Some(count), Proc::Own, &bench.memory)?.wait()?;
+        Ok(bench.memory.last().map_or(0.0, |last| ended.saturating_sub(last) as f64))
+    };
+    let rounds = (bench.rounds / 4).max(5);
+    let figures = bench.take_turns(&format!("a report, {count} killed"), rounds, [Median, Rare, Median, Rare], |contender| {
         if contender.name != bench.contenders[ASHORE].name {
-            return Ok(Err("-"));
+            return Ok(Ok([end(contender)?; 4]));
         }
-        let mut times = [0.0; 2];
-        for (time, way) in times.iter_mut().zip(&ways) {
-            empty()?;
-            let container = Container::start(way, KILLED, Some(VICTIMS), Proc::Own, &bench.memory)?;
-            let (ended, _) = container.wait()?;
-            *time = bench.memory.last().map_or(0.0, |last| ended.saturating_sub(last) as f64);
+        let (with, without) = (end(&ways[0])?, end(&ways[1])?);
+        Ok(Ok([with, with, without, without]))
+    })?;
+    let [median, rare, median_without, rare_without] = figures;
+    let mut rows = Vec::new();
+    for (with, without, what) in [(median, median_without, "p50"), (rare, rare_without, "p99")] {
+        let mut later = vec![Cell::Without("-"); with.len()];
+        if let (Cell::Measured { value: with, .. }, Cell::Measured { value: without, .. }) = (&with[ASHORE], &without[ASHORE]) {
+            later[ASHORE] = measured(with - without);
         }
-        Ok(Ok(times))
-    });
-    let _ = std::fs::remove_file(&file);
-    let [mut cells, without] = measured?;
-    if let (Cell::Measured { value, .. }, Cell::Measured { value: without, .. }) = (&mut cells[ASHORE], &without[ASHORE]) {
-        *value -= without;
+        let row = |part: &str, bound, cells| Row {
+            figure: format!("{count} left behind are killed: {part}, {what}"),
+            unit: Unit::Micros,
+            bound,
+            cells,
+        };
+        rows.push(row("main's end to the container's", None, with));
+        rows.push(row("of it for the report", Bound::of_time("1 ms", 1e6), later));
     }
-    Ok(vec![Row {
-        figure: "a report that names 12 killed: how much later init exits, p50".into(),
-        unit: Unit::Micros,
-        bound: Bound::of_time("1 ms", 1e6),
-        cells,
-    }])
+    Ok(rows)
 }
 
 /// A stop that many processes have to hear of, each of which ends at once when it does.
@@ -264,7 +276,7 @@ fn cpu_time(pid: i32) -> Result<u64, Error> {
 }
 
 /// Whether this ELF program names a dynamic loader (a PT_INTERP segment, elf(5); 64-bit, this machine's byte order).
-fn needs_libraries(path: &std::path::Path) -> bool {
+fn needs_libraries(path: &Path) -> bool {
     const PT_INTERP: u32 = 3;
     let bytes = std::fs::read(path).unwrap_or_default();
     let half = |at: usize| bytes.get(at..at + 2).map_or(0, |b| usize::from(u16::from_ne_bytes([b[0], b[1]])));

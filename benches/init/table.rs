@@ -95,6 +95,8 @@ pub(crate) fn compare(cells: &mut [Cell], with: usize) {
 pub(crate) enum Summary {
     /// The middle one: p50.
     Median,
+    /// The one that one in a hundred is beyond: p99.
+    Rare,
     /// The worst one, for what may not happen even once.
     Most,
 }
@@ -105,6 +107,7 @@ impl Summary {
         values.sort_by(f64::total_cmp);
         match self {
             Self::Median => values.get(values.len() / 2).copied(),
+            Self::Rare => values.get(values.len() * 99 / 100).copied(),
             Self::Most => values.last().copied(),
         }
     }
@@ -242,5 +245,7 @@ mod tests {
         assert_eq!(["7", "1,000", "1,234,567"], [7, 1000, 1_234_567].map(thousands));
         assert_eq!((Summary::Median.of(&[3.0, 1.0, 2.0]), Summary::Median.of(&[])), (Some(2.0), None));
         assert_eq!(Summary::Most.of(&[3.0, 1.0, 2.0]), Some(3.0));
+        let hundreds: Vec<f64> = (0..300).rev().map(f64::from).collect();
+        assert_eq!((Summary::Rare.of(&hundreds), Summary::Rare.of(&[1.0, 2.0])), (Some(297.0), Some(2.0)));
     }
 }

@@ -141,6 +141,8 @@ pub struct InitReport {
     /// The signal that asked for the stop; not there if nobody asked.
     #[schemars(length(max = WORD))]
     pub signal: Option<String>,
+    /// Who sent it.
+    pub from: Option<Sender>,
     /// The main process.
     pub main: Main,
     /// The exit code that the container ended with.
@@ -161,10 +163,10 @@ pub struct InitReport {
     /// How many the init killed at the deadline.
     #[schemars(range(min = 0, max = LARGEST))]
     pub killed: Option<i64>,
-    /// How many the kernel's OOM killer has killed in the container since the main process was started.
+    /// How many the kernel's OOM killer has killed in the container since the main process was started; not there if that could not be read.
     #[schemars(range(min = 0, max = LARGEST))]
     pub oom_kills: Option<i64>,
-    /// How often a fork has failed since then, for want of PIDs.
+    /// How often a fork has failed since then, for want of PIDs; not there if that could not be read.
     #[schemars(range(min = 0, max = LARGEST))]
     pub pids_max: Option<i64>,
     /// Children of the init that were ended by a SIGKILL of somebody else.
@@ -176,6 +178,18 @@ pub struct InitReport {
     /// Who took longest to end by itself.
     #[schemars(length(max = PROCESSES))]
     pub slowest: Option<Vec<Slow>>,
+}
+
+/// Who sent a signal.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
+pub struct Sender {
+    /// Its PID in the container; 0: the runtime, or somebody else outside of the container.
+    #[schemars(range(min = 0, max = LARGEST))]
+    pub pid: Option<i64>,
+    /// Its user.
+    #[schemars(range(min = 0, max = LARGEST))]
+    pub uid: Option<i64>,
 }
 
 /// The main process' end.
@@ -223,7 +237,7 @@ pub struct Victim {
     /// When it was asked.
     #[schemars(range(min = 0, max = LARGEST))]
     pub asked_ms: Option<i64>,
-    /// What it was waiting for, where that can be told: lock, child or unknown.
+    /// What it was waiting for, where that can be told: lock (a file's), child, futex or unknown.
     #[schemars(length(max = WORD))]
     pub waits: Option<String>,
     /// Whether it came in by an exec: it is nobody's child.
@@ -261,6 +275,8 @@ pub struct Killed {
     /// When; below 0: before the stop began.
     #[schemars(range(min = -LARGEST, max = LARGEST))]
     pub at_ms: Option<i64>,
+    /// Whether it was the kernel's OOM killer.
+    pub oom: Option<bool>,
 }
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(schema::<Stop>);
@@ -326,6 +342,7 @@ mod tests {
         let init = report::InitReport {
             version: 1,
             signal: Some("TERM".into()),
+            from: Some(report::Sender { pid: 0, uid: 0 }),
             main,
             exit_code: 137,
             duration_ms: 9000,
@@ -333,9 +350,9 @@ mod tests {
             deadline_ms: Some(9000),
             ended: 1,
             killed: 1,
-            oom_kills: 1,
-            pids_max: 1,
-            killed_by_others: vec![report::Killed { pid: 12, name: "child".into(), at_ms: -3 }],
+            oom_kills: Some(1),
+            pids_max: Some(1),
+            killed_by_others: vec![report::Killed { pid: 12, name: "child".into(), at_ms: -3, oom: true }],
             victims: vec![victim],
             slowest: vec![slow],
         };

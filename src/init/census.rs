@@ -39,12 +39,22 @@ pub struct Member {
     swept: bool,
     /// Whether its end has been counted.
     counted: bool,
+    /// Whether it was in an uninterruptible call at the last two looks, and has not run between.
+    pub stuck: bool,
 }
 
 impl Member {
     /// Nobody; all bytes zero, so that a table of them costs nothing until it is used.
-    pub const NONE: Self =
-        Self { process: Process::NONE, role: Role::Below, of_entered: false, asked_with: 0, asked_at: 0, swept: false, counted: false };
+    pub const NONE: Self = Self {
+        process: Process::NONE,
+        role: Role::Below,
+        of_entered: false,
+        asked_with: 0,
+        asked_at: 0,
+        swept: false,
+        counted: false,
+        stuck: false,
+    };
 
     /// The signal that it was asked with, and when.
     pub fn asked(&self) -> Option<(Signal, Micros)> {
@@ -161,22 +171,28 @@ impl<'a> Census<'a> {
     /// One more process of the look under way; in the order of PIDs. `None`: there is no room for it.
     #[inline(never)]
     pub fn see(&mut self, process: Process, now: Micros) -> Option<&mut Member> {
-        if self.next_count == self.next.len() || self.next_count > 0 && self.next[self.next_count - 1].process.pid >= process.pid {
+        if self.next_count > 0 && self.next[self.next_count - 1].process.pid >= process.pid {
             return None;
         }
-        let mut member = Member { process, ..Member::NONE };
+        let mut known = None;
         while self.merged < self.count && self.members[self.merged].process.pid <= process.pid {
-            let old = &self.members[self.merged];
-            if process::same(&old.process, &process) {
-                member = Member { process, ..*old };
+            if process::same(&self.members[self.merged].process, &process) {
+                known = Some(self.merged);
             } else {
                 self.count_end(self.merged, now);
             }
             self.merged += 1;
         }
-        self.next[self.next_count] = member;
+        let member = self.next.get_mut(self.next_count)?;
         self.next_count += 1;
-        self.next.get_mut(self.next_count - 1)
+        *member = match known {
+            Some(at) => self.members[at],
+            None => Member::NONE,
+        };
+        let before = &member.process;
+        member.stuck = process.state == b'D' && before.state == b'D' && before.switches == process.switches;
+        member.process = process;
+        Some(member)
     }
 
     /// Ends the look: who was not seen has gone. Then everyone's role is found from its parents.

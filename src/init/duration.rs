@@ -1,5 +1,6 @@
 //! Durations as people write them: `500ms`, `5s`, `1m30s`; a bare number is seconds.
 
+use crate::process::leading_number;
 use core::time::Duration;
 
 /// What [`parse`] accepts, for error messages.
@@ -21,7 +22,7 @@ pub fn parse(text: &[u8]) -> Option<Duration> {
         if digits == 0 || digits > 12 {
             return None;
         }
-        let number = rest[..digits].iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0'));
+        let number = leading_number(rest);
         let unit_and_rest = &rest[digits..];
         let (unit, length) = match unit_and_rest {
             [b'm', b's', ..] => (1, 2),
@@ -35,7 +36,8 @@ pub fn parse(text: &[u8]) -> Option<Duration> {
             return None;
         }
         smaller_than = unit;
-        total = total.checked_add(number.checked_mul(unit)?)?;
+        // Four numbers of twelve digits, in hours at most: no overflow.
+        total += number * unit;
         rest = &unit_and_rest[length..];
         if rest.is_empty() {
             return (total <= LONGEST).then_some(Duration::from_millis(total));

@@ -3,7 +3,7 @@
 #![no_main]
 
 #[cfg(not(panic = "abort"))]
-compile_error!("ashore-init has a profile of its own: cargo build --profile init -p ashore-init (or make build)");
+compile_error!("ashore-init has a profile of its own: src/init/build (or make init)");
 
 mod entry;
 mod memory;

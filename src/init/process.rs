@@ -27,6 +27,8 @@ pub struct Process {
     pub blocked: SignalSet,
     /// The signals that were sent and that it has not taken yet; known from `status` only.
     pub pending: SignalSet,
+    /// How often it has let go of the processor; known from `status` only.
+    pub switches: u64,
     /// Its effective user; known from `status` only.
     pub uid: u32,
     /// Whether we may not signal it; found out by trying.
@@ -47,6 +49,7 @@ impl Process {
         ignored: SignalSet(0),
         blocked: SignalSet(0),
         pending: SignalSet(0),
+        switches: 0,
         uid: 0,
         denied: false,
     };
@@ -56,10 +59,9 @@ impl Process {
         let open = stat.iter().position(|b| *b == b'(')?;
         // A name may hold anything, parentheses too: the last one closes it.
         let close = stat.iter().rposition(|b| *b == b')')?;
-        let mut process = Self { pid: number(stat.get(..open)?.trim_ascii_end())? as i32, ..Self::NONE };
+        let mut process = Self { pid: leading_number(stat) as i32, ..Self::NONE };
         let name = stat.get(open + 1..close)?;
-        let length = name.len().min(process.name.len());
-        process.name[..length].copy_from_slice(&name[..length]);
+        process.name.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
         // Fields are numbered as in proc(5): the one after the name is 3.
         let (mut field, mut value) = (3, 0u64);
         for byte in stat.get(close + 2..)? {
@@ -104,6 +106,7 @@ impl Process {
         self.caught.0 = mask(b"SigCgt:\t");
         // What is sent to a process waits here; the other list is its main thread's alone.
         self.pending.0 = mask(b"ShdPnd:\t");
+        self.switches = leading_number(field(status, b"voluntary_ctxt_switches:\t"));
         // Real, effective, saved, file system: the effective one is what counts.
         self.uid = leading_number(field(status, b"Uid:\t").split(|b| *b == b'\t').nth(1).unwrap_or_default()) as u32;
     }
@@ -118,9 +121,30 @@ impl Process {
         matches!(self.state, b'Z' | b'X' | b'x')
     }
 
+    /// Their names, of eight bytes each, padded as [`Process::name`] is: comparing numbers takes the least code.
+    const SHELLS: [u64; 9] = {
+        let names: [&[u8; 8]; 9] = [
+            b"sh\0\0\0\0\0\0",
+            b"bash\0\0\0\0",
+            b"dash\0\0\0\0",
+            b"ash\0\0\0\0\0",
+            b"busybox\0",
+            b"ksh\0\0\0\0\0",
+            b"ksh93\0\0\0",
+            b"mksh\0\0\0\0",
+            b"zsh\0\0\0\0\0",
+        ];
+        let (mut numbers, mut at) = ([0; 9], 0);
+        while at < 9 {
+            numbers[at] = u64::from_ne_bytes(*names[at]);
+            at += 1;
+        }
+        numbers
+    };
+
     /// Whether it is a shell of the kind that runs a trap only when its foreground child has ended.
     pub fn is_shell(&self) -> bool {
-        matches!(self.name(), b"sh" | b"bash" | b"dash" | b"ash" | b"busybox" | b"ksh" | b"ksh93" | b"mksh" | b"zsh")
+        self.name.first_chunk().is_some_and(|name| Self::SHELLS.contains(&u64::from_ne_bytes(*name)))
     }
 }
 
@@ -129,30 +153,32 @@ impl Process {
 pub enum Waits {
     /// It can't be told, or for something else.
     Unknown,
-    /// A lock: a file's, or one that it shares with other processes.
+    /// A file's lock.
     Lock,
     /// The end of a child.
     Child,
+    /// On a futex: for a lock, or for work.
+    Futex,
 }
 
 impl Waits {
-    /// How long the beginnings are by which the functions of the kernel that wait for a lock are known.
+    /// How long the beginnings are by which the functions of the kernel that wait are known.
     const WIDTH: usize = 6;
-    /// These: `futex_do_wait`, `futex_wait_queue`, `futex_wait_queue_me`; `locks_lock_inode_wait`, `flock_lock_file_wait`,
-    /// `posix_lock_inode_wait`, `fcntl_setlk`, as the kernels of the last ten years call them.
-    const LOCKS: &[u8] = b"futex_locks_flock_posix_fcntl_";
+    /// These, as the kernels of the last ten years call them: `futex_do_wait`, `futex_wait_queue`, `futex_wait_queue_me`; for a file's
+    /// lock `locks_lock_inode_wait`, `flock_lock_file_wait`, `posix_lock_inode_wait`, `fcntl_setlk`.
+    const CHANNELS: &[u8] = b"futex_locks_flock_posix_fcntl_";
 
     /// By the function of the kernel in which the main thread waits (`/proc/PID/wchan`, proc(5)).
     ///
-    /// A thread that waits on a futex may as well wait for another thread's end or for work (`pthread_join`, a condition variable):
-    /// only of a process without others it is certain that it waits for somebody else to let go of something.
+    /// A thread among several that waits on a futex may wait for another thread's end (`pthread_join`): that says nothing.
     pub fn of(channel: &[u8], has_threads: bool) -> Self {
         if channel.starts_with(b"do_wait") {
             return Self::Child;
         }
         let beginning = channel.get(..Self::WIDTH).unwrap_or_default();
-        match Self::LOCKS.chunks_exact(Self::WIDTH).position(|lock| lock == beginning) {
-            Some(at) if at > 0 || !has_threads => Self::Lock,
+        match Self::CHANNELS.chunks_exact(Self::WIDTH).position(|channel| channel == beginning) {
+            Some(1..) => Self::Lock,
+            Some(0) if !has_threads => Self::Futex,
             _ => Self::Unknown,
         }
     }
@@ -218,18 +244,13 @@ mod tests {
 
     #[test]
     fn what_is_waited_for_is_told_by_where_in_the_kernel() {
-        for lock in [
-            "futex_do_wait",
-            "futex_wait_queue_me",
-            "locks_lock_inode_wait",
-            "flock_lock_inode_wait",
-            "posix_lock_inode_wait",
-            "fcntl_setlk",
-        ] {
-            assert_eq!(Waits::of(lock.as_bytes(), false), Waits::Lock, "{lock}");
+        for lock in ["locks_lock_inode_wait", "flock_lock_inode_wait", "posix_lock_inode_wait", "fcntl_setlk"] {
+            assert_eq!((Waits::of(lock.as_bytes(), false), Waits::of(lock.as_bytes(), true)), (Waits::Lock, Waits::Lock), "{lock}");
         }
-        assert_eq!(Waits::of(b"futex_do_wait", true), Waits::Unknown, "another thread may be what it waits for");
-        assert_eq!(Waits::of(b"fcntl_setlk", true), Waits::Lock);
+        for futex in ["futex_do_wait", "futex_wait_queue", "futex_wait_queue_me"] {
+            assert_eq!(Waits::of(futex.as_bytes(), false), Waits::Futex, "{futex}: a lock, or work");
+            assert_eq!(Waits::of(futex.as_bytes(), true), Waits::Unknown, "{futex}: another thread may be what it waits for");
+        }
         assert_eq!((Waits::of(b"do_wait", false), Waits::of(b"do_wait", true)), (Waits::Child, Waits::Child));
         for other in
             ["", "0", "futex", "hrtimer_nanosleep", "do_epoll_wait", "pipe_read", "unix_stream_read_generic", "do_select", "_lock_"]
@@ -248,23 +269,39 @@ mod tests {
     }
 
     #[test]
+    fn shells_are_known_by_their_whole_names() {
+        let is_shell = |name: &str| {
+            let mut process = Process::NONE;
+            process.name[..name.len()].copy_from_slice(name.as_bytes());
+            process.is_shell()
+        };
+        for shell in ["sh", "bash", "dash", "ash", "busybox", "ksh", "ksh93", "mksh", "zsh"] {
+            assert!(is_shell(shell), "{shell}");
+        }
+        for other in ["", "s", "sh2", "bashful", "busyboxes", "fish", "xbash", "ksh93u"] {
+            assert!(!is_shell(other), "{other}");
+        }
+    }
+
+    #[test]
     fn adds_status() {
         let mut process = Process::NONE;
         process.add_status(
-            b"Name:\tx\nUid:\t1000\t1001\t0\t0\nShdPnd:\t0000000000000200\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000001000\nSigCgt:\t0000001000004002\n",
+            b"Name:\tx\nUid:\t1000\t1001\t0\t0\nShdPnd:\t0000000000000200\nSigBlk:\t0000000000010000\nSigIgn:\t0000000000001000\nSigCgt:\t0000001000004002\n\
+              voluntary_ctxt_switches:\t31\nnonvoluntary_ctxt_switches:\t7\n",
         );
-        assert_eq!(process.uid, 1001);
+        assert_eq!((process.uid, process.switches), (1001, 31));
         assert_eq!(process.caught.iter().map(Signal::number).collect::<Vec<_>>(), [2, 15, 37]);
         assert!(process.blocked.has(Signal::CHLD) && process.pending.has(Signal::USR1));
     }
 
     #[test]
     fn counters_of_both_cgroup_versions() {
-        let count = |events, word: &[u8]| leading_number(field(events, word));
+        let count = |events, word: &[u8]| number(field(events, word));
         let v2 = b"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n";
         let v1 = b"oom_kill_disable 0\nunder_oom 0\noom_kill 5\n";
-        assert_eq!((count(v2, b"oom_kill "), count(v1, b"oom_kill "), count(b"", b"oom_kill ")), (2, 5, 0));
-        assert_eq!((count(b"max 7\n", b"max "), count(b"max 0\n", b"max ")), (7, 0));
+        assert_eq!((count(v2, b"oom_kill "), count(v1, b"oom_kill "), count(b"", b"oom_kill ")), (Some(2), Some(5), None));
+        assert_eq!((count(b"max 7\n", b"max "), count(b"max 0\n", b"max ")), (Some(7), Some(0)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::process::{Waits, unpadded};
 use crate::settings::{ReportWhen, Settings};
 use crate::signal::Signal;
-use crate::stop::{Ended, Stop, Victim};
+use crate::stop::{Ended, Stop, Victim, Why};
 use crate::text::Text;
 use crate::timing::{Micros, NEVER, Steps, micros};
 
@@ -22,10 +22,10 @@ pub struct Facts {
     pub main_name: [u8; 16],
     /// The exit code that the container ends with.
     pub code: u8,
-    /// How many processes the kernel's OOM killer has killed in the container's cgroup since main was started.
-    pub oom_kills: u64,
-    /// How many forks have failed for want of PIDs in the container's cgroup since main was started.
-    pub pids_max: u64,
+    /// How many processes the kernel's OOM killer has killed in the container's cgroup since main was started; `None`: that can't be read.
+    pub oom_kills: Option<u64>,
+    /// How many forks have failed for want of PIDs in the container's cgroup since main was started; as above.
+    pub pids_max: Option<u64>,
     /// When it was over.
     pub over: Micros,
 }
@@ -41,8 +41,8 @@ pub fn is_due(settings: &Settings<'_>, stop: &Stop<'_>, facts: &Facts) -> bool {
 
 /// Whether somebody was killed, by us, by the OOM killer or by somebody else, or a fork has failed for want of PIDs.
 #[inline(never)]
-pub const fn has_news(stop: &Stop<'_>, facts: &Facts) -> bool {
-    stop.killed > 0 || stop.killed_by_others > 0 || facts.oom_kills > 0 || facts.pids_max > 0
+pub fn has_news(stop: &Stop<'_>, facts: &Facts) -> bool {
+    stop.killed > 0 || stop.killed_by_others > 0 || facts.oom_kills > Some(0) || facts.pids_max > Some(0)
 }
 
 /// Writes the report.
@@ -101,30 +101,22 @@ fn write_line(text: &mut Text<'_>, stop: &Stop<'_>, facts: &Facts) {
             write_why(text, victim, killed_at);
             named += 1;
         }
-        write_more(text, stop.killed - named);
+        write_more(text, named, stop.killed);
     }
-    let others = u64::from(stop.killed_by_others);
-    // As many as the kernel has killed: then these are they.
-    let all_by_kernel = facts.oom_kills == others;
-    if facts.oom_kills > 0 {
-        text.push(b"; out of memory: the kernel killed");
-        if !all_by_kernel {
-            text.push_field(b" ", facts.oom_kills);
+    let kernels = facts.oom_kills.unwrap_or_default() as u32;
+    for (oom, count) in [(true, kernels), (false, stop.killed_by_others - stop.killed_by_oom)] {
+        if count > 0 {
+            text.push(if oom { b"; out of memory: the kernel killed" } else { b"; SIGKILL by others for" });
+            let mut named = 0;
+            for other in stop.others().filter(|other| other.oom == oom) {
+                write_process(text, named, other.pid, &other.name);
+                named += 1;
+            }
+            write_more(text, named, count);
         }
     }
-    if others > 0 {
-        if !all_by_kernel {
-            text.push(b"; SIGKILL by others for");
-        }
-        let mut named = 0;
-        for other in stop.others() {
-            write_process(text, named, other.pid, &other.name);
-            named += 1;
-        }
-        write_more(text, stop.killed_by_others - named);
-    }
-    if facts.pids_max > 0 {
-        text.push_field(b"; forks that failed for want of PIDs: ", facts.pids_max);
+    if let Some(forks @ 1..) = facts.pids_max {
+        text.push_field(b"; forks that failed for want of PIDs: ", forks);
     }
     text.push(b"\n");
 }
@@ -139,10 +131,13 @@ fn write_process(text: &mut Text<'_>, before: u32, pid: i32, name: &[u8; 16]) {
     }
 }
 
+/// How many there are beside those that are named.
 #[inline(never)]
-fn write_more(text: &mut Text<'_>, more: u32) {
-    if more > 0 {
-        text.push_field(b" and ", u64::from(more)).push(b" more");
+fn write_more(text: &mut Text<'_>, named: u32, count: u32) {
+    if named == 0 {
+        text.push_field(b" ", u64::from(count));
+    } else if count > named {
+        text.push_field(b" and ", u64::from(count - named)).push(b" more");
     }
 }
 
@@ -186,12 +181,28 @@ fn write_why(text: &mut Text<'_>, victim: &Victim, now: Micros) {
 }
 
 /// What a process waits for, in the order of [`Waits`].
-const WAITS: &[u8] = b"|lock|child";
+const WAITS: &[u8] = b"|lock|child|futex";
 
 /// The moment as milliseconds from the beginning, as a member of a JSON object.
 #[inline(never)]
 fn push_since(text: &mut Text<'_>, key: &[u8], start: Micros, at: Micros) {
     text.push_member(key, at.saturating_sub(start) / 1000);
+}
+
+/// What is true, as a member of a JSON object; what is not is left out.
+#[inline(never)]
+fn push_flag(text: &mut Text<'_>, key: &[u8], is: bool) {
+    if is {
+        text.push_key(key).push(b"true");
+    }
+}
+
+/// What is known, as a member of a JSON object.
+#[inline(never)]
+fn push_known(text: &mut Text<'_>, key: &[u8], number: Option<u64>) {
+    if let Some(number) = number {
+        text.push_member(key, number);
+    }
 }
 
 #[inline(never)]
@@ -220,28 +231,26 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
             Ended::Exited(code) => _ = text.push_member(b"exitCode", u64::from(code)),
             Ended::Killed(signal) | Ended::Dumped(signal) => push_signal_member(text, b"signal", signal),
         }
-        if let Ended::Dumped(_) = end.how {
-            text.push_key(b"core").push(b"true");
-        }
+        push_flag(text, b"core", matches!(end.how, Ended::Dumped(_)));
         push_since(text, b"afterMs", start, end.at);
     }
     text.push(b"}").push_member(b"exitCode", u64::from(facts.code));
     push_since(text, b"durationMs", start, facts.over);
-    if let Some(grace) = settings.grace {
-        push_since(text, b"graceMs", 0, micros(grace));
-    }
+    push_known(text, b"graceMs", settings.grace.map(|grace| micros(grace) / 1000));
     let deadline = Steps::of_stop(settings).deadline;
     if stop.begun.is_some() && deadline != NEVER {
         push_since(text, b"deadlineMs", 0, deadline);
     }
     text.push_member(b"ended", u64::from(stop.census().ended));
     text.push_member(b"killed", u64::from(stop.killed));
-    text.push_member(b"oomKills", facts.oom_kills);
-    text.push_member(b"pidsMax", facts.pids_max);
+    push_known(text, b"oomKills", facts.oom_kills);
+    push_known(text, b"pidsMax", facts.pids_max);
     text.push_key(b"killedByOthers").push(b"[");
     for other in stop.others() {
         open_process(text, other.pid, &other.name);
-        text.push_key(b"atMs").push(if other.at < start { b"-" } else { b"" }).push_number(other.at.abs_diff(start) / 1000).push(b"}");
+        text.push_key(b"atMs").push(if other.at < start { b"-" } else { b"" }).push_number(other.at.abs_diff(start) / 1000);
+        push_flag(text, b"oom", other.oom);
+        text.push(b"}");
     }
     text.push(b"]").push_key(b"victims").push(b"[");
     for victim in stop.victims() {
@@ -250,8 +259,9 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
         }
         open_process(text, victim.process.pid, &victim.process.name);
         text.push_key(b"why").push_json(nth(WHYS, victim.why as usize));
-        if victim.process.state != 0 {
-            text.push_key(b"state").push_json(&[victim.process.state]);
+        let state = victim.process.state;
+        if state != 0 && (state != b'D' || victim.why == Why::Uninterruptible) {
+            text.push_key(b"state").push_json(&[state]);
         }
         if let Some((signal, at)) = victim.asked {
             push_signal_member(text, b"asked", signal);
@@ -260,9 +270,7 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
         if victim.waits != Waits::Unknown {
             text.push_key(b"waits").push_json(nth(WAITS, victim.waits as usize));
         }
-        if victim.of_entered {
-            text.push_key(b"exec").push(b"true");
-        }
+        push_flag(text, b"exec", victim.of_entered);
         text.push(b"}");
     }
     text.push(b"]").push_key(b"slowest").push(b"[");
@@ -281,7 +289,6 @@ fn write_json(text: &mut Text<'_>, settings: &Settings<'_>, stop: &Stop<'_>, fac
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stop::Why;
 
     #[test]
     fn words_are_in_the_order_of_what_they_stand_for() {
@@ -299,6 +306,9 @@ mod tests {
         for (why, word, reason) in whys {
             assert_eq!((nth(WHYS, why as usize), nth(REASONS, why as usize)), (word.as_bytes(), reason.as_bytes()));
         }
-        assert_eq!([Waits::Unknown, Waits::Lock, Waits::Child].map(|waits| nth(WAITS, waits as usize)), [&b""[..], b"lock", b"child"]);
+        assert_eq!(
+            [Waits::Unknown, Waits::Lock, Waits::Child, Waits::Futex].map(|waits| nth(WAITS, waits as usize)),
+            [&b""[..], b"lock", b"child", b"futex"]
+        );
     }
 }

@@ -1,12 +1,12 @@
 //! Carries what happens to the state machine, and does what it says.
 
 use crate::copy;
-use crate::process::{self, Process, Waits, field, leading_number};
+use crate::process::{self, Process, Waits, field};
 use crate::program::{self, say, say_error, word};
 use crate::report::{self, Facts};
 use crate::settings::{self, Command, ReportWhen, Settings, Usage};
 use crate::signal::{Signal, SignalSet};
-use crate::stop::{Action, Left, Look, Place, Room, Stop, World};
+use crate::stop::{Action, Ended, Left, Look, Place, Room, Stop, World};
 use crate::sys::{self, Child, File, Open, Start};
 use crate::text::Text;
 use core::ffi::CStr;
@@ -15,8 +15,8 @@ use core::ffi::CStr;
 const FLAG_WORDS: usize = 64;
 /// An init that cannot start a child says so as a shell that cannot execute one does.
 const CANNOT_START: u8 = 126;
-/// How long a report waits for room on standard error, in microseconds; well within the margin before the runtime's SIGKILL.
-const REPORT_PATIENCE: u64 = 50_000;
+/// How long a report waits for room on standard error, in microseconds: with all else it does not delay the end by a millisecond.
+const REPORT_PATIENCE: u64 = 500;
 /// A command line that means nothing.
 const USAGE: u8 = 2;
 
@@ -94,6 +94,9 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
     }
     let takes_terminal = is_foreground(init);
     let start = Start { argv, envp, mask: before, ignores_children, takes_terminal, execute: program::execute };
+    // Before main: it may be killed, or fail to fork, in its first moments.
+    let counts = (init == 1 && settings.report != ReportWhen::Never).then_some(0);
+    let (oom_kills, pids_max) = (count(&OOM_KILLS, counts), count(&PIDS_MAX, counts));
     let main = match sys::spawn(&start) {
         Ok(main) => main,
         Err(error) => {
@@ -104,19 +107,13 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
     // From here on nothing makes us leave before everyone has gone, or the deadline has come.
     sys::let_go();
     let place = Place { init, main, terminal: takes_terminal };
-    let mut linux = Linux { place, verbose: settings.verbose };
-    let counts_kills = init == 1 && settings.report != ReportWhen::Never;
-    let counts_before = counts(counts_kills);
+    let mut linux = Linux { place, verbose: settings.verbose, main_name: name_of(argv), oom_kills };
     let mut stop = Stop::new(settings, place, room);
-    let mut main_name = name_of(argv);
-    let mut names = false;
+    let mut exited = 0;
 
     let code = loop {
         let now = sys::now();
-        // Those whom we kill are known.
-        names &= stop.killed_at.is_none();
-        let left = reap(&mut stop, &mut linux, now, names);
-        names = false;
+        let left = reap(&mut stop, &mut linux, now, core::mem::take(&mut exited));
         stop.settled(now, left);
         if let Some(code) = stop.over() {
             break code;
@@ -130,23 +127,20 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
         if due.is_some_and(|due| due <= now) {
             continue;
         }
-        // Only an end of a child that says that it was no kill lets us do without names.
-        names = true;
-        let Some((arrival, kills)) = sys::wait_signal(AWAITED, due.map(|due| due - now)) else { continue };
+        let Some((arrival, child)) = sys::wait_signal(AWAITED, due.map(|due| due - now)) else { continue };
         if arrival.signal == Signal::CHLD {
-            names = kills;
+            exited = child;
         } else {
             let seen = see_one(place, place.main);
             if let Some(seen) = &seen {
-                main_name = seen.name;
+                linux.main_name = seen.name;
             }
             stop.signal(sys::now(), arrival, seen.as_ref(), &mut linux);
         }
     };
 
-    let counts = counts(counts_kills);
-    let grown = |at: usize| counts[at].saturating_sub(counts_before[at]);
-    let facts = Facts { main, main_name, code, oom_kills: grown(0), pids_max: grown(1), over: sys::now() };
+    let (oom_kills, pids_max) = (count(&OOM_KILLS, oom_kills), count(&PIDS_MAX, pids_max));
+    let facts = Facts { main, main_name: linux.main_name, code, oom_kills, pids_max, over: sys::now() };
     if report::is_due(settings, &stop, &facts) {
         leave_report(settings, &stop, &facts);
     }
@@ -168,10 +162,11 @@ fn leave_report(settings: &Settings<'_>, stop: &Stop<'_>, facts: &Facts) {
     let mut buffer = [0; report::LIMIT];
     let mut text = Text::new(&mut buffer);
     report::write(&mut text, settings, stop, facts);
+    leave_message(settings.report_file, text.as_bytes());
+    // Afterwards: it may have to wait.
     if report::has_news(stop, facts) {
         sys::tell(text.as_bytes(), REPORT_PATIENCE);
     }
-    leave_message(settings.report_file, text.as_bytes());
 }
 
 /// Everything but the fault signals: those are our own, and a stray one is left pending.
@@ -185,29 +180,40 @@ fn is_foreground(init: i32) -> bool {
     sys::foreground() == Some(group) && (init == 1 || group == init && sys::is_terminal(1))
 }
 
-/// Reaps all that have ended and says who is left. `names`: SIGKILL may have ended one of them, whose name is read before.
-fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64, names: bool) -> Left {
+/// Reaps all that have ended and says who is left. `exited`: one that is known to have done so by itself; 0: none.
+///
+/// Nobody is reaped of whom the name is yet to be read: a main that ends unasked, and who was killed by somebody else.
+#[inline(never)]
+fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64, mut exited: i32) -> Left {
     let Place { init, main, terminal } = linux.place;
     loop {
-        let (mut child, mut name) = (-1, [0; 16]);
-        if names && let Some((ended, killed)) = sys::ended_child() {
-            if ended != 0 {
-                child = ended;
-            } else if !terminal {
-                // Another end makes another signal.
-                return Left::Children;
-            }
-            if killed && let Some(seen) = see_one(linux.place, ended) {
-                name = seen.name;
-            }
-        }
-        match sys::reap(child, terminal) {
-            Child::Ended(pid, how) => stop.reaped(now, pid, how, name),
-            Child::Stopped(pid, signal) if pid == main => stop.suspended(signal, linux),
-            Child::Stopped(..) => {}
+        // Spares a call for each of many orphans.
+        let ended = match core::mem::take(&mut exited) {
+            0 => sys::child(0, terminal, false),
+            pid => Child::Ended(pid, Ended::Exited(0)),
+        };
+        let (pid, by_others) = match ended {
+            Child::Ended(pid, how) => (pid, how == Ended::Killed(Signal::KILL) && stop.killed_at.is_none()),
+            Child::Stopped(pid, _) => (pid, false),
             Child::Waiting => return Left::Children,
             Child::None if init == 1 && !sys::is_alone() => return Left::NoChild,
             Child::None => return Left::Nobody,
+        };
+        let mut name = [0; 16];
+        if (by_others || pid == main && stop.begun.is_none())
+            && let Some(seen) = see_one(linux.place, pid)
+        {
+            name = seen.name;
+            if pid == main {
+                linux.main_name = name;
+            }
+        }
+        let oom = by_others && is_one_more(&mut linux.oom_kills);
+        match sys::child(pid, terminal, true) {
+            Child::Ended(_, how) => stop.reaped(now, pid, how, name, oom),
+            Child::Stopped(_, signal) if pid == main => stop.suspended(signal, linux),
+            // Stopped, or reaped since it was told of.
+            _ => {}
         }
     }
 }
@@ -297,22 +303,31 @@ fn proc_path<'b>(buffer: &'b mut [u8; 32], pid: i32, file: &[u8]) -> Option<&'b 
     path.into_path()
 }
 
-/// What our cgroup counts, of either version: how many processes the OOM killer has killed, and how many forks have failed for
-/// want of PIDs.
+/// What our cgroup counts: the files of either version, and the word before the number.
+struct Counter([&'static CStr; 2], &'static [u8]);
+/// How many processes the OOM killer has killed.
+static OOM_KILLS: Counter = Counter([c"/sys/fs/cgroup/memory.events", c"/sys/fs/cgroup/memory/memory.oom_control"], b"oom_kill ");
+/// How many forks have failed for want of PIDs.
+static PIDS_MAX: Counter = Counter([c"/sys/fs/cgroup/pids.events", c"/sys/fs/cgroup/pids/pids.events"], b"max ");
+
+/// How much more than this has been counted; `None`: that can't be read, or was not to be.
 #[inline(never)]
-fn counts(wanted: bool) -> [u64; 2] {
-    if !wanted {
-        return [0; 2];
-    }
-    let oom_kills = count([c"/sys/fs/cgroup/memory.events", c"/sys/fs/cgroup/memory/memory.oom_control"], b"oom_kill ");
-    [oom_kills, count([c"/sys/fs/cgroup/pids.events", c"/sys/fs/cgroup/pids/pids.events"], b"max ")]
+fn count(counter: &Counter, since: Option<u64>) -> Option<u64> {
+    let since = since?;
+    let mut buffer = [0; 512];
+    let mut texts = counter.0.iter();
+    let number = texts.find_map(|path| process::number(field(read_file(path, &mut buffer)?, counter.1)))?;
+    Some(number.saturating_sub(since))
 }
 
-/// The number after this word in the first of these files that is there; 0 where there is none.
+/// Whether the OOM killer has killed more than these, who are one more then. It counts before it kills (mm/oom_kill.c).
 #[inline(never)]
-fn count(files: [&CStr; 2], word: &[u8]) -> u64 {
-    let mut buffer = [0; 512];
-    files.iter().find_map(|path| read_file(path, &mut buffer).map(|text| leading_number(field(text, word)))).unwrap_or(0)
+fn is_one_more(kills: &mut Option<u64>) -> bool {
+    let more = count(&OOM_KILLS, *kills) > Some(0);
+    if let Some(kills) = kills {
+        *kills += u64::from(more);
+    }
+    more
 }
 
 /// Puts the report into the container's termination message, where there is one and the program has left it empty.
@@ -334,6 +349,10 @@ fn leave_message(path: &[u8], report: &[u8]) {
 struct Linux {
     place: Place,
     verbose: bool,
+    /// As seen when the last signal came, or when it had ended unasked; before, its program's.
+    main_name: [u8; 16],
+    /// How many the OOM killer had killed before main, and of our children since.
+    oom_kills: Option<u64>,
 }
 
 impl World for Linux {

@@ -17,27 +17,27 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// In the order of the type.
+    const NAMES: &str = "cascade|broadcast|main";
+
     /// What [`Strategy::parse`] accepts, for error messages.
     pub const EXPECTED: &'static str = "cascade, broadcast or main";
 
     /// Parses a strategy's name.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        match text {
-            b"cascade" => Some(Self::Cascade),
-            b"broadcast" => Some(Self::Broadcast),
-            b"main" => Some(Self::Main),
-            _ => None,
-        }
+        [Self::Cascade, Self::Broadcast, Self::Main].get(place(Self::NAMES, text)?).copied()
     }
 
     /// Its name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cascade => "cascade",
-            Self::Broadcast => "broadcast",
-            Self::Main => "main",
-        }
+    pub fn name(self) -> &'static str {
+        Self::NAMES.split('|').nth(self as usize).unwrap_or_default()
     }
+}
+
+/// The place of a word among these, which are divided by bars.
+#[inline(never)]
+fn place(words: &str, word: &[u8]) -> Option<usize> {
+    words.as_bytes().split(|byte| *byte == b'|').position(|of| of == word)
 }
 
 /// When a report of the stop is written to the container's termination message.
@@ -53,26 +53,20 @@ pub enum ReportWhen {
 }
 
 impl ReportWhen {
+    /// In the order of the type.
+    const NAMES: &str = "always|forced|never";
+
     /// What [`ReportWhen::parse`] accepts, for error messages.
     pub const EXPECTED: &'static str = "always, forced or never";
 
     /// Parses the name of one of them.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        match text {
-            b"always" => Some(Self::Always),
-            b"forced" => Some(Self::Forced),
-            b"never" => Some(Self::Never),
-            _ => None,
-        }
+        [Self::Always, Self::Forced, Self::Never].get(place(Self::NAMES, text)?).copied()
     }
 
     /// Its name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::Forced => "forced",
-            Self::Never => "never",
-        }
+    pub fn name(self) -> &'static str {
+        Self::NAMES.split('|').nth(self as usize).unwrap_or_default()
     }
 }
 
@@ -90,8 +84,12 @@ impl Rewrite {
     /// Parses `FROM=TO[,FROM=TO...]`.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut map = Self::NONE;
-        fill(&mut map.0, text, |word| Signal::parse(word).map(Signal::number))?;
+        map.set(text)?;
         Some(map)
+    }
+
+    fn set(&mut self, text: &[u8]) -> Option<()> {
+        fill(&mut self.0, text, |word| Signal::parse(word).map(Signal::number))
     }
 
     /// What main gets when this signal comes.
@@ -115,8 +113,12 @@ impl ExitMap {
     /// Parses `FROM=TO[,FROM=TO...]`.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut map = Self::NONE;
-        fill(&mut map.0, text, signal::small_number)?;
+        map.set(text)?;
         Some(map)
+    }
+
+    fn set(&mut self, text: &[u8]) -> Option<()> {
+        fill(&mut self.0, text, signal::small_number)
     }
 
     /// What the container ends with when main ends with this code.
@@ -125,9 +127,10 @@ impl ExitMap {
     }
 }
 
-/// Reads `FROM=TO[,FROM=TO...]` into a map of what to add to each number: all zeros where nothing changes.
+/// Reads `FROM=TO[,FROM=TO...]` into a map of what to add to each number: all zeros where nothing changes. What it held goes.
 #[inline(never)]
 fn fill(map: &mut [u8], text: &[u8], number: fn(&[u8]) -> Option<u8>) -> Option<()> {
+    map.fill(0);
     text.split(|b| *b == b',').try_for_each(|pair| {
         let at = pair.iter().position(|b| *b == b'=')?;
         let (from, to) = (number(&pair[..at])?, number(&pair[at + 1..])?);
@@ -259,14 +262,14 @@ pub fn parse<'a>(args: &[&'a [u8]]) -> Result<Command<'a>, Usage<'a>> {
             next -= 1;
             break;
         }
-        match word {
-            b"--help" | b"-h" => return Ok(Command::Help),
-            b"--version" => return Ok(Command::Version),
-            b"--verbose" | b"-v" => {
+        match place("--help|-h|--version|--verbose|-v", word) {
+            Some(0 | 1) => return Ok(Command::Help),
+            Some(2) => return Ok(Command::Version),
+            Some(_) => {
                 settings.verbose = true;
                 continue;
             }
-            _ => {}
+            None => {}
         }
         let at = word.iter().position(|b| *b == b'=');
         let name = &word[..at.unwrap_or(word.len())];
@@ -312,8 +315,8 @@ static VALUED: [Valued; 10] = [
         expected: STOP_SIGNALS_EXPECTED,
         set: |s, v| put(&mut s.stop_signals.0, stop_signals(v).map(|more| STOP_SIGNALS.0 | more.0)),
     },
-    Valued { name: "--rewrite", expected: Rewrite::EXPECTED, set: |s, v| put(&mut s.rewrite, Rewrite::parse(v)) },
-    Valued { name: "--exit-map", expected: ExitMap::EXPECTED, set: |s, v| put(&mut s.exit_map, ExitMap::parse(v)) },
+    Valued { name: "--rewrite", expected: Rewrite::EXPECTED, set: |s, v| s.rewrite.set(v) },
+    Valued { name: "--exit-map", expected: ExitMap::EXPECTED, set: |s, v| s.exit_map.set(v) },
     Valued { name: "--report", expected: ReportWhen::EXPECTED, set: |s, v| put(&mut s.report, ReportWhen::parse(v)) },
     Valued { name: "--report-file", expected: "the path of a file", set: |s, v| put(&mut s.report_file, (!v.is_empty()).then_some(v)) },
 ];

@@ -1,5 +1,7 @@
 //! Signals by number and by name, and sets of them (signal(7)).
 
+use crate::process;
+
 /// What [`Signal::parse`] accepts, for error messages.
 pub const EXPECTED: &str = "a signal such as TERM, SIGTERM, 15 or RTMIN+3";
 
@@ -134,7 +136,7 @@ pub(crate) fn small_number(text: &[u8]) -> Option<u8> {
     if text.is_empty() || text.len() > 3 {
         return None;
     }
-    text.iter().try_fold(0u8, |n, b| b.is_ascii_digit().then(|| n.checked_mul(10)?.checked_add(b - b'0'))?)
+    u8::try_from(process::number(text)?).ok()
 }
 
 /// A set of signals, laid out as the kernel's `sigset_t` is: bit n-1 for signal n.

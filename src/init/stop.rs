@@ -13,6 +13,8 @@ use crate::timing::{Micros, NEVER, Steps, micros};
 const LOOK_EVERY: Micros = 25_000;
 /// The shortest time between two looks, when ends of children call for one.
 const LOOK_SOONEST: Micros = 1_000;
+/// How long after the deadline to look again whether a call that cannot be interrupted goes on.
+const LOOK_AGAIN: Micros = 10_000;
 /// How often a sweep of single signals is repeated at most, should every pass find somebody new.
 const SWEEP_PASSES: u8 = 16;
 /// How long those who were sent SIGKILL are waited for when there is no grace period to take it from.
@@ -131,7 +133,7 @@ pub enum Why {
     Blocked,
     /// It was stopped, by a signal or a debugger.
     Stopped,
-    /// It was in a system call that cannot be interrupted.
+    /// It was in a system call that cannot be interrupted, and in the same at a second look.
     Uninterruptible,
     /// We may not signal it: another user's, and no CAP_KILL.
     Denied,
@@ -150,7 +152,7 @@ impl Why {
         let signal = asked.unwrap_or(Signal::TERM);
         match process.state {
             _ if process.denied => Self::Denied,
-            b'D' => Self::Uninterruptible,
+            _ if member.stuck => Self::Uninterruptible,
             b'T' | b't' => Self::Stopped,
             _ if asked.is_none() => Self::NotAsked,
             // While a handler is at work the kernel blocks its signal, and signalfd(2) takes blocked ones: only a signal that
@@ -192,11 +194,13 @@ pub struct Killed {
     pub name: [u8; 16],
     /// When it was reaped.
     pub at: Micros,
+    /// Whether it was the OOM killer.
+    pub oom: bool,
 }
 
 impl Killed {
     /// Nobody; all bytes zero.
-    pub const NONE: Self = Self { pid: 0, name: [0; 16], at: 0 };
+    pub const NONE: Self = Self { pid: 0, name: [0; 16], at: 0, oom: false };
 }
 
 /// Room for those who are there and those who are named, with so many at most in a look. All bytes are zero at first, so that it
@@ -305,6 +309,8 @@ pub struct Stop<'a> {
     look_ended: Micros,
     /// The rest was asked though it could not be seen.
     asked_blindly: bool,
+    /// The look for who is to be killed is the second one.
+    looks_again: bool,
     /// Looks in a row that showed nobody but the dead.
     empty_looks: u8,
     /// Main is stopped by job control.
@@ -321,6 +327,8 @@ pub struct Stop<'a> {
     victims: &'a mut [Victim; VICTIMS],
     /// How many were killed by others.
     pub killed_by_others: u32,
+    /// How many of these by the OOM killer.
+    pub killed_by_oom: u32,
     /// The last of them, each at its number modulo [`KILLED`].
     others: &'a mut [Killed; KILLED],
 }
@@ -351,6 +359,7 @@ impl<'a> Stop<'a> {
             look_began: 0,
             look_ended: 0,
             asked_blindly: false,
+            looks_again: false,
             empty_looks: 0,
             suspended: false,
             main_asked: None,
@@ -360,6 +369,7 @@ impl<'a> Stop<'a> {
             killed: 0,
             victims,
             killed_by_others: 0,
+            killed_by_oom: 0,
             others,
         }
     }
@@ -481,17 +491,18 @@ impl<'a> Stop<'a> {
         }
     }
 
-    /// A child was reaped; its name, if that could be read before.
+    /// A child was reaped; its name, if that could be read before, and whether the OOM killer has killed one more.
     #[inline(never)]
-    pub fn reaped(&mut self, now: Micros, pid: i32, how: Ended, name: [u8; 16]) {
+    pub fn reaped(&mut self, now: Micros, pid: i32, how: Ended, name: [u8; 16], oom: bool) {
         self.census.reaped(pid, now);
         // Main may be asked with SIGKILL, too: `--rewrite`.
         let is_ours =
             self.killed_at.is_some() || pid == self.place.main && self.main_asked.is_some_and(|(signal, _)| signal == Signal::KILL);
         if how == Ended::Killed(Signal::KILL) && !is_ours {
             let seen = self.census.find(pid).filter(|_| name[0] == 0).map(|member| member.process.name);
-            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name: seen.unwrap_or(name), at: now };
+            self.others[self.killed_by_others as usize % KILLED] = Killed { pid, name: seen.unwrap_or(name), at: now, oom };
             self.killed_by_others += 1;
+            self.killed_by_oom += u32::from(oom);
         }
         if pid != self.place.main || self.main_end.is_some() {
             // One that was handed up a moment ago may have children that are handed up now.
@@ -601,6 +612,11 @@ impl<'a> Stop<'a> {
                 self.ask_foreground(waited_for, 0, now, world);
             }
             purpose @ (Purpose::SweepRest | Purpose::Sweep | Purpose::SweepNew) => self.end_sweep(purpose, now, world),
+            // Anybody who reads or writes is in such a call now and then.
+            Purpose::Kill if !self.looks_again && self.census.members().iter().any(|m| m.process.state == b'D') => {
+                self.looks_again = true;
+                self.look_for(Purpose::Kill, now + LOOK_AGAIN);
+            }
             Purpose::Kill => self.kill(now, world),
             Purpose::Roots if self.phase == Phase::Killing => self.kill_again(world),
             Purpose::Roots => self.ask_roots(now, world),

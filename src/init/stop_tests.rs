@@ -47,6 +47,8 @@ struct Container<'a> {
     processes: Vec<Process>,
     init: i32,
     sees: bool,
+    /// Whose end is the OOM killer's.
+    oom: Vec<i32>,
 }
 
 const MAIN: i32 = 2;
@@ -68,6 +70,7 @@ impl<'a> Container<'a> {
             processes: vec![main],
             init: place.init,
             sees: true,
+            oom: vec![],
         }
     }
 
@@ -136,7 +139,7 @@ impl<'a> Container<'a> {
         let init = self.init;
         self.processes.iter_mut().filter(|p| p.parent == pid).for_each(|p| p.parent = init);
         if parent == Some(init) {
-            self.stop.reaped(self.now, pid, how, ended.unwrap_or(Process::NONE).name);
+            self.stop.reaped(self.now, pid, how, ended.unwrap_or(Process::NONE).name, self.oom.contains(&pid));
         }
         self.settle();
         self.done()
@@ -158,7 +161,8 @@ impl<'a> Container<'a> {
     }
 
     /// What is reported, as a line for people and as JSON, where the container's cgroup has counted so many.
-    fn report(&self, oom_kills: u64, pids_max: u64) -> [String; 2] {
+    fn report(&self, oom_kills: impl Into<Option<u64>>, pids_max: impl Into<Option<u64>>) -> [String; 2] {
+        let (oom_kills, pids_max) = (oom_kills.into(), pids_max.into());
         let mut main_name = [0; 16];
         main_name[..4].copy_from_slice(b"main");
         let facts = Facts { main: MAIN, main_name, code: self.stop.over().expect("it is over"), oom_kills, pids_max, over: self.now };
@@ -376,7 +380,8 @@ fn the_deadline_names_who_is_left_and_kills() {
         Container::new(&settings).with([ignorer, blocker, stuck, foreign, process(7, 1, "busy", &[Signal::TERM]), in_its_handler]);
     container.signal(Signal::TERM);
     container.exits(MAIN, 0);
-    assert_eq!(container.after(10_000).last().map(String::as_str), Some("KILL *"));
+    assert_eq!(container.after(10_000).iter().filter(|act| act.starts_with("KILL")).count(), 0, "one is looked at again");
+    assert_eq!(container.after(10), ["KILL *"]);
     let whys: Vec<_> = container.stop.victims().iter().map(|v| (v.process.pid, v.why)).collect();
     assert_eq!(
         whys,
@@ -389,6 +394,27 @@ fn the_deadline_names_who_is_left_and_kills() {
     container.after(1000);
     assert_eq!(container.stop.over(), Some(0), "main's own code, and never later than the grace period");
     assert_eq!((container.stop.killed, container.stop.census().ended), (6, 0));
+}
+
+#[test]
+fn who_is_in_an_uninterruptible_call_at_one_look_only_is_at_work() {
+    let settings = grace(11);
+    let in_a_call = |pid, name, switches| Process { state: b'D', switches, ..process(pid, 1, name, &[Signal::TERM]) };
+    let started = [in_a_call(3, "stuck", 7), in_a_call(4, "reads", 7), in_a_call(5, "writes", 7), process(6, 1, "late", &[Signal::TERM])];
+    let mut container = Container::new(&settings).with(started);
+    container.signal(Signal::TERM);
+    container.exits(MAIN, 0);
+    container.after(10_000);
+    // One has come back, one is in another call, and one is in its first.
+    container = container.with([process(4, 1, "reads", &[Signal::TERM]), in_a_call(5, "writes", 8), in_a_call(6, "late", 1)]);
+    assert_eq!(container.after(10), ["KILL *"], "who comes into a call by then is not waited for");
+    let whys: Vec<_> = container.stop.victims().iter().map(|v| (v.process.pid, v.why)).collect();
+    assert_eq!(whys, [(3, Why::Uninterruptible), (4, Why::Caught), (5, Why::Caught), (6, Why::Caught)]);
+    (3..7).for_each(|pid| _ = container.end(pid, Ended::Killed(Signal::KILL)));
+    let [line, json] = container.report(0, 0);
+    assert!(line.contains("stuck[3] (in an uninterruptible call, state D for 10.010 s), reads[4] (still at work after SIGTERM"), "{line}");
+    let entries: Vec<_> = json.split("{\"pid\":").filter(|entry| entry.contains("\"why\"")).map(|e| e.contains(r#""state":"D""#)).collect();
+    assert_eq!(entries, [true, false, false, false], "{json}");
 }
 
 #[test]
@@ -582,23 +608,37 @@ fn the_name_of_one_that_others_killed_is_known_from_the_last_look() {
     container.signal(Signal::TERM);
     container.exits(MAIN, 0);
     for pid in [3, 90] {
-        container.stop.reaped(container.now, pid, Ended::Killed(Signal::KILL), [0; 16]);
+        container.stop.reaped(container.now, pid, Ended::Killed(Signal::KILL), [0; 16], false);
     }
     let names: Vec<_> = container.stop.others().map(|other| (other.pid, unpadded(&other.name))).collect();
     assert_eq!(names, [(3, &b"worker"[..]), (90, b"")]);
 }
 
 #[test]
-fn the_kernel_is_named_only_where_it_has_counted_as_many() {
+fn the_kernel_is_named_only_for_those_whom_it_has_counted() {
     let settings = grace(11);
-    let mut container = Container::new(&settings).with([process(3, 1, "worker", &[])]);
-    container.end(3, Ended::Killed(Signal::KILL));
-    container.end(MAIN, Ended::Killed(Signal::KILL));
-    let line = |oom_kills| container.report(oom_kills, 0)[0].clone();
-    let main = "ashore: main (main) was ended by SIGKILL unasked";
-    assert_eq!(line(0), format!("{main}; SIGKILL by others for worker[3], main[2]"));
-    assert_eq!(line(2), format!("{main}; out of memory: the kernel killed worker[3], main[2]"));
-    assert_eq!(line(1), format!("{main}; out of memory: the kernel killed 1; SIGKILL by others for worker[3], main[2]"));
+    let reports = |oom: &[i32], oom_kills: Option<u64>| {
+        let mut container = Container::new(&settings).with([process(3, 1, "worker", &[])]);
+        container.oom = oom.to_vec();
+        container.end(3, Ended::Killed(Signal::KILL));
+        container.end(MAIN, Ended::Killed(Signal::KILL));
+        let [line, json] = container.report(oom_kills, 0);
+        let line = line.strip_prefix("ashore: main (main) was ended by SIGKILL unasked; ").map(str::to_owned).expect("of main");
+        let (_, json) = json.split_once("\"killed\":0,").expect("nobody by us");
+        (line, json.split(",\"victims\"").next().unwrap_or_default().to_owned())
+    };
+    let entry = |pid, name, oom| format!(r#"{{"pid":{pid},"name":"{name}","atMs":0{}}}"#, if oom { r#","oom":true"# } else { "" });
+    let both = |worker, main| format!("\"killedByOthers\":[{},{}]", entry(3, "worker", worker), entry(2, "main", main));
+    let counts = |oom_kills, both| format!(r#""oomKills":{oom_kills},"pidsMax":0,{both}"#);
+
+    assert_eq!(reports(&[], Some(0)), ("SIGKILL by others for worker[3], main[2]".into(), counts(0, both(false, false))));
+    assert_eq!(reports(&[3, MAIN], Some(2)), ("out of memory: the kernel killed worker[3], main[2]".into(), counts(2, both(true, true))));
+    let one = "out of memory: the kernel killed main[2]; SIGKILL by others for worker[3]";
+    assert_eq!(reports(&[MAIN], Some(1)), (one.into(), counts(1, both(false, true))));
+    let more = "out of memory: the kernel killed worker[3] and 2 more; SIGKILL by others for main[2]";
+    assert_eq!(reports(&[3], Some(3)), (more.into(), counts(3, both(true, false))), "two that were no children of init's");
+    let unread = (r#"SIGKILL by others for worker[3], main[2]"#.to_owned(), format!(r#""pidsMax":0,{}"#, both(false, false)));
+    assert_eq!(reports(&[], None), unread, "what was not counted is not 0");
 }
 
 #[test]
@@ -627,6 +667,8 @@ fn a_core_dump_and_forks_that_failed_are_told() {
     let settings = grace(11);
     let mut container = Container::new(&settings);
     container.end(MAIN, Ended::Dumped(Signal::SEGV));
+    let [_, json] = container.report(None, None);
+    assert!(!json.contains("oomKills") && !json.contains("pidsMax"), "{json}");
     let [line, json] = container.report(0, 7);
     assert_eq!(line, "ashore: main (main) was ended by SIGSEGV unasked, core dumped; forks that failed for want of PIDs: 7");
     assert!(json.contains(r#""main":{"pid":2,"name":"main","signal":"SEGV","core":true,"afterMs":0},"exitCode":139,"#), "{json}");

@@ -28,7 +28,6 @@ impl Errno {
     pub const ROFS: Self = Self(30);
     pub const PERM: Self = Self(1);
     pub const LOOP: Self = Self(40);
-    const CHILD: Self = Self(10);
     const NOSYS: Self = Self(38);
 }
 
@@ -43,7 +42,6 @@ mod nr {
     pub(super) const GETPID: usize = 39;
     pub(super) const CLONE: usize = 56;
     pub(super) const EXECVE: usize = 59;
-    pub(super) const WAIT4: usize = 61;
     pub(super) const KILL: usize = 62;
     pub(super) const CHDIR: usize = 80;
     pub(super) const FCHMOD: usize = 91;
@@ -78,7 +76,6 @@ mod nr {
     pub(super) const GETPID: usize = 172;
     pub(super) const CLONE: usize = 220;
     pub(super) const EXECVE: usize = 221;
-    pub(super) const WAIT4: usize = 260;
     pub(super) const KILL: usize = 129;
     pub(super) const CHDIR: usize = 49;
     pub(super) const FCHMOD: usize = 52;
@@ -204,7 +201,7 @@ struct SigInfo {
     signal: c_int,
     errno: c_int,
     code: c_int,
-    padding: c_int,
+    padding: MaybeUninit<c_int>,
     pid: c_int,
     uid: u32,
     status: c_int,
@@ -212,26 +209,37 @@ struct SigInfo {
 }
 
 impl SigInfo {
-    const NONE: Self = Self { signal: 0, errno: 0, code: 0, padding: 0, pid: 0, uid: 0, status: 0, rest: MaybeUninit::uninit() };
-
-    /// Whether it tells of a child that was ended by SIGKILL.
-    #[inline(never)]
-    fn is_kill(&self) -> bool {
-        const CLD_KILLED: c_int = 2;
-        self.signal == c_int::from(Signal::CHLD.number()) && self.code == CLD_KILLED && self.status == c_int::from(Signal::KILL.number())
+    /// What became of the child that it tells of.
+    fn child(&self) -> Child {
+        let signal = Signal::from_number(self.status as u8).unwrap_or(Signal::KILL);
+        let how = match self.code {
+            CLD_EXITED => Ended::Exited(self.status as u8),
+            CLD_KILLED => Ended::Killed(signal),
+            CLD_DUMPED => Ended::Dumped(signal),
+            0 => return Child::Waiting,
+            _ => return Child::Stopped(self.pid, signal),
+        };
+        Child::Ended(self.pid, how)
     }
 }
 
-/// Waits for a signal of this set, at most so many microseconds; `None` when none came. With it: whether it says that a child was
-/// ended by SIGKILL (there may be others: several ends of children make one signal).
-pub fn wait_signal(set: SignalSet, timeout: Option<u64>) -> Option<(Arrival, bool)> {
-    let mut info = SigInfo::NONE;
+const CLD_EXITED: c_int = 1;
+const CLD_KILLED: c_int = 2;
+const CLD_DUMPED: c_int = 3;
+
+/// Waits for a signal of this set, at most so many microseconds; `None` when none came. With it: the child that has exited, if it
+/// says so of one, else 0 (there may be others: several ends of children make one signal).
+pub fn wait_signal(set: SignalSet, timeout: Option<u64>) -> Option<(Arrival, i32)> {
+    let mut info = MaybeUninit::<SigInfo>::uninit();
     let time = timeout.map(|micros| [micros / 1_000_000, micros % 1_000_000 * 1000]);
     let time = time.as_ref().map_or(core::ptr::null(), |time| time.as_ptr());
-    let number = syscall!(nr::SIGTIMEDWAIT, &raw const set.0, &raw mut info, time, SIGNAL_SET_SIZE).ok()?;
+    let number = syscall!(nr::SIGTIMEDWAIT, &raw const set.0, info.as_mut_ptr(), time, SIGNAL_SET_SIZE).ok()?;
+    // SAFETY: the kernel has filled all of it.
+    let info = unsafe { info.assume_init_ref() };
     // Only what a process sent says from whom: SI_USER, SI_QUEUE, SI_TKILL are 0 and below, the kernel's own codes above.
     let (pid, uid) = if info.code <= 0 { (info.pid, info.uid) } else { (0, 0) };
-    Some((Arrival { signal: Signal::from_number(number as u8)?, pid, uid }, info.is_kill()))
+    let exited = if info.code == CLD_EXITED { info.pid } else { 0 };
+    Some((Arrival { signal: Signal::from_number(number as u8)?, pid, uid }, exited))
 }
 
 /// Sends a signal to a process, to a process group (negative), or to everyone (-1).
@@ -281,7 +289,7 @@ pub fn is_missing(error: Errno) -> bool {
 /// What became of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Child {
-    /// It ended, and is reaped.
+    /// It ended.
     Ended(i32, Ended),
     /// It was stopped.
     Stopped(i32, Signal),
@@ -291,41 +299,22 @@ pub enum Child {
     None,
 }
 
-/// Reaps this child (-1: any) if it has ended; never waits. `stops`: tell of stopped children, too.
-pub fn reap(child: i32, stops: bool) -> Child {
-    const WNOHANG: usize = 1;
-    const WUNTRACED: usize = 2;
-    let mut status: u32 = 0;
-    match syscall!(nr::WAIT4, child, &raw mut status, if stops { WNOHANG | WUNTRACED } else { WNOHANG }, 0) {
-        Ok(0) => Child::Waiting,
-        Ok(pid) => decode(pid as i32, status),
-        Err(Errno::CHILD) => Child::None,
-        Err(_) => Child::Waiting,
-    }
-}
-
-/// A child that has ended, 0 if there is none, and whether SIGKILL has ended it. It is not reaped: its name can still be read.
-/// `None`: there are no children.
-pub fn ended_child() -> Option<(i32, bool)> {
+/// What has become of this child, or of any (0); never waits. `stops`: tell of stopped children, too. `takes`: reaps it, or takes note
+/// of its stop; else it stays as it is, and its name can still be read.
+#[inline(never)]
+pub fn child(pid: i32, stops: bool, takes: bool) -> Child {
     const P_ALL: usize = 0;
+    const P_PID: usize = 1;
     const WNOHANG: usize = 1;
+    const WSTOPPED: usize = 2;
     const WEXITED: usize = 4;
     const WNOWAIT: usize = 0x0100_0000;
-    let mut info = SigInfo::NONE;
-    syscall!(nr::WAITID, P_ALL, 0, &raw mut info, WNOHANG | WEXITED | WNOWAIT, 0).ok()?;
-    Some((info.pid, info.is_kill()))
-}
-
-/// Takes a wait status apart (wait(2)).
-fn decode(pid: i32, status: u32) -> Child {
-    let byte = (status >> 8) as u8;
-    match status & 0x7f {
-        0 => Child::Ended(pid, Ended::Exited(byte)),
-        0x7f => Child::Stopped(pid, Signal::from_number(byte).unwrap_or(Signal::STOP)),
-        signal => {
-            let signal = Signal::from_number(signal as u8).unwrap_or(Signal::KILL);
-            Child::Ended(pid, if status & 0x80 == 0 { Ended::Killed(signal) } else { Ended::Dumped(signal) })
-        }
+    let options = WNOHANG | WEXITED | if stops { WSTOPPED } else { 0 } | if takes { 0 } else { WNOWAIT };
+    let mut info = MaybeUninit::<SigInfo>::uninit();
+    match syscall!(nr::WAITID, if pid == 0 { P_ALL } else { P_PID }, pid, info.as_mut_ptr(), options, 0) {
+        // SAFETY: the kernel has filled what is used of it, with zeros if there is nobody.
+        Ok(_) => unsafe { info.assume_init_ref() }.child(),
+        Err(_) => Child::None,
     }
 }
 
@@ -626,13 +615,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_status_is_taken_apart() {
-        assert_eq!(decode(7, 0), Child::Ended(7, Ended::Exited(0)));
-        assert_eq!(decode(7, 3 << 8), Child::Ended(7, Ended::Exited(3)));
-        assert_eq!(decode(7, 9), Child::Ended(7, Ended::Killed(Signal::KILL)));
-        assert_eq!(decode(7, 11), Child::Ended(7, Ended::Killed(Signal::SEGV)));
-        assert_eq!(decode(7, 11 | 0x80), Child::Ended(7, Ended::Dumped(Signal::SEGV)), "with a core dump");
-        assert_eq!(decode(7, 0x7f | 20 << 8), Child::Stopped(7, Signal::TSTP));
+    fn what_is_told_of_a_child_is_taken_apart() {
+        let child = |code, status| {
+            SigInfo { signal: 17, errno: 0, code, padding: MaybeUninit::uninit(), pid: 7, uid: 0, status, rest: MaybeUninit::uninit() }
+                .child()
+        };
+        assert_eq!(child(0, 0), Child::Waiting);
+        assert_eq!(child(CLD_EXITED, 0), Child::Ended(7, Ended::Exited(0)));
+        assert_eq!(child(CLD_EXITED, 3), Child::Ended(7, Ended::Exited(3)));
+        assert_eq!(child(CLD_KILLED, 9), Child::Ended(7, Ended::Killed(Signal::KILL)));
+        assert_eq!(child(CLD_DUMPED, 11), Child::Ended(7, Ended::Dumped(Signal::SEGV)), "with a core dump");
+        assert_eq!(child(5, 20), Child::Stopped(7, Signal::TSTP));
     }
 
     #[test]

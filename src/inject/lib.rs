@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod expand;
 mod field;
 mod flags;
+mod front;
 pub mod images;
 mod injected;
 mod json;

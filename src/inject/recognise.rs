@@ -1,5 +1,7 @@
 //! What a container's main will be: the program behind the inits, shells and entrypoint scripts that make room for it.
 
+use crate::front::{Front, past_options, peel};
+
 /// What is found at the end of an argument vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Main<'w> {
@@ -25,23 +27,13 @@ fn follow<'w>(words: &mut dyn Iterator<Item = &'w str>, alone: &mut bool, in_scr
     let mut word = words.next()?;
     loop {
         let name = word.rsplit('/').next().unwrap_or_default();
+        if let Some((front, next)) = peel(name, words) {
+            // One that rewrites signals has its own idea of them.
+            *alone &= !matches!(front, Front::Init { group, rewrites } if group || rewrites);
+            word = next?;
+            continue;
+        }
         word = match name {
-            // Their -g is the whole group.
-            "tini" | "tini-static" | "docker-init" | "catatonit" => past_options(words, |option| {
-                *alone &= option.starts_with("--") || !option.contains('g');
-                matches!(option, "-p" | "-e")
-            })?,
-            // The whole group unless it is told otherwise; one that rewrites signals itself has its own idea.
-            "dumb-init" => {
-                let (mut single, mut rewrites) = (false, false);
-                let next = past_options(words, |option| {
-                    single |= matches!(option, "-c" | "--single-child");
-                    rewrites |= option.starts_with("-r") || option.starts_with("--rewrite");
-                    matches!(option, "-r" | "--rewrite")
-                });
-                *alone &= single && !rewrites;
-                next?
-            }
             "sh" | "bash" | "dash" | "ash" | "ksh" => {
                 let mut script = false;
                 // `-euo pipefail` is one option of three letters, the last of which has a value.
@@ -56,20 +48,10 @@ fn follow<'w>(words: &mut dyn Iterator<Item = &'w str>, alone: &mut bool, in_scr
                 }
                 first
             }
-            "env" => {
-                let mut next = past_options(words, |option| matches!(option, "-u" | "-C" | "--unset" | "--chdir"))?;
-                while next.contains('=') {
-                    next = words.next()?;
-                }
-                next
-            }
-            // The user first.
-            "gosu" | "su-exec" | "setuidgid" | "s6-setuidgid" => words.nth(1)?,
             "bundle" | "poetry" | "pipenv" => match words.next() {
                 Some("exec" | "run") => past_options(words, |_| false)?,
                 _ => return Some(name),
             },
-            "busybox" | "nohup" => words.next()?,
             "ruby" => {
                 let mut code = false;
                 let script = past_options(words, |option| {
@@ -98,22 +80,6 @@ fn follow<'w>(words: &mut dyn Iterator<Item = &'w str>, alone: &mut bool, in_scr
             _ => return Some(name),
         };
     }
-}
-
-/// The first word that is no option. `see` is told each option, and says whether its value is a word of its own.
-fn past_options<'w>(words: &mut dyn Iterator<Item = &'w str>, mut see: impl FnMut(&'w str) -> bool) -> Option<&'w str> {
-    while let Some(word) = words.next() {
-        if word == "--" {
-            return words.next();
-        }
-        if !word.starts_with('-') {
-            return Some(word);
-        }
-        if see(word) {
-            words.next();
-        }
-    }
-    None
 }
 
 /// What follows `exec` where that is the first command of a script or, outside of quotes, the last: then the shell becomes that program
@@ -180,6 +146,7 @@ mod tests {
             (&["bundle", "exec", "puma", "-C", "x"], "puma"),
             (&["ruby", "-I", "lib", "bin/unicorn"], "unicorn"),
             (&["busybox", "sh", "-c", "exec httpd -f"], "httpd"),
+            (&["nice", "-n", "5", "nginx"], "nginx"),
             (&["java", "-jar", "app.jar"], "java"),
             (&["/app"], "app"),
         ] {

@@ -226,12 +226,7 @@ impl Rule {
 
     /// The same of the template of a workload of this kind, which says of itself neither what will own its pods nor how they will be marked.
     pub(crate) fn selects_template(&self, template: &Pod<'_>, kind: &str) -> bool {
-        let (owner, marked) = match kind {
-            "Deployment" => ("ReplicaSet", true),
-            // Through Jobs.
-            "CronJob" => ("Job", false),
-            kind => (kind, false),
-        };
+        let (owner, marked) = owner_of(kind);
         self.pods.selects(|key| template.label(key)) && (self.owner_kinds.is_empty() || self.selects_owner(Some(owner), marked))
     }
 
@@ -293,6 +288,16 @@ fn owner_kinds(at: &str, value: &Value) -> Result<Vec<String>, PolicyError> {
         Ok(())
     })?;
     Ok(kinds)
+}
+
+/// What owns the pods of a workload of this kind, and whether it marks them with [`POD_TEMPLATE_HASH`]: Deployments have ReplicaSets and CronJobs
+/// have Jobs for that.
+pub fn owner_of(kind: &str) -> (&str, bool) {
+    match kind {
+        "Deployment" => ("ReplicaSet", true),
+        "CronJob" => ("Job", false),
+        kind => (kind, false),
+    }
 }
 
 #[cfg(test)]

@@ -14,12 +14,13 @@
 //! | cluster | `pods` | any | list | whether one uses a ConfigMap that is to go |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several, and which delivery works there; with `--lookup` or `--deliveries` |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
-//! | cluster | `pods` | any | list, watch | those that are injected, whole: how their containers have ended; with `--reports`, as the next four |
-//! | cluster | `events` | any | list, create | what others say of a pod that has stopped; to say on it and on its workload why something of it was killed |
-//! | cluster | `deployments`, `cronjobs` | any | get | their uids, for the Events on them, and for what is kept of their pods' stops to go with them |
+//! | cluster | `pods` | any | list, watch | those that are injected, whole: how their containers have ended; with `--reports`, as the next five |
+//! | cluster | `events` | any | list | what others say of a pod that has stopped |
+//! | cluster | `events` | any | create | to say on it and on its workload why something of it was killed; unless `--report-events none` |
+//! | cluster | `deployments`, `cronjobs` | any | get | their uids, for the Events on them, and for what is kept of their pods' stops to go with them; unless both `--report-events none` and `--keep-reports none` |
+//! | cluster | `shutdownreports` | any | list, create, delete | what is kept of stops, each by its name; a list is of metadata alone; unless `--keep-reports none` |
 //! | namespace | `configmaps` | NAME-stops | get, create, patch | up to where stops have been read, so that none is lost and none told twice |
 //! | cluster | `deployments`, `statefulsets`, `daemonsets` | any | get, list, patch | to restart those whose pods are not injected, and to find those that were restarted by their label; with `--remedy`, as the next two, and `events` |
-//! | cluster | `shutdownreports` | any | list, create, delete | what is kept of stops, each by its name; a list is of metadata alone. With `--reports`, unless `--keep-reports none` |
 //! | cluster | `replicasets` | any | get | whose they are: a Deployment's |
 //! | cluster | `poddisruptionbudgets` | any | list | those that may not be broken |
 //! | cluster | `secrets` | any | get | those that pods name in `imagePullSecrets`, one by one; with `--pull-secrets`. Some names, or some namespaces (each with a Role), do as well |

@@ -33,7 +33,7 @@ use shelf::{Doomed, Limits, Shelf};
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -104,6 +104,8 @@ pub struct Settings {
     pub deletions: Rate,
     /// How often is looked which there are, and which are too old.
     pub sweep: Duration,
+    /// The time, in seconds since 1970.
+    pub clock: fn() -> i64,
 }
 
 impl Settings {
@@ -120,6 +122,7 @@ impl Settings {
             creations: rate,
             deletions: rate,
             sweep: Duration::from_secs(15 * 60),
+            clock: now,
         })
     }
 
@@ -156,12 +159,23 @@ pub enum NotKept {
     Unknown,
     /// It does not take it, for another reason.
     Refused,
+    /// The leader changed while it waited, and the API server did not remember the stop any more.
+    Forgotten,
 }
 
 impl NotKept {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Workload, Self::Queue, Self::Full, Self::Namespace, Self::Quota, Self::Forbidden, Self::Unknown, Self::Refused];
+    pub const ALL: [Self; 9] = [
+        Self::Workload,
+        Self::Queue,
+        Self::Full,
+        Self::Namespace,
+        Self::Quota,
+        Self::Forbidden,
+        Self::Unknown,
+        Self::Refused,
+        Self::Forgotten,
+    ];
 
     /// The word for it in metrics and logs.
     pub fn word(self) -> &'static str {
@@ -174,6 +188,7 @@ impl NotKept {
             Self::Forbidden => "forbidden",
             Self::Unknown => "unknownKind",
             Self::Refused => "refused",
+            Self::Forgotten => "forgotten",
         }
     }
 }
@@ -183,6 +198,25 @@ impl NotKept {
 struct Offer {
     stop: Stop,
     controller: Option<Owner>,
+    /// Goes with it when it is written, or given up.
+    _pending: Arc<()>,
+}
+
+/// For a stop that was handed in: whether it waits still.
+#[derive(Debug)]
+pub struct Receipt(Weak<()>);
+
+impl Receipt {
+    /// One, and that without which it is settled.
+    pub(crate) fn new() -> (Self, Arc<()>) {
+        let pending = Arc::new(());
+        (Self(Arc::downgrade(&pending)), pending)
+    }
+
+    /// Whether it has been written, or given up.
+    pub fn is_settled(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 /// Where stops are handed in to be kept.
@@ -196,18 +230,23 @@ pub struct Offers {
 }
 
 impl Offers {
-    /// Hands in a stop with the controller of its pod, if that has one. Nobody waits for what becomes of it; it may be offered again.
-    pub fn offer(&self, stop: &Stop, controller: Option<&Owner>) {
+    /// Hands in a stop with the controller of its pod, if that has one; none if it is not to be kept, or there are too many. It may be
+    /// offered again.
+    pub fn offer(&self, stop: &Stop, controller: Option<&Owner>) -> Option<Receipt> {
         if !self.settings.wants(stop) {
-            return;
+            return None;
         }
         if !self.has_turn(stop, Instant::now()) {
-            return self.metrics.report_not_kept(NotKept::Workload);
+            self.metrics.report_not_kept(NotKept::Workload);
+            return None;
         }
-        let offer = Offer { stop: stop.clone(), controller: controller.cloned() };
+        let (receipt, pending) = Receipt::new();
+        let offer = Offer { stop: stop.clone(), controller: controller.cloned(), _pending: pending };
         if self.queue.try_send(offer).is_err() {
             self.metrics.report_not_kept(NotKept::Queue);
+            return None;
         }
+        Some(receipt)
     }
 
     /// Whether one more of this workload does not only drive out one that is hardly older.
@@ -375,7 +414,7 @@ impl Keeper {
                     continue;
                 }
                 let label = |label: &str| metadata.labels.get(label).map_or("", |value| value.as_ref());
-                let made = metadata.creation_timestamp.parse::<Timestamp>().map_or(0, Timestamp::as_second);
+                let made = metadata.made();
                 doomed.extend(shelf.put(
                     &metadata.namespace,
                     &object::on_shelf(label(WORKLOAD_KIND), label(WORKLOAD)),
@@ -384,7 +423,8 @@ impl Keeper {
                 ));
             }
         }
-        doomed.extend(shelf.expired(now()));
+        // A clock that is wrong, theirs or ours, is no reason to delete all of them.
+        doomed.extend(shelf.expired(pages.time((self.settings.clock)())));
         (office.shelf, office.doomed) = (shelf, doomed.into());
         office.sweep = Instant::now() + self.settings.sweep;
         Ok(())
@@ -408,7 +448,7 @@ impl Keeper {
 
     /// Writes the current one. It stays the current one if it is to be tried again.
     async fn write(&mut self, office: &mut Office) {
-        let Some((Offer { stop, controller }, tries)) = &mut self.current else { return };
+        let Some((Offer { stop, controller, .. }, tries)) = &mut self.current else { return };
         let written = if office.len() >= self.settings.all + BACKLOG {
             Err(Failed::Never(NotKept::Full, None))
         } else {
@@ -417,11 +457,11 @@ impl Keeper {
         };
         match written {
             // It is on the shelf since it was looked for.
-            Ok(false) => {}
-            Ok(true) => {
+            Ok(None) => {}
+            Ok(Some(made)) => {
                 let (kind, workload) = object::workload(stop);
                 let doomed =
-                    office.shelf.put(&stop.namespace, &object::on_shelf(&label_value(kind), &label_value(workload)), &name(stop), now());
+                    office.shelf.put(&stop.namespace, &object::on_shelf(&label_value(kind), &label_value(workload)), &name(stop), made);
                 office.doomed.extend(doomed);
                 self.metrics.report_kept();
             }
@@ -478,15 +518,16 @@ impl Failed {
     }
 }
 
-/// Creates the report of a stop; false if it is there already.
-async fn create(client: &Client, owners: &mut Owners, stop: &Stop, controller: Option<&Owner>) -> Result<bool, ObjectError> {
+/// Creates the report of a stop, and says when that was, in seconds since 1970, by the API server's clock as of all others; none if it is there
+/// already.
+async fn create(client: &Client, owners: &mut Owners, stop: &Stop, controller: Option<&Owner>) -> Result<Option<i64>, ObjectError> {
     let owner = owners.of(stop, controller).await?;
     let body = object::report(stop, owner.as_ref()).to_string();
     let params = PostParams { field_manager: Some("ashore".into()), ..PostParams::default() };
     let request = Request::new(kinds::path(&REPORT, Some(&stop.namespace))).create(&params, body.into_bytes());
     match pages::send(client, "create", &what(Some(&stop.namespace)), request).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_conflict() => Ok(false),
+        Ok(body) => Ok(Some(serde_json::from_slice::<Object<'_>>(&body).map_or(0, |made| made.metadata.made()))),
+        Err(error) if error.is_conflict() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -517,4 +558,11 @@ struct Metadata<'a> {
     creation_timestamp: Cow<'a, str>,
     #[serde(borrow, default)]
     deletion_timestamp: Option<Cow<'a, str>>,
+}
+
+impl Metadata<'_> {
+    /// When it was made, in seconds since 1970.
+    fn made(&self) -> i64 {
+        self.creation_timestamp.parse::<Timestamp>().map_or(0, Timestamp::as_second)
+    }
 }

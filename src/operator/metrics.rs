@@ -133,6 +133,7 @@ pub struct Metrics {
     reports: Family<[(&'static str, &'static str); 0], Gauge>,
     reports_kept: Counter,
     reports_not_kept: Family<ByReason, Counter>,
+    reports_let_go: Counter,
     reports_pruned: Counter,
     /// Requests to `/mutate` that have no answer yet.
     pub in_flight: Gauge,
@@ -185,6 +186,7 @@ impl Metrics {
             reports: Family::default(),
             reports_kept: Counter::default(),
             reports_not_kept: Family::default(),
+            reports_let_go: Counter::default(),
             reports_pruned: Counter::default(),
             ca_expiry: Gauge::default(),
             leader: Gauge::default(),
@@ -272,6 +274,11 @@ impl Metrics {
             "reports_not_kept",
             "Stops that should be kept as ShutdownReports and are not, by reason: workload and queue are too many at once",
             metrics.reports_not_kept.clone(),
+        );
+        r.register(
+            "reports_let_go",
+            "Stops that have waited to be kept for so long that they are lost if the leader changes now",
+            metrics.reports_let_go.clone(),
         );
         r.register("reports_pruned", "ShutdownReports deleted, since they were too many or too old", metrics.reports_pruned.clone());
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
@@ -393,6 +400,11 @@ impl Metrics {
     /// Counts a stop that should be kept and is not.
     pub fn report_not_kept(&self, why: NotKept) {
         self.reports_not_kept.get_or_create(&ByReason { reason: why.word() }).inc();
+    }
+
+    /// Counts stops that wait to be kept, and of which the next leader does not hear.
+    pub fn reports_let_go(&self, stops: usize) {
+        self.reports_let_go.inc_by(stops as u64);
     }
 
     /// Counts a report that was deleted.

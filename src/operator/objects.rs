@@ -137,6 +137,11 @@ impl Objects {
         Self { namespace: namespace.into(), ..self.clone() }
     }
 
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// The same, with an Event of each right that is missing.
     pub fn complaining(self, complaints: Arc<Complaints>) -> Self {
         Self { complaints: Some(complaints), ..self }
@@ -304,7 +309,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(error) = source {
         let more = error.to_string();
-        if !text.ends_with(&more) {
+        if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
         source = error.source();

@@ -2,8 +2,10 @@
 
 use crate::objects::{ObjectError, chain};
 use axum::http::Request;
+use axum::http::header::DATE;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use k8s_openapi::jiff::fmt::rfc2822;
 use kube::Client;
 use kube::api::ListParams;
 use kube::core::request;
@@ -63,6 +65,8 @@ pub struct Pages<'c> {
     next: Option<ListParams>,
     read: usize,
     version: String,
+    /// When the last page was sent, in seconds since 1970.
+    sent: Option<i64>,
 }
 
 impl<'c> Pages<'c> {
@@ -76,6 +80,7 @@ impl<'c> Pages<'c> {
             next: Some(list.limit(PAGE)),
             read: 0,
             version: String::new(),
+            sent: None,
         }
     }
 
@@ -97,7 +102,8 @@ impl<'c> Pages<'c> {
             }
             let request = request::Request::new(self.path.as_str());
             let request = if self.metadata { request.list_metadata(list) } else { request.list(list) };
-            if let Some(body) = fetch(self.client, "list", &self.what, request).await? {
+            if let Some((body, sent)) = fetch(self.client, "list", &self.what, request).await? {
+                self.sent = sent;
                 return Ok(Some(body));
             }
             match list.limit {
@@ -126,6 +132,11 @@ impl<'c> Pages<'c> {
         &self.version
     }
 
+    /// The time, in seconds since 1970: ours, or that of the API server when it sent the last page, whichever is earlier. Either may be wrong.
+    pub fn time(&self, ours: i64) -> i64 {
+        self.sent.map_or(ours, |theirs| theirs.min(ours))
+    }
+
     fn failed(&self, why: String) -> ObjectError {
         ObjectError { verb: "list", what: self.what.clone(), why, code: None }
     }
@@ -149,28 +160,30 @@ pub async fn send(
     what: &str,
     request: Result<Request<Vec<u8>>, request::Error>,
 ) -> Result<Bytes, ObjectError> {
-    fetch(client, verb, what, request).await?.ok_or_else(|| too_long(verb, what))
+    fetch(client, verb, what, request).await?.map(|(body, _)| body).ok_or_else(|| too_long(verb, what))
 }
 
-/// The body of the answer; `None` if it is too long.
+/// The body of the answer, and when it was sent, in seconds since 1970, if it says so; `None` if it is too long.
 async fn fetch(
     client: &Client,
     verb: &'static str,
     what: &str,
     request: Result<Request<Vec<u8>>, request::Error>,
-) -> Result<Option<Bytes>, ObjectError> {
+) -> Result<Option<(Bytes, Option<i64>)>, ObjectError> {
     let failed = |why, code| ObjectError { verb, what: what.to_owned(), why, code };
     let request = request.map_err(|error| failed(chain(&error), None))?;
     let answer = async {
         let answer = client.send(request.map(Into::into)).await.map_err(|error| failed(chain(&error), None))?;
         let status = answer.status();
+        let sent =
+            answer.headers().get(DATE).and_then(|date| rfc2822::parse(date.to_str().ok()?).ok()).map(|date| date.timestamp().as_second());
         let body = match Limited::new(answer.into_body(), LONGEST).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => return Ok(None),
             Err(error) => return Err(failed(chain(&*error), None)),
         };
         if status.is_success() {
-            return Ok(Some(body));
+            return Ok(Some((body, sent)));
         }
         let said = serde_json::from_slice::<serde_json::Value>(&body).ok();
         let why = said.as_ref().and_then(|said| said["message"].as_str()).map_or_else(|| status.to_string(), str::to_owned);

@@ -1,14 +1,16 @@
 //! Every stop explained: the leader follows the pods that are injected, reads those of which a container has ended, and tells why: in Events,
 //! metrics, the status of policies, and the log.
 //!
-//! Nothing is lost while leaders change, or for minutes without one: up to which version of the cluster all is done is remembered outside of
+//! Nothing is lost while leaders change, or for minutes without one: up to which version of the cluster all is told is remembered outside of
 //! the process (`checkpoint`), and whoever leads goes on from there. Nothing is told or counted twice: an Event has a name made from what it
-//! says, and what is counted is counted when it has been remembered as done. So a leader that is killed leaves at most a second of stops to
+//! says, and what is counted is counted when it has been remembered as told. So a leader that is killed leaves at most a second of stops to
 //! do again, whose Events are there already; and if it is killed in the moment between remembering and counting, they are in no metric.
+//! What is told and waits to be kept is seen again by the next leader, which looks again at what was since then, to keep it and no more (`hold`).
 
 pub mod buckets;
 pub mod checkpoint;
 pub mod glance;
+pub mod hold;
 pub mod inbox;
 pub mod ledger;
 pub mod memory;
@@ -17,16 +19,16 @@ pub mod pod_events;
 pub mod tell;
 
 use crate::complaint::{Complaints, Reason};
-use crate::keeping::Offers;
+use crate::keeping::{NotKept, Offers, Receipt};
 use crate::kinds;
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
-use crate::objects::{ObjectError, Objects, chain};
+use crate::objects::{ObjectError, Objects};
 use crate::pages::Pages;
 use crate::rulebook::Rulebook;
 use crate::skipped::Owner;
 use crate::tls::now;
-use crate::watching::{self, Slower};
+use crate::watching::{Change, GONE, Slower, Watch};
 use ashore_crd::KINDS;
 use ashore_inject::annotations::INJECTED;
 use ashore_report::{Deletion, Outcome, Request, Seen, Stop};
@@ -34,9 +36,10 @@ use checkpoint::{Checkpoint, Store, Written};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use glance::Glance;
+use hold::Hold;
 use inbox::{Batch, Inbox, Item};
 use kube::Client;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchParams};
 use kube::core::request;
 use ledger::{Ledger, Totals};
 use memory::Memory;
@@ -60,6 +63,8 @@ const AT_ONCE: usize = 8;
 /// How often what is done is remembered, when stops were told, and when there was nothing but other versions.
 const REMEMBER: Duration = Duration::from_secs(1);
 const REMEMBER_VERSION: Duration = Duration::from_secs(30);
+/// The same while stops wait to be kept.
+const REMEMBER_KEPT: Duration = Duration::from_secs(5);
 /// How long a watch has to have lasted so that it is no failure that it ends.
 const LASTED: Duration = Duration::from_secs(5);
 /// For how long a right may be missing before it is believed: an API server that has just been started forbids everything for a moment.
@@ -69,8 +74,8 @@ const MOST_WAITING: usize = 20_000;
 /// All pods.
 const PATH: &str = "/api/v1/pods";
 const WHAT: &str = "pods of all namespaces";
-/// What the API server says when it does not remember a version any more.
-const GONE: u16 = 410;
+/// How long after another leader has taken over this one does, if it leads still: it would have heard of it from the lease by then.
+const TAKE_OVER: Duration = Duration::from_secs(30);
 
 /// Whoever reads stops.
 pub struct Reader {
@@ -101,6 +106,7 @@ pub struct Reader {
 /// What the tasks of one term have in common.
 struct Term {
     memory: Mutex<Memory>,
+    hold: Mutex<Hold>,
     inbox: Inbox,
     told: Mutex<String>,
 }
@@ -108,6 +114,10 @@ struct Term {
 impl Term {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Hold> {
+        self.hold.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -120,13 +130,22 @@ impl Drop for Known<'_> {
     }
 }
 
-/// A pod with stops that are news.
+/// A pod with stops that are news, or were and were not kept.
 struct Case {
     pod: Value,
     keeper: Option<Arc<Owner>>,
     deletion: Option<Deletion>,
     gone: bool,
     stops: Vec<Stop>,
+    /// How many of them are news; they are the first.
+    news: usize,
+}
+
+/// A stop that was told.
+struct Told {
+    stop: Stop,
+    is_news: bool,
+    receipt: Option<Receipt>,
 }
 
 /// What has been told and not been remembered yet.
@@ -137,7 +156,12 @@ struct Desk {
     booked: usize,
     /// Pods of which nobody saw the end: by namespace, with how many containers.
     unseen: Vec<(String, u32)>,
-    version: String,
+}
+
+impl Desk {
+    fn is_empty(&self) -> bool {
+        self.stops.is_empty() && self.unseen.is_empty()
+    }
 }
 
 impl Reader {
@@ -145,27 +169,36 @@ impl Reader {
     pub async fn run(self, owner: Option<Value>, mut standing: watch::Receiver<Standing>) {
         // Another process of the same name is another one.
         let holder = format!("{}/{}", self.instance, now_nanos());
-        while lease::term(&mut standing, self.lead(&holder, owner.as_ref())).await {}
+        let lead = async || {
+            loop {
+                self.lead(&holder, owner.as_ref()).await;
+                // Whoever has taken over goes on; we hear of it from the lease. If not, it was what an older state of the cluster says.
+                sleep(TAKE_OVER).await;
+            }
+        };
+        while lease::term(&mut standing, lead()).await {}
     }
 
+    /// Until somebody else has taken over.
     async fn lead(&self, holder: &str, owner: Option<&Value>) {
         let _known = Known(&self.ledger);
         let mut store = Store::new(self.objects.clone(), self.config_map.clone(), holder.to_owned(), owner.cloned());
-        let told = Mutex::default();
-        let checkpoint = self.take_over(&mut store, &told).await;
-        let Checkpoint { version, carried, policies, .. } = checkpoint;
+        let complaints = Mutex::default();
+        let checkpoint = self.take_over(&mut store, &complaints).await;
+        let Checkpoint { version, held, carried, policies, .. } = checkpoint;
         // Whose a stop is is known only when the policies are.
         self.book.until_known(&mut self.book.changes()).await;
-        let written = self.statuses(&told).await;
+        let written = self.statuses(&complaints).await;
         self.ledger.begin(written, policies);
-        let term = Term { memory: Mutex::new(Memory::new(carried)), inbox: Inbox::default(), told };
-        tracing::info!(version, "reading stops from this version of the cluster on");
+        let (hold, lost) = Hold::new(version, held);
+        self.forgotten(lost);
+        let (version, told) = (hold.at().to_owned(), hold.told().to_owned());
+        let term = Term { memory: Mutex::new(Memory::new(carried)), hold: Mutex::new(hold), inbox: Inbox::default(), told: complaints };
+        tracing::info!(version, told, "reading stops from this version of the cluster on");
         tokio::select! {
-            () = self.follow(&term, Some(version.clone()).filter(|version| !version.is_empty())) => {}
-            () = self.work(&term, store, version) => {}
+            () = self.follow(&term, version, told) => {}
+            () = self.work(&term, store) => {}
         }
-        // Whoever has taken over goes on; we hear of it from the lease.
-        std::future::pending().await
     }
 
     /// Takes what the leader before has remembered, and sees to it that it cannot write any more.
@@ -213,8 +246,10 @@ impl Reader {
         }
     }
 
-    /// Sees what becomes of the pods, from this version on.
-    async fn follow(&self, term: &Term, mut version: Option<String>) {
+    /// Sees what becomes of the pods, from this version on; or from that one if the API server does not remember this one. It is told that
+    /// all is told up to there.
+    async fn follow(&self, term: &Term, version: String, told: String) {
+        let mut version = Some(version).filter(|version| !version.is_empty());
         let (mut slower, mut first) = (Slower::default(), version.is_none());
         loop {
             let began = Instant::now();
@@ -222,23 +257,27 @@ impl Reader {
                 None => self.list(term, first).await.map(|listed| {
                     first = false;
                     version = Some(listed);
+                    true
                 }),
-                Some(reached) => self.watch(term, reached).await.map(|remembered| {
-                    if !remembered {
-                        version = None;
-                        self.metrics.stops.history_lost.inc();
-                        tracing::warn!(
-                            "the API server does not remember what has happened since stops were read last: looking at all pods"
-                        );
-                    }
-                }),
+                Some(reached) => self.watch(term, reached).await,
             };
-            if let Err(error) = &outcome {
-                self.complain(&term.told, error);
+            match &outcome {
+                Ok(true) => {}
+                // What goes until the list is made is not seen.
+                Ok(false) if version.as_deref().is_some_and(|reached| hold::is_before(reached, &told)) => {
+                    term.inbox.put(Item::Skipped, Some(&told)).await;
+                    version = Some(told.clone());
+                }
+                Ok(false) => {
+                    version = None;
+                    self.metrics.stops.history_lost.inc();
+                    tracing::warn!("the API server does not remember what has happened since stops were read last: looking at all pods");
+                }
+                Err(error) => self.complain(&term.told, error),
             }
             if began.elapsed() > LASTED {
                 slower = Slower::default();
-            } else {
+            } else if !matches!(outcome, Ok(false)) {
                 sleep(slower.next().unwrap_or_default()).await;
             }
         }
@@ -247,8 +286,8 @@ impl Reader {
     /// Looks at all pods, and says from which version a watch goes on. At the very first, what has ended before is history.
     async fn list(&self, term: &Term, first: bool) -> Result<String, ObjectError> {
         let params = ListParams::default().labels(&selector());
+        let mut begins = first;
         let mut pages = if first {
-            term.memory().begin_at(now());
             // Which pods stop is in their metadata.
             Pages::metadata(&self.client, PATH, WHAT, params)
         } else {
@@ -256,6 +295,9 @@ impl Reader {
         };
         term.memory().begin_list();
         while let Some(body) = pages.next().await? {
+            if std::mem::take(&mut begins) {
+                term.memory().begin_at(pages.time(now()));
+            }
             for pod in pages.read(&body)?.items() {
                 self.see(term, pod, false, false).await;
             }
@@ -283,71 +325,85 @@ impl Reader {
         Some(version)
     }
 
+    /// Whether there has never been this version: the cluster was restored, and a watch from there would say nothing for however long it takes.
+    async fn is_ahead(&self, version: &str) -> Result<bool, ObjectError> {
+        // Of the same resource, and few.
+        let path = format!("/api/v1/namespaces/{}/pods", self.objects.namespace());
+        let mut pages = Pages::metadata(&self.client, path, WHAT, ListParams::default());
+        if let Some(body) = pages.next().await? {
+            pages.read(&body)?;
+        }
+        Ok(hold::is_before(pages.version(), version))
+    }
+
     /// Follows what happens after this version, which moves on, until the watch ends or something goes wrong. Gives whether the API server
     /// remembers what has happened since.
     async fn watch(&self, term: &Term, version: &mut String) -> Result<bool, ObjectError> {
+        if self.is_ahead(version).await? {
+            tracing::warn!(
+                version,
+                "the API server is at an earlier version than stops were read up to, as after a restore: looking at all pods"
+            );
+            return Ok(false);
+        }
         let params = WatchParams::default().labels(&selector());
-        let failed = |why: String, code| ObjectError { verb: "watch", what: WHAT.into(), why, code };
-        let request = request::Request::new(PATH).watch(&params, version).map_err(|error| failed(chain(&error), None))?;
-        let events = match self.client.request_events::<Box<RawValue>>(request).await {
-            Ok(events) => events,
-            Err(kube::Error::Api(status)) if is_gone(status.code, &status.message) => return Ok(false),
-            Err(kube::Error::Api(status)) => return Err(failed(status.message.clone(), Some(status.code))),
-            Err(error) => return Err(failed(chain(&error), None)),
+        let mut changes = match Watch::open(&self.client, WHAT, request::Request::new(PATH).watch(&params, version)).await {
+            Ok(changes) => changes,
+            Err(error) if is_gone(&error) => return Ok(false),
+            Err(error) => return Err(error),
         };
         self.works(term);
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = watching::next(&mut events).await {
-            let (pod, gone) = match event {
-                Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => (pod, false),
-                Ok(WatchEvent::Deleted(pod)) => (pod, true),
-                Ok(WatchEvent::Bookmark(bookmark)) => {
-                    *version = bookmark.metadata.resource_version;
-                    term.inbox.reached(version.clone());
+        loop {
+            let (pod, gone) = match changes.next().await {
+                Ok(Some(Change::Put(pod))) => (pod, false),
+                Ok(Some(Change::Gone(pod))) => (pod, true),
+                Ok(Some(Change::Version(reached))) => {
+                    version.clone_from(&reached);
+                    term.inbox.reached(reached);
                     continue;
                 }
-                Ok(WatchEvent::Error(status)) if is_gone(status.code, &status.message) => return Ok(false),
-                Ok(WatchEvent::Error(status)) => return Err(failed(status.message.clone(), Some(status.code))),
-                // It goes on where it was.
-                Err(error) => {
-                    tracing::debug!(error = chain(&error), "a watch of injected pods has ended");
-                    break;
-                }
+                Ok(None) => return Ok(true),
+                Err(error) if is_gone(&error) => return Ok(false),
+                Err(error) => return Err(error),
             };
             if let Some(reached) = self.see(term, &pod, gone, true).await {
                 *version = reached;
             }
         }
-        Ok(true)
     }
 
     /// Does what there is to do, and remembers it; until somebody else has taken over.
-    async fn work(&self, term: &Term, mut store: Store, version: String) {
-        let mut desk = Desk { version: version.clone(), ..Desk::default() };
-        let (mut remembered, mut remembered_version) = (Instant::now(), version);
+    async fn work(&self, term: &Term, mut store: Store) {
+        let mut desk = Desk::default();
+        let position = || {
+            let hold = term.hold();
+            (hold.told().to_owned(), hold.held())
+        };
+        let (mut remembered, mut remembered_position) = (Instant::now(), position());
         let mut slower = Slower::default();
         let mut not_before = Instant::now();
+        let every = |desk: &Desk| match (desk.is_empty(), term.hold().holds()) {
+            (false, _) => REMEMBER,
+            (true, true) => REMEMBER_KEPT,
+            (true, false) => REMEMBER_VERSION,
+        };
         loop {
-            let waits = !(desk.stops.is_empty() && desk.unseen.is_empty());
-            let due = not_before.max(remembered + if waits { REMEMBER } else { REMEMBER_VERSION });
+            let due = not_before.max(remembered + every(&desk));
             tokio::select! {
                 () = term.inbox.wait() => sleep(GATHER).await,
                 () = sleep_until(due) => {}
             }
             loop {
                 let Batch { items, version, more } = term.inbox.take(BATCH);
-                self.batch(term, items, &mut desk).await;
-                if let Some(version) = version {
-                    desk.version = version;
-                }
+                self.batch(term, items, version, &mut desk).await;
                 if !more {
                     break;
                 }
             }
-            let waits = !(desk.stops.is_empty() && desk.unseen.is_empty());
-            let since = if waits { REMEMBER } else { REMEMBER_VERSION };
-            let news = waits || desk.version != remembered_version;
-            if !news || remembered.elapsed() < since || Instant::now() < not_before {
+            self.settle(term);
+            let now_position = position();
+            let news = !desk.is_empty() || now_position != remembered_position;
+            if !news || remembered.elapsed() < every(&desk) || Instant::now() < not_before {
                 if !news {
                     remembered = Instant::now();
                 }
@@ -356,7 +412,7 @@ impl Reader {
             match self.remember(term, &mut store, &mut desk).await {
                 Ok(Written::Done) => {
                     (remembered, slower) = (Instant::now(), Slower::default());
-                    remembered_version.clone_from(&desk.version);
+                    remembered_position = now_position;
                 }
                 Ok(Written::TakenOver) => {
                     tracing::warn!("another replica reads stops");
@@ -373,8 +429,8 @@ impl Reader {
         }
     }
 
-    /// Reads these pods, and tells of what is news.
-    async fn batch(&self, term: &Term, items: Vec<Item>, desk: &mut Desk) {
+    /// Reads these pods, and tells of what is news. All has been looked at up to this version then, if that is known.
+    async fn batch(&self, term: &Term, items: Vec<Item>, version: Option<String>, desk: &mut Desk) {
         let (mut cases, mut gone_pods) = (Vec::new(), Vec::new());
         for item in items {
             match item {
@@ -386,35 +442,65 @@ impl Reader {
                     tracing::info!(namespace, pod = name, containers, "nobody saw how a pod's stop ended");
                     desk.unseen.push((namespace, containers));
                 }
+                Item::Skipped => {
+                    let lost = term.hold().skip();
+                    self.forgotten(lost);
+                }
             }
         }
         let (cases, at) = (self.explain(term, cases).await, now());
         let mut waiting = VecDeque::new();
-        for Case { keeper, stops, .. } in cases {
-            waiting.extend(stops.into_iter().map(|stop| (stop, keeper.clone())));
+        for Case { keeper, stops, news, .. } in cases {
+            waiting.extend(stops.into_iter().enumerate().map(|(nth, stop)| (stop, nth < news, keeper.clone())));
         }
-        let mut tellings = FuturesUnordered::new();
+        let (mut tellings, mut receipts) = (FuturesUnordered::new(), Vec::new());
         loop {
             while tellings.len() < AT_ONCE
-                && let Some((stop, keeper)) = waiting.pop_front()
+                && let Some((stop, is_news, keeper)) = waiting.pop_front()
             {
-                tellings.push(self.tell(stop, keeper, at));
+                tellings.push(self.tell(stop, is_news, keeper, at));
             }
-            let Some(stop) = tellings.next().await else { break };
-            desk.stops.push(stop);
+            let Some(Told { stop, is_news, receipt }) = tellings.next().await else { break };
+            receipts.extend(receipt.map(|receipt| (hold::key(&stop), receipt)));
+            if is_news {
+                desk.stops.push(stop);
+            }
         }
-        gone_pods.iter().for_each(|uid| term.memory().forget(uid));
+        let (mut memory, mut hold) = (term.memory(), term.hold());
+        let (number, lost) = hold.batch(version, receipts, Instant::now());
+        let held = hold.holds().then_some(number);
+        gone_pods.iter().for_each(|uid| memory.forget(uid, held));
+        drop((memory, hold));
+        self.forgotten(lost);
     }
 
-    /// Tells of a stop.
-    async fn tell(&self, stop: Stop, keeper: Option<Arc<Owner>>, at: i64) -> Stop {
-        let before = self.teller.tell(&stop, keeper.as_deref(), at).await;
-        log(&stop, before);
-        // What is kept has a name of its stop's own: it is kept once, however often it is offered.
-        if let Some(offers) = &self.offers {
-            offers.offer(&stop, keeper.as_deref());
+    /// Sees what has been kept, and forgets what the next leader need not know then.
+    fn settle(&self, term: &Term) {
+        let (mut memory, mut hold) = (term.memory(), term.hold());
+        let mut late = hold.settle(Instant::now());
+        while memory.let_go(hold.first(), hold.is_again()) > memory::MOST_GONE && hold.first().is_some() {
+            late += hold.let_go();
         }
-        stop
+        self.metrics.reports_let_go(late);
+    }
+
+    /// Counts stops that were told by the leader before and that nobody keeps.
+    fn forgotten(&self, stops: usize) {
+        if stops > 0 {
+            tracing::warn!(stops, "the API server does not remember stops that waited to be kept when the leader changed");
+            (0..stops).for_each(|_| self.metrics.report_not_kept(NotKept::Forgotten));
+        }
+    }
+
+    /// Tells of a stop, unless that was done before, and has it kept.
+    async fn tell(&self, stop: Stop, is_news: bool, keeper: Option<Arc<Owner>>, at: i64) -> Told {
+        if is_news {
+            let before = self.teller.tell(&stop, keeper.as_deref(), at).await;
+            log(&stop, before);
+        }
+        // What is kept has a name of its stop's own: it is kept once, however often it is offered.
+        let receipt = self.offers.as_ref().and_then(|offers| offers.offer(&stop, keeper.as_deref()));
+        Told { stop, is_news, receipt }
     }
 
     /// Asks for Events where they may say more.
@@ -447,7 +533,11 @@ impl Reader {
         self.book(desk);
         let carried = term.memory().tell(now());
         let policies = self.ledger.unwritten();
-        let checkpoint = Checkpoint { version: desk.version.clone(), carried, policies, ..Checkpoint::default() };
+        let (version, held) = {
+            let hold = term.hold();
+            (hold.told().to_owned(), hold.held())
+        };
+        let checkpoint = Checkpoint { version, held, carried, policies, ..Checkpoint::default() };
         let written = store.write(checkpoint).await?;
         if written == Written::Done {
             self.count(desk);
@@ -530,21 +620,23 @@ fn selector() -> String {
     format!("{INJECTED}=true")
 }
 
-/// Whether a version is remembered no more, or is one that there has never been: of a cluster that was restored.
-fn is_gone(code: u16, message: &str) -> bool {
-    code == GONE || message.contains("Too large resource version")
+/// Whether a version is remembered no more, or is one that there has never been.
+fn is_gone(error: &ObjectError) -> bool {
+    error.code == Some(GONE) || error.why.contains("Too large resource version")
 }
 
-/// The pod, if it has stops that are news; they are done then.
+/// The pod, if it has stops that are news, or that are owed; they are done then.
 fn read(term: &Term, pod: &RawValue, uid: &str, gone: bool) -> Option<Case> {
     let keeper = Owner::of(pod.get().as_bytes()).map(Arc::new);
     let pod: Value = serde_json::from_str(pod.get()).ok()?;
     let deletion = term.memory().stopping(uid).map(|stopping| stopping.deletion);
-    let stops = diagnose(&pod, gone, deletion, &[]);
-    let mut memory = term.memory();
-    let stops = memory.news(stops);
+    let all = diagnose(&pod, gone, deletion, &[]);
+    let (mut memory, mut hold) = (term.memory(), term.hold());
+    let (mut stops, others): (Vec<Stop>, Vec<Stop>) = all.into_iter().partition(|stop| memory.is_news(stop));
     stops.iter().for_each(|stop| memory.done(stop));
-    (!stops.is_empty()).then_some(Case { pod, keeper, deletion, gone, stops })
+    let news = stops.len();
+    stops.extend(others.into_iter().filter(|stop| hold.takes(stop)));
+    (!stops.is_empty()).then_some(Case { pod, keeper, deletion, gone, stops, news })
 }
 
 /// What a pod says of its stops. It is somebody else's text: should it be our ruin, it is so once.

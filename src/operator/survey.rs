@@ -6,15 +6,14 @@ use crate::census::{Candidate, Census, MOST_OPEN, News, Round, Scope, resource_v
 use crate::complaint::{Complaints, Reason};
 use crate::counts::Counts;
 use crate::lease::{self, Standing};
-use crate::objects::{ObjectError, chain};
+use crate::objects::ObjectError;
 use crate::pages::{self, Pages};
-use crate::watching::{self, Slower};
+use crate::watching::{Change, GONE, Slower, Watch};
 use ashore_inject::annotations::INJECTED;
 use futures_util::StreamExt;
 use kube::Client;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchParams};
 use kube::core::request;
-use serde_json::value::RawValue;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -215,48 +214,37 @@ impl Survey {
         let (fields, labels) = self.selectors(scope);
         let params =
             WatchParams { label_selector: Some(labels).filter(|labels| !labels.is_empty()), ..WatchParams::default().fields(&fields) };
-        let failed = |why: String, code| ObjectError { verb: "watch", what: WHAT.into(), why, code };
-        let of = |error: &kube::Error| match error {
-            kube::Error::Api(status) => failed(status.message.clone(), Some(status.code)),
-            error => failed(chain(error), None),
-        };
         let mut slower = Slower::default();
+        // When it does not remember the version, a list is due.
+        let ended = |error: ObjectError| if error.code == Some(GONE) { Ok(()) } else { Err(error) };
         loop {
             let began = Instant::now();
-            let request = request::Request::new(PATH).watch_metadata(&params, &version).map_err(|error| failed(chain(&error), None))?;
-            let events = match self.client.request_events::<Box<RawValue>>(request).await {
-                Ok(events) => events,
-                Err(kube::Error::Api(status)) if status.code == GONE => return Ok(()),
-                Err(error @ kube::Error::Api(_)) => return Err(of(&error)),
-                Err(error) => {
-                    self.complain(term, &of(&error));
+            let mut changes = match Watch::open(&self.client, WHAT, request::Request::new(PATH).watch_metadata(&params, &version)).await {
+                Ok(changes) => changes,
+                Err(error) if error.is_silence() => {
+                    self.complain(term, &error);
                     tokio::time::sleep(slower.next().unwrap_or_default()).await;
                     continue;
                 }
+                Err(error) => return ended(error),
             };
             self.works(term);
-            let mut events = std::pin::pin!(events);
-            while let Some(event) = watching::next(&mut events).await {
-                let changed = match event {
-                    Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => {
+            loop {
+                let changed = match changes.next().await {
+                    Ok(Some(Change::Put(pod))) => {
                         version = resource_version(&pod).unwrap_or(version);
                         term.census().see(&pod, |namespace| self.admission.protects(namespace))
                     }
-                    Ok(WatchEvent::Deleted(pod)) => {
+                    Ok(Some(Change::Gone(pod))) => {
                         version = resource_version(&pod).unwrap_or(version);
                         term.census().gone(&pod)
                     }
-                    Ok(WatchEvent::Bookmark(bookmark)) => {
-                        version = bookmark.metadata.resource_version;
+                    Ok(Some(Change::Version(reached))) => {
+                        version = reached;
                         false
                     }
-                    Ok(WatchEvent::Error(status)) if status.code == GONE => return Ok(()),
-                    Ok(WatchEvent::Error(status)) => return Err(failed(status.message.clone(), Some(status.code))),
-                    // It goes on where it was.
-                    Err(error) => {
-                        tracing::debug!(error = chain(&error), "a watch of pods has ended");
-                        break;
-                    }
+                    Ok(None) => break,
+                    Err(error) => return ended(error),
                 };
                 if changed {
                     term.changed();
@@ -420,8 +408,6 @@ impl Survey {
 /// All pods.
 const PATH: &str = "/api/v1/pods";
 const WHAT: &str = "pods of all namespaces";
-/// What the API server says when it does not remember a version any more.
-const GONE: u16 = 410;
 
 /// Tells of each pod once.
 fn tell_of(missed: &News, refused: &News, all: usize) {

@@ -2,11 +2,16 @@
 
 use crate::complaint::{Complaints, Reason};
 use crate::metrics::Metrics;
-use crate::objects::{Objects, chain};
-use futures_util::{Stream, StreamExt};
-use kube::core::Status;
+use crate::objects::{ObjectError, Objects, chain};
+use axum::http::Request;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use kube::Client;
+use kube::api::WatchEvent;
+use kube::core::{Status, request};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -27,10 +32,68 @@ impl Iterator for Slower {
     }
 }
 
-/// The next of a watch's events, or nothing if it has been silent for longer than a watch is: bookmarks come every minute or so. A connection
-/// that nobody answers on any more, and nobody closes, would be waited for for ever.
-pub async fn next<S: Stream + Unpin>(events: &mut S) -> Option<S::Item> {
-    timeout(SILENT, events.next()).await.ok().flatten()
+/// What the API server says when it does not remember a version any more.
+pub const GONE: u16 = 410;
+
+/// A watch of objects, as the text that they are.
+pub struct Watch {
+    what: &'static str,
+    events: BoxStream<'static, kube::Result<WatchEvent<Box<RawValue>>>>,
+}
+
+/// What it says.
+#[derive(Debug)]
+pub enum Change {
+    /// An object is new, or another one than before.
+    Put(Box<RawValue>),
+    /// It is gone; this was the last of it.
+    Gone(Box<RawValue>),
+    /// Nothing else has happened up to this version.
+    Version(String),
+}
+
+impl Watch {
+    /// Opens one, of what is called so in messages.
+    ///
+    /// # Errors
+    /// What the API server says, as [`GONE`], or its silence.
+    pub async fn open(client: &Client, what: &'static str, request: Result<Request<Vec<u8>>, request::Error>) -> Result<Self, ObjectError> {
+        let request = request.map_err(|error| failed(what, chain(&error), None))?;
+        match client.request_events::<Box<RawValue>>(request).await {
+            Ok(events) => Ok(Self { what, events: events.boxed() }),
+            Err(kube::Error::Api(status)) => Err(failed(what, status.message.clone(), Some(status.code))),
+            Err(error) => Err(failed(what, chain(&error), None)),
+        }
+    }
+
+    /// What comes next; nothing if it has ended, and can go on where it was: or if it has been silent for longer than a watch is, since bookmarks
+    /// come every minute or so. A connection that nobody answers on any more, and nobody closes, would be waited for for ever.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn next(&mut self) -> Result<Option<Change>, ObjectError> {
+        let Some(event) = timeout(SILENT, self.events.next()).await.ok().flatten() else { return Ok(None) };
+        match event {
+            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Ok(Some(Change::Put(object))),
+            Ok(WatchEvent::Deleted(object)) => Ok(Some(Change::Gone(object))),
+            Ok(WatchEvent::Bookmark(bookmark)) => Ok(Some(Change::Version(bookmark.metadata.resource_version))),
+            Ok(WatchEvent::Error(status)) => Err(failed(self.what, status.message.clone(), Some(status.code))),
+            Err(error) => {
+                tracing::debug!(error = chain(&error), what = self.what, "a watch has ended");
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
+fn failed(what: &str, why: String, code: Option<u16>) -> ObjectError {
+    ObjectError { verb: "watch", what: what.to_owned(), why, code }
 }
 
 impl Backoff for Slower {

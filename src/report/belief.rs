@@ -2,15 +2,13 @@
 
 use crate::init_report::InitReport;
 use crate::seen::{Ending, Run};
-use ashore_init::settings::ReportWhen;
 
 /// By how much times may differ, in milliseconds: the kubelet's are whole seconds, and the runtime needs a moment on both ends.
 const SLACK_MS: u64 = 3000;
 
 /// What the init of this run reported; none if it is not there, or contradicts what is known without it.
 pub(crate) fn believed(run: &Run<'_>) -> Option<InitReport> {
-    let settings = run.settings.as_ref()?;
-    if run.ending != Ending::Seen || settings.report == ReportWhen::Never {
+    if run.ending != Ending::Seen || !run.may_show_a_report() {
         return None;
     }
     let report = InitReport::find(run.message)?;

@@ -58,8 +58,8 @@ macro_rules! causes {
 
 causes! {
     StillAtWork, Warning,
-        "The process caught its stop signal and was still at work at the deadline.",
-        "Raise terminationGracePeriodSeconds above what its work takes, or let it stop sooner: finish what is begun, take nothing new.";
+        "The process has a handler for its stop signal (SigCgt in its status), and had not ended at the deadline: it was still at work, or stuck.",
+        "Raise terminationGracePeriodSeconds above what its work takes, or let it stop sooner: finish what is begun, take nothing new. See its log for whether it was at work.";
     SignalIgnored, Warning,
         "The process ignored its stop signal (SigIgn in its status), and was killed at the deadline.",
         "Do not ignore the signal: `trap '' TERM` and nohup pass that on to children. A program that stops by another signal can be sent that: rewrite.";
@@ -70,13 +70,13 @@ causes! {
         "The process was stopped, by a signal or a debugger (state T), and could not act on its stop signal.",
         "Find who stops it: SIGSTOP, SIGTSTP, a debugger or a checkpoint. SIGCONT, which every process is sent on a stop, does not bring one back that is traced.";
     Uninterruptible, Warning,
-        "The process was in a system call that no signal interrupts (state D): most often a disk, or a network file system that does not answer.",
+        "The process was in a system call that no signal interrupts (state D), the same one at two looks: most often a disk, or a network file system that does not answer.",
         "Look at the storage: an NFS or FUSE mount whose server is gone, a disk that fails. The process itself can do nothing.";
     WaitedForLock, Warning,
-        "The process caught its stop signal and waited for a lock until the deadline.",
-        "Look for who holds it: often a signal handler that takes a lock which the interrupted code holds, or two that stop in a different order.";
+        "The process caught its stop signal and waited for a file's lock (flock(2), fcntl(2)) at the deadline.",
+        "Look for who holds it (lslocks, /proc/locks): often another process that is to stop as well, or two that wait for each other's.";
     WaitedForChild, Warning,
-        "The process caught its stop signal and waited for a child that did not end.",
+        "The process caught its stop signal and waited for a child at the deadline.",
         "Let it pass the signal on to its children before it waits for them; what became of the child is told beside it.";
     NotAsked, Warning,
         "The process was never asked to stop: it was born too late, or nothing led to it.",
@@ -86,7 +86,7 @@ causes! {
         "Run the container's processes as one user, or give the container the capability KILL.";
     LeftAtDeadline, Warning,
         "The process was left at the deadline, and what could be seen does not tell why.",
-        "Give the container a /proc of its own PID namespace, so that the init can see; and look at the process' own log.";
+        "Look at the process' own log; where the init could see nobody, give the container a /proc of its own PID namespace.";
     ChildrenLeft, Warning,
         "Main ended without a stop signal (by itself, or a preStop hook ended it), and left processes behind that did not end when they were asked, and were killed.",
         "Let main wait for its children before it exits, or raise linger, which is how long they have then.";
@@ -97,7 +97,7 @@ causes! {
         "The program ran as PID 1 and has no handler for its stop signal: the kernel keeps such a signal from PID 1 (pid_namespaces(7)), so it was killed when the grace period was over.",
         "Inject the pod: under ashore-init no program is PID 1, and the signal does what it does everywhere else.";
     NotWrapped, Warning,
-        "The container has no init that waits: whoever was left in it was killed by the kernel the moment that PID 1 ended (pid_namespaces(7)), unseen.",
+        "The container does not run under Ashore's init: whoever was left in it was killed by the kernel the moment that PID 1 ended (pid_namespaces(7)), unseen.",
         "Inject the pod, or see why this container was left out: `ashore explain`.";
     GracePeriodExceeded, Warning,
         "The grace period ran out and the container was killed; nobody could tell who held it up.",
@@ -106,8 +106,8 @@ causes! {
         "The stop was given less time than the pod was planned for (`kubectl delete --grace-period`, an eviction's or a probe's own), and the container was killed when that was over. A container cannot see a shortened grace period.",
         "Leave the grace period out where the pod is deleted or evicted (kubectl drain --grace-period=-1), or plan for the shorter one.";
     ForceDeleted, Warning,
-        "The pod was deleted by force (`--grace-period=0 --force`): it was gone at once, and its ending was never seen. The runtime still gives its containers 2 s.",
-        "Delete without --force, unless the node is gone.";
+        "The pod was deleted without a grace period (`--grace-period=0 --force`, or terminationGracePeriodSeconds is 0): it was gone while its containers ran, and their ending was never seen. The runtime still gives them 2 s.",
+        "Delete without --force, unless the node is gone, and give the pod a grace period.";
     SidecarWaited, Warning,
         "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when they have ended, and gets what is left.",
         "Let the app's containers stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
@@ -175,7 +175,7 @@ causes! {
         "Main was ended by a signal that a program brings on itself: SIGSEGV, SIGABRT and their like.",
         "See the program's own log, and its core dump if it left one.";
     Failed, Warning,
-        "Main ended by itself, unasked, with a code that is none for success.",
+        "Main ended unasked, with a code that is none for success, or by a signal that was no stop.",
         "See the program's own log: nobody asked it to stop.";
     CannotStart, Warning,
         "The container's program could not be started.",
@@ -184,8 +184,8 @@ causes! {
         "A process was ended by a SIGKILL that came neither from the init nor from the OOM killer: from another process of the container, from another container of a pod that shares its PID namespace, or from the node.",
         "Look for what sends SIGKILL: a supervisor that gives its workers little time, `kill -9` in a script or a probe, somebody on the node.";
     InitKilled, Warning,
-        "The init itself was killed before its deadline, and all others with it; as PID 1 it cannot be killed from inside its container.",
-        "Look on the node: somebody or something there sent SIGKILL to the container's first process.";
+        "The init itself was killed before its deadline, and all others with it; as PID 1 it cannot be killed from inside its container, but where a pod's containers share a PID namespace it is not that.",
+        "Look on the node: somebody or something there sent SIGKILL to the container's first process; its kernel's log tells of OOM kills that the kubelet has missed.";
     Unknown #[serde(other)], Warning,
         "What can be known does not tell.",
         "See what is said of it.";

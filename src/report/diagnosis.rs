@@ -6,10 +6,10 @@ use crate::hook;
 use crate::inferred::{self, Found, OOM_KILLED};
 use crate::init_report::InitReport;
 use crate::owner;
-use crate::reported;
+use crate::reported::{self, About};
 use crate::request::{self, Asking, asking};
 use crate::seen::{Ending, Kind, Pod, Run, Seen};
-use crate::stop::{Finding, Outcome, Request, Stop};
+use crate::stop::{Finding, Outcome, Stop};
 use crate::time;
 use crate::words::{LONGEST_NAME, bounded};
 use std::collections::BTreeSet;
@@ -38,12 +38,14 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         Kind::Ephemeral => outcome != Outcome::Killed,
         Kind::App | Kind::Sidecar => false,
     };
-    if ended_well && !matches!(asking, Asking::Yes(_)) {
+    // Whoever was asked to stop is not followed by the app's containers.
+    let was_followed = run.kind == Kind::Init && pod.apps_have_begun();
+    if ended_well && (was_followed || !matches!(asking, Asking::Yes(_))) {
         return None;
     }
     let mut asked = match asking {
         Asking::Yes(asked) => Some(asked),
-        Asking::No | Asking::Unclear => None,
+        Asking::No | Asking::Unclear(_) => None,
     };
     let told = |finding: &Finding| finding.cause == Cause::PreStopHook;
     match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| run.current && !findings.iter().any(told)) {
@@ -91,16 +93,22 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
         }
         (Ending::Seen, Some(report)) => {
             let by_itself = matches!(asking, Asking::No);
-            let (mut findings, mut killed) = reported::findings(report, by_itself, pod.shares_processes(), run.reason == OOM_KILLED);
+            let about = About {
+                by_itself,
+                shared: pod.shares_processes(),
+                out_of_memory: run.reason == OOM_KILLED,
+                asked_with: report.signal.as_deref().and_then(|signal| run.main_signal(signal)),
+            };
+            let (mut findings, mut killed) = reported::findings(report, &about);
             // An init that may not read the cgroup's files knows nothing of it.
-            if run.reason == OOM_KILLED && report.oom_kills == 0 {
+            if run.reason == OOM_KILLED && report.oom_kills.unwrap_or_default() == 0 {
                 findings.push(inferred::out_of_memory(run));
                 killed = killed.max(1);
             }
             let outcome = match (killed, asking, report.exit_code) {
                 (1.., _, _) => Outcome::Killed,
                 (_, Asking::Yes(_), _) => Outcome::Drained,
-                (_, Asking::Unclear, _) => Outcome::Unknown,
+                (_, Asking::Unclear(_), _) => Outcome::Unknown,
                 (_, Asking::No, 0) => Outcome::Completed,
                 (_, Asking::No, _) => Outcome::Failed,
             };
@@ -112,15 +120,17 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
 
 /// The pod went away while the container ran: only a deletion without a grace period does that, or the loss of the node.
 fn never_seen(pod: &Pod<'_>) -> Found {
-    let lost = request::why_deleted(pod).filter(|(request, _, _)| *request == Request::NodeLost);
-    let finding = match lost {
+    let finding = match request::collected(pod) {
         // It is told as the request.
         Some(_) => None,
-        None => Some(Finding::new(
-            Cause::ForceDeleted,
-            None,
-            "the pod was gone at once, while the container ran; its ending was never seen".into(),
-        )),
+        None => {
+            let when = match pod.deletion {
+                // Somebody lost patience with it.
+                Some(deletion) if deletion.grace_seconds > 0 => "while the container was being stopped",
+                _ => "at once, while the container ran",
+            };
+            Some(Finding::new(Cause::ForceDeleted, None, format!("the pod was gone {when}; its ending was never seen")))
+        }
     };
     Found { findings: finding.into_iter().collect(), outcome: Outcome::Unknown, killed: 0 }
 }

@@ -15,12 +15,14 @@ pub(crate) struct Event<'a> {
     pub(crate) message: &'a str,
     /// The container that it is about, if it is about one: the field path is `spec.containers{NAME}`.
     pub(crate) container: Option<&'a str>,
-    /// Whether the kubelet sent it, as far as it says who did.
+    /// Whether the kubelet sent it: it says so in each.
     pub(crate) of_kubelet: bool,
     /// Whether it is about the pod, not about its owner.
     pub(crate) of_pod: bool,
     /// When it was first and last seen.
     times: [Option<Millis>; 2],
+    /// When the API server was first told of it.
+    told: Option<Millis>,
 }
 
 impl<'a> Event<'a> {
@@ -46,23 +48,36 @@ impl<'a> Event<'a> {
             reason: text("/reason")?,
             message: text("/message").unwrap_or_default(),
             container: path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}')),
-            of_kubelet: text("/source/component").or(text("/reportingComponent")).is_none_or(|component| component == "kubelet"),
+            of_kubelet: text("/source/component").or(text("/reportingComponent")) == Some("kubelet"),
             of_pod,
+            told: at(&["/metadata/creationTimestamp"]),
             times: [
-                at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp"]),
+                at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp", "/lastTimestamp"]),
                 at(&["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"]),
             ],
         })
     }
 
+    /// When it was first seen.
+    pub(crate) fn first(&self) -> Option<Millis> {
+        self.times[0]
+    }
+
     /// When it was last seen.
-    pub(crate) fn at(&self) -> Option<Millis> {
+    pub(crate) fn last(&self) -> Option<Millis> {
         self.times[1]
+    }
+
+    /// By how much later the API server, by its own clock, was told of it than it was seen at this time, by the clock of who has seen it; none if
+    /// it had been told of the same before.
+    pub(crate) fn delay(&self, at: Millis) -> Option<Millis> {
+        let delay = self.told?.saturating_sub(at);
+        (self.times[0] == Some(at) && delay > 0).then_some(delay)
     }
 
     /// When it was seen first between these two. What lies between its first time and its last is not known.
     pub(crate) fn within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
-        let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to + SECOND);
+        let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to.saturating_add(SECOND));
         self.times.into_iter().flatten().find(fits)
     }
 }

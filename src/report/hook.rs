@@ -2,34 +2,48 @@
 
 use crate::cause::Cause;
 use crate::init_report::InitReport;
-use crate::request::Asked;
+use crate::request::{Asked, SKEW};
 use crate::seen::{Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::Finding;
 use crate::time::{Millis, SECOND};
 
-/// What is to be said of the container's preStop hook: that it took the grace period, or that it failed.
-///
-/// The kubelet cuts a hook off when the grace period is over, and says then that it failed. Without its Event, an init that was asked in time
-/// would have reported before the grace period was over: `overrun` says that one did not. A sidecar waits for others as well.
+/// What is to be said of the container's preStop hook: that it took the grace period, or that it failed. `overrun`: whether the container was
+/// killed when its grace period was over, and no init reported.
 pub(crate) fn finding(pod: &Pod<'_>, run: &Run<'_>, asked: Option<&Asked>, report: Option<&InitReport>, overrun: bool) -> Option<Finding> {
     if !run.has_hook() {
         return None;
     }
-    let given = asked.and_then(|asked| asked.grace_seconds).map(|seconds| seconds.max(LEAST_SECONDS));
-    let over = given.zip(asked.and_then(|asked| asked.at)).map(|(given, at)| at.saturating_add(millis(given)).saturating_sub(SECOND));
-    let is_over = |at: Millis| over.is_some_and(|over| at >= over);
     let failed = failed_at(pod, run);
-    let asked_late = report.filter(|report| report.signal.is_some()).and_then(|report| {
-        let took = Millis::try_from(report.duration_ms).ok()?;
-        Some(run.finished?.saturating_sub(took))
-    });
-    let by_init = run.kind != Kind::Sidecar && (asked_late.is_some_and(is_over) || (overrun && run.silence_is_good()));
-    if failed.is_some_and(is_over) || by_init {
-        let seconds = given.unwrap_or_default();
+    if let Some(seconds) = asked.and_then(|asked| all_taken(run, asked, report, failed, overrun)) {
         let what = format!("the preStop hook took the grace period of {seconds} s; the stop signal came after it, with 2 s left at most");
         return Some(Finding::new(Cause::PreStopHook, None, what));
     }
     failed.map(|_| Finding::new(Cause::PreStopHookFailed, None, "the preStop hook failed, or was cut short".into()))
+}
+
+/// The grace period, if the hook took it.
+///
+/// The kubelet waits for a hook as long as the grace period is, then sends the stop signal and gives what is left, but 2 s at least
+/// (k8s.io/kubernetes pkg/kubelet/kuberuntime, killContainer). A hook that is cut off fails when the container ends: that is its Event. Without
+/// one, only the time of the signal tells, or that of the kill: how long a shorter hook took is not known.
+fn all_taken(run: &Run<'_>, asked: &Asked, report: Option<&InitReport>, failed: Option<Millis>, overrun: bool) -> Option<u64> {
+    let given = asked.grace_seconds.filter(|given| *given >= LEAST_SECONDS + 2)?;
+    let over = asked.began()?.saturating_add(millis(given));
+    // By two clocks, where the kubelet's word is not known.
+    let slack = if asked.told.is_some() { SECOND } else { SKEW };
+    let rest = millis(LEAST_SECONDS);
+    let between = |at: Millis, after: Millis| (-SECOND..=after).contains(&at.saturating_sub(over));
+    let cut_off = failed.is_some_and(|at| between(at, rest + SECOND + slack));
+    // A sidecar waits for others as well.
+    let alone = run.kind != Kind::Sidecar;
+    let signal_came_late = report.filter(|report| report.signal.is_some()).is_some_and(|report| {
+        let took = Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX);
+        took <= rest + SECOND && run.finished.is_some_and(|finished| between(finished.saturating_sub(took), slack))
+    });
+    // An init that was asked in time would have reported before that.
+    let planned = run.planned_ms().is_some_and(|planned| planned <= given.saturating_mul(1000));
+    let killed_late = overrun && planned && run.silence_is_good() && asked.told.is_some() && run.finished? >= over.saturating_add(rest);
+    (cut_off || (alone && (signal_came_late || killed_late))).then_some(given)
 }
 
 /// When the kubelet said that the hook failed, be it a moment after the container's end.

@@ -5,7 +5,6 @@ mod entry;
 mod picture;
 mod summary;
 mod text;
-mod timeline;
 
 use crate::stop::Stop;
 use base64::Engine;
@@ -67,7 +66,7 @@ fn head(out: &mut String, title: &str) {
 /// The table of all stops: a row, and a row below it with the rest, which page.js opens and closes.
 fn table(out: &mut String, stops: &[&Stop]) {
     out.push_str(
-        "<div class=\"stops\">\n<table id=\"stops\">\n<caption>Each opens its findings and its timeline</caption>\n<thead><tr>\
+        "<div class=\"stops\">\n<table id=\"stops\">\n<caption>Stops, each of which opens its findings and its timeline</caption>\n<thead><tr>\
          <th scope=\"col\">Pod, container</th><th scope=\"col\" class=\"namespace\">Namespace</th><th scope=\"col\" class=\"workload\">Workload</th>\
          <th scope=\"col\" class=\"when\" aria-sort=\"descending\">Ended</th><th scope=\"col\">Outcome</th><th scope=\"col\">Cause</th>\
          <th scope=\"col\" class=\"number\">Killed</th><th scope=\"col\" class=\"number\">Took</th></tr></thead>\n",

@@ -2,7 +2,7 @@
 
 use crate::cause::Cause;
 use crate::hook;
-use crate::request::{Asked, Asking};
+use crate::request::{Asked, Asking, Doubt};
 use crate::seen::{Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Outcome, Request};
 use crate::time::{Millis, SECOND, took};
@@ -23,6 +23,13 @@ const CRASHES: [(i64, &str); 7] =
     [(132, "SIGILL"), (133, "SIGTRAP"), (134, "SIGABRT"), (135, "SIGBUS"), (136, "SIGFPE"), (139, "SIGSEGV"), (159, "SIGSYS")];
 /// Programs that are known to have no handler for SIGTERM, whatever their arguments are.
 const NO_HANDLER: [&str; 3] = ["sleep", "tail", "cat"];
+
+/// What is said where nothing is heard of the kubelet.
+const UNHEARD: &str = "whether by itself is not known: why the kubelet stops a container (a probe or a postStart hook that failed, a changed spec) is \
+                       told in an Event alone, and there is none of that time";
+/// What is said where the sandbox went with it.
+const SANDBOX: &str = "whether by itself is not known: the pod's sandbox was made anew after that, as when a node is restarted, which asks everybody \
+                       to stop";
 
 /// What is found, in one word, and how many are known to have been killed.
 pub(crate) struct Found {
@@ -48,12 +55,15 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     let asked = match asking {
         Asking::Yes(_) => Some(true),
         Asking::No => Some(false),
-        Asking::Unclear => None,
+        Asking::Unclear(_) => None,
     };
-    let crash = CRASHES.iter().find(|(of, _)| *of == code).map(|(_, signal)| *signal);
+    // What it may have been asked with is none of its own making.
+    let crash = CRASHES.iter().find(|(of, _)| *of == code && (asked == Some(false) || !run.may_be_asked_with(code - 128)));
+    let crash = crash.map(|(_, signal)| *signal);
     let findings = match crash {
         Some(signal) => vec![Finding::new(Cause::Crashed, None, crashed(run, code, signal))],
         None if code != 0 && asked == Some(false) => vec![Finding::new(Cause::Failed, None, failed(code))],
+        None if code != 0 => doubtful(code, asking).into_iter().collect(),
         None => Vec::new(),
     };
     let outcome = match (asked, code) {
@@ -89,23 +99,47 @@ fn failed(code: i64) -> String {
     }
 }
 
+/// Where it is not the pod's times that leave it open whether it was asked to stop.
+fn doubtful(code: i64, asking: &Asking) -> Option<Finding> {
+    let what = match asking {
+        Asking::Unclear(Doubt::Sigterm) => {
+            "it ended with 143, which stands for SIGTERM: somebody sent it that, and neither the pod nor its Events say who; or the program \
+             ended so by itself"
+                .into()
+        }
+        Asking::Unclear(Doubt::Events) => format!("it ended with {code}, and {UNHEARD}"),
+        Asking::Unclear(Doubt::Sandbox) => format!("it ended with {code}, and {SANDBOX}"),
+        Asking::Unclear(Doubt::Times) | Asking::Yes(_) | Asking::No => return None,
+    };
+    Some(Finding::new(Cause::Unknown, None, what))
+}
+
 /// It ended with 137: SIGKILL, or an exit code that a program passed on.
 fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     let unknown = |what: String| Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 };
     let asked = match asking {
         Asking::Yes(asked) => asked,
         Asking::No => return killed_unasked(run),
-        Asking::Unclear => return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into()),
+        Asking::Unclear(Doubt::Times | Doubt::Sigterm) => {
+            return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into());
+        }
+        Asking::Unclear(Doubt::Events) => return unknown(format!("it ended with 137, and {UNHEARD}")),
+        Asking::Unclear(Doubt::Sandbox) => return unknown(format!("it ended with 137, and {SANDBOX}")),
     };
     let Some(given) = asked.grace_seconds.map(|seconds| seconds.max(LEAST_SECONDS)) else {
         let hard = if asked.request == Request::NodePressure { " (an eviction that cannot wait gives 2 s)" } else { "" };
         return unknown(format!("it ended with 137 after it was asked to stop; how long it had been given is not known{hard}"));
     };
     // Whole seconds on both ends.
-    let took = asked.at.zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
+    let took = asked.began().zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
     match took {
         Some(took) if took.saturating_add(SECOND) >= millis(given) => overrun(pod, run, asked, given, took),
-        Some(_) if init_was_killed(run) => one_killed(init_killed()),
+        Some(_) if init_was_killed(run) && !asked.hurried => one_killed(init_killed()),
+        Some(took) if asked.hurried => unknown(format!(
+            "it ended with 137, {} after it was asked and before its {given} s were over; it was asked in another way meanwhile, which may have left it \
+             less time",
+            shown(took)
+        )),
         Some(took) => unknown(format!(
             "it ended with 137, {} after it was asked and before its {given} s were over: either that is the program's own exit code (a shell's whose \
              child was killed), or somebody sent SIGKILL",
@@ -126,8 +160,8 @@ fn killed_unasked(run: &Run<'_>) -> Found {
         (Some(_), false) => "the init or to main",
     };
     let what = format!(
-        "it ended with 137 and was not asked to: either that is the program's own exit code (a shell's whose child was killed), or somebody sent \
-         SIGKILL to {who}; the kubelet tells of no OOM kill"
+        "it ended with 137, and neither the pod nor its Events tell of a stop: either that is the program's own exit code (a shell's whose child \
+         was killed), or somebody sent SIGKILL to {who}; the kubelet tells of no OOM kill"
     );
     Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
 }
@@ -173,7 +207,9 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         let who = match &run.settings {
             None => "PID 1 has no handler for its stop signal, ignored it or was still at work",
             Some(settings) if settings.report == ReportWhen::Never => "its init was told not to report",
-            Some(_) if !run.message.is_empty() => "there was no room for its init's report, since its termination message is its own",
+            Some(_) if !run.message.is_empty() => "there is no report of its init in its termination message, which has other words",
+            Some(_) if !run.silence_is_good() => "its init reports elsewhere",
+            Some(_) if run.has_hook() => "its init was asked when the preStop hook had ended, which is not known, and could not tell",
             Some(_) => "its init could not tell",
         };
         Finding::new(Cause::GracePeriodExceeded, None, format!("its {given} s were over: {who}; {after}"))
@@ -185,7 +221,8 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
             return found;
         }
         let why = skipped.map(|code| format!(" (left out when the pod was injected: {})", bounded(code, 64))).unwrap_or_default();
-        let what = format!("it has no init{why}: all that was in it was killed at once, and who held it up was not seen");
+        let what =
+            format!("it does not run under ashore-init{why}: all that was in it was killed at once, and who held it up was not seen");
         found.findings.push(Finding::new(Cause::NotWrapped, None, what));
     }
     found
@@ -196,16 +233,18 @@ fn waited_as_sidecar(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) ->
     if run.kind != Kind::Sidecar || asked.request == Request::PodFinished {
         return None;
     }
-    let before = pod.last_end_of_apps()?.saturating_sub(asked.at?).max(0);
+    let before = pod.last_end_of_apps()?.saturating_sub(asked.began()?).max(0);
     // An init that was asked in time would have reported; without one, the others must have left it next to nothing.
     let left = millis(given).saturating_sub(before);
-    let late = if run.silence_is_good() { before > 2 * SECOND } else { left <= 3 * SECOND };
+    let late = if run.silence_is_good() { before > left } else { left <= 3 * SECOND };
     let what = format!("the pod's other containers took {} of {given} s; it was asked only then", shown(before));
     late.then(|| Finding::new(Cause::SidecarWaited, None, what))
 }
 
 /// A program that is PID 1 and is known to have no handler.
 fn without_handler<'a>(pod: &Pod<'_>, run: &Run<'a>) -> Option<&'a str> {
-    let program = run.spec.pointer("/command/0").and_then(Value::as_str)?.rsplit('/').next()?;
+    let word = run.spec.pointer("/command/0").and_then(Value::as_str)?;
+    // One of that name elsewhere may be anything.
+    let program = ["/bin/", "/usr/bin/"].iter().find_map(|folder| word.strip_prefix(folder)).unwrap_or(word);
     (!pod.shares_processes() && run.settings.is_none() && NO_HANDLER.contains(&program)).then_some(program)
 }

@@ -22,6 +22,9 @@ pub struct InitReport {
     /// The signal that asked for the stop; none if nobody asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
+    /// Who sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Sender>,
     /// Main, the program's own process.
     pub main: Main,
     /// The exit code that the container ended with.
@@ -40,12 +43,12 @@ pub struct InitReport {
     /// How many the init killed at the deadline.
     #[serde(default)]
     pub killed: u64,
-    /// How many the kernel's OOM killer has killed in the container since main was started.
-    #[serde(default)]
-    pub oom_kills: u64,
-    /// How often a fork has failed since main was started, for want of PIDs (`pids.events`, `max`).
-    #[serde(default)]
-    pub pids_max: u64,
+    /// How many the kernel's OOM killer has killed in the container since main was started; none if that could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+    /// How often a fork has failed since main was started, for want of PIDs (`pids.events`, `max`); none if that could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids_max: Option<u64>,
     /// Those of its children, main among them, that were ended by a SIGKILL which was none of the init's; the last four.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub killed_by_others: Vec<Killed>,
@@ -55,6 +58,18 @@ pub struct InitReport {
     /// Who took longest to end by itself.
     #[serde(default)]
     pub slowest: Vec<Slow>,
+}
+
+/// Who sent a signal (sigaction(2), `si_pid` and `si_uid`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sender {
+    /// Its PID in the container; 0: the runtime, or whoever else is outside of the container's PID namespace.
+    #[serde(default)]
+    pub pid: u64,
+    /// Its user.
+    #[serde(default)]
+    pub uid: u64,
 }
 
 /// Main's end.
@@ -141,6 +156,9 @@ pub struct Killed {
     /// When; below 0: before the stop began.
     #[serde(default)]
     pub at_ms: i64,
+    /// Whether it was the kernel's OOM killer. Where none of a report is marked so, its init may be one of a version that does not tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oom: bool,
 }
 
 /// Why a process had not gone at the deadline.
@@ -155,7 +173,7 @@ pub enum Why {
     Blocked,
     /// It was stopped (state T).
     Stopped,
-    /// It was in an uninterruptible system call (state D).
+    /// It was in an uninterruptible system call (state D), the same one at two looks.
     Uninterruptible,
     /// It ran as another user, and the init may not signal those.
     Denied,
@@ -174,10 +192,12 @@ pub enum Why {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Waits {
-    /// A lock of its own or of a file.
+    /// A file's lock.
     Lock,
     /// The end of a child.
     Child,
+    /// Something that another thread or process does (futex(2)): that it lets go of a lock, or gives it work.
+    Futex,
     /// A word of a later version.
     #[serde(other)]
     Unknown,
@@ -233,10 +253,10 @@ mod tests {
 
     #[test]
     fn everything_that_the_init_writes_is_read() {
-        let line = r#"{"ashore":1,"main":{"pid":2,"name":"app","signal":"SEGV","core":true,"afterMs":0},"exitCode":139,"durationMs":5001,"ended":1,"killed":1,"oomKills":1,"pidsMax":7,"killedByOthers":[{"pid":12,"name":"worker","atMs":-2500}],"victims":[{"pid":9,"name":"tail","why":"caught","state":"S","asked":"TERM","askedMs":1,"waits":"lock","exec":true}],"slowest":[{"pid":3,"name":"kid","askedMs":1,"tookMs":400}]}"#;
+        let line = r#"{"ashore":1,"main":{"pid":2,"name":"app","signal":"SEGV","core":true,"afterMs":0},"exitCode":139,"durationMs":5001,"ended":1,"killed":1,"oomKills":1,"pidsMax":7,"killedByOthers":[{"pid":12,"name":"worker","atMs":-2500,"oom":true}],"victims":[{"pid":9,"name":"tail","why":"caught","state":"S","asked":"TERM","askedMs":1,"waits":"lock","exec":true}],"slowest":[{"pid":3,"name":"kid","askedMs":1,"tookMs":400}]}"#;
         let report = InitReport::find(line).expect("a report");
-        assert!(report.main.core && report.pids_max == 7 && report.oom_kills == 1);
-        assert_eq!(report.killed_by_others, [Killed { pid: 12, name: "worker".into(), at_ms: -2500 }]);
+        assert!(report.main.core && report.pids_max == Some(7) && report.oom_kills == Some(1));
+        assert_eq!(report.killed_by_others, [Killed { pid: 12, name: "worker".into(), at_ms: -2500, oom: true }]);
         assert_eq!((report.victims[0].waits, report.victims[0].exec), (Some(Waits::Lock), true));
         assert_eq!((report.slowest[0].asked_ms, report.slowest[0].took_ms), (Some(1), 400));
     }

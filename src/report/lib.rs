@@ -18,11 +18,12 @@ mod request;
 mod seen;
 mod stop;
 mod time;
+pub mod timeline;
 mod words;
 
 pub use cause::{Cause, Severity};
 pub use diagnosis::{MOST_CAUSES, stops};
-pub use init_report::{InitReport, Killed, Main, Slow, Victim, Waits, Why};
+pub use init_report::{InitReport, Killed, Main, Sender, Slow, Victim, Waits, Why};
 pub use owner::workload;
 pub use seen::{Deletion, Seen};
 pub use stop::{Finding, Outcome, Process, Request, Stop, Workload};

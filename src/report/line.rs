@@ -39,21 +39,36 @@ impl Stop {
         if let Some(took) = self.took_ms() {
             let _ = write!(line, " after {}", time::took(took));
         }
-        if self.outcome == Outcome::Unknown && !self.wrapped && self.causes.is_empty() {
-            line.push_str("; no init was put in: whoever was left when PID 1 ended was killed by the kernel, unseen");
-        }
+        let _ = self.unseen().map_or(Ok(()), |unseen| write!(line, "; {unseen}"));
         bounded(&line, LONGEST)
     }
 
+    /// Why nothing is known of how it ended, where no cause says so.
+    pub fn unseen(&self) -> Option<&'static str> {
+        let unseen = match (self.wrapped, self.report.is_some()) {
+            (false, _) => "no init was put in: whoever was left when PID 1 ended was killed by the kernel, unseen",
+            (true, false) => "its init's report is not in the termination message: whether somebody was killed is not known",
+            (true, true) => "its times do not tell whether it had been asked to stop",
+        };
+        (self.outcome == Outcome::Unknown && self.causes.is_empty()).then_some(unseen)
+    }
+
     /// How long the stop took, in milliseconds, from when it was asked for: as the init measured it, else by the kubelet's times, give or take a
-    /// second; none if that is not known.
+    /// second; none if that is not known, and if it ended before it was asked: the node's clock is not the API server's, or has jumped.
     pub fn took_ms(&self) -> Option<u64> {
         if let Some(report) = self.report.as_ref().filter(|report| report.signal.is_some()) {
             return Some(report.duration_ms);
         }
         let asked = time::parse(self.requested_at.as_deref()?)?;
         let finished = time::parse(self.finished_at.as_deref()?)?;
-        Some(u64::try_from(finished.saturating_sub(asked)).unwrap_or_default())
+        let took = finished.saturating_sub(asked);
+        (took >= -time::SECOND).then(|| u64::try_from(took).unwrap_or_default())
+    }
+
+    /// The grace period that there was, in milliseconds: as it was given, else as the init knew it; none if nobody asked for the stop.
+    pub fn budget_ms(&self) -> Option<u64> {
+        let asked = self.request.is_some() || self.report.as_ref().is_some_and(|report| report.signal.is_some());
+        self.grace_ms.or_else(|| self.report.as_ref()?.grace_ms).filter(|_| asked)
     }
 }
 
@@ -86,6 +101,7 @@ impl Request {
             Self::PodFinished => "podFinished",
             Self::Restart => "restart",
             Self::Signal => "signal",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -104,6 +120,7 @@ impl Request {
             Self::PodFinished => "the kubelet, since the pod's other containers had ended",
             Self::Restart => "the kubelet, to start the container again",
             Self::Signal => "a signal, and the API does not say whose",
+            Self::Unknown => "somebody whom this version does not know of",
         }
     }
 }

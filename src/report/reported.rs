@@ -5,6 +5,7 @@ use crate::init_report::{InitReport, Killed, Victim, Waits, Why};
 use crate::stop::{Finding, Process};
 use crate::time::took;
 use crate::words::plural;
+use ashore_init::signal::Signal;
 
 /// Signals that a program ends itself with: by a fault, an assertion, a forbidden system call (signal(7), those that dump core).
 const CRASHES: [&str; 9] = ["SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS", "XCPU", "XFSZ"];
@@ -12,9 +13,20 @@ const CRASHES: [&str; 9] = ["SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS", 
 /// The most that an init lists of those whom others have killed: there may have been more.
 const MOST_OTHERS: usize = 4;
 
-/// What it found, and how many it knows to have been killed. `by_itself`: whether nobody was to stop it; `shared`: whether other
-/// containers are in its PID namespace; `out_of_memory`: whether the kubelet says that the OOM killer has killed somebody.
-pub(crate) fn findings(report: &InitReport, by_itself: bool, shared: bool, out_of_memory: bool) -> (Vec<Finding>, u64) {
+/// What is known besides the report.
+pub(crate) struct About {
+    /// Whether nobody was to stop it.
+    pub(crate) by_itself: bool,
+    /// Whether other containers are in its PID namespace.
+    pub(crate) shared: bool,
+    /// Whether the kubelet says that the OOM killer has killed somebody.
+    pub(crate) out_of_memory: bool,
+    /// What main was asked with, if it was.
+    pub(crate) asked_with: Option<Signal>,
+}
+
+/// What it found, and how many it knows to have been killed.
+pub(crate) fn findings(report: &InitReport, about: &About) -> (Vec<Finding>, u64) {
     let mut all = Vec::new();
     let unasked = report.signal.is_none();
     if unasked && report.killed > 0 && report.victims.iter().any(|victim| !victim.exec) {
@@ -29,10 +41,10 @@ pub(crate) fn findings(report: &InitReport, by_itself: bool, shared: bool, out_o
         let what = format!("{} killed at the deadline; the report names none", plural(unnamed, "process was", "processes were"));
         all.push(Finding::new(Cause::LeftAtDeadline, None, what));
     }
-    let by_others = by_others(report, shared, out_of_memory, &mut all);
-    of_main(report, by_itself, &mut all);
-    if report.pids_max > 0 {
-        let what = format!("a fork failed {} for want of PIDs since main was started", plural(report.pids_max, "time", "times"));
+    let by_others = by_others(report, about, &mut all);
+    of_main(report, about, &mut all);
+    if let Some(forks @ 1..) = report.pids_max {
+        let what = format!("a fork failed {} for want of PIDs since main was started", plural(forks, "time", "times"));
         all.push(Finding::new(Cause::PidsLimit, None, what));
     }
     (all, report.killed.saturating_add(by_others))
@@ -63,92 +75,129 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
     let signal = victim.asked.as_deref().map_or_else(|| "its stop signal".to_owned(), |signal| format!("SIG{signal}"));
     let (cause, state) = match (victim.why, victim.waits) {
         _ if victim.exec => (Cause::ExecLeftBehind, "came in by an exec and was left behind".to_owned()),
-        (Why::Caught, Some(Waits::Lock)) => (Cause::WaitedForLock, format!("caught {signal} and waited for a lock")),
+        (Why::Caught, Some(Waits::Lock)) => (Cause::WaitedForLock, format!("caught {signal} and waited for a file's lock")),
         (Why::Caught, Some(Waits::Child)) => (Cause::WaitedForChild, format!("caught {signal} and waited for a child")),
         (Why::Caught, _) => (Cause::StillAtWork, format!("caught {signal} and was still at work")),
         (Why::Ignored, _) => (Cause::SignalIgnored, format!("ignores {signal}")),
         (Why::Blocked, _) => (Cause::SignalBlocked, format!("blocks {signal}")),
         (Why::Stopped, _) => (Cause::ProcessStopped, "was stopped (state T)".into()),
-        (Why::Uninterruptible, _) => (Cause::Uninterruptible, "was in an uninterruptible system call (state D)".into()),
+        (Why::Uninterruptible, _) => {
+            // The init gave it up.
+            let outlived = victim.pid == report.main.pid && report.main.exit_code.is_none() && report.main.signal.is_none();
+            let outlived = if outlived { ", and outlived SIGKILL" } else { "" };
+            (Cause::Uninterruptible, format!("was in an uninterruptible system call (state D){outlived}"))
+        }
         (Why::Denied, _) => (Cause::NotPermitted, "runs as another user and may not be signalled".into()),
         (Why::NotAsked, _) => (Cause::NotAsked, "was never asked to stop".into()),
         (Why::Ending, _) => (Cause::LeftAtDeadline, format!("has no handler for {signal} and was about to end")),
         (Why::Unseen | Why::Unknown, _) => (Cause::LeftAtDeadline, "was left, and what could be seen does not tell why".into()),
     };
     let waits = match (victim.why, victim.waits) {
+        // A lock, or work.
+        (_, Some(Waits::Futex)) => ", waiting on a futex",
         (Why::Caught, _) if !victim.exec => "",
-        (_, Some(Waits::Lock)) => ", waiting for a lock",
+        (_, Some(Waits::Lock)) => ", waiting for a file's lock",
         (_, Some(Waits::Child)) => ", waiting for a child",
         _ => "",
     };
-    let end = report.deadline_ms.unwrap_or(report.duration_ms);
+    // Those whom an exec left have less time.
+    let reached = report.deadline_ms.filter(|deadline| *deadline <= report.duration_ms);
+    let end = reached.unwrap_or(report.duration_ms);
     let since = victim.asked_ms.map(|asked| format!(" {} after it was asked", took(end.saturating_sub(asked))));
-    let deadline = match (&report.signal, report.grace_ms) {
-        (Some(_), Some(grace)) => format!(" (deadline {} of {})", took(end), took(grace)),
+    let deadline = match (&report.signal, reached, report.grace_ms) {
+        (Some(_), Some(deadline), Some(grace)) => format!(" (deadline {} of {})", took(deadline), took(grace)),
         _ => String::new(),
     };
     let what = format!("{} {state}{waits}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
     Finding::new(cause, Some(process(victim.pid, &victim.name)), what)
 }
 
-/// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if it has killed as many as there were, or whoever's it
-/// was. Returns how many were killed.
-fn by_others(report: &InitReport, shared: bool, out_of_memory: bool, all: &mut Vec<Finding>) -> u64 {
-    let mut killed = report.killed_by_others.clone();
-    // The last ones are listed; main's end is told apart from that.
-    let main = &report.main;
-    let listed = killed.iter().map(|who| who.pid).chain(report.victims.iter().map(|victim| victim.pid)).any(|pid| pid == main.pid);
-    let all_named = u64::try_from(report.victims.len()).is_ok_and(|named| named == report.killed);
-    if main.signal.as_deref() == Some("KILL") && !listed && all_named {
-        killed.insert(0, Killed { pid: main.pid, name: main.name.clone(), at_ms: 0 });
+/// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if the init says so, or whoever's it was. Returns how many
+/// were killed.
+fn by_others(report: &InitReport, about: &About, all: &mut Vec<Finding>) -> u64 {
+    // An init that is not PID 1 does not count.
+    let counted = report.oom_kills.filter(|kills| *kills > 0 || !about.shared);
+    let marks = report.killed_by_others.iter().any(|who| who.oom);
+    let (kernels, mut rest): (Vec<&Killed>, Vec<&Killed>) = report.killed_by_others.iter().partition(|who| who.oom);
+    // The last ones are listed.
+    let unlisted = unlisted_main(report, about);
+    rest.extend(&unlisted);
+    let kills = counted.unwrap_or_default().max(count(&kernels));
+    // The kubelet may know of one that the init could not count. Where none is marked, the OOM killer's may be among them, or have been
+    // others than the init's own children.
+    let (others, open) = match kills {
+        0 if counted.is_some() && !about.out_of_memory => (rest, Vec::new()),
+        1.. if marks && unlisted.is_none() => (rest, Vec::new()),
+        _ => (Vec::new(), rest),
+    };
+    if kills > 0 {
+        let more = kills - count(&kernels);
+        let who = match (kernels.is_empty(), more) {
+            (true, _) if open.is_empty() => String::new(),
+            (true, _) => format!("; SIGKILL ended {}", names(report, &open)),
+            (false, 0) => format!(": {}", names(report, &kernels)),
+            (false, more) => format!(": {} and {more} more", names(report, &kernels)),
+        };
+        let what = format!("the kernel's OOM killer killed {} in the container{who}", plural(kills, "process", "processes"));
+        all.push(Finding::new(Cause::OutOfMemory, one(&kernels).filter(|_| more == 0), what));
+    } else if !open.is_empty() && !about.out_of_memory {
+        let what = format!(
+            "SIGKILL, which was not the init's, ended {}; it could not read whether that was the OOM killer's",
+            names(report, &open)
+        );
+        all.push(Finding::new(Cause::Unknown, one(&open), what));
     }
-    let count = u64::try_from(killed.len()).unwrap_or(u64::MAX);
-    let name = |who: &Killed| match who.at_ms {
-        ..0 if who.pid != main.pid => format!("{} {} before the stop began", shown(&who.name, who.pid), took(who.at_ms.unsigned_abs())),
-        _ => shown(&who.name, who.pid),
-    };
-    let names = || killed.iter().map(name).collect::<Vec<_>>().join(", ");
-    let one = || match &killed[..] {
-        [who] => Some(process(who.pid, &who.name)),
-        _ => None,
-    };
-    let oom = plural(report.oom_kills, "process", "processes");
-    let by_other = |some: &str| {
-        let neighbours = if shared { "; another container can have sent it, since they share a PID namespace" } else { "" };
-        format!("SIGKILL, neither from the init nor from the OOM killer, ended {some}{}{neighbours}", names())
-    };
-    match report.oom_kills {
-        // The kubelet knows of an OOM kill that the init could not count: who met it is not known.
-        0 if count == 0 || out_of_memory => {}
-        0 => all.push(Finding::new(Cause::KilledByOther, one(), by_other(""))),
-        kills => {
-            // The OOM killer may have met others than the init's own children, and there may have been more of these than are listed.
-            let all_listed = killed.len() < MOST_OTHERS;
-            let these = kills == count && all_listed;
-            let who = match count {
-                0 => String::new(),
-                _ if these => format!(": {}", names()),
-                _ => format!("; SIGKILL ended {}", names()),
-            };
-            let what = format!("the kernel's OOM killer killed {oom} in the container{who}");
-            all.push(Finding::new(Cause::OutOfMemory, one().filter(|_| these), what));
-            if kills < count && all_listed {
-                all.push(Finding::new(Cause::KilledByOther, None, by_other("some of ")));
-            }
-        }
+    if !others.is_empty() {
+        let neighbours = if about.shared { "; another container can have sent it, since they share a PID namespace" } else { "" };
+        let what = format!("SIGKILL, neither from the init nor from the OOM killer, ended {}{neighbours}", names(report, &others));
+        all.push(Finding::new(Cause::KilledByOther, one(&others), what));
     }
-    report.oom_kills.max(count)
+    kills.saturating_add(count(&others)).max(count(&open))
 }
 
-fn of_main(report: &InitReport, by_itself: bool, all: &mut Vec<Finding>) {
+/// Main, if somebody else has killed it, and so many others after it that it is listed no more.
+fn unlisted_main(report: &InitReport, about: &About) -> Option<Killed> {
+    let main = &report.main;
+    let mut listed = report.killed_by_others.iter().map(|who| who.pid).chain(report.victims.iter().map(|victim| victim.pid));
+    let victims_named = count(&report.victims) == report.killed;
+    let killed = main.signal.as_deref() == Some("KILL") && about.asked_with != Some(Signal::KILL);
+    let unlisted = report.killed_by_others.len() >= MOST_OTHERS && victims_named && listed.all(|pid| pid != main.pid);
+    (killed && unlisted).then(|| Killed { pid: main.pid, name: main.name.clone(), at_ms: 0, oom: false })
+}
+
+fn count<T>(items: &[T]) -> u64 {
+    u64::try_from(items.len()).unwrap_or(u64::MAX)
+}
+
+fn one(killed: &[&Killed]) -> Option<Process> {
+    match killed {
+        [who] => Some(process(who.pid, &who.name)),
+        _ => None,
+    }
+}
+
+fn names(report: &InitReport, killed: &[&Killed]) -> String {
+    let name = |who: &&Killed| match who.at_ms {
+        ..0 if who.pid != report.main.pid => {
+            format!("{} {} before the stop began", shown(&who.name, who.pid), took(who.at_ms.unsigned_abs()))
+        }
+        _ => shown(&who.name, who.pid),
+    };
+    killed.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn of_main(report: &InitReport, about: &About, all: &mut Vec<Finding>) {
     let who = || Some(process(report.main.pid, &report.main.name));
     let signal = report.main.signal.as_deref();
-    // What it was asked with is none of its own making; what it is asked with instead of that (rewrite) can be QUIT, which dumps core, too.
-    let own = |signal: &&str| CRASHES.contains(signal) && report.signal.as_deref() != Some(*signal);
+    // What it was asked with is none of its own making.
+    let own = |signal: &&str| {
+        let asked = about.asked_with.is_some_and(|asked| Signal::parse(signal.as_bytes()) == Some(asked));
+        CRASHES.contains(signal) && !asked && report.signal.as_deref() != Some(*signal)
+    };
     if let Some(signal) = signal.filter(own) {
         let core = if report.main.core { ", and left a core dump" } else { "" };
         all.push(Finding::new(Cause::Crashed, who(), format!("{} was ended by SIG{signal}{core}", main(report))));
-    } else if by_itself {
+    } else if about.by_itself {
         match (report.main.exit_code, signal) {
             (Some(code @ 1..), _) => {
                 all.push(Finding::new(Cause::Failed, who(), format!("{} exited with {code} by itself", main(report))));

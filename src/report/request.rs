@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::event::Event;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
+use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -12,9 +12,12 @@ use serde_json::Value;
 /// The most bytes of somebody else's words in a sentence of ours.
 const LONGEST: usize = 240;
 /// By how much clocks may differ: who ended so shortly before the stop may have been meant.
-const SKEW: Millis = 5 * SECOND;
-/// How long a kubelet takes at most to see that a pod has ended.
+pub(crate) const SKEW: Millis = 5 * SECOND;
+/// How long a component of Kubernetes takes at most from one thing to the next.
 const SLACK: Millis = 10 * SECOND;
+
+/// 128 and SIGTERM's number: what a program ends with that has no handler for it, and what some do that have one.
+const SIGTERM: i64 = 143;
 
 /// Whether a run was asked to stop.
 pub(crate) enum Asking {
@@ -22,8 +25,21 @@ pub(crate) enum Asking {
     Yes(Asked),
     /// It was not: it ended by itself.
     No,
-    /// Its times do not tell.
-    Unclear,
+    /// That cannot be known.
+    Unclear(Doubt),
+}
+
+/// Why it cannot be known whether a run was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Its pod was, at about the time when it ended, or at an unknown one.
+    Times,
+    /// It ended as who is sent SIGTERM does, and nobody says that it was asked.
+    Sigterm,
+    /// The kubelet may have stopped it, which it tells in an Event alone, and there is none of that time.
+    Events,
+    /// Its pod's sandbox has gone as well: its node may have been restarted.
+    Sandbox,
 }
 
 /// Why, and when.
@@ -31,23 +47,24 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// When, if that is known.
     pub(crate) at: Option<Millis>,
-    /// Whoever ended before was not meant.
-    not_before: Option<Millis>,
+    /// When the kubelet said that it stops the container, before its hooks: by the node's clock, as the container's end is.
+    pub(crate) told: Option<Millis>,
     /// The grace period that was given, if that is known.
     pub(crate) grace_seconds: Option<u64>,
+    /// Whether the pod was stopped for another reason as well before it ended, which may have left less time (an eviction that cannot wait).
+    pub(crate) hurried: bool,
     /// What is to be said of it.
     pub(crate) finding: Option<Finding>,
 }
 
 impl Asked {
     fn new(request: Request, at: Option<Millis>, grace_seconds: Option<u64>) -> Self {
-        Self { request, at, not_before: at, grace_seconds, finding: None }
+        Self { request, at, told: None, grace_seconds, hurried: false, finding: None }
     }
 
-    /// Where only the end of a stop of the whole pod is known: its containers ended within their grace period.
-    fn or_about(self, pod: &Pod<'_>) -> Self {
-        let about = || pod.last_end().map(|end| end.saturating_sub(millis(pod.grace_seconds())).saturating_sub(SLACK));
-        Self { not_before: self.at.or_else(about), ..self }
+    /// When its grace period began: by the clock that its end has, where that is known.
+    pub(crate) fn began(&self) -> Option<Millis> {
+        self.told.or(self.at)
     }
 
     fn since(self, cause: Cause, what: String) -> Self {
@@ -57,40 +74,100 @@ impl Asked {
 
 /// Whether and why this run was asked to stop. `report`: what its init says, if that is believed.
 pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) -> Asking {
-    let killing = killing(pod, run);
-    // Its init knows whether a signal came. A preStop hook can have ended main before that.
-    let told = report.map(|report| report.signal.is_some());
-    let evident = told.unwrap_or(killing.is_some());
-    let ended = match report {
-        Some(report) if told == Some(false) => {
-            run.finished.map(|at| at.saturating_sub(Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX)))
-        }
-        _ => run.finished,
-    };
+    let length = report.map(|report| Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX));
+    let begun = run.finished.zip(length).map(|(at, length)| at.saturating_sub(length));
+    // Its init knows whether a signal came: if none did, main had ended when the kubelet's would have. A preStop hook can have ended it.
+    let signalled = report.map(|report| report.signal.is_some());
+    let ended = if signalled == Some(false) { begun } else { run.finished };
+    let in_time =
+        |at: Millis| signalled != Some(false) || run.clock_jumped() || ended.is_none_or(|ended| at <= ended.saturating_add(SECOND));
+    let killing = killing(pod, run).filter(|(_, at)| in_time(*at));
+    let told = killing.as_ref().map(|(_, at)| *at).filter(|_| !run.clock_jumped());
+    let sign = (signalled == Some(true) || killing.is_some()).then(|| Sign::of(run, report, killing.as_ref(), begun));
+    // The kubelet's times are whole seconds, a report's are not.
+    let rounded = if signalled == Some(false) { SECOND } else { 0 };
     let mut unclear = false;
     let mut concerns = |asked: &Asked| {
-        let Some(ended) = ended.filter(|_| !evident) else { return true };
-        let Some(at) = asked.not_before.filter(|_| !run.clock_jumped()) else {
+        if let Some(sign) = &sign {
+            return sign.is_of(asked);
+        }
+        // What the pod shows of an ending that nobody saw stands for its own.
+        if run.ending != Ending::Seen && ended.is_none() {
+            return true;
+        }
+        let (Some(at), Some(ended)) = (asked.at.filter(|_| !run.clock_jumped()), ended) else {
             unclear = true;
             return false;
         };
         // The node's clock and the API server's are not the same one.
-        unclear |= at > ended.saturating_add(SECOND) && at <= ended.saturating_add(SKEW);
-        at <= ended.saturating_add(SECOND)
+        let late = at.saturating_sub(ended);
+        unclear |= late > rounded && late <= SKEW;
+        late <= rounded
     };
-    let mut all: Vec<Asked> = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at)).into_iter().collect();
+    // A probe can fail since the container is being stopped.
+    let first = |at: Millis| signalled != Some(true) || run.clock_jumped() || begun.is_none_or(|begun| at <= begun.saturating_add(SECOND));
+    let of_container = killing.as_ref().and_then(|(event, at)| of_container(pod, run, event, *at).filter(|_| first(*at)));
+    let mut all: Vec<Asked> = of_container.into_iter().collect();
+    let mut reasons = all.len();
     if run.current {
-        all.extend(of_pod(pod, run).into_iter().filter(&mut concerns));
-        all.extend(pod_finished(pod, run).filter(&mut concerns));
+        let of_pod = of_pod(pod, run, sign.as_ref());
+        reasons +=
+            of_pod.iter().filter(|asked| asked.at.zip(run.finished).is_none_or(|(at, end)| at <= end.saturating_add(SECOND))).count();
+        // Where it is not known when the pod was stopped, it may have been before its other containers had ended.
+        let dated = of_pod.iter().all(|asked| asked.at.is_some());
+        all.extend(of_pod.into_iter().filter(&mut concerns));
+        all.extend(pod_finished(pod, run).filter(|asked| dated && concerns(asked)));
     }
     // Who was first has asked; who does not say when, last.
     if let Some(first) = all.into_iter().min_by_key(|asked| asked.at.unwrap_or(Millis::MAX)) {
-        return Asking::Yes(first);
+        return Asking::Yes(Asked { told, hurried: reasons > 1, ..first });
     }
-    if evident {
-        return Asking::Yes(Asked::new(Request::Signal, killing.map(|(_, at)| at), None));
+    if let Some(sign) = sign {
+        return Asking::Yes(Asked { told, hurried: reasons > 0, ..Asked::new(Request::Signal, sign.at, None) });
     }
-    if unclear { Asking::Unclear } else { Asking::No }
+    let by_signal = signalled.is_none() && run.exit_code == Some(SIGTERM);
+    let kubelets = run.kubelet_may_stop_it() || pod.was_changed();
+    let unseen = (signalled.is_none() || run.has_hook()) && kubelets && !pod.has_event_by(run.finished);
+    let sandbox = signalled.is_none() && pod.sandbox_went_after(run.finished);
+    match () {
+        () if unclear => Asking::Unclear(Doubt::Times),
+        () if by_signal => Asking::Unclear(Doubt::Sigterm),
+        () if unseen => Asking::Unclear(Doubt::Events),
+        () if sandbox => Asking::Unclear(Doubt::Sandbox),
+        () => Asking::No,
+    }
+}
+
+/// The first sign that a run was being stopped: a stop signal came, or the kubelet said that it stops it.
+struct Sign {
+    /// When, by the node's clock; none where that cannot be believed.
+    at: Option<Millis>,
+    /// By how much the node's clock is behind the API server's, as far as that is known.
+    behind: Millis,
+    /// Whether somebody in the container has sent the signal, who is no hook of the kubelet's.
+    from_inside: bool,
+}
+
+impl Sign {
+    /// `begun`: when the signal came, if one did.
+    fn of(run: &Run<'_>, report: Option<&InitReport>, killing: Option<&(&Event<'_>, Millis)>, begun: Option<Millis>) -> Self {
+        let report = report.filter(|report| report.signal.is_some());
+        let signal = begun.filter(|_| report.is_some());
+        let at = signal.into_iter().chain(killing.map(|(_, at)| *at)).min();
+        let sent_inside = report.and_then(|report| report.from).is_some_and(|from| from.pid != 0);
+        Self {
+            at: at.filter(|_| !run.clock_jumped()),
+            behind: killing.and_then(|(event, at)| event.delay(*at)).unwrap_or_default(),
+            from_inside: sent_inside && killing.is_none() && !run.has_hook(),
+        }
+    }
+
+    /// Whether this can have led to it: then it was there before.
+    fn is_of(&self, asked: &Asked) -> bool {
+        let (Some(sign), Some(at)) = (self.at, asked.at) else { return !self.from_inside };
+        let late = at.saturating_sub(sign.saturating_add(self.behind));
+        late <= SECOND || (late <= SKEW && !self.from_inside)
+    }
 }
 
 /// The kubelet's Event that it stops this run, and when.
@@ -130,31 +207,41 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
 }
 
 /// Why the whole pod is stopped.
-fn of_pod(pod: &Pod<'_>, run: &Run<'_>) -> Vec<Asked> {
-    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted(pod, run)].into_iter().flatten().collect()
+fn of_pod(pod: &Pod<'_>, run: &Run<'_>, sign: Option<&Sign>) -> Vec<Asked> {
+    let deleted = deleted(pod, run, sign);
+    [evicted(pod), node_shutdown(pod), preempted_by_kubelet(pod), past_its_deadline(pod), deleted].into_iter().flatten().collect()
 }
 
+/// An Event of the kubelet about the pod as a whole: others use the same words for what they do.
 fn event_of<'e, 'a>(pod: &'e Pod<'a>, reason: &str) -> Option<&'e Event<'a>> {
-    pod.events.iter().find(|event| event.of_pod && event.container.is_none() && event.reason == reason)
+    pod.events.iter().find(|event| event.of_pod && event.of_kubelet && event.container.is_none() && event.reason == reason)
 }
 
 /// The kubelet's evictions. Its Event is right where the status is not.
 fn evicted(pod: &Pod<'_>) -> Option<Asked> {
-    // Others use the same word for evictions through the API.
-    let event = event_of(pod, "Evicted").filter(|event| event.of_kubelet);
+    let event = event_of(pod, "Evicted");
     let status = (pod.text("/status/reason") == "Evicted").then(|| pod.text("/status/message"));
-    let condition = || by_kubelet(pod).filter(|message| eviction(message) != Cause::Evicted);
+    let condition = || Some(by_kubelet(pod)?.message).filter(|message| eviction(message) != Cause::Evicted);
     let message = event.map(|event| event.message).or(status).or_else(condition)?;
     let cause = eviction(message);
     // immediateEvictionGracePeriodSeconds is less than the least.
     let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
-    let asked = Asked::new(Request::NodePressure, event.and_then(Event::at), limit.then_some(LEAST_SECONDS));
-    Some(asked.or_about(pod).since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))
+    let asked = Asked::new(Request::NodePressure, stopped_at(pod, event), limit.then_some(LEAST_SECONDS));
+    Some(asked.since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))
 }
 
-/// What the kubelet's own condition says.
-fn by_kubelet<'a>(pod: &Pod<'a>) -> Option<&'a str> {
-    pod.disruption().filter(|(reason, _)| *reason == "TerminationByKubelet").map(|(_, message)| message)
+/// The kubelet's own condition.
+fn by_kubelet<'a>(pod: &Pod<'a>) -> Option<Disruption<'a>> {
+    pod.disruption().filter(|disruption| disruption.reason == "TerminationByKubelet")
+}
+
+/// When the kubelet began to stop the whole pod: by its Event, else by its condition, which it sets then. A condition as old as the pod's deletion
+/// was another's (an eviction through the API), whose words the kubelet's have replaced, but not its time.
+fn stopped_at(pod: &Pod<'_>, event: Option<&Event<'_>>) -> Option<Millis> {
+    let deleted = pod.deletion.map(Deletion::requested_at);
+    let anothers = |since: Millis| deleted.is_some_and(|deleted| (-SKEW..=SECOND).contains(&since.saturating_sub(deleted)));
+    let condition = || by_kubelet(pod)?.since.filter(|since| !anothers(*since));
+    event.and_then(Event::first).or_else(condition)
 }
 
 /// For what (k8s.io/kubernetes pkg/kubelet/eviction/helpers.go has the words).
@@ -178,25 +265,25 @@ fn eviction(message: &str) -> Cause {
 fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
     let (status, message) = (pod.text("/status/reason"), pod.text("/status/message"));
     let by_status = matches!(status, "Terminated" | "NodeShutdown" | "Shutdown") && message.to_ascii_lowercase().contains("shut");
-    let by_condition =
-        pod.disruption().is_some_and(|(reason, message)| reason == "TerminationByKubelet" && message.contains("node shutdown"));
-    let asked = Asked::new(Request::NodeShutdown, None, None).or_about(pod);
+    let by_condition = by_kubelet(pod).is_some_and(|disruption| disruption.message.contains("node shutdown"));
+    let asked = Asked::new(Request::NodeShutdown, stopped_at(pod, None), None);
     (by_status || by_condition).then(|| asked.since(Cause::NodeShutdown, "the node was shut down".into()))
 }
 
 /// The kubelet makes room for a critical pod.
 fn preempted_by_kubelet(pod: &Pod<'_>) -> Option<Asked> {
-    let event = event_of(pod, "Preempting").filter(|event| event.of_kubelet);
-    let by_condition = by_kubelet(pod).is_some_and(|message| message.contains("preempted"));
+    let event = event_of(pod, "Preempting");
+    let by_condition = by_kubelet(pod).is_some_and(|disruption| disruption.message.starts_with("Pod was preempted"));
     if event.is_none() && !by_condition && pod.text("/status/reason") != "Preempting" {
         return None;
     }
-    let asked = Asked::new(Request::Preemption, event.and_then(Event::at), Some(pod.grace_seconds()));
-    Some(asked.or_about(pod).since(Cause::Preempted, "the kubelet preempted the pod, to make room for a critical one".into()))
+    let asked = Asked::new(Request::Preemption, stopped_at(pod, event), Some(pod.grace_seconds()));
+    Some(asked.since(Cause::Preempted, "the kubelet preempted the pod, to make room for a critical one".into()))
 }
 
 fn past_its_deadline(pod: &Pod<'_>) -> Option<Asked> {
-    if pod.text("/status/reason") != "DeadlineExceeded" && event_of(pod, "DeadlineExceeded").is_none() {
+    let event = event_of(pod, "DeadlineExceeded");
+    if pod.text("/status/reason") != "DeadlineExceeded" && event.is_none() {
         return None;
     }
     let seconds = pod.raw.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_u64);
@@ -205,44 +292,83 @@ fn past_its_deadline(pod: &Pod<'_>) -> Option<Asked> {
         Some(seconds) => format!("the pod was at work for longer than its activeDeadlineSeconds, {seconds}"),
         None => "the pod was at work for longer than its activeDeadlineSeconds".into(),
     };
-    let asked = Asked::new(Request::ActiveDeadline, at, Some(pod.grace_seconds()));
-    Some(asked.or_about(pod).since(Cause::ActiveDeadline, what))
+    // The kubelet looks at it every few seconds.
+    let asked = Asked::new(Request::ActiveDeadline, event.and_then(Event::first).or(at), Some(pod.grace_seconds()));
+    Some(asked.since(Cause::ActiveDeadline, what))
 }
 
 /// The pod's deletion, and why it was deleted where that is said. One without a grace period stops nothing that could be seen to end.
-fn deleted(pod: &Pod<'_>, run: &Run<'_>) -> Option<Asked> {
+fn deleted(pod: &Pod<'_>, run: &Run<'_>, sign: Option<&Sign>) -> Option<Asked> {
     let known = pod.deletion.filter(|deletion| deletion.grace_seconds > 0 || run.ending == Ending::Never);
     if known.is_none() && (pod.deletion.is_some() || !pod.is_deleted()) {
         return None;
     }
     let asked = Asked::new(Request::Deletion, known.map(Deletion::requested_at), known.map(|deletion| deletion.grace_seconds));
-    Some(match why_deleted(pod) {
+    // It was deleted before the kubelet acted on that.
+    let at_last = asked.at.or_else(|| sign.and_then(|sign| Some(sign.at?.saturating_add(sign.behind))));
+    let why = match run.ending {
+        Ending::Never => collected(pod).or_else(|| why_deleted(pod, at_last)),
+        Ending::Seen | Ending::Lost => why_deleted(pod, at_last),
+    };
+    Some(match why {
         Some((request, cause, what)) => Asked { request, ..asked.since(cause, what) },
         None => asked,
     })
 }
 
-/// Why a pod was deleted, where somebody says so.
-pub(crate) fn why_deleted(pod: &Pod<'_>) -> Option<(Request, Cause, String)> {
-    let (reason, message) = pod.disruption().unwrap_or_default();
-    let tainted = || event_of(pod, "TaintManagerEviction").is_some_and(|event| event.message.starts_with("Marking for deletion"));
-    let job = || pod.events.iter().any(|event| !event.of_pod && event.reason == "DeadlineExceeded");
+/// The pod was collected since its node is gone: then nobody was there to see an ending. Whoever has deleted the pod before that.
+pub(crate) fn collected(pod: &Pod<'_>) -> Option<(Request, Cause, String)> {
+    let disruption = pod.disruption().filter(|disruption| disruption.reason == "DeletionByPodGC")?;
+    if !disruption.message.contains("node no longer exists") {
+        return None;
+    }
+    let first = is_about(disruption.since, pod.deletion.map(Deletion::requested_at));
+    let request = if first { Request::NodeLost } else { Request::Deletion };
+    Some((request, Cause::NodeLost, "the node is gone, and the pod was collected".into()))
+}
+
+/// Why a pod was deleted, where somebody says so. Those who do say it at once before they delete: what came after `deleted` is about something
+/// else (an eviction of a pod that is going already), so is what came long before (one that was refused then), and so may be what has no time,
+/// which none of Kubernetes' own lacks.
+fn why_deleted(pod: &Pod<'_>, deleted: Option<Millis>) -> Option<(Request, Cause, String)> {
+    let disruption = pod.disruption().filter(|disruption| is_about(disruption.since, deleted));
+    let (reason, message) = disruption.map(|disruption| (disruption.reason, disruption.message)).unwrap_or_default();
+    let said = |reason: &str, of_pod: bool, message: &str| {
+        let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && event.of_pod == of_pod && event.container.is_none());
+        of_reason.any(|event| event.message.starts_with(message) && is_about(event.first(), deleted))
+    };
     match reason {
         "EvictionByEvictionAPI" => Some((Request::Eviction, Cause::EvictedByApi, "the pod was evicted through the API".into())),
         "PreemptionByScheduler" => {
             Some((Request::Preemption, Cause::Preempted, format!("the pod was preempted: {}", bounded(message, LONGEST))))
         }
         "DeletionByTaintManager" => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
-        "DeletionByPodGC" => Some((Request::NodeLost, Cause::NodeLost, "the node is gone, and the pod was collected".into())),
-        _ if tainted() => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
-        _ if event_of(pod, "Preempted").is_some() => {
-            Some((Request::Preemption, Cause::Preempted, "the scheduler preempted the pod".into()))
+        _ if said("TaintManagerEviction", true, "Marking for deletion") => {
+            Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into()))
         }
-        _ if job() => {
+        _ if said("Preempted", true, "") => Some((Request::Preemption, Cause::Preempted, "the scheduler preempted the pod".into())),
+        _ if said("DeadlineExceeded", false, "") || past_its_jobs_deadline(pod, deleted) => {
             Some((Request::ActiveDeadline, Cause::ActiveDeadline, "the Job was at work for longer than its activeDeadlineSeconds".into()))
         }
         _ => None,
     }
+}
+
+/// A Job says that its time was over when its pods have ended, since Kubernetes 1.31: then what it says of the pod's deletion counts.
+fn past_its_jobs_deadline(pod: &Pod<'_>, deleted: Option<Millis>) -> bool {
+    let Some(deleted) = deleted else { return false };
+    let of_owner = |reason: &str, until: Millis, message: &str| {
+        let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && !event.of_pod && event.message.ends_with(message));
+        of_reason.any(|event| event.within(Some(deleted.saturating_sub(SECOND)), Some(deleted.saturating_add(until))).is_some())
+    };
+    let given = pod.deletion.map_or_else(|| pod.grace_seconds(), |deletion| deletion.grace_seconds);
+    of_owner("SuccessfulDelete", SKEW, &format!("Deleted pod: {}", pod.text("/metadata/name")))
+        && of_owner("DeadlineExceeded", millis(given).saturating_add(SLACK), "")
+}
+
+/// Both known, and the reason no later than the deletion by the clocks of two components of the control plane.
+fn is_about(reason: Option<Millis>, deleted: Option<Millis>) -> bool {
+    reason.zip(deleted).is_some_and(|(reason, deleted)| (-SLACK..=SECOND).contains(&reason.saturating_sub(deleted)))
 }
 
 /// A sidecar is stopped when the app's containers have ended.

@@ -1,8 +1,9 @@
 //! What is known of a pod, and its containers' ended runs as it shows them.
 
 use crate::event::{self, Event};
-use crate::time::{self, Millis};
-use ashore_init::settings::{Command, ReportWhen, Settings, parse};
+use crate::time::{self, Millis, SECOND};
+use ashore_init::settings::{Command, ReportWhen, Settings, TERMINATION_LOG, parse};
+use ashore_init::signal::Signal;
 use ashore_inject::{Injected, under_init};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +16,9 @@ const DEFAULT_GRACE: u64 = 30;
 pub(crate) const LEAST_SECONDS: u64 = 2;
 /// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
+
+/// How long a kubelet takes to tell what becomes of a container that has ended: that it is started again, or that this must wait.
+const MOMENT: Millis = 10 * SECOND;
 
 /// What was seen of a pod.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +79,7 @@ impl<'a> Pod<'a> {
         // The last version's own numbers are the first ones only for as long as it is there.
         let own = || Deletion::of(seen.pod).filter(|deletion| !seen.gone && deletion.grace_seconds > 0);
         // A watch with a selector says DELETED also of a pod that only matches no more: such a one lives on.
-        let collected = || disruption(seen.pod).is_some_and(|(reason, _)| reason == "DeletionByPodGC");
+        let collected = || disruption(seen.pod).is_some_and(|disruption| disruption.reason == "DeletionByPodGC");
         let gone = seen.gone && (seen.first_deletion.is_some() || Deletion::of(seen.pod).is_some() || collected());
         Self {
             raw: seen.pod,
@@ -114,14 +118,9 @@ impl<'a> Pod<'a> {
         self.raw.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(DEFAULT_GRACE)
     }
 
-    /// The condition `DisruptionTarget`, if it is true: its reason and its message.
-    pub(crate) fn disruption(&self) -> Option<(&'a str, &'a str)> {
+    /// The condition `DisruptionTarget`, if it is true.
+    pub(crate) fn disruption(&self) -> Option<Disruption<'a>> {
         disruption(self.raw)
-    }
-
-    /// When the last of its containers ended.
-    pub(crate) fn last_end(&self) -> Option<Millis> {
-        self.runs().iter().filter_map(|run| run.finished).max()
     }
 
     /// When the last of the app's containers ended.
@@ -130,10 +129,42 @@ impl<'a> Pod<'a> {
         apps.filter_map(|run| run.finished).max()
     }
 
+    /// Whether any of the app's containers runs or has run, which it does when the init containers have ended well.
+    pub(crate) fn apps_have_begun(&self) -> bool {
+        let began = |status: &Value| {
+            ["/state/running", "/state/terminated", "/lastState/terminated"]
+                .iter()
+                .any(|state| status.pointer(state).and_then(|state| state.get("startedAt")).and_then(time::read).is_some())
+        };
+        self.list("/status/containerStatuses").iter().any(began)
+    }
+
     /// Whether the app's containers have ended, and are not started again.
     pub(crate) fn apps_have_ended(&self) -> bool {
-        let ended = |status: &Value| status.pointer("/state/terminated").is_some_and(Value::is_object);
-        matches!(self.text("/spec/restartPolicy"), "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
+        let policy = self.text("/spec/restartPolicy");
+        let ended = |status: &Value| {
+            let code = status.pointer("/state/terminated").map(|ended| ended.get("exitCode").and_then(Value::as_i64));
+            code.is_some_and(|code| policy == "Never" || code == Some(0))
+        };
+        matches!(policy, "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
+    }
+
+    /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as
+    /// well, for they are all kept for as long (an hour, unless the API server is told otherwise).
+    pub(crate) fn has_event_by(&self, time: Option<Millis>) -> bool {
+        let by = time.map(|time| time.saturating_add(MOMENT));
+        self.events.iter().any(|event| event.of_pod && event.of_kubelet && event.last().zip(by).is_some_and(|(at, by)| at <= by))
+    }
+
+    /// Whether its sandbox had to be made anew after this time.
+    pub(crate) fn sandbox_went_after(&self, time: Option<Millis>) -> bool {
+        let mut sandboxes = self.events.iter().filter(|event| event.of_pod && event.of_kubelet && event.reason == "SandboxChanged");
+        sandboxes.any(|event| event.last() >= time)
+    }
+
+    /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33): a changed image restarts a container.
+    pub(crate) fn was_changed(&self) -> bool {
+        self.raw.pointer("/metadata/generation").and_then(Value::as_u64) > Some(1)
     }
 
     /// Its containers' runs that have ended, the latest last.
@@ -161,19 +192,37 @@ impl<'a> Pod<'a> {
         let state = |field: &str, state: &str| status.get(field).and_then(|field| field.get(state)).filter(|state| state.is_object());
         let id = |of: &'a Value| of.get("containerID").and_then(Value::as_str).filter(|id| !id.is_empty());
         let (ended, running) = (state("state", "terminated"), state("state", "running"));
-        if let Some(before) = state("lastState", "terminated") {
+        let invented = |of: &'a Value| text(of, "reason") == STATUS_UNKNOWN && id(of).is_none();
+        let before = state("lastState", "terminated");
+        // Where the kubelet invents an ending it counts at once, unless the pod is being deleted then; which of the two it was is not seen later
+        // on, and what would have two keys is no stop.
+        let one_before = restarts.saturating_sub(1);
+        let before_count = Some(one_before).filter(|_| restarts == 0 || !self.is_deleted());
+        let waits = ended.is_none() && running.is_none();
+        if let Some(before) = before {
             // A container that waits to be started again counts as it did before; its last ending is moved to here. Only the container's id
-            // tells that from a new one which has not begun. Where the kubelet invents an ending it counts at once.
-            let waits = ended.is_none() && running.is_none();
-            let counted = text(before, "reason") == STATUS_UNKNOWN && !self.is_deleted();
-            let same = id(before).map_or(waits && !counted, |id_before| id(status) == Some(id_before));
-            let run = if same { restarts } else { restarts.saturating_sub(1) };
-            runs.push(Run { run, current: waits, ..new().ended(before) });
+            // tells that from a new one which has not begun.
+            let run = match id(before) {
+                None if invented(before) && ended.is_some_and(invented) => None,
+                None if invented(before) && waits => before_count,
+                None if invented(before) || !waits => Some(one_before),
+                id_before if id_before.is_none() || id_before == id(status) => Some(restarts),
+                _ => Some(one_before),
+            };
+            // One that was lost sight of did not end for what befell its pod since.
+            let current = waits && !invented(before);
+            runs.extend(run.map(|run| Run { run, current, ..new().ended(before) }));
         }
         if let Some(ended) = ended {
-            let invented = text(ended, "reason") == STATUS_UNKNOWN && id(ended).is_none();
-            let run = if invented { restarts.saturating_sub(1) } else { restarts };
-            runs.push(Run { run, current: true, ..new().ended(ended) });
+            let run = match before {
+                _ if !invented(ended) => Some(restarts),
+                None => Some(one_before),
+                Some(before) if invented(before) => before_count,
+                // It waited to be started again: nothing has ended.
+                Some(before) if id(before).is_some() && id(before) == id(status) => None,
+                Some(_) => Some(restarts),
+            };
+            runs.extend(run.map(|run| Run { run, current: true, ..new().ended(ended) }));
         } else if let Some(running) = running.filter(|_| self.gone && !self.is_mirror()) {
             runs.push(Run { run: restarts, current: true, started: running.get("startedAt").and_then(time::read), ..new() });
         }
@@ -189,12 +238,19 @@ fn text<'a>(of: &'a Value, field: &str) -> &'a str {
     of.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn disruption(pod: &Value) -> Option<(&str, &str)> {
-    let is = |condition: &&Value, field: &str, value: &str| condition.get(field).and_then(Value::as_str) == Some(value);
+/// Why a pod was to go, as who was about to delete or stop it has written down.
+pub(crate) struct Disruption<'a> {
+    pub(crate) reason: &'a str,
+    pub(crate) message: &'a str,
+    /// When the condition became true: its first reason's time, should another have taken that one's place.
+    pub(crate) since: Option<Millis>,
+}
+
+fn disruption(pod: &Value) -> Option<Disruption<'_>> {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array)?;
-    let condition = conditions.iter().find(|c| is(c, "type", "DisruptionTarget") && is(c, "status", "True"))?;
-    let text = |field| condition.get(field).and_then(Value::as_str).unwrap_or_default();
-    Some((text("reason"), text("message")))
+    let condition = conditions.iter().find(|c| text(c, "type") == "DisruptionTarget" && text(c, "status") == "True")?;
+    let since = condition.get("lastTransitionTime").and_then(time::read);
+    Some(Disruption { reason: text(condition, "reason"), message: text(condition, "message"), since })
 }
 
 /// What kind of container it is.
@@ -276,18 +332,50 @@ impl<'a> Run<'a> {
         self.started.zip(self.finished).is_some_and(|(started, finished)| finished < started)
     }
 
-    /// Whether a report that is not there means that nobody was killed: it would have been written, and found.
+    /// Whether a report that is not there means that nobody was killed: it would have been written, and found. A message of the app's own
+    /// leaves no room for it, and the end of the log in its place (`FallbackToLogsOnError`) cannot be told from such a one.
     pub(crate) fn silence_is_good(&self) -> bool {
         let asked = self.settings.as_ref().is_some_and(|settings| settings.report != ReportWhen::Never);
-        let logs = text(self.spec, "terminationMessagePolicy") == "FallbackToLogsOnError";
-        // A message of the app's own leaves no room for the init's; the log's end would show the init's words.
-        asked && (self.message.is_empty() || (logs && self.exit_code != Some(0)))
+        asked && self.message.is_empty() && self.reports_into_message()
+    }
+
+    /// Whether what its init reports is its termination message.
+    fn reports_into_message(&self) -> bool {
+        let path = Some(text(self.spec, "terminationMessagePath")).filter(|path| !path.is_empty()).unwrap_or(TERMINATION_LOG);
+        let file = self.settings.as_ref().and_then(|settings| std::str::from_utf8(settings.report_file).ok());
+        // Kubernetes takes `$$(` for `$(`.
+        file.is_some_and(|file| file.replace("$$(", "$(") == path)
+    }
+
+    /// Whether a report can stand in its termination message: as such, or in the end of the log, since it is said on standard error as well.
+    pub(crate) fn may_show_a_report(&self) -> bool {
+        let logs = text(self.spec, "terminationMessagePolicy") == "FallbackToLogsOnError" && self.exit_code != Some(0);
+        self.settings.as_ref().is_some_and(|settings| settings.report != ReportWhen::Never) && (logs || self.reports_into_message())
     }
 
     /// The grace period that its init goes by, in milliseconds.
     pub(crate) fn planned_ms(&self) -> Option<u64> {
         let grace = self.settings.as_ref()?.grace?;
         u64::try_from(grace.as_millis()).ok()
+    }
+
+    /// What main is asked with where the stop signal is this one: `--rewrite`.
+    pub(crate) fn main_signal(&self, stop_signal: &str) -> Option<Signal> {
+        let signal = Signal::parse(stop_signal.as_bytes())?;
+        Some(self.settings.as_ref().map_or(signal, |settings| settings.rewrite.of(signal)))
+    }
+
+    /// Whether main may be asked to stop with the signal of this number.
+    pub(crate) fn may_be_asked_with(&self, number: i64) -> bool {
+        let settings = self.settings.as_ref();
+        settings.is_some_and(|s| s.stop_signals.iter().any(|signal| i64::from(s.rewrite.of(signal).number()) == number))
+    }
+
+    /// Whether the kubelet may have stopped it for a reason of its own, and started it again: a probe or a postStart hook that failed.
+    pub(crate) fn kubelet_may_stop_it(&self) -> bool {
+        ["/livenessProbe", "/startupProbe", "/lifecycle/postStart"]
+            .iter()
+            .any(|field| self.spec.pointer(field).is_some_and(Value::is_object))
     }
 
     /// Whether it has a preStop hook that may take its time; a sleep of a known length is part of the plan.

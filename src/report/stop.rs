@@ -4,6 +4,7 @@ use crate::cause::Cause;
 use crate::init_report::InitReport;
 use crate::words::bounded;
 use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display, Formatter};
 
 /// The most bytes of a sentence.
 const LONGEST_SENTENCE: usize = 400;
@@ -108,6 +109,9 @@ pub enum Request {
     Restart,
     /// Somebody sent a stop signal, and the API does not say who.
     Signal,
+    /// A word of a later version.
+    #[serde(other)]
+    Unknown,
 }
 
 /// How a container's run ended, in one word.
@@ -122,7 +126,8 @@ pub enum Outcome {
     Completed,
     /// Nobody asked, and it failed.
     Failed,
-    /// What can be known does not tell.
+    /// What can be known does not tell; or a word of a later version.
+    #[serde(other)]
     Unknown,
 }
 
@@ -157,4 +162,16 @@ pub struct Process {
     pub pid: u64,
     /// Its name; empty if it is not known.
     pub name: String,
+}
+
+/// As far as it is known: `worker[7]`.
+impl Display for Process {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match (self.name.as_str(), self.pid) {
+            ("", 0) => formatter.write_str("a process"),
+            ("", pid) => write!(formatter, "process {pid}"),
+            (name, 0) => formatter.write_str(name),
+            (name, pid) => write!(formatter, "{name}[{pid}]"),
+        }
+    }
 }

@@ -21,6 +21,11 @@ fn is_plain(char: char) -> bool {
     !char.is_control() && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// A signal's whole name, such as `SIGTERM`.
+pub(crate) fn signal(word: &str) -> String {
+    if word.starts_with("SIG") || word.starts_with(|char: char| char.is_ascii_digit()) { word.to_owned() } else { format!("SIG{word}") }
+}
+
 /// `1 process`, `2 processes`.
 pub(crate) fn plural(count: u64, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })

@@ -77,13 +77,22 @@ impl Container {
         Command::new(&self.runc).arg("--root").arg(state).args(words).stderr(Stdio::null()).status().unwrap().success()
     }
 
-    /// How many processes are in it; the parent of one that was handed up stays as a zombie, and is not counted.
-    fn count(&self) -> usize {
+    /// The processes in it, by their PIDs outside; the parent of one that was handed up stays as a zombie, and is not among them.
+    fn pids(&self) -> Vec<i32> {
         let state = self.folder.path().join("state");
         let output = Command::new(&self.runc).arg("--root").arg(state).args(["ps", "--format", "json", Self::NAME]).output().unwrap();
-        let pids: Vec<u32> = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        let is_zombie = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
-        pids.iter().filter(|pid| !is_zombie(pid)).count()
+        let mut pids: Vec<i32> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let is_zombie = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+        pids.retain(|pid| !is_zombie(pid));
+        pids
+    }
+
+    /// Kills this one from outside.
+    fn kill(&self, name: &str) {
+        let is = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
+        let pid = self.pids().into_iter().find(is).unwrap_or_else(|| panic!("no {name}"));
+        // SAFETY: the process is the container's own, and lives until it is killed here.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
     }
 
     /// Waits for lines with these texts, in this order.
@@ -147,9 +156,19 @@ pub(crate) fn whom_the_oom_killer_took_is_named_where_it_is_the_inits_own() -> O
     let resources = json!({"memory": {"limit": limit, "swap": limit}});
     let mut container = Container::start_with("", "main on=TERM:exit=0 ( glutton daemon eat=256 )", &resources)?;
     container.lines_come(&["glutton ready"]);
-    eventually("the init and main are left", SOON, || (container.count() == 2).then_some(()));
+    eventually("the init and main are left", SOON, || (container.pids().len() == 2).then_some(()));
     assert!(container.runc(&["kill", Container::NAME, "TERM"]));
     container.lines_come(&[" s; out of memory: the kernel killed glutton[", r#""oomKills":1,"pidsMax":0,"killedByOthers":[{"pid":"#]);
+    drop(container);
+    // Somebody else has killed, too.
+    let mut container = Container::start_with("", "main on=TERM:exit=0 ( worker daemon ) ( glutton daemon eat=256 )", &resources)?;
+    container.lines_come(&["glutton ready"]);
+    eventually("init, main and worker are left", SOON, || (container.pids().len() == 3).then_some(()));
+    container.kill("worker");
+    eventually("the init and main are left", SOON, || (container.pids().len() == 2).then_some(()));
+    assert!(container.runc(&["kill", Container::NAME, "TERM"]));
+    container.lines_come(&["; out of memory: the kernel killed glutton["]);
+    container.lines_come(&[r#","oom":true},{"pid":"#]);
     drop(container);
     let mut container = Container::start_with("", "main eat=256", &resources)?;
     container.lines_come(&[") was ended by SIGKILL unasked; out of memory: the kernel killed main["]);

@@ -30,6 +30,7 @@ ashore_tests::tests![
     profiles_over_those_that_ship_are_what_ashore_reads,
     what_is_said_of_registries_is_what_ashore_reads,
     deliveries_are_what_the_policy_or_the_values_say,
+    what_is_told_and_kept_of_stops_takes_the_rights_for_it,
     what_may_change_is_mounted_as_whole_folders,
     pull_secrets_are_read_where_the_values_say,
     nothing_is_taken_for_registries_that_are_not_asked,
@@ -280,6 +281,28 @@ fn deliveries_are_what_the_policy_or_the_values_say() -> Outcome {
 }
 
 /// What the chart adds to Kubernetes' roles: in a namespace, its policies and no more.
+fn what_is_told_and_kept_of_stops_takes_the_rights_for_it() -> Outcome {
+    let helm = Helm::find()?;
+    for (events, keep, expected) in [
+        ("warnings", "forced", [true, true, true, true]),
+        ("warnings", "none", [true, true, true, false]),
+        ("none", "all", [true, false, true, true]),
+        ("none", "none", [true, false, false, false]),
+    ] {
+        let values = json!({"lookup": {"enabled": false}, "remedy": {"enabled": false}, "reports": {"events": events, "keep": keep}});
+        let documents = helm.render_values(&values);
+        let rules = of_kind(&documents, "ClusterRole")[0]["rules"].as_array().unwrap();
+        let may = |what: &str, verb: &str| {
+            let of = |rule: &&Value| rule["resources"] == json!([what]) && rule["verbs"].as_array().unwrap().contains(&json!(verb));
+            rules.iter().any(|rule| of(&rule))
+        };
+        assert_eq!(may("deployments", "get"), may("cronjobs", "get"), "{values}");
+        let found = [may("events", "list"), may("events", "create"), may("deployments", "get"), may("shutdownreports", "create")];
+        assert_eq!(found, expected, "{values}");
+    }
+    Ok(())
+}
+
 fn people_may_say_how_their_pods_stop(roles: &[&Value]) {
     let to = |who: &str| {
         let label = format!("rbac.authorization.k8s.io/aggregate-to-{who}");

@@ -118,6 +118,7 @@ fn what_is_wrong_is_named_and_the_rest_is_reported() {
         ("manifest.json", &pod),
         ("kept.yaml", "apiVersion: ashore.dev/v1alpha1\nkind: ShutdownReport\nmetadata: {name: k}\nstop:\n  pod: p\n"),
         ("empty.yaml", "\n"),
+        ("items.json", "{\"apiVersion\": \"v1\", \"kind\": \"PodList\", \"items\": {}}"),
     ];
     let dir = folder("report-wrong", &files);
     let mut args = vec!["report", "none.json"];
@@ -132,13 +133,72 @@ fn what_is_wrong_is_named_and_the_rest_is_reported() {
         "error: manifest.json:1: document 1: Pod web-5d9f7c6b8-x2x7k has no status, which is where its stops are; expected ",
         "error: kept.yaml:4: document 1: not a stop: missing field `namespace`; expected ",
         "error: empty.yaml: there is no pod in it; expected ",
+        "error: items.json:1: document 1: the items of PodList are no list; expected ",
     ] {
         assert!(run.err.contains(what), "{what}: {}", run.err);
     }
     let nothing = run_in(&dir, &["report", "none.json"], b"").refused();
     assert_eq!(nothing, "error: none.json: no such file or directory\n");
     // No pod is no mistake.
-    assert_eq!(reported(&["-"], r#"{"apiVersion": "v1", "kind": "List", "items": []}"#), [Value::Null; 0]);
+    for items in ["[]", "null"] {
+        let list = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": {items}}}");
+        assert_eq!(reported(&["-"], &list), [Value::Null; 0]);
+    }
+}
+
+#[test]
+fn a_wrong_word_is_told_what_is_allowed() {
+    let dir = folder("report-words", &[("there/web.json", WEB)]);
+    let say = |args: &[&str]| {
+        let run = run_in(&dir, &[&["report"], args].concat(), b"");
+        assert_ne!(run.code, 0, "{args:?}");
+        run.err
+    };
+    for word in ["svc/web", "pod/", "nodes/a"] {
+        let said = say(&[word]);
+        assert_eq!(
+            said,
+            format!(
+                "error: {word}: no such file or directory; and it is not TYPE/NAME, such as pod/web, deploy/web, sts/, ds/, rs/, job/ or cronjob/NAME\n"
+            )
+        );
+    }
+    // What can only be a file is one.
+    for word in ["there/none", "none/web.json", "none", "a/b/c"] {
+        assert_eq!(say(&[word]), format!("error: {word}: no such file or directory\n"));
+    }
+    for args in [["--since", "-5m"], ["--since", "soon"], ["--for", "-1"]] {
+        let said = say(&[&args[..], &["--watch"]].concat());
+        assert!(
+            said.starts_with(&format!("error: invalid value '{}' for '{} <DURATION>': not a duration such as ", args[1], args[0])),
+            "{said}"
+        );
+    }
+    let said = say(&["pod/web", "--html", ""]);
+    assert!(said.contains("a value is required for '--html <FILE>'"), "{said}");
+}
+
+/// A termination message that is no report, whatever else it is, makes up nothing.
+#[test]
+fn without_a_report_nobody_is_said_to_have_ended_well() {
+    let whole = {
+        let pod: Value = serde_json::from_str(WEB).expect("JSON");
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"].as_str().expect("a message").to_owned()
+    };
+    let nonsense: String = (0..4096u32).map(|at| char::from(33 + (at * 7919 % 90) as u8)).collect();
+    for message in [&whole[..whole.len() - 20], &nonsense, "{\"ashore\":1}", "<script>alert(1)</script>\u{1b}[2J"] {
+        let mut pod: Value = serde_json::from_str(WEB).expect("JSON");
+        pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = json!(message);
+        for output in ["table", "timeline"] {
+            let text = run(&["report", "-q", "-o", output, "-"], &pod.to_string()).good();
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains("unknown"), "{message}: {text}");
+            assert!(
+                text.contains("its init's report is not in the termination message: whether somebody was killed is not known"),
+                "{text}"
+            );
+        }
+    }
 }
 
 /// Whoever runs a container may write what they like into its termination message and its processes' names.

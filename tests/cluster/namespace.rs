@@ -78,7 +78,8 @@ impl Namespace {
     /// It does not come to be.
     pub fn log(&self, pod: &Value, container: &str, run: u32) -> Log {
         let (name, uid) = (pod::name(pod), pod["metadata"]["uid"].as_str().unwrap_or_default());
-        let path = self.node.state.join(format!("podlogs/{}_{name}_{uid}/{container}/{run}.log", self.name));
+        let of_node = if pod["spec"]["nodeName"] == "node2" { "second/" } else { "" };
+        let path = self.node.state.join(format!("{of_node}podlogs/{}_{name}_{uid}/{container}/{run}.log", self.name));
         Log(eventually(&format!("{} can be read", path.display()), SOON, || File::open(&path).ok()))
     }
 }

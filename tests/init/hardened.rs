@@ -13,6 +13,7 @@ ashore_tests::tests![
     closed_standard_descriptors,
     nobody_reads_what_it_writes,
     nobody_reads_and_the_pipe_is_full,
+    it_fits_into_32_kib,
     few_descriptors,
     childrens_ends_ignored_by_whoever_started_us,
     everything_blocked_by_whoever_started_us,
@@ -105,6 +106,12 @@ fn nobody_reads_and_the_pipe_is_full() -> Outcome {
     let ended = run.stop(libc::SIGTERM);
     drop(reader);
     assert_eq!(ended.code(), Some(5));
+    Ok(())
+}
+
+fn it_fits_into_32_kib() -> Outcome {
+    let size = std::fs::metadata(paths::init()).unwrap().len();
+    assert!(size <= 32_768, "{size} bytes: every pod pays for each");
     Ok(())
 }
 

@@ -6,20 +6,25 @@ use ashore_tests::programs::program;
 use ashore_tests::under::{SOON, actors, actors_under_init};
 use ashore_tests::{Folder, Outcome, Running, Sandbox, Skip, paths};
 use serde_json::Value;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 ashore_tests::tests![
     a_clean_stop_says_nothing,
     always_writes_after_a_clean_stop_too,
     why_each_was_killed,
+    an_uninterruptible_call_is_one_that_goes_on,
     a_message_that_the_program_left_is_kept,
     no_file_is_made,
+    the_message_is_whole_before_standard_error_is_tried,
+    nobody_who_reads_standard_error_delays_the_end,
     never_means_never,
     many_victims_fit,
     names_that_are_no_text,
     a_main_killed_from_outside_is_forced,
     a_crash_is_reported_on_request,
+    main_has_the_name_that_it_ended_with,
     a_core_dump_is_told,
     whom_somebody_else_killed_before_the_stop,
     all_whom_somebody_else_killed_at_once_have_names,
@@ -114,6 +119,24 @@ fn why_each_was_killed() -> Outcome {
     Ok(())
 }
 
+fn an_uninterruptible_call_is_one_that_goes_on() -> Outcome {
+    let message = Message::new();
+    let words = "main on=TERM:exit=0 ( stuck on=TERM:say vfork=60000 ) ( busy on=TERM:say vfork=1 )";
+    let run = start(actors_under_init(&message.flags("--grace 1"), words), &["main", "stuck", "busy"]);
+    for name in ["stuck", "busy"] {
+        // Both are in state D when one looks; one of them is in another call each time.
+        eventually("state D", SOON, || run.processes().into_iter().find(|process| process.comm == name && process.state == 'D'));
+    }
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    let (line, json) = message.parts();
+    let victims = json["victims"].as_array().unwrap();
+    let of = |name: &str| victims.iter().find(|victim| victim["name"] == name).unwrap_or_else(|| panic!("no {name} in {json}"));
+    assert_eq!((of("stuck")["why"].as_str(), of("stuck")["state"].as_str()), (Some("uninterruptible"), Some("D")), "{line}");
+    assert_eq!(of("busy")["why"].as_str(), Some("caught"), "{line}");
+    assert_ne!(of("busy")["state"].as_str(), Some("D"), "{json}");
+    Ok(())
+}
+
 fn a_message_that_the_program_left_is_kept() -> Outcome {
     let message = Message::new();
     std::fs::write(&message.0, "my own last words").unwrap();
@@ -121,6 +144,63 @@ fn a_message_that_the_program_left_is_kept() -> Outcome {
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(137));
     assert_eq!(message.read(), "my own last words");
     assert!(run.said("ashore: "));
+    Ok(())
+}
+
+fn the_message_is_whole_before_standard_error_is_tried() -> Outcome {
+    let (message, folder) = (Message::new(), Folder::new());
+    let errors = folder.write("errors", "");
+    // SAFETY: a flag.
+    let watch = unsafe { std::os::fd::OwnedFd::from_raw_fd(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK)) };
+    let watched = [&message.0, &errors].map(|path| {
+        let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path ends with a NUL.
+        unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_MODIFY | libc::IN_CLOSE_WRITE) }
+    });
+    let file = std::fs::File::options().append(true).open(&errors).unwrap();
+    let run = actors_under_init(&message.flags("--grace 1"), "main on=TERM:exit=0 ( deaf ignore=TERM )").pass(file, 2).spawn().unwrap();
+    run.ready(&["main", "deaf"]);
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&errors).unwrap(), message.read(), "the same to both");
+    // The kernel tells of changes in the order in which they were made.
+    let mut buffer = [0; 4096];
+    let length = std::io::Read::read(&mut std::fs::File::from(watch), &mut buffer).unwrap();
+    let changes: Vec<_> = buffer[..length]
+        .chunks_exact(size_of::<libc::inotify_event>())
+        .map(|event| [0, 4].map(|at| i32::from_ne_bytes(event[at..at + 4].try_into().unwrap())))
+        .collect();
+    let written = changes.iter().position(|change| *change == [watched[0], libc::IN_CLOSE_WRITE as i32]);
+    let told = changes.iter().position(|change| *change == [watched[1], libc::IN_MODIFY as i32]);
+    assert!(written.is_some() && written < told, "{changes:?} of {watched:?}");
+    Ok(())
+}
+
+fn nobody_who_reads_standard_error_delays_the_end() -> Outcome {
+    // With a pipe that is full, beside one that has room: from main's end to init's.
+    let time = |full: bool| {
+        let message = Message::new();
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        // SAFETY: a number.
+        let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_GETPIPE_SZ) };
+        if full {
+            std::io::Write::write_all(&mut writer, &vec![b'x'; size as usize]).unwrap();
+        }
+        let run = start(actors_under_init(&message.flags("--grace 20 --linger 1ms"), "main on=TERM:exit=0").pass(writer, 2), &["main"]);
+        let main = run.process(2).unwrap();
+        let began = std::time::Instant::now();
+        // SAFETY: the process is the sandbox's own main.
+        unsafe { libc::kill(main.pid, libc::SIGKILL) };
+        assert_eq!(run.end().code(), Some(137));
+        let took = began.elapsed();
+        drop(reader);
+        message.parts();
+        took
+    };
+    let (mut full, mut free): (Vec<_>, Vec<_>) = (0..9).map(|_| (time(true), time(false))).unzip();
+    full.sort_unstable();
+    free.sort_unstable();
+    let [full, free] = [full, free].map(|times| times[times.len() / 2]);
+    assert!(full < 5 * free, "with a pipe that is full {full:?}, with one that is not {free:?}");
     Ok(())
 }
 
@@ -192,6 +272,34 @@ fn a_crash_is_reported_on_request() -> Outcome {
     assert!(line.contains("SIGSEGV"), "{line}");
     assert_eq!(json["main"]["signal"].as_str(), Some("SEGV"));
     assert_eq!(json["main"].get("core"), None, "{json}");
+    Ok(())
+}
+
+fn main_has_the_name_that_it_ended_with() -> Outcome {
+    // Its program is `actor`; it has called itself `main`. No signal came by which it would have been looked at.
+    for words in ["main quit=1:3", "main crash=SEGV", "main quit=1:0 ( kid )"] {
+        let message = Message::new();
+        let run = actors_under_init(&message.flags("--report always"), words).limit(libc::RLIMIT_CORE, 0).spawn().unwrap();
+        run.end();
+        let (line, json) = message.parts();
+        assert!(line.starts_with("ashore: main (main) "), "{words}: {line}");
+        assert_eq!(json["main"]["name"].as_str(), Some("main"), "{words}: {json}");
+    }
+    // Somebody else's end has made the SIGCHLD that stands for both.
+    let message = Message::new();
+    let words = "main on=USR1:exit=4 ( kid daemon on=USR1:exit=0 )";
+    let run = start(actors_under_init(&message.flags("--report always"), words), &["main", "kid"]);
+    run.signal(libc::SIGSTOP).unwrap();
+    eventually("init is stopped", SOON, || (run.itself().ok()?.state == 'T').then_some(()));
+    for name in ["kid", "main"] {
+        let process = run.processes().into_iter().find(|process| process.comm == name).unwrap();
+        // SAFETY: the process is the sandbox's own, and is not reaped while the init is held.
+        assert_eq!(unsafe { libc::kill(process.pid, libc::SIGUSR1) }, 0);
+        eventually("it has ended", SOON, || run.process(process.inner).filter(|process| process.state == 'Z'));
+    }
+    run.signal(libc::SIGCONT).unwrap();
+    assert_eq!(run.end().code(), Some(4));
+    assert_eq!(message.parts().1["main"]["name"].as_str(), Some("main"));
     Ok(())
 }
 
@@ -332,8 +440,11 @@ fn waits_are_told(as_nobody: bool) -> Outcome {
         let victim = victims.iter().find(|victim| victim["name"] == name).unwrap_or_else(|| panic!("no {name} in {json}"));
         victim.get("waits").map(|waits| waits.as_str().unwrap().to_owned())
     };
-    assert_eq!(names.map(waits), [Some("lock".into()), Some("lock".into()), None, Some("child".into()), None], "{json}");
-    assert!(line.contains(" s, waiting for a lock)") && line.contains(" s, waiting for a child)"), "{line}");
+    assert_eq!(names.map(waits), [Some("lock".into()), Some("futex".into()), None, Some("child".into()), None], "{json}");
+    assert!(
+        line.contains(" s, waiting for a lock)") && line.contains(" s, waiting for a futex)") && line.contains(" s, waiting for a child)"),
+        "{line}"
+    );
     Ok(())
 }
 

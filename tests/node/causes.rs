@@ -1,5 +1,7 @@
 //! Why was my process killed? Each cause is made to happen, and is named, with nothing beside it that is not so.
 
+pub(crate) mod second;
+
 use crate::ashore::Ashore;
 use ashore_report::{Cause, Deletion, Outcome, Seen, Stop, stops};
 use ashore_tests::Outcome as Tested;
@@ -10,10 +12,13 @@ use serde_json::{Value, json};
 
 /// Whatever it is called: main's name is the program's until it calls itself otherwise and somebody looks.
 const ANY: &str = "*";
+const STUBBORN: &str = "/bin/actor main ignore=TERM";
 
 /// A pod and what is done to it.
 struct Case {
     manifest: Value,
+    /// The container that is looked at.
+    container: &'static str,
     /// Whether it is injected.
     wrapped: bool,
     /// Done as soon as the pod is ready; none: it goes by itself.
@@ -35,7 +40,7 @@ fn case(name: &str, command: &str, causes: &'static [(Cause, &'static str)]) -> 
         true => &["main ready"],
         false => &[],
     };
-    Case { manifest, wrapped: true, provoke: Some(delete), gone: true, causes, outcome: Outcome::Killed, ready }
+    Case { manifest, container: "app", wrapped: true, provoke: Some(delete), gone: true, causes, outcome: Outcome::Killed, ready }
 }
 
 impl Case {
@@ -58,6 +63,11 @@ impl Case {
 
     fn by(self, provoke: fn(&Namespace, &Value)) -> Self {
         Self { provoke: Some(provoke), ..self }
+    }
+
+    /// It is this container whose end is looked at.
+    fn of(self, container: &'static str) -> Self {
+        Self { container, ..self }
     }
 
     /// It ends by itself, or by what is done to it, and is not deleted.
@@ -103,14 +113,16 @@ fn explained(namespace: &Namespace, case: &Case) -> Stop {
     let last = if case.gone {
         namespace.gone(of)
     } else {
-        namespace.when(of, "has ended", |pod| ending(pod, "app").is_object() || status(pod, "app")["lastState"]["terminated"].is_object())
+        namespace.when(of, "has ended", |pod| {
+            ending(pod, case.container).is_object() || status(pod, case.container)["lastState"]["terminated"].is_object()
+        })
     };
     let first_deletion = case.gone.then(|| namespace.when(of, "is deleted", |pod| !pod["metadata"]["deletionTimestamp"].is_null()));
     let first_deletion = first_deletion.as_ref().and_then(Deletion::of);
     let look = || {
         let events = events(namespace);
         let all = stops(&Seen { pod: &last, gone: case.gone, first_deletion, events: &events });
-        all.into_iter().find(|stop| stop.container == "app").unwrap_or_else(|| panic!("{of}: no stop: {last:#}"))
+        all.into_iter().find(|stop| stop.container == case.container).unwrap_or_else(|| panic!("{of}: no stop: {last:#}"))
     };
     // Events come a moment later than what they are about.
     let expected = |stop: &Stop| named(stop).into_iter().map(|(cause, _)| cause).eq(case.causes.iter().map(|(cause, _)| *cause));
@@ -146,19 +158,52 @@ fn each(cases: &[Case]) {
             provoke(&namespace, &ready);
         }
     }
-    let mut wrong = Vec::new();
-    for case in cases {
-        let stop = explained(&namespace, case);
-        let expected: Vec<_> = case.causes.iter().map(|(cause, process)| (*cause, (*process).to_owned())).collect();
-        let named = named(&stop);
-        let same =
-            |(named, expected): (&(Cause, String), &(Cause, String))| named.0 == expected.0 && (expected.1 == ANY || named.1 == expected.1);
-        let all = named.len() == expected.len() && named.iter().zip(&expected).all(same);
-        if !all || stop.outcome != case.outcome {
-            wrong.push(format!("{}: {}\n{:#}", name(&case.manifest), stop.line(), serde_json::to_value(&stop).unwrap()));
-        }
-    }
+    let wrong: Vec<String> = cases.iter().map(|case| explain(&namespace, case)).filter(|wrong| !wrong.is_empty()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Looks at how it ended: what is said of that, if it is not as it should be.
+fn explain(namespace: &Namespace, case: &Case) -> String {
+    let stop = explained(namespace, case);
+    beside_kubernetes(namespace, case, &stop);
+    let named = named(&stop);
+    let same =
+        |(named, expected): (&(Cause, String), &(Cause, &str))| named.0 == expected.0 && (expected.1 == ANY || named.1 == expected.1);
+    let all = named.len() == case.causes.len() && named.iter().zip(case.causes).all(same);
+    if all && stop.outcome == case.outcome {
+        return String::new();
+    }
+    format!("{}: {}\n{:#}", name(&case.manifest), stop.line(), serde_json::to_value(&stop).unwrap())
+}
+
+/// Prints a row for docs/causes.md, on request: what Kubernetes says of the stop by itself (status, condition, Events that are not of every
+/// pod), and what is said of it here.
+fn beside_kubernetes(namespace: &Namespace, case: &Case, stop: &Stop) {
+    const OF_EVERY_POD: [&str; 6] = ["Scheduled", "Pulled", "Created", "Started", "Pulling", "FailedScheduling"];
+    if std::env::var_os("ASHORE_MEASURE").is_none() {
+        return;
+    }
+    let of = name(&case.manifest);
+    let last = namespace.wait("its last version", |pods| pods.iter().map(|(_, pod)| pod).rfind(|pod| name(pod) == of).cloned());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let ended = match ending(&last, case.container) {
+        Value::Null => &status(&last, case.container)["lastState"]["terminated"],
+        ended => ended,
+    };
+    let mut said = vec![if ended.is_null() { "nothing".to_owned() } else { format!("{} {}", ended["exitCode"], text(&ended["reason"])) }];
+    let conditions = last["status"]["conditions"].as_array().into_iter().flatten();
+    said.extend(conditions.filter(|of| of["type"] == "DisruptionTarget").map(|of| text(&of["reason"])));
+    said.push([text(&last["status"]["reason"]), text(&last["status"]["message"])].join(" "));
+    let events = events(namespace);
+    let of_it = events.iter().filter(|event| {
+        let involved = &event["involvedObject"];
+        involved["name"] == of && !OF_EVERY_POD.iter().any(|usual| event["reason"] == *usual)
+    });
+    said.extend(of_it.map(|event| format!("{}: {}", text(&event["reason"]), text(&event["message"]))));
+    said.retain(|words| !words.trim().is_empty());
+    said.dedup();
+    let named: Vec<_> = stop.causes.iter().map(|finding| finding.cause.name()).collect();
+    eprintln!("ROW | {of}{} | {} | {} |", if case.wrapped { "" } else { " (not injected)" }, said.join("; "), named.join(", "));
 }
 
 /// Main ends when it is asked, and a child does this.
@@ -260,20 +305,19 @@ pub(crate) fn why_it_was_stopped() -> Tested {
             json!({"exec": {"command": ["/bin/sh", "-c", "exit 1"]}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 2});
         app[kind] = fails;
     };
-    let stubborn = "/bin/actor main ignore=TERM";
     each(&[
-        case("live", stubborn, &[(Cause::SignalIgnored, "main"), (Cause::LivenessProbe, "")])
+        case("live", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::LivenessProbe, "")])
             .stays(None)
             .with(|pod| pod["spec"]["restartPolicy"] = "Always".into())
             .app(|app| sick("livenessProbe", app)),
-        case("starts", stubborn, &[(Cause::SignalIgnored, "main"), (Cause::StartupProbe, "")])
+        case("starts", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::StartupProbe, "")])
             .stays(None)
             .with(|pod| pod["spec"]["restartPolicy"] = "Always".into())
             .app(|app| sick("startupProbe", app)),
-        case("deadline", stubborn, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")])
+        case("deadline", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")])
             .stays(None)
             .with(|pod| pod["spec"]["activeDeadlineSeconds"] = 20.into()),
-        case("evicted", stubborn, &[(Cause::SignalIgnored, "main"), (Cause::EvictedByApi, "")]).by(|namespace, pod| {
+        case("evicted", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::EvictedByApi, "")]).by(|namespace, pod| {
             let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name(pod)}});
             let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", namespace.name, name(pod));
             let answer = Api::of(node()).request("POST", &path, Some(&eviction)).unwrap();
@@ -283,28 +327,114 @@ pub(crate) fn why_it_was_stopped() -> Tested {
     Ok(())
 }
 
-/// The kubelet looks at what pods use every ten seconds, and gives them no time; what it says of their ending is now and then its invention.
-pub(crate) fn a_volume_that_is_full() -> Tested {
+pub(crate) fn what_its_hooks_did() -> Tested {
+    let hook = |which: &str, app: &mut Value| app["lifecycle"] = json!({which: {"exec": {"command": ["/bin/nothing"]}}});
+    each(&[
+        case("before", "/bin/actor main on=TERM:exit=0", &[(Cause::PreStopHookFailed, "")])
+            .app(|app| hook("preStop", app))
+            .ends(Outcome::Drained),
+        case("after", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::PostStartHookFailed, "")])
+            .stays(None)
+            .app(|app| hook("postStart", app)),
+        case("changed", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ContainerChanged, "")])
+            .stays(Some(|namespace, pod| {
+                _ = namespace.kubectl(&format!("set image pod/{} app={}", name(pod), ashore_tests::cluster::ASHORE))
+            }))
+            .with(|pod| pod["spec"]["restartPolicy"] = "Always".into()),
+    ]);
+    Ok(())
+}
+
+pub(crate) fn what_another_container_did() -> Tested {
+    let two = |pod: &mut Value, other: Value| pod["spec"]["containers"].as_array_mut().unwrap().push(other);
+    let beside_a_sidecar = |pod: &mut Value| {
+        let mut proxy = container("proxy", STUBBORN);
+        proxy["restartPolicy"] = "Always".into();
+        pod["spec"]["initContainers"] = json!([proxy]);
+    };
+    each(&[
+        case("neighbour", "/bin/actor main on=TERM:exit=0", &[(Cause::KilledByOther, "main")])
+            .with(|pod| {
+                pod["metadata"]["annotations"]["ashore.dev/report"] = "always".into();
+                pod["spec"]["shareProcessNamespace"] = true.into();
+                two(pod, container("other", "/bin/sleep 600"));
+            })
+            .stays(Some(|namespace, pod| {
+                let kill = r#"for of in /proc/[0-9]*; do case $(cat $of/comm) in main) kill -9 ${of#/proc/}; esac; done"#;
+                let mut exec = node().command();
+                exec.args(["--namespace", &namespace.name, "exec", name(pod), "--container", "other", "--", "/bin/sh", "-c", kill]);
+                assert!(exec.status().unwrap().success());
+            })),
+        case("sidecar", "/bin/actor main on=TERM:finish=60000", &[(Cause::SidecarWaited, ""), (Cause::NotWrapped, "")])
+            .of("proxy")
+            .with(beside_a_sidecar),
+        case("wrapped-sidecar", "/bin/actor main on=TERM:finish=60000", &[(Cause::SidecarWaited, "")]).of("proxy").with(|pod| {
+            pod["metadata"]["annotations"]["ashore.dev/sidecars"] = "true".into();
+            beside_a_sidecar(pod);
+        }),
+        case("lock", "/bin/actor", &[(Cause::SignalIgnored, "holds"), (Cause::WaitedForLock, "waits")])
+            .app(|app| {
+                let words = "/bin/actor main on=TERM:exit=0 ( holds ignore=TERM lock=/bin/sh ( waits on=TERM:say lock=/bin/sh ) )";
+                app["command"] = json!(words.split_whitespace().collect::<Vec<_>>());
+            })
+            .when(&["main ready", "holds ready", "waits ready"]),
+    ]);
+    Ok(())
+}
+
+pub(crate) fn a_job_past_its_deadline() -> Tested {
     let namespace = Namespace::new();
-    let mut case = case("volume", "/bin/sh", &[(Cause::EmptyDirLimit, "")]).stays(None);
-    let pod = &mut case.manifest["spec"];
-    pod["containers"][0]["command"] = json!(["/bin/sh", "-c", "dd if=/dev/zero of=/data/full bs=1M count=8; sleep 600"]);
-    pod["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
-    pod["volumes"] = json!([{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}]);
-    namespace.inject(&case.manifest);
-    let stop = explained(&namespace, &case);
-    let causes: Vec<Cause> = stop.causes.iter().map(|finding| finding.cause).collect();
-    assert!(matches!(causes[..], [Cause::EmptyDirLimit] | [Cause::EmptyDirLimit, Cause::Unknown]), "{}", stop.line());
-    assert!(matches!(stop.outcome, Outcome::Drained | Outcome::Unknown), "{}", stop.line());
+    let mut case = case("job", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")]);
+    let template = json!({"metadata": {"annotations": {}}, "spec": case.manifest["spec"]});
+    let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}});
+    job["spec"] = json!({"activeDeadlineSeconds": 15, "template": template});
+    job["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
+    namespace.inject(&job);
+    case.manifest = namespace.ready_of("job-", 1).remove(0);
+    let wrong = explain(&namespace, &case);
+    assert!(wrong.is_empty(), "{wrong}");
+    Ok(())
+}
+
+/// The kubelet looks at what pods use every ten seconds, and gives them no time; what it says of their ending is now and then its invention.
+pub(crate) fn more_than_it_may_write() -> Tested {
+    let namespace = Namespace::new();
+    let fills = |name, cause: &'static [(Cause, &'static str)], file: &str| {
+        let mut case = case(name, "/bin/sh", cause).stays(None);
+        case.manifest["spec"]["containers"][0]["command"] =
+            json!(["/bin/sh", "-c", format!("dd if=/dev/zero of={file} bs=1M count=8; sleep 600")]);
+        case
+    };
+    let cases = [
+        fills("volume", &[(Cause::EmptyDirLimit, "")], "/data/full").with(|pod| {
+            let spec = &mut pod["spec"];
+            spec["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+            spec["volumes"] = json!([{"name": "data", "emptyDir": {"sizeLimit": "1Mi"}}]);
+        }),
+        fills("layer", &[(Cause::EphemeralStorageLimit, "")], "/full")
+            .app(|app| app["resources"] = json!({"limits": {"ephemeral-storage": "2Mi"}})),
+    ];
+    for case in &cases {
+        namespace.inject(&case.manifest);
+    }
+    for case in &cases {
+        let stop = explained(&namespace, case);
+        beside_kubernetes(&namespace, case, &stop);
+        let causes: Vec<Cause> = stop.causes.iter().map(|finding| finding.cause).collect();
+        let evicted = case.causes[0].0;
+        assert!(causes == [evicted] || causes == [evicted, Cause::Unknown], "{}", stop.line());
+        assert!(matches!(stop.outcome, Outcome::Drained | Outcome::Unknown), "{}", stop.line());
+    }
     Ok(())
 }
 
 pub(crate) fn a_fork_that_fails_for_want_of_pids() -> Tested {
     let namespace = Namespace::new();
-    let mut case = case("pids", "/bin/sh", &[(Cause::PidsLimit, "")]).ends(Outcome::Drained);
+    // This shell gives up when it cannot fork.
+    let mut case = case("pids", "/bin/sh", &[(Cause::Failed, "sh"), (Cause::PidsLimit, "")]).stays(None).ends(Outcome::Failed);
     case.manifest["metadata"]["annotations"]["ashore.dev/report"] = "always".into();
     case.manifest["spec"]["containers"][0]["command"] =
-        json!(["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait; done"]);
+        json!(["/bin/sh", "-c", "while :; do sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait; done"]);
     namespace.inject(&case.manifest);
     let ready = namespace.ready("pids");
     // As the kubelet's podPidsLimit does it for the whole pod.
@@ -320,11 +450,8 @@ pub(crate) fn a_fork_that_fails_for_want_of_pids() -> Tested {
     });
     let limit = limits.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap();
     std::fs::write(&limit, "3").unwrap();
-    let failed = limit.replace("pids.max", "pids.events");
-    eventually("a fork that fails", SOON, || (std::fs::read_to_string(&failed).unwrap().trim() != "max 0").then_some(()));
-    delete(&namespace, &ready);
-    let stop = explained(&namespace, &case);
-    assert_eq!(named(&stop), [(Cause::PidsLimit, String::new())], "{}", stop.line());
+    let wrong = explain(&namespace, &case);
+    assert!(wrong.is_empty(), "{wrong}");
     Ok(())
 }
 

@@ -22,6 +22,8 @@ ashore_tests::node_tests![
     ashore::put_back;
     // First, since it waits for the minute to be full.
     workloads::cron_job,
+    // It takes the longest.
+    causes::second::what_a_node_did_to_it,
     // There is one Ashore, so those that use it wait for each other: they are spread among the others. Where one that needs other
     // values than the default comes last, the chart is changed only as often as it has to be.
     install::from_helm_install_to_a_graceful_stop,
@@ -56,7 +58,10 @@ ashore_tests::node_tests![
     causes::who_else_killed_it,
     causes::what_took_its_time_away,
     causes::why_it_was_stopped,
-    causes::a_volume_that_is_full,
+    causes::what_its_hooks_did,
+    causes::what_another_container_did,
+    causes::a_job_past_its_deadline,
+    causes::more_than_it_may_write,
     causes::a_fork_that_fails_for_want_of_pids,
     causes::told_where_people_look,
     endings::restarted_in_place_after_a_crash,

@@ -1,7 +1,7 @@
 //! The chart on a real API server: what Helm makes of it from the first install to the end, and that its rights are enough.
 
 use crate::admission::{CONFIGURATION, at_work};
-use crate::control::{Control, NAMESPACE, PATIENCE};
+use crate::control::{Control, NAMESPACE, PATIENCE, copy};
 use crate::events;
 use crate::pods::{asking, injected, try_create};
 use crate::replica::{Replica, Service};
@@ -12,7 +12,7 @@ use ashore_tests::registry::{Auth, Options, Registry};
 use ashore_tests::{Folder, Outcome, Skip, paths};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 const CLUSTER_ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
@@ -70,14 +70,6 @@ fn older(folder: &Folder) -> PathBuf {
 /// What ShutdownPolicies are called for short.
 fn short_names(control: &Control) -> Value {
     control.get(&format!("{KINDS}/shutdownpolicies.ashore.dev")).body["spec"]["names"]["shortNames"].take()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &target) } else { fs::copy(entry.path(), target).map(drop).unwrap() }
-    }
 }
 
 fn deployment(control: &Control) -> Value {

@@ -230,7 +230,7 @@ pub fn after_an_install() -> Outcome {
     first.says("certificate", "passed", &["the API server accepts it until 20"]);
     first.says("webhook", "passed", &["comes back injected (dry run in namespace default"]);
     first.says("leader", "passed", &["a leads"]);
-    first.says("policies", "warning", &["no ShutdownPolicy and no ClusterShutdownPolicy", "helm upgrade"]);
+    first.says("policies", "warning", &["no ShutdownPolicy and no ClusterShutdownPolicy and no ShutdownReport", "helm upgrade"]);
     first.says(
         "drift",
         "warning",

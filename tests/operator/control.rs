@@ -5,7 +5,7 @@ use ashore_tests::server::{LOOPBACK, free_port, spawn};
 use ashore_tests::{Folder, Skip, paths};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ pub struct Control {
     server: Child,
     port: u16,
     etcd_port: u16,
+    peer_port: u16,
     agent: ureq::Agent,
 }
 
@@ -61,13 +62,7 @@ impl Control {
         let audit = json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules});
         std::fs::write(path("audit.yaml"), audit.to_string()).unwrap();
         let (etcd_port, peer_port, port) = (free_port(LOOPBACK), free_port(LOOPBACK), free_port(LOOPBACK));
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let mut etcd = Command::new(&kube);
-        etcd.arg("etcd").arg("--data-dir").arg(path("etcd")).args(["--unsafe-no-fsync", "--logger=zap", "--log-level=error"]);
-        etcd.args(["--listen-client-urls", &url(etcd_port), "--advertise-client-urls", &url(etcd_port)]);
-        etcd.args(["--listen-peer-urls", &url(peer_port), "--initial-advertise-peer-urls", &url(peer_port)]);
-        etcd.args(["--initial-cluster", &format!("default={}", url(peer_port))]);
-        let etcd = spawn(etcd, &path("etcd.log"));
+        let etcd = spawn(etcd_command(&kube, &folder, etcd_port, peer_port), &path("etcd.log"));
         let server = spawn(server_command(&kube, &folder, etcd_port, port), &path("apiserver.log"));
         let agent = ureq::Agent::config_builder()
             .tls_config(
@@ -77,10 +72,13 @@ impl Control {
                     .build(),
             )
             .http_status_as_error(false)
+            // As many as tests ask at the same time, so that none begins with a handshake.
+            .max_idle_connections(64)
+            .max_idle_connections_per_host(64)
             .timeout_global(Some(Duration::from_secs(40)))
             .build()
             .into();
-        let control = Self { folder, kube, etcd, server, port, etcd_port, agent };
+        let control = Self { folder, kube, etcd, server, port, etcd_port, peer_port, agent };
         control.wait_until_ready();
         control.namespace(NAMESPACE, &json!({}));
         Ok(control)
@@ -131,6 +129,28 @@ impl Control {
         self.down();
         self.server = spawn(server_command(&self.kube, &self.folder, self.etcd_port, self.port), &self.folder.path().join("apiserver.log"));
         self.wait_until_ready();
+    }
+
+    /// Puts all of the cluster's state back to what it was when `what` was done; versions go back with it, as when a backup is restored.
+    pub fn restore_after<T>(&mut self, what: impl FnOnce(&Self) -> T) -> T {
+        let (state, saved) = (self.file("etcd"), self.file("saved"));
+        self.without_etcd(|| copy(&state, &saved));
+        let done = what(self);
+        self.without_etcd(|| {
+            std::fs::remove_dir_all(&state).unwrap();
+            std::fs::rename(&saved, &state).unwrap();
+        });
+        done
+    }
+
+    fn without_etcd(&mut self, what: impl FnOnce()) {
+        self.down();
+        let _ = self.etcd.kill();
+        let _ = self.etcd.wait();
+        what();
+        let command = etcd_command(&self.kube, &self.folder, self.etcd_port, self.peer_port);
+        self.etcd = spawn(command, &self.folder.path().join("etcd.log"));
+        self.restart();
     }
 
     /// Has etcd forget what was before now, as it does after some minutes: no watch can go on from there.
@@ -320,6 +340,29 @@ impl Control {
 
 /// All verbs on the configuration that are needed.
 pub const ALL: &[&str] = &["get", "list", "watch", "create", "patch", "update"];
+
+fn etcd_command(kube: &PathBuf, folder: &Folder, port: u16, peer_port: u16) -> Command {
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let mut etcd = Command::new(kube);
+    etcd.arg("etcd").arg("--data-dir").arg(folder.path().join("etcd")).args(["--unsafe-no-fsync", "--logger=zap", "--log-level=error"]);
+    etcd.args(["--listen-client-urls", &url(port), "--advertise-client-urls", &url(port)]);
+    etcd.args(["--listen-peer-urls", &url(peer_port), "--initial-advertise-peer-urls", &url(peer_port)]);
+    etcd.args(["--initial-cluster", &format!("default={}", url(peer_port))]);
+    etcd
+}
+
+/// A folder with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            std::fs::copy(entry.path(), target).map(drop).unwrap()
+        }
+    }
+}
 
 fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) -> Command {
     let path = |name: &str| folder.path().join(name).display().to_string();

@@ -138,6 +138,8 @@ pub fn of_pods_that_are_there() -> Outcome {
     assert_eq!(all.causes(), [app, log, cache, api]);
     assert!(all.out.contains("\"LivenessProbe\""), "its Events are read: {}", all.out);
     assert!(all.said.contains("4 stops: ") && !all.said.contains("warning"), "{}", all.said);
+    let nowhere = report(&admin, &["-n", "nowhere"]);
+    assert_eq!((nowhere.code, nowhere.said.as_str()), (Some(0), "0 stops in namespace nowhere\n"));
     let causes = |args: &[&str]| report(&admin, &[args, &["-o", "json"]].concat()).causes();
     assert_eq!(causes(&["-n", "store"]), [api]);
     assert_eq!(causes(&["-n", "shop", "deploy/web", "pod/cache-0"]).len(), 3, "a Deployment that is gone is known by its pods");
@@ -154,7 +156,8 @@ pub fn of_pods_that_are_there() -> Outcome {
     let none = report(&admin, &["-n", "shop", "-o", "json", "pod/none", "pod/cache-0", "sts/none"]);
     assert_eq!((none.code, none.causes().len()), (Some(1), 1), "the rest is reported all the same");
     assert!(
-        none.said.contains("error: pod/none: cannot get pods shop/none: pods \"none\" not found; and no report of a stop of it is kept")
+        none.said
+            .contains("error: pod/none: cannot get pods shop/none: pods \"none\" not found; and this cluster keeps no reports of stops")
     );
     assert!(none.said.contains("error: sts/none: cannot get statefulsets.apps shop/none: "), "{}", none.said);
     Ok(())
@@ -178,6 +181,8 @@ pub fn of_pods_that_are_gone() -> Outcome {
     let apps = |causes: Vec<String>| causes.iter().filter(|cause| cause.starts_with("web-5d9f7c6b8-x2x7k app")).count();
     assert_eq!((all.causes().len(), apps(all.causes())), (5, 1), "{}", all.out);
     assert!(all.out.contains("as it was seen when it happened"), "{}", all.out);
+    let none = ask(&["pod/none"]);
+    assert!(none.code == Some(1) && none.said.contains("not found; and no report of a stop of it is kept"), "{}", none.said);
     for (name, expected) in [("pod/web-5d9f7c6b8-gone", 1), ("deploy/web", 3), ("sts/old", 1), ("pod/old-0", 1)] {
         let found = ask(&[name]);
         assert_eq!((found.code, found.causes().len()), (Some(0), expected), "{name}: {}{}", found.out, found.said);
@@ -204,6 +209,19 @@ pub fn with_few_rights() -> Outcome {
     assert!(one.code == Some(0) && one.out.contains("OutOfMemory"), "{}{}", one.out, one.said);
     let of_workload = report(&own, &["-n", "shop", "deploy/web"]);
     assert!(of_workload.code == Some(0) && of_workload.out.contains("SignalIgnored"), "{}{}", of_workload.out, of_workload.said);
+    // What may not be read is not said to be none.
+    let gone = report(&own, &["-n", "shop", "pod/none"]);
+    assert!(
+        gone.code == Some(1) && gone.said.contains("not found; and reports of its stops may be kept, but not be read\n"),
+        "{}",
+        gone.said
+    );
+    let unknown = report(&own, &["-n", "shop", "deploy/none"]);
+    assert!(
+        unknown.code == Some(1) && unknown.said.contains("error: deploy/none: cannot get deployments.apps shop/none: "),
+        "{}",
+        unknown.said
+    );
     let hidden = report(&own, &["-n", "store", "pod/api-7c"]);
     assert!(hidden.code == Some(1) && hidden.said.contains("error: pod/api-7c: cannot get pods store/api-7c: "), "{}", hidden.said);
     Ok(())
@@ -336,8 +354,11 @@ pub fn until_it_ends() -> Outcome {
     let mut config: Value = serde_json::from_str(&fs::read_to_string(&admin).unwrap()).unwrap();
     config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
     fs::write(&nowhere, config.to_string()).unwrap();
-    let silent = run(&nowhere, &["watch"]);
-    assert_eq!(silent.status.code(), Some(1), "{}", String::from_utf8_lossy(&silent.stderr));
+    for verb in ["watch", "report"] {
+        let silent = run(&nowhere, &[verb]);
+        let said = String::from_utf8_lossy(&silent.stderr);
+        assert!(silent.status.code() == Some(1) && said.contains("(https://127.0.0.1:1)"), "which one does not answer: {said}");
+    }
 
     // Without Events it goes on, and says what that means.
     control.allow("shop", "looks", &json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}));

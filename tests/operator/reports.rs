@@ -6,6 +6,7 @@ use ashore::keeping::{self, Keep, Keeper, Offers, Rate, Settings};
 use ashore::lease::Standing;
 use ashore::metrics::Metrics;
 use ashore::skipped::Owner;
+use ashore::tls::now;
 use ashore_report::Stop;
 use ashore_tests::harness::eventually;
 use ashore_tests::{Outcome, Skip, paths};
@@ -66,6 +67,7 @@ fn settings() -> Settings {
         creations: rate,
         deletions: rate,
         sweep: Duration::from_secs(3600),
+        clock: now,
     }
 }
 
@@ -206,14 +208,9 @@ pub fn no_more_than_so_many_and_for_no_longer() -> Outcome {
     three.until("ashore_reports_pruned_total", 2.0);
     let before = names(&control, "shop");
     assert!(before.contains(&keeping::name(&stop("shop", "other", 0))));
-    let newest = there(&control, "shop").iter().map(|report| report["metadata"]["creationTimestamp"].as_str().unwrap().to_owned()).max();
-    eventually("another second", PATIENCE, || {
-        let probe = json!({"metadata": {"generateName": "probe-"}});
-        let made = control.create("/api/v1/namespaces/default/configmaps?dryRun=All", &probe)["metadata"]["creationTimestamp"].clone();
-        (made.as_str() > newest.as_deref()).then_some(())
-    });
+    another_second(&control, "shop");
     let new = [stop("shop", "web", 20), stop("shop", "web", 21)];
-    new.iter().for_each(|stop| three.offers.offer(stop, None));
+    new.iter().for_each(|stop| drop(three.offers.offer(stop, None)));
     three.until("ashore_reports_pruned_total", 4.0);
     let after = names(&control, "shop");
     assert!(after.len() == 4 && new.iter().all(|stop| after.contains(&keeping::name(stop))), "{after:?}");
@@ -238,6 +235,52 @@ pub fn no_more_than_so_many_and_for_no_longer() -> Outcome {
     brief.until("ashore_reports", 0.0);
     assert_eq!(brief.metric("ashore_cluster_errors_total"), Some(0.0));
     Ok(())
+}
+
+pub fn whatever_the_clock_says() -> Outcome {
+    let control = with_kinds()?;
+    const YEAR: i64 = 365 * 24 * 3600;
+    let sweep = Duration::from_millis(300);
+    let ahead = Kept::start(&control, Settings { clock: || now() + YEAR, sweep, ..settings() });
+    for nth in 0..3 {
+        ahead.offers.offer(&stop("shop", "web", nth), None);
+    }
+    ahead.until("ashore_reports_kept_total", 3.0);
+    let lists = || control.get("/metrics").body.as_str().unwrap().lines().filter(|line| is_list(line)).map(value).sum::<f64>();
+    let before = lists();
+    eventually("two more looks", PATIENCE, || (lists() >= before + 2.0).then_some(()));
+    assert_eq!((names(&control, "shop").len(), ahead.metric("ashore_reports_pruned_total")), (3, Some(0.0)));
+    drop(ahead);
+
+    // One that is behind keeps what is new, and not what it takes for newer.
+    let behind = Kept::start(&control, Settings { clock: || now() - YEAR, per_workload: 3, ..settings() });
+    behind.until("ashore_reports", 3.0);
+    another_second(&control, "shop");
+    let new = [stop("shop", "web", 20), stop("shop", "web", 21)];
+    new.iter().for_each(|stop| drop(behind.offers.offer(stop, None)));
+    behind.until("ashore_reports_pruned_total", 2.0);
+    let after = names(&control, "shop");
+    assert!(after.len() == 3 && new.iter().all(|stop| after.contains(&keeping::name(stop))), "{after:?}");
+    Ok(())
+}
+
+/// Whether a line of the API server's metrics counts lists of reports.
+fn is_list(line: &str) -> bool {
+    line.starts_with("apiserver_request_total{") && line.contains("resource=\"shutdownreports\"") && line.contains("verb=\"LIST\"")
+}
+
+fn value(line: &str) -> f64 {
+    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+}
+
+/// Waits until what is made now is newer than what is there.
+fn another_second(control: &Control, namespace: &str) {
+    let newest = there(control, namespace).iter().map(|report| report["metadata"]["creationTimestamp"].as_str().unwrap().to_owned()).max();
+    eventually("another second", PATIENCE, || {
+        let probe = json!({"metadata": {"generateName": "probe-"}});
+        let made = control.create("/api/v1/namespaces/default/configmaps?dryRun=All", &probe)["metadata"]["creationTimestamp"].clone();
+        (made.as_str() > newest.as_deref()).then_some(())
+    });
 }
 
 pub fn go_with_their_workload() -> Outcome {
@@ -308,7 +351,7 @@ pub fn whoever_sees_pods_reads_them_and_nobody_writes() -> Outcome {
     }
     let kept = Kept::start(&control, settings());
     let stops = [stop("shop", "web", 1), stop("shop", "web", 2)];
-    stops.iter().for_each(|stop| kept.offers.offer(stop, None));
+    stops.iter().for_each(|stop| drop(kept.offers.offer(stop, None)));
     let mut report = until_there(&control, "shop", 2).remove(0);
     let one = format!("{}/{}", of("shop"), report["metadata"]["name"].as_str().unwrap());
     eventually("the right", PATIENCE, || (control.as_owner("GET", &of("shop"), &Value::Null).status == 200).then_some(()));

@@ -316,6 +316,138 @@ pub fn while_nobody_was_there() -> Outcome {
     Ok(())
 }
 
+/// What is remembered of stops.
+fn checkpoint(control: &Control) -> Value {
+    let map = control.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ashore-stops")).body;
+    serde_json::from_str(map["data"]["checkpoint"].as_str().unwrap_or("{}")).unwrap()
+}
+
+/// The reports in the namespace, by their pods: how often each was kept, and the grace period that it names.
+fn kept(control: &Control) -> BTreeMap<String, Vec<Value>> {
+    let mut all: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for report in control.get(&format!("{API}/namespaces/shop/shutdownreports")).body["items"].as_array().into_iter().flatten() {
+        all.entry(report["stop"]["pod"].as_str().unwrap().to_owned()).or_default().push(report["stop"]["graceMs"].clone());
+    }
+    all
+}
+
+/// Somebody who is asked before a report is written, and never answers.
+fn nothing_is_kept(control: &Control) {
+    let rule = json!({"apiGroups": ["ashore.dev"], "apiVersions": ["*"], "resources": ["shutdownreports"], "operations": ["CREATE"]});
+    let hook = json!({"name": "nobody.example.com", "clientConfig": {"url": "https://127.0.0.1:1/"}, "rules": [rule], "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "failurePolicy": "Fail"});
+    control.create(HOOKS, &json!({"metadata": {"name": "nobody"}, "webhooks": [hook]}));
+    let stop = json!({"namespace": "shop", "pod": "x", "uid": "x", "container": "x", "run": 0, "wrapped": true, "outcome": "killed", "killed": 1,
+        "causes": []});
+    let report = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownReport", "metadata": {"name": "x"}, "stop": stop});
+    let path = format!("{API}/namespaces/shop/shutdownreports?dryRun=All");
+    eventually("a webhook", PATIENCE, || (control.request("POST", &path, Some(&report)).status == 500).then_some(()));
+}
+
+const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+
+pub fn are_kept_by_the_next_leader() -> Outcome {
+    let (mut control, service, first) = reading(&[])?;
+    let names: Vec<String> = (0..12).map(|n| format!("p{n}")).collect();
+    names.iter().chain([&"restarts".into(), &"other".into()]).for_each(|name| run(&control, name));
+    // How their deletion began is past when they have ended.
+    names.iter().for_each(|name| control.delete(&at("shop", name)));
+    stop_and_go(&control, "other", 0, &drained());
+    eventually("it is remembered that they stop", PATIENCE, || {
+        let text = checkpoint(&control).to_string();
+        names.iter().all(|name| text.contains(&format!("\"{name}\""))).then_some(())
+    });
+    until_numbers(&control, 1, 0);
+    nothing_is_kept(&control);
+    for name in &names {
+        status(&control, "shop", name, "Succeeded", 0, &terminated(0, &killed("worker"), &format!("{name}-0")), &json!({}));
+        gone(&control, name);
+    }
+    let last = terminated(0, &killed("worker"), "restarts-0");
+    status(&control, "shop", "restarts", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
+    until_numbers(&control, 14, 13);
+    let told = checkpoint(&control);
+    assert_eq!((kept(&control), told["held"]["owed"].as_array().map(Vec::len)), (BTreeMap::new(), Some(13)), "{told}");
+    first.kill();
+    control.delete(&format!("{HOOKS}/nobody"));
+
+    let second = Replica::start(&control, &service, "b", FLAGS);
+    eventually("all reports", PATIENCE, || (kept(&control).len() >= 13).then_some(()));
+    let mut expected: BTreeMap<_, _> = names.iter().map(|name| (name.clone(), vec![json!(30_000)])).collect();
+    expected.insert("restarts".into(), vec![Value::Null]);
+    assert_eq!(kept(&control), expected);
+    // It has told nobody of them, and counted none.
+    run(&control, "later");
+    stop_and_go(&control, "later", 0, &killed("worker"));
+    until_numbers(&control, 15, 14);
+    until_counted(&second, &["namespace=\"shop\""], 1.0);
+    assert_eq!(second.said(TOLD).len(), 1);
+    let all = names.iter().map(String::as_str).chain(["restarts", "later"]);
+    assert_eq!(told_by_pod(&control), all.map(|name| (name.to_owned(), 1)).collect());
+    assert_eq!(second.metric("ashore_reports_kept_total"), 14.0);
+    eventually("nothing to be owed", PATIENCE, || {
+        let told = checkpoint(&control);
+        (told["held"].is_null() && told["gone"].is_null()).then_some(())
+    });
+    assert_eq!((second.metric("ashore_stop_history_lost_total"), second.metric("ashore_reports_let_go_total")), (0.0, 0.0));
+
+    // What the API server does not remember is not kept, and that is said; nothing else is lost by it.
+    control.restart();
+    run(&control, "remembered");
+    stop(&control, "remembered", 0, &killed("worker"));
+    until_numbers(&control, 16, 15);
+    let mut told = checkpoint(&control);
+    run(&control, "while-nobody-leads");
+    assert_eq!(second.stop(), Some(0));
+    stop_and_go(&control, "while-nobody-leads", 0, &killed("worker"));
+    told["held"] = json!({"from": "1", "owed": ["aa", "bb"]});
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ashore-stops");
+    control.patch(&path, &json!({"data": {"checkpoint": told.to_string()}}));
+    let third = Replica::start(&control, &service, "c", FLAGS);
+    until_numbers(&control, 17, 16);
+    eventually("its report", PATIENCE, || kept(&control).contains_key("while-nobody-leads").then_some(()));
+    assert_eq!(third.metric("ashore_reports_not_kept_total{reason=\"forgotten\"}"), 2.0);
+    assert_eq!(third.metric("ashore_stop_history_lost_total"), 0.0);
+    Ok(())
+}
+
+pub fn of_a_cluster_that_was_restored() -> Outcome {
+    let (mut control, service, first) = reading(&[])?;
+    for name in ["a", "b", "c"] {
+        run(&control, name);
+    }
+    control.restore_after(|control| {
+        stop_and_go(control, "a", 0, &killed("worker"));
+        event_on(control, "Pod", "a");
+        for n in 0..500 {
+            control.patch(&at("shop", "b"), &json!({"metadata": {"annotations": {"example.com/touched": n.to_string()}}}));
+        }
+    });
+    first.logged(RESTORED);
+    // Its pods and their versions are what they were. One stops before they are listed, perhaps, and the other after that.
+    stop(&control, "a", 0, &killed("worker"));
+    event_on(&control, "Pod", "a");
+    stop_and_go(&control, "b", 0, &killed("worker"));
+    event_on(&control, "Pod", "b");
+    assert_eq!(first.stop(), Some(0));
+
+    // The same is remembered from before.
+    let mut told = checkpoint(&control);
+    told["version"] = json!("99999999999");
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/ashore-stops");
+    control.patch(&path, &json!({"data": {"checkpoint": told.to_string()}}));
+    let last = terminated(0, &killed("worker"), "c-0");
+    status(&control, "shop", "c", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
+    let second = Replica::start(&control, &service, "b", FLAGS);
+    event_on(&control, "Pod", "c");
+    second.logged(RESTORED);
+    stop_and_go(&control, "c", 0, &drained());
+    until_counted(&second, &["namespace=\"shop\""], 2.0);
+    Ok(())
+}
+
+const RESTORED: &str = "the API server is at an earlier version than stops were read up to, as after a restore: looking at all pods";
+
 pub fn without_the_rights() -> Outcome {
     const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1";
     let control = Control::start()?;
@@ -369,6 +501,7 @@ pub fn without_the_rights() -> Outcome {
 /// Prints figures for docs/PERFORMANCE.md, on request.
 pub fn what_many_cost() -> Outcome {
     const PODS: usize = 1000;
+    const CLIENTS: usize = 32;
     if std::env::var_os("ASHORE_MEASURE").is_none() {
         return Err(Skip("a measurement, made with ASHORE_MEASURE=1".into()));
     }
@@ -394,14 +527,20 @@ pub fn what_many_cost() -> Outcome {
 
     let each = |what: &(dyn Fn(usize) + Sync)| {
         std::thread::scope(|threads| {
-            (0..8).for_each(|thread| drop(threads.spawn(move || (thread..PODS).step_by(8).for_each(what))));
+            (0..CLIENTS).for_each(|thread| drop(threads.spawn(move || (thread..PODS).step_by(CLIENTS).for_each(what))));
         });
     };
     each(&|n| run(&control, &format!("p{n}")));
     until_counted(&replica, &["namespace=\"shop\""], 20.0);
     let (before, at_rest) = (replica.cpu(), replica.resident());
+    // They are asked, and then they end: two requests each, so that the API server is not what takes longest.
+    each(&|n| control.delete(&at("shop", &format!("p{n}"))));
     let began = Instant::now();
-    each(&|n| stop_and_go(&control, &format!("p{n}"), 0, &killed("worker")));
+    each(&|n| {
+        let name = format!("p{n}");
+        status(&control, "shop", &name, "Succeeded", 0, &terminated(0, &killed("worker"), &format!("{name}-0")), &json!({}));
+        gone(&control, &name);
+    });
     let within = began.elapsed();
     until_numbers(&control, PODS + 20, PODS + 20);
     let all = began.elapsed();
@@ -414,6 +553,23 @@ pub fn what_many_cost() -> Outcome {
         PODS + 20,
         pods.len() - once,
         replica.cpu() - before
+    );
+    // Those of a pod that is nobody's are kept each.
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let settled =
+        || replica.metric("ashore_reports_kept_total") + sum(&replica, "ashore_reports_not_kept_total", &[]) == (PODS + 20) as f64;
+    let mut longest = 0;
+    while !settled() {
+        assert!(Instant::now() < deadline, "{:?}", replica.metric("ashore_reports_kept_total"));
+        longest = longest.max(checkpoint(&control).to_string().len());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    eprintln!(
+        "kept {}, not kept {}, let go {}, {:.1} s after the first; what is remembered had {longest} bytes at most",
+        replica.metric("ashore_reports_kept_total"),
+        sum(&replica, "ashore_reports_not_kept_total", &[]),
+        replica.metric("ashore_reports_let_go_total"),
+        began.elapsed().as_secs_f64()
     );
     eprintln!("resident, most: {at_rest:.1?} MiB before, {:.1?} MiB after", replica.resident());
     let (_, text) = replica.plain("/metrics");

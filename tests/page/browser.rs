@@ -177,13 +177,14 @@ impl Page {
         self.drawn();
     }
 
-    /// Presses a key: `Tab`, `Enter`, ` ` or `ArrowDown`.
+    /// Presses a key: `Tab`, `Enter`, ` `, `ArrowDown` or a digit.
     pub(crate) fn press(&self, key: &str) {
         let (code, number, text) = match key {
-            "Tab" => ("Tab", 9, ""),
-            "Enter" => ("Enter", 13, "\r"),
-            " " => ("Space", 32, " "),
-            "ArrowDown" => ("ArrowDown", 40, ""),
+            "Tab" => ("Tab".to_owned(), 9, ""),
+            "Enter" => ("Enter".to_owned(), 13, "\r"),
+            " " => ("Space".to_owned(), 32, " "),
+            "ArrowDown" => ("ArrowDown".to_owned(), 40, ""),
+            digit if matches!(digit.as_bytes(), [b'0'..=b'9']) => (format!("Digit{digit}"), digit.as_bytes()[0], digit),
             other => panic!("{other}: which key is that?"),
         };
         let kind = if text.is_empty() { "rawKeyDown" } else { "keyDown" };
@@ -203,10 +204,11 @@ impl Page {
         self.drawn();
     }
 
-    /// What a medium and a color scheme make of it.
+    /// What a medium and a color scheme make of it, for somebody who wants no motion.
     pub(crate) fn emulate(&self, media: &str, scheme: &str) {
-        let feature = json!({"name": "prefers-color-scheme", "value": scheme});
-        self.call("Emulation.setEmulatedMedia", &json!({"media": media, "features": [feature]}));
+        let feature = |name: &str, value: &str| json!({"name": name, "value": value});
+        let features = [feature("prefers-color-scheme", scheme), feature("prefers-reduced-motion", "reduce")];
+        self.call("Emulation.setEmulatedMedia", &json!({"media": media, "features": features}));
         self.drawn();
     }
 

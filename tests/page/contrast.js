@@ -1,4 +1,5 @@
-// Texts whose contrast to what is behind them is below 4.5 (WCAG 2.2, 1.4.3), each with the ratio.
+// Texts whose contrast to what is behind them is below 4.5 (WCAG 2.2, 1.4.3), and marks that one has to see where it is below 3 (1.4.11),
+// each with the ratio.
 (() => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const rgb = (color) => {
@@ -41,5 +42,18 @@
       if (found < 4.5) poor.push(`${element.tagName} ${element.className} ${own[0].data.trim()}: ${found.toFixed(2)}`);
     }
   }
-  return { checked, poor };
+  // What a picture means by its shapes, the bars of the causes, and where a field is.
+  const shapes = { "line.signal": "stroke", "line.deadline": "stroke", "line.grace": "stroke", ".before": "stroke", ".bar": "stroke", ".asked": "fill", ".mark": "fill" };
+  const means = Object.entries(shapes).map(([selector, part]) => [`.picture ${selector}`, part]);
+  means.push([".causes rect", "fill"], ["input, select, form button", "borderTopColor"]);
+  let marks = 0;
+  for (const [selector, part] of means) {
+    for (const element of document.querySelectorAll(selector)) {
+      if (!element.checkVisibility({ contentVisibilityAuto: true })) continue;
+      marks += 1;
+      const found = ratio(getComputedStyle(element)[part], behind(element.parentElement));
+      if (found < 3) poor.push(`${selector}: ${found.toFixed(2)}`);
+    }
+  }
+  return { checked, marks, poor };
 })()

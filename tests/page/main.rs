@@ -6,11 +6,12 @@ mod stops;
 
 use ashore_report::Stop;
 use ashore_report::html::page;
-use ashore_tests::Outcome;
 use ashore_tests::harness;
+use ashore_tests::{Outcome, Skip};
 use browser::Page;
 use serde_json::{Value, json};
 use std::process::ExitCode;
+use std::time::Instant;
 
 const TITLE: &str = "Stops of the last hour";
 /// The rows' pods, in the order that they are shown in.
@@ -29,18 +30,20 @@ fn main() -> ExitCode {
         ("the_filter_narrows_and_counts", the_filter_narrows_and_counts),
         ("the_keyboard_reaches_all_and_leaves", the_keyboard_reaches_all_and_leaves),
         ("assistive_technology_is_told_what_things_are", assistive_technology_is_told_what_things_are),
-        ("texts_have_contrast_in_light_and_in_dark", texts_have_contrast_in_light_and_in_dark),
+        ("texts_and_marks_have_contrast_in_light_and_in_dark", texts_and_marks_have_contrast_in_light_and_in_dark),
+        ("nothing_moves_by_itself", nothing_moves_by_itself),
         ("on_paper_all_is_open_and_nothing_to_press", on_paper_all_is_open_and_nothing_to_press),
         ("a_narrow_screen_shows_it_all", a_narrow_screen_shows_it_all),
         ("without_scripts_it_is_all_there", without_scripts_it_is_all_there),
         ("forged_text_is_text", forged_text_is_text),
         ("no_stops_are_said", no_stops_are_said),
         ("thousands_sort_and_filter", thousands_sort_and_filter),
+        ("what_thousands_cost", what_thousands_cost),
     ];
     harness::run_without_sandbox(tests, 2)
 }
 
-fn open(stops: &[Stop]) -> Result<Page, ashore_tests::Skip> {
+fn open(stops: &[Stop]) -> Result<Page, Skip> {
     browser::possible()?;
     Ok(Page::open(&page(stops, TITLE)))
 }
@@ -106,7 +109,7 @@ fn rows_open_by_click_and_by_key() -> Outcome {
     page.eval(&format!("{third}.querySelector('button').focus()"));
     page.press("Enter");
     assert_eq!(opened(), ["web-6c5b8f7d9-x2x8k"]);
-    assert_eq!(seen(), ["SignalIgnored", "WaitedForLock", "gunicorn [2]", "worker [9]", "flusher [12]", "uploader [10]", "logger [11]"]);
+    assert_eq!(seen(), ["SignalIgnored", "WaitedForLock", "gunicorn[2]", "worker[9]", "flusher[12]", "uploader[10]", "logger[11]"]);
     page.press(" ");
     assert_eq!((opened().len(), seen().len()), (0, 0));
 
@@ -197,13 +200,13 @@ fn assistive_technology_is_told_what_things_are() -> Outcome {
         has("search", "Filter the stops");
         has("heading", TITLE);
         has("heading", "Stops");
-        has("table", "Each opens its findings and its timeline");
+        has("table", "Stops, each of which opens its findings and its timeline");
         has("table", "Timeline");
         has("columnheader", "Namespace");
         has("button", "Namespace");
         has("rowheader", "web-6c5b8f7d9-x2x8k app");
         has("button", "web-6c5b8f7d9-x2x8k app");
-        has("rowheader", "worker [9]");
+        has("rowheader", "worker[9]");
         has("cell", "killed: ignored SIGTERM");
         has("searchbox", "Text");
         has("combobox", "Outcome");
@@ -211,7 +214,7 @@ fn assistive_technology_is_told_what_things_are() -> Outcome {
         has("cell", "Killed");
         let pictures: Vec<_> = nodes.iter().filter(|(role, _)| role == "image").collect();
         let [(_, picture)] = pictures.as_slice() else { panic!("{width}: {pictures:?}") };
-        assert!(picture.starts_with("Timeline. worker [9] at 29 s: killed: ignored SIGTERM. flusher [12] at 29 s: killed"), "{picture}");
+        assert!(picture.starts_with("Timeline. worker[9] at 29 s: killed: ignored SIGTERM. flusher[12] at 29 s: killed"), "{picture}");
     }
     let state = page.call("Accessibility.getFullAXTree", &json!({}));
     let expanded: Vec<_> = state["nodes"].as_array().unwrap().iter().filter(|node| node["role"]["value"] == "button").collect();
@@ -223,7 +226,7 @@ fn assistive_technology_is_told_what_things_are() -> Outcome {
     Ok(())
 }
 
-fn texts_have_contrast_in_light_and_in_dark() -> Outcome {
+fn texts_and_marks_have_contrast_in_light_and_in_dark() -> Outcome {
     let page = open(&stops::few())?;
     page.eval("document.querySelectorAll('#stops tbody button').forEach(button => button.click())");
     let mut grounds = Vec::new();
@@ -232,10 +235,23 @@ fn texts_have_contrast_in_light_and_in_dark() -> Outcome {
         let result = page.eval(include_str!("contrast.js"));
         assert!(result["checked"].as_u64().unwrap() > 150, "{result}");
         assert_eq!(result["poor"], json!([]), "{media} {scheme}");
+        assert!(result["marks"].as_u64().unwrap() > 30, "{result}");
         grounds.push(page.eval("getComputedStyle(document.body).backgroundColor"));
     }
     // Paper is white, whatever the screen is.
     assert_eq!(grounds, ["rgb(255, 255, 255)", "rgb(13, 17, 23)", "rgb(255, 255, 255)"]);
+    Ok(())
+}
+
+/// For whom motion is a trouble.
+fn nothing_moves_by_itself() -> Outcome {
+    let page = open(&stops::few())?;
+    page.eval("document.querySelectorAll('#stops tbody button').forEach(button => button.click())");
+    page.emulate("", "light");
+    let moving = "[...document.querySelectorAll('*')].map(element => [element, getComputedStyle(element)]) \
+        .filter(([, style]) => style.transitionDuration !== '0s' || style.animationName !== 'none' || style.scrollBehavior !== 'auto') \
+        .map(([element]) => element.tagName)";
+    assert_eq!(page.strings(moving), [""; 0]);
     Ok(())
 }
 
@@ -326,12 +342,15 @@ fn thousands_sort_and_filter() -> Outcome {
     let page = open(&stops::many(5000))?;
     let file = std::fs::metadata(page.folder().join("page.html")).unwrap();
     let status = || page.eval("document.querySelector('[role=status]').textContent");
-    assert_eq!(status(), "5,000 of 5,000 stops, the first 500 shown");
+    assert_eq!(status(), "5,000 of 5,000 stops, the first 100 shown");
     page.click("document.querySelector('#more button')");
-    assert_eq!((page.strings(SHOWN).len(), status()), (1000, json!("5,000 of 5,000 stops, the first 1,000 shown")));
+    assert_eq!((page.strings(SHOWN).len(), status()), (200, json!("5,000 of 5,000 stops, the first 200 shown")));
     page.click("document.querySelectorAll('#stops > thead button')[0]");
-    assert_eq!(page.strings(SHOWN).len(), 500);
+    assert_eq!(page.strings(SHOWN).len(), 100);
     assert_eq!(page.strings(SHOWN).first().map(String::as_str), Some("web-0-00000"));
+    // What comes after them is what is sorted there.
+    page.click("document.querySelector('#more button')");
+    assert_eq!(page.strings(SHOWN).get(100).map(String::as_str), Some("web-1-00001"));
     page.click("document.querySelector('[name=text]')");
     page.write("00042");
     assert_eq!(page.strings(SHOWN), ["web-42-00042"]);
@@ -340,5 +359,49 @@ fn thousands_sort_and_filter() -> Outcome {
     assert_eq!(page.eval("document.querySelector('#stops > tbody:not([hidden]) .picture').checkVisibility()"), true);
     // A mail or a ticket takes it, compressed, and a browser as it is.
     assert!(file.len() < 40 << 20, "{} bytes", file.len());
+    Ok(())
+}
+
+/// Prints figures for docs/PERFORMANCE.md, on request.
+fn what_thousands_cost() -> Outcome {
+    const STOPS: usize = 5000;
+    if std::env::var_os("ASHORE_MEASURE").is_none() {
+        return Err(Skip("a measurement, made with ASHORE_MEASURE=1".into()));
+    }
+    let stops = stops::many(STOPS);
+    let began = Instant::now();
+    let html = ashore_report::html::page(&stops, TITLE);
+    eprintln!("written in {} ms: {} bytes, {} a stop", began.elapsed().as_millis(), html.len(), html.len() / STOPS);
+    browser::possible()?;
+    let (mut loads, mut first, mut later, mut sorts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let page = Page::open(&html);
+        page.drawn();
+        let load = page.eval(
+            "[performance.getEntriesByName('first-contentful-paint')[0].startTime, performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd]",
+        );
+        loads.push((load[0].as_f64().unwrap(), load[1].as_f64().unwrap()));
+        // From the key, or the click, until what came of it has been drawn.
+        page.eval(
+            "window.took = []; for (const kind of ['keydown', 'click']) addEventListener(kind, event => requestAnimationFrame(() => \
+             requestAnimationFrame(() => took.push(performance.now() - event.timeStamp))), true)",
+        );
+        page.eval("document.querySelectorAll('#stops > thead button')[0].click()");
+        page.drawn();
+        page.eval("document.querySelector('[name=text]').focus()");
+        "00042".chars().for_each(|digit| page.press(&digit.to_string()));
+        let took: Vec<f64> = serde_json::from_value(page.eval("took")).unwrap();
+        let [sort, one, others @ ..] = took.as_slice() else { panic!("{took:?}") };
+        first.push(*one);
+        later.extend_from_slice(others);
+        sorts.push(*sort);
+    }
+    let middle = |mut all: Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        format!("{:.0} ms (most {:.0})", all[all.len() / 2], all[all.len() - 1])
+    };
+    eprintln!("first paint: {}", middle(loads.iter().map(|(paint, _)| *paint).collect()));
+    eprintln!("ready to sort and filter: {}", middle(loads.iter().map(|(_, ready)| *ready).collect()));
+    eprintln!("first key of the filter, drawn: {}; those after it: {}; a sort: {}", middle(first), middle(later), middle(sorts));
     Ok(())
 }

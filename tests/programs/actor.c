@@ -25,6 +25,7 @@
 //   lock=FILE          take its lock when ready (flock), for which somebody else lets it wait
 //   mutex              take a mutex twice when ready, and so wait for ever
 //   join               wait for a second thread when ready, which never ends
+//   vfork=MS           wait for a child that takes so long, again and again when ready: in state D (vfork)
 // Parentheses hold children, which are forked.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -138,6 +139,7 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
     snprintf(name, sizeof name, "%.40s", *words++);
     prctl(PR_SET_NAME, name);
     int stops = 0, leaves = 0, closes = 0, crash = 0, leaderless = 0, runaway = 0, mutex = 0, joins = 0;
+    long vforks = -1;
     const char *lock = NULL;
     long quit = -1, quit_code = 0, childless = -1, eats = 0;
     for (int i = 0; i < 65; i++) reactions[i].act[0] = 0;
@@ -175,6 +177,8 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
             eats = atol(word + 4);
         } else if (strncmp(word, "lock=", 5) == 0) {
             lock = word + 5;
+        } else if (strncmp(word, "vfork=", 6) == 0) {
+            vforks = atol(word + 6);
         } else if (strcmp(word, "mutex") == 0) {
             mutex = 1;
         } else if (strcmp(word, "join") == 0) {
@@ -230,6 +234,12 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, idle, NULL) != 0 || pthread_join(thread, NULL) != 0) _exit(96);
     }
+    if (vforks >= 0) signal(SIGCHLD, SIG_IGN);
+    while (vforks >= 0)
+        if (vfork() == 0) {
+            work(vforks);
+            _exit(0);
+        }
     if (quit >= 0) {
         work(quit);
         _exit(quit_code);

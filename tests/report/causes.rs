@@ -26,6 +26,9 @@ fn unasked(change: impl FnOnce(&mut Value)) -> Case {
     case.not_deleted()
 }
 
+/// The kubelet's words.
+pub(crate) const SHUTDOWN: &str = "Pod was terminated in response to imminent node shutdown.";
+
 fn victim(report: &mut Value, field: &str, value: &str) {
     report["victims"][0][field] = value.into();
 }
@@ -119,6 +122,7 @@ fn case(cause: Cause) -> (Case, &'static str) {
             unasked(|report| {
                 main_killed(report);
                 report["oomKills"] = 1.into();
+                report["killedByOthers"][0]["oom"] = true.into();
             }),
             "killed -: OutOfMemory",
         ),
@@ -169,10 +173,9 @@ fn case(cause: Cause) -> (Case, &'static str) {
                 .disrupted("PreemptionByScheduler", "default-scheduler: preempting to accommodate a higher priority pod"),
             "drained preemption: Preempted",
         ),
-        Cause::NodeShutdown => (
-            clean().failed("Terminated", "Pod was terminated in response to imminent node shutdown."),
-            "drained nodeShutdown: NodeShutdown",
-        ),
+        Cause::NodeShutdown => {
+            (clean().failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN), "drained nodeShutdown: NodeShutdown")
+        }
         Cause::Tainted => (
             clean().deleted(100, 30).disrupted("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint"),
             "drained taint: Tainted",
@@ -247,6 +250,8 @@ Each stop of a container is told with its causes, by these names: in Events, in 
 logs. The one that counts most comes first: what was killed, then why the stop was asked for. What only the container knows comes from its init's report
 ([init.md](init.md#the-report)); what only Kubernetes knows, from the pod's status, its conditions and its Events. What cannot be known is `Unknown`, with what is
 possible; nothing is guessed. Events are kept for an hour: a probe's, an eviction's or a hook's part in a stop is known only to who looks before that.
+Later, nobody can tell whether a container that the kubelet may have stopped (it has a liveness or startup probe or a postStart hook) ended by itself, unless
+its init says so; nor ever, of one that ended with 143 (SIGTERM), by whom it was asked.
 
 A termination message is the app's to write. A report in it that contradicts what the kubelet saw (another exit code, a grace period that is not the
 container's, times longer than the container lived, a container that does not run under the init) is not used.

@@ -107,9 +107,10 @@ impl Case {
         self
     }
 
-    /// With the condition `DisruptionTarget`.
+    /// With the condition `DisruptionTarget`, which became true at 100 s.
     pub(crate) fn disrupted(mut self, reason: &str, message: &str) -> Self {
-        self.pod["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}]);
+        self.pod["status"]["conditions"] = json!([
+            {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message, "lastTransitionTime": at(100)}]);
         self
     }
 

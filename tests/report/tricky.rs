@@ -1,6 +1,6 @@
 //! What Kubernetes shows that is not what it seems.
 
-use crate::causes::with_sidecar;
+use crate::causes::{SHUTDOWN, with_sidecar};
 use crate::pods::{Case, at, ended, event, message, pod_event, report};
 use serde_json::{Value, json};
 
@@ -50,7 +50,12 @@ fn a_pod_that_only_matches_a_selector_no_more_has_not_stopped() {
         case.gone = true;
     });
     assert_eq!(running.stops(), []);
-    assert_eq!(running.deleted(100, 0).told(), "unknown deletion: ForceDeleted");
+    let forced = running.clone().deleted(100, 0).stop();
+    assert_eq!(Case::told_of(&forced), "unknown deletion: ForceDeleted");
+    assert!(forced.causes[0].what.contains("gone at once"), "{forced:#?}");
+    let later = running.deleted(100, 30).stop();
+    assert_eq!(Case::told_of(&later), "unknown deletion: ForceDeleted");
+    assert!(later.causes[0].what.contains("gone while the container was being stopped"), "{later:#?}");
 }
 
 #[test]
@@ -107,9 +112,13 @@ fn what_is_told() {
     let low = || pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100);
     let hook = |kind: Value| move |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": kind});
     let failed_hook = |seconds| event("FailedPreStopHook", "PreStopHook failed", seconds);
+    let stopping = |seconds| event("Killing", "Stopping container app", seconds);
     let liveness = |seconds| event("Killing", "Container app failed liveness probe, will be restarted", seconds);
     let own_grace = |case: &mut Case| case.container()["livenessProbe"] = json!({"terminationGracePeriodSeconds": 5});
     let logs = |case: &mut Case| case.container()["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
+    let elsewhere = |case: &mut Case| {
+        case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report-file=/tmp/$$(X)", "--", "app"]);
+    };
     let sleeps = |case: &mut Case| case.container()["command"] = json!(["sleep", "9999"]);
     for (what, case, expected) in [
         ("an OOM kill that main outlived", Case::wrapped(ended(0, "OOMKilled", 0, 9, "")), "killed -: OutOfMemory"),
@@ -198,6 +207,11 @@ fn what_is_told() {
             Case::wrapped(ended(143, "Error", 0, 97, "")).deleted(100, 30),
             "unknown -: ",
         ),
+        (
+            "ended in the second before it was deleted",
+            Case::wrapped(ended(3, "Error", 0, 99, "")).deleted(100, 30),
+            "unknown -: ",
+        ),
         ("crashed 3 s before it was deleted", Case::wrapped(ended(139, "Error", 0, 97, "")).deleted(100, 30), "unknown -: Crashed"),
         (
             "the kubelet's hard eviction, perhaps",
@@ -239,8 +253,15 @@ fn what_is_told() {
         ),
         (
             "a node whose clock is behind, and its kubelet's Event",
-            Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)),
+            Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)).with(
+                |case| case.events[0]["metadata"] = json!({"creationTimestamp": at(101)}),
+            ),
             "drained deletion: ",
+        ),
+        (
+            "the kubelet stopped it for another reason, long before it was deleted",
+            Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)),
+            "drained signal: ",
         ),
         ("when it was deleted is not known", Case::wrapped(clean()).deleted(100, 30).with(|case| case.deletion = None), "unknown -: "),
         (
@@ -256,7 +277,26 @@ fn what_is_told() {
         ("137 by itself", Case::wrapped(sigkill(9)), "unknown -: Unknown"),
         ("137 long before the grace was over", Case::wrapped(sigkill(110)).deleted(100, 30), "unknown deletion: Unknown"),
         ("a message of the app's own", Case::wrapped(ended(0, "Completed", 0, 103, OWN)).deleted(100, 30), "unknown deletion: "),
-        ("the log's end in its place", Case::wrapped(ended(1, "Error", 0, 103, OWN)).deleted(100, 30).with(logs), "drained deletion: "),
+        (
+            "the log's end in its place, or a message of its own",
+            Case::wrapped(ended(1, "Error", 0, 103, OWN)).deleted(100, 30).with(logs),
+            "unknown deletion: ",
+        ),
+        ("neither that nor the log's end", Case::wrapped(ended(1, "Error", 0, 103, "")).deleted(100, 30).with(logs), "drained deletion: "),
+        ("a report that goes elsewhere", Case::wrapped(clean()).deleted(100, 30).with(elsewhere), "unknown deletion: "),
+        (
+            "one that the app has written, then",
+            Case::wrapped(ended(0, "Completed", 0, 129, &message(&report()))).deleted(100, 30).with(elsewhere),
+            "unknown deletion: ",
+        ),
+        (
+            "elsewhere is where it is looked for",
+            Case::wrapped(ended(0, "Completed", 0, 129, &message(&report())))
+                .deleted(100, 30)
+                .with(elsewhere)
+                .with(|case| case.container()["terminationMessagePath"] = "/tmp/$(X)".into()),
+            "killed deletion: StillAtWork",
+        ),
         (
             "the log's end, the report in it",
             Case::wrapped(ended(0, "Completed", 0, 129, &format!("log\n{}", message(&report())))).deleted(100, 30).with(logs),
@@ -266,6 +306,44 @@ fn what_is_told() {
             "its own message, and the grace was over",
             Case::wrapped(ended(137, "Error", 0, 130, OWN)).deleted(100, 30),
             "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "nobody knows when it ended",
+            Case::wrapped(ended(3, "Error", 0, 103, "")).deleted(100, 30).with(|case| {
+                case.status()["state"]["terminated"]["finishedAt"] = Value::Null;
+            }),
+            "unknown -: ",
+        ),
+        (
+            "an ending that was lost, and a deletion since",
+            Case::wrapped(clean()).deleted(100, 30).with(|case| {
+                case.status()["state"] = json!({"waiting": {"reason": "ContainerCreating"}});
+                case.status()["lastState"] = json!({"terminated": invented});
+            }),
+            "unknown -: Unknown",
+        ),
+        (
+            "a volume of that name",
+            Case::wrapped(clean()).disrupted("TerminationByKubelet", "Usage of EmptyDir volume \"preempted\" exceeds the limit \"64Mi\". "),
+            "drained nodePressure: EmptyDirLimit",
+        ),
+        (
+            "collected, but not since its node is gone",
+            Case::wrapped(clean())
+                .deleted(100, 0)
+                .disrupted("DeletionByPodGC", "PodGC: words of a later version")
+                .with(|case| case.status()["state"] = json!({"running": {"startedAt": at(0)}})),
+            "unknown deletion: ForceDeleted",
+        ),
+        (
+            "a program of that name elsewhere",
+            Case::plain(sigkill(130)).deleted(100, 30).with(|case| case.container()["command"] = json!(["/app/cat"])),
+            "killed deletion: GracePeriodExceeded NotWrapped",
+        ),
+        (
+            "Karpenter's Event and the kubelet's",
+            Case::wrapped(clean()).event(pod_event("karpenter", "Evicted", "Evicted pod", 100)).event(low()),
+            "drained nodePressure: EvictedForMemory",
         ),
         (
             "a liveness probe's own grace",
@@ -358,8 +436,63 @@ fn what_is_told() {
         ),
         (
             "a hook of which nothing is heard, and an init that would have reported",
-            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))),
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))).event(stopping(100)),
             "killed deletion: PreStopHook",
+        ),
+        (
+            "the same, and the kubelet may have been slow to begin",
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"httpGet": {"port": 80}}))),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "the kubelet was slow to begin",
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(stopping(102)),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "a hook of some seconds, and a program that took the rest",
+            Case::wrapped(sigkill(130)).deleted(100, 30).with(hook(json!({"exec": {"command": ["sleep", "5"]}}))).event(stopping(100)),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "the same, and an init that waits for longer than there is",
+            Case::wrapped(sigkill(132)).deleted(100, 30).with(hook(json!({"exec": {"command": ["x"]}}))).event(stopping(100)).with(|case| {
+                case.container()["command"][1] = "--grace=60s".into();
+            }),
+            "killed deletion: GracePeriodExceeded",
+        ),
+        (
+            "a hook that failed, and a grace period that leaves no time for one",
+            Case::wrapped(sigkill(102)).deleted(100, 2).with(hook(json!({"exec": {"command": ["x"]}}))).event(failed_hook(101)),
+            "killed deletion: GracePeriodShortened PreStopHookFailed",
+        ),
+        (
+            "a hook that failed at once on a node whose clock is ahead",
+            Case::wrapped(ended(0, "Completed", 0, 141, ""))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}})))
+                .event(stopping(140))
+                .event(failed_hook(140)),
+            "drained deletion: PreStopHookFailed",
+        ),
+        (
+            "a signal that came late, and left much time",
+            Case::wrapped(ended(0, "Completed", 0, 161, &message(&report())))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}}))),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "a signal that came after the deadline of any hook",
+            Case::wrapped(ended(0, "Completed", 0, 162, &message(&late())))
+                .deleted(100, 30)
+                .with(hook(json!({"exec": {"command": ["x"]}}))),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "137 after a while, by a node's clock that is ahead",
+            Case::plain(sigkill(135)).deleted(100, 30).event(stopping(125)),
+            "unknown deletion: Unknown",
         ),
         (
             "a hook that only sleeps is part of the plan",
@@ -412,13 +545,53 @@ fn what_is_told() {
         ),
         (
             "shut down, and deleted long after",
-            Case::wrapped(clean()).failed("Terminated", "Pod was terminated in response to imminent node shutdown.").deleted(500, 0),
+            Case::wrapped(clean()).failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN).deleted(500, 0),
+            "drained nodeShutdown: NodeShutdown",
+        ),
+        (
+            "shut down, which does not tell who had ended before that",
+            Case::wrapped(clean()).failed("Terminated", SHUTDOWN),
+            "unknown -: ",
+        ),
+        (
+            "ended by itself, a moment before the shutdown",
+            Case::wrapped(ended(3, "Error", 0, 90, "")).failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN),
+            "failed -: Failed",
+        ),
+        (
+            "drained through the API, and the node was shut down meanwhile",
+            Case::wrapped(ended(0, "Completed", 0, 125, ""))
+                .deleted(100, 30)
+                .failed("Terminated", SHUTDOWN)
+                .disrupted("TerminationByKubelet", SHUTDOWN),
+            "drained deletion: ",
+        ),
+        (
+            "the node was shut down, and the pod deleted meanwhile",
+            Case::wrapped(ended(0, "Completed", 0, 125, ""))
+                .deleted(120, 30)
+                .failed("Terminated", SHUTDOWN)
+                .disrupted("TerminationByKubelet", SHUTDOWN),
             "drained nodeShutdown: NodeShutdown",
         ),
         (
             "preempted by the kubelet",
-            Case::wrapped(clean()).failed("Preempting", "Preempted in order to admit critical pod"),
+            Case::wrapped(clean())
+                .failed("Preempting", "Preempted in order to admit critical pod")
+                .event(pod_event("kubelet", "Preempting", "Preempted in order to admit critical pod", 100)),
             "drained preemption: Preempted",
+        ),
+        (
+            "ended by itself, a moment before the kubelet would have preempted it",
+            Case::wrapped(clean())
+                .failed("Preempting", "Preempted in order to admit critical pod")
+                .event(pod_event("kubelet", "Preempting", "Preempted in order to admit critical pod", 112)),
+            "completed -: ",
+        ),
+        (
+            "an eviction that took two attempts",
+            Case::wrapped(ended(0, "Completed", 0, 115, "")).event(low()).with(|case| case.events[0]["lastTimestamp"] = at(130).into()),
+            "drained nodePressure: EvictedForMemory",
         ),
         (
             "a deadline that came after its end",
@@ -441,10 +614,188 @@ fn an_event_that_came_twice_in_a_run_says_when_it_began() {
 }
 
 #[test]
-fn an_invented_ending_is_of_the_run_before_the_count() {
-    let invented = json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null});
-    let case = Case::wrapped(invented).with(|case| case.status()["restartCount"] = 3.into());
-    assert_eq!(case.stop().key(), "u1/app/2");
+fn an_invented_ending_has_one_key_or_is_none() {
+    let invented = || json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null}});
+    let with = |restarts: u64, state: Value, last: Value| {
+        Case::wrapped(clean()).with(|case| {
+            let status =
+                json!({"name": "app", "restartCount": restarts, "containerID": "containerd://2", "state": state, "lastState": last});
+            *case.status() = status;
+        })
+    };
+    let keys = |case: &Case| case.stops().iter().map(|stop| stop.key()).collect::<Vec<_>>().join(" ");
+    let (waits, running) = (|| json!({"waiting": {"reason": "ContainerCreating"}}), || json!({"running": {"startedAt": at(20)}}));
+    let first = || json!({"terminated": ended(3, "Error", 0, 9, "")});
+    let second = || json!({"terminated": {"exitCode": 3, "reason": "Error", "containerID": "containerd://2"}});
+    assert_eq!(keys(&with(3, invented(), json!({}))), "u1/app/2");
+    // Counted at once, whatever it does then.
+    for state in [waits(), running(), invented()] {
+        assert_eq!(keys(&with(1, state, invented())), "u1/app/0");
+    }
+    // It was not counted, or the pod was deleted later: it had the key u1/app/0 then.
+    for state in [waits(), invented()] {
+        assert_eq!(keys(&with(1, state.clone(), invented()).deleted(100, 30)), "");
+        assert_eq!(keys(&with(0, state, invented()).deleted(100, 30)), "u1/app/0");
+    }
+    // It ran again before the pod was deleted: it had been counted.
+    assert_eq!(keys(&with(1, json!({"terminated": ended(0, "Completed", 20, 103, "")}), invented()).deleted(100, 30)), "u1/app/0 u1/app/1");
+    // In a back-off when the pod was stopped: there is no other ending than the second run's.
+    assert_eq!(keys(&with(1, invented(), second())), "u1/app/1");
+    // The second run was lost sight of.
+    assert_eq!(keys(&with(1, invented(), first())), "u1/app/0 u1/app/1");
+}
+
+/// Ended at 500 s, and nothing says that it was asked to.
+#[test]
+fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
+    let ends = |code: i64| Case::wrapped(ended(code, if code == 0 { "Completed" } else { "Error" }, 0, 500, ""));
+    let liveness = |case: &mut Case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}});
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"postStart": {"exec": {"command": ["x"]}}});
+    let always =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
+    let killing = |seconds| event("Killing", "Container app failed liveness probe, will be restarted", seconds);
+    let unasked = {
+        let mut report = hooked();
+        (report["killed"], report["victims"], report["durationMs"]) = (0.into(), json!([]), 1.into());
+        Case::wrapped(ended(3, "Error", 0, 500, &message(&report))).with(always)
+    };
+    for (what, case, expected) in [
+        ("143", ends(143), "unknown -: Unknown"),
+        ("143, and the kubelet's words of that time", ends(143).event(event("Started", "Container started", 0)), "unknown -: Unknown"),
+        ("nothing of the kubelet could have stopped it", ends(3), "failed -: Failed"),
+        ("its Events may have gone", ends(3).with(liveness), "unknown -: Unknown"),
+        ("those of its start are there", ends(3).with(liveness).event(event("Started", "Container started", 0)), "failed -: Failed"),
+        ("those of its next start are there", ends(3).with(liveness).event(event("Started", "Container started", 501)), "failed -: Failed"),
+        ("those of an hour later are", ends(3).with(liveness).event(event("Pulled", "x", 4000)), "unknown -: Unknown"),
+        ("somebody else's", ends(3).with(liveness).event(pod_event("vpa", "X", "x", 0)), "unknown -: Unknown"),
+        ("its probe's", ends(3).with(liveness).event(killing(480)), "drained probe: LivenessProbe"),
+        ("0", ends(0).with(liveness), "unknown -: "),
+        ("0, and no probe", ends(0), "completed -: "),
+        ("a postStart hook", ends(3).with(hook), "unknown -: Unknown"),
+        ("a changed spec", ends(3).with(|case| case.pod["metadata"]["generation"] = 2.into()), "unknown -: Unknown"),
+        ("137, and a probe", ends(137).with(always).with(liveness), "unknown -: Unknown"),
+        ("137, and none", ends(137).with(always), "killed -: InitKilled"),
+        ("a crash", ends(139).with(liveness), "unknown -: Crashed"),
+        ("its init says that no signal came", unasked.clone().with(liveness), "failed -: Failed"),
+        (
+            "the same, and a preStop hook can have ended it",
+            unasked.with(liveness).with(|case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["x"]}}})),
+            "unknown -: ",
+        ),
+        (
+            "its node was restarted",
+            ends(1).event(pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 560)),
+            "unknown -: Unknown",
+        ),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+    let line = ends(137).stop().line();
+    assert!(line.contains("neither the pod nor its Events tell of a stop") && !line.contains("not asked"), "{line}");
+}
+
+/// Deleted at 100 s, drained at 120 s; and why, if that had been said at this time.
+#[test]
+fn what_came_after_the_deletion_is_not_its_reason() {
+    let case = || Case::wrapped(ended(0, "Completed", 0, 120, "")).deleted(100, 30);
+    let since = |seconds: i64| move |case: &mut Case| case.pod["status"]["conditions"][0]["lastTransitionTime"] = at(seconds).into();
+    let evicted = || case().disrupted("EvictionByEvictionAPI", "Eviction API: evicting");
+    let of_job = |reason: &str, message: &str, seconds| json!({"involvedObject": {"kind": "Job", "name": "j", "uid": "r1"}, "reason": reason, "message": message, "firstTimestamp": at(seconds)});
+    let taint = |seconds| pod_event("taint-eviction-controller", "TaintManagerEviction", "Marking for deletion Pod shop/web", seconds);
+    let deadline = |seconds| of_job("DeadlineExceeded", "Job was active longer than specified deadline", seconds);
+    for (what, case, expected) in [
+        ("evicted", evicted(), "drained eviction: EvictedByApi"),
+        ("a moment later by another clock", evicted().with(since(101)), "drained eviction: EvictedByApi"),
+        ("a drain of a pod that goes already", evicted().with(since(110)), "drained deletion: "),
+        ("one that was refused a minute before", evicted().with(since(40)), "drained deletion: "),
+        (
+            "nobody knows when",
+            evicted().with(|case| case.pod["status"]["conditions"][0]["lastTransitionTime"] = Value::Null),
+            "drained deletion: ",
+        ),
+        ("the scheduler's", case().disrupted("PreemptionByScheduler", "x").with(since(110)), "drained deletion: "),
+        ("a taint", case().event(taint(100)), "drained taint: Tainted"),
+        ("a taint that came later", case().event(taint(110)), "drained deletion: "),
+        (
+            "preempted",
+            case().event(pod_event("default-scheduler", "Preempted", "Preempted by a pod", 101)),
+            "drained preemption: Preempted",
+        ),
+        ("preempted later", case().event(pod_event("default-scheduler", "Preempted", "Preempted by a pod", 105)), "drained deletion: "),
+        ("a Job's deadline", case().event(deadline(100)), "drained activeDeadline: ActiveDeadline"),
+        ("a Job's deadline that came later", case().event(deadline(121)), "drained deletion: "),
+        (
+            "a Job's deadline, told when all had ended",
+            case().event(of_job("SuccessfulDelete", "Deleted pod: web-7c9-x", 100)).event(deadline(121)),
+            "drained activeDeadline: ActiveDeadline",
+        ),
+        (
+            "the same, and another pod was deleted",
+            case().event(of_job("SuccessfulDelete", "Deleted pod: web-7c9-y", 100)).event(deadline(121)),
+            "drained deletion: ",
+        ),
+        ("collected, but its ending was seen", case().disrupted("DeletionByPodGC", "PodGC: node no longer exists"), "drained deletion: "),
+        (
+            "deleted on a node that was lost, and collected later",
+            case()
+                .disrupted("DeletionByPodGC", "PodGC: node no longer exists")
+                .with(since(500))
+                .with(|case| case.status()["state"] = json!({"running": {"startedAt": at(0)}})),
+            "unknown deletion: NodeLost",
+        ),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+}
+
+/// Stopped by a signal that came at 100 s; deleted at this time.
+#[test]
+fn a_signal_that_came_before_the_deletion_was_not_sent_for_it() {
+    let case = |from: u64, deleted| {
+        let mut report = report();
+        report["from"] = json!({"pid": from, "uid": 0});
+        Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(deleted, 30)
+    };
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["kill", "1"]}}});
+    let killing = |seconds| event("Killing", "Stopping container app", seconds);
+    for (what, case, expected) in [
+        ("kubectl exec kill 1, and a deletion then", case(31, 120), "killed signal: StillAtWork"),
+        ("the node's runtime, and a deletion then", case(0, 120), "killed signal: StillAtWork"),
+        ("a node whose clock is 4 s behind", case(0, 104), "killed deletion: StillAtWork"),
+        ("kubectl exec kill 1, 4 s before", case(31, 104), "killed signal: StillAtWork"),
+        ("a hook that sends it, on such a node", case(31, 104).with(hook), "killed deletion: StillAtWork"),
+        ("the kubelet says so", case(0, 100).event(killing(100)), "killed deletion: StillAtWork"),
+        ("the kubelet stops what stops already", case(31, 120).event(killing(120)), "killed signal: StillAtWork"),
+        (
+            "a probe that failed since the container was stopping",
+            case(31, 120).not_deleted().event(event("Killing", "Container app failed liveness probe, will be restarted", 110)),
+            "killed signal: StillAtWork",
+        ),
+        (
+            "a node far behind",
+            case(0, 160).event(killing(100)).with(|case| case.events[0]["metadata"] = json!({"creationTimestamp": at(160)})),
+            "killed deletion: StillAtWork",
+        ),
+        (
+            "evicted, and nobody saw when",
+            case(31, 120).not_deleted().failed("Evicted", "The node was low on resource: memory. "),
+            "killed signal: StillAtWork",
+        ),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+    assert_eq!(case(31, 120).stop().requested_at.as_deref(), Some("2026-11-24T10:01:39.996Z"));
+}
+
+#[test]
+fn a_probe_that_failed_since_main_had_ended_has_not_asked() {
+    let mut report = hooked();
+    report["victims"][0]["exec"] = true.into();
+    // Main ended at 97 s, and a shell of an exec was killed at 102 s.
+    let case = Case::wrapped(ended(3, "Error", 0, 102, &message(&report)));
+    let liveness = |seconds| event("Killing", "Container app failed liveness probe, will be restarted", seconds);
+    assert_eq!(case.clone().event(liveness(100)).told(), "killed -: ExecLeftBehind Failed");
+    assert_eq!(case.event(liveness(96)).told(), "killed probe: ExecLeftBehind LivenessProbe");
 }
 
 #[test]
@@ -468,6 +819,8 @@ fn a_container_that_was_left_out_is_told_why() {
 fn sidecars_are_asked_last() {
     let told = |case: Case| case.stops().iter().map(|stop| format!("{} {}", stop.container, Case::told_of(stop))).collect::<Vec<_>>();
     assert_eq!(told(with_sidecar(26, 31)), ["log killed deletion: SidecarWaited", "app drained deletion: "]);
+    // It had most of it, whatever its init could tell.
+    assert_eq!(told(with_sidecar(5, 31)), ["log killed deletion: GracePeriodExceeded", "app drained deletion: "]);
     // The others were done in no time.
     assert_eq!(told(with_sidecar(1, 31)), ["log killed deletion: GracePeriodExceeded", "app drained deletion: "]);
     let plain = |app| {
@@ -483,7 +836,16 @@ fn sidecars_are_asked_last() {
         case.pod["spec"]["restartPolicy"] = "Never".into();
         case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(0, "Completed", 0, 103, "");
     });
-    assert_eq!(told(finished), ["log drained podFinished: ", "app completed -: "]);
+    assert_eq!(told(finished.clone()), ["log drained podFinished: ", "app completed -: "]);
+    // The app is started again.
+    let fails = |case: &mut Case| {
+        case.pod["spec"]["restartPolicy"] = "OnFailure".into();
+        case.status()["state"]["terminated"] = ended(3, "Error", 0, 100, "");
+    };
+    assert_eq!(told(finished.clone().with(fails)), ["log completed -: ", "app failed -: Failed"]);
+    // The kubelet has stopped the whole pod, and nobody knows when.
+    let evicted = finished.failed("Evicted", "The node was low on resource: memory. ");
+    assert_eq!(told(evicted), ["log unknown -: ", "app unknown -: "]);
 }
 
 #[test]
@@ -506,25 +868,108 @@ fn init_containers_that_ended_well_are_no_stops() {
 
 #[test]
 fn who_killed_whom_is_said_only_where_it_is_certain() {
-    let told = |oom: u64, others: Value| {
+    let case = |oom: Value, others: Value| {
         let mut report = report();
-        (report["killed"], report["victims"], report["oomKills"], report["killedByOthers"]) = (0.into(), json!([]), oom.into(), others);
-        let stop = Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(100, 30).stop();
+        (report["killed"], report["victims"], report["oomKills"], report["killedByOthers"]) = (0.into(), json!([]), oom, others);
+        Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(100, 30)
+    };
+    let told_of = |case: Case| {
+        let stop = case.stop();
         let named: Vec<_> =
             stop.causes.iter().map(|f| format!("{} {}", f.cause.name(), f.process.as_ref().map_or(0, |process| process.pid))).collect();
         format!("{} {}: {}", stop.outcome.name(), stop.killed, named.join(", "))
     };
-    let one = json!([{"pid": 9, "name": "a", "atMs": 5}]);
-    let two = json!([{"pid": 9, "name": "a", "atMs": 5}, {"pid": 10, "name": "b", "atMs": 6}]);
-    let four = json!([{"pid": 9, "atMs": 5}, {"pid": 10, "atMs": 5}, {"pid": 11, "atMs": 5}, {"pid": 12, "atMs": 5}]);
-    assert_eq!(told(1, one.clone()), "killed 1: OutOfMemory 9");
-    assert_eq!(told(0, one.clone()), "killed 1: KilledByOther 9");
-    assert_eq!(told(2, one), "killed 2: OutOfMemory 0");
-    assert_eq!(told(1, two), "killed 2: OutOfMemory 0, KilledByOther 0");
-    assert_eq!(told(1, four), "killed 4: OutOfMemory 0");
+    let told = |oom: u64, others: Value| told_of(case(oom.into(), others));
+    let one = || json!([{"pid": 9, "name": "a", "atMs": 5}]);
+    let two = || json!([{"pid": 9, "name": "a", "atMs": 5}, {"pid": 10, "name": "b", "atMs": 6}]);
+    let marked = |mut others: Value, places: &[usize]| {
+        places.iter().for_each(|at| others[*at]["oom"] = true.into());
+        others
+    };
+    assert_eq!(told(0, one()), "killed 1: KilledByOther 9");
+    assert_eq!(told(1, marked(one(), &[0])), "killed 1: OutOfMemory 9");
+    assert_eq!(told(2, marked(one(), &[0])), "killed 2: OutOfMemory 0");
+    assert_eq!(told(1, marked(two(), &[1])), "killed 2: OutOfMemory 10, KilledByOther 9");
+    assert_eq!(told(2, marked(two(), &[0, 1])), "killed 2: OutOfMemory 0");
+    assert_eq!(told(2, marked(two(), &[0])), "killed 3: OutOfMemory 0, KilledByOther 10");
     assert_eq!(told(1, json!([])), "killed 1: OutOfMemory 0");
+    // No init has marked any: as many as the kernel has killed need not be those whom it has killed.
+    assert_eq!(told(1, one()), "killed 1: OutOfMemory 0");
+    assert_eq!(told(1, two()), "killed 2: OutOfMemory 0");
+    assert_eq!(told(2, one()), "killed 2: OutOfMemory 0");
+    // It could not count.
+    assert_eq!(told_of(case(Value::Null, one())), "killed 1: Unknown 9");
+    let shared = |case: &mut Case| case.pod["spec"]["shareProcessNamespace"] = true.into();
+    assert_eq!(told_of(case(0.into(), one()).with(shared)), "killed 1: Unknown 9");
+    let known = |case: &mut Case| case.status()["state"]["terminated"]["reason"] = "OOMKilled".into();
+    assert_eq!(told_of(case(Value::Null, one()).with(known)), "killed 1: OutOfMemory 0");
+    assert_eq!(told_of(case(0.into(), one()).with(known)), "killed 1: OutOfMemory 0");
     // Before the stop, but in this run: it is told of nowhere else.
     assert_eq!(told(0, json!([{"pid": 9, "name": "a", "atMs": -3_600_000}])), "killed 1: KilledByOther 9");
+    let line = case(2.into(), marked(one(), &[0])).stop().line();
+    assert!(line.contains("OOM killer killed 2 processes in the container: a[9] and 1 more"), "{line}");
+}
+
+#[test]
+fn a_main_that_was_killed_before_four_others_is_not_forgotten() {
+    let four = || json!([{"pid": 9, "atMs": 5}, {"pid": 10, "atMs": 5}, {"pid": 11, "atMs": 5}, {"pid": 12, "atMs": 5}]);
+    let case = |oom: u64, others: Value| {
+        let mut report = report();
+        (report["killed"], report["victims"], report["oomKills"], report["killedByOthers"]) = (0.into(), json!([]), oom.into(), others);
+        (report["main"]["exitCode"], report["main"]["signal"], report["exitCode"]) = (Value::Null, "KILL".into(), 137.into());
+        Case::wrapped(ended(137, "Error", 0, 129, &message(&report))).deleted(100, 30)
+    };
+    let names_main = |case: &Case| case.stop().causes.iter().any(|finding| finding.what.contains("sh[2]"));
+    assert!(names_main(&case(0, four())));
+    assert_eq!(case(0, four()).stop().killed, 5);
+    // It would be listed, had somebody else killed it.
+    assert!(!names_main(&case(0, json!([{"pid": 9, "atMs": 5}]))));
+    // The init asks it so.
+    let asks =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--rewrite=TERM=KILL", "--", "app"]);
+    assert!(!names_main(&case(0, four()).with(asks)));
+    // Whose that was is not known.
+    assert_eq!(case(1, four()).told(), "killed deletion: OutOfMemory");
+}
+
+#[test]
+fn a_signal_that_main_was_asked_with_is_no_crash() {
+    let mut report = report();
+    (report["killed"], report["victims"], report["exitCode"]) = (0.into(), json!([]), 134.into());
+    report["main"] = json!({"pid": 2, "name": "app", "signal": "ABRT", "core": true, "afterMs": 3});
+    let case = |text: &str| Case::wrapped(ended(134, "Error", 0, 129, text)).deleted(100, 30);
+    let asks =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--rewrite=TERM=ABRT", "--", "app"]);
+    assert_eq!(case(&message(&report)).told(), "drained deletion: Crashed");
+    assert_eq!(case(&message(&report)).with(asks).told(), "drained deletion: ");
+    assert_eq!(case("").told(), "drained deletion: Crashed");
+    assert_eq!(case("").with(asks).told(), "drained deletion: ");
+}
+
+#[test]
+fn an_init_that_was_killed_had_time_left() {
+    let always =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
+    let killed = Case::wrapped(sigkill(107)).deleted(100, 30).with(always);
+    assert_eq!(killed.told(), "killed deletion: InitKilled");
+    let limit = |seconds| pod_event("kubelet", "Evicted", "Usage of EmptyDir volume \"cache\" exceeds the limit \"64Mi\". ", seconds);
+    assert_eq!(killed.clone().event(limit(105)).told(), "unknown deletion: Unknown");
+    assert_eq!(killed.event(limit(120)).told(), "killed deletion: InitKilled");
+}
+
+#[test]
+fn who_waits_on_a_futex_may_wait_for_work() {
+    let told = |why: &str, waits: &str| {
+        let mut report = report();
+        (report["victims"][0]["why"], report["victims"][0]["waits"]) = (why.into(), waits.into());
+        let stop = Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).deleted(100, 30).stop();
+        format!("{}: {}", stop.causes[0].cause.name(), stop.causes[0].what.split(';').next().unwrap())
+    };
+    assert_eq!(told("caught", "futex"), "StillAtWork: worker[9] caught SIGTERM and was still at work, waiting on a futex");
+    assert_eq!(told("ignored", "futex"), "SignalIgnored: worker[9] ignores SIGTERM, waiting on a futex");
+    assert_eq!(told("caught", "lock"), "WaitedForLock: worker[9] caught SIGTERM and waited for a file's lock");
+    assert_eq!(told("blocked", "lock"), "SignalBlocked: worker[9] blocks SIGTERM, waiting for a file's lock");
+    assert_eq!(told("caught", "ofALaterVersion"), "StillAtWork: worker[9] caught SIGTERM and was still at work");
 }
 
 #[test]
@@ -533,4 +978,31 @@ fn an_exec_that_was_left_is_no_child_of_main() {
     report.as_object_mut().unwrap().remove("signal");
     report["victims"][0]["exec"] = true.into();
     assert_eq!(Case::wrapped(ended(0, "Completed", 0, 129, &message(&report))).told(), "killed -: ExecLeftBehind");
+    // It is not given as long as the container.
+    (report["signal"], report["durationMs"]) = ("TERM".into(), 5016.into());
+    let stop = Case::wrapped(ended(0, "Completed", 0, 105, &message(&report))).deleted(100, 30).stop();
+    assert_eq!(stop.causes[0].what, "worker[9] came in by an exec and was left behind; killed 5.0 s after it was asked");
+}
+
+#[test]
+fn an_init_container_that_did_its_work_was_not_stopped() {
+    // The pod is tainted a moment after its start.
+    let case = |app: Value| {
+        Case::wrapped(ended(0, "Completed", 100, 120, ""))
+            .event(pod_event("taint-eviction-controller", "TaintManagerEviction", "Marking for deletion Pod shop/web", 100))
+            .deleted(100, 30)
+            .with(|case| {
+                case.status()["state"] = app;
+                case.pod["spec"]["initContainers"] = json!([{"name": "ashore-init"}]);
+                let done = json!({"terminated": ended(0, "Completed", 99, 100, "")});
+                case.pod["status"]["initContainerStatuses"] =
+                    json!([{"name": "ashore-init", "restartCount": 0, "containerID": "containerd://2", "state": done}]);
+            })
+    };
+    let told = |case: &Case| case.stops().iter().map(|stop| format!("{} {}", stop.container, Case::told_of(stop))).collect::<Vec<_>>();
+    let followed = case(json!({"terminated": ended(0, "Completed", 100, 120, "")}));
+    assert_eq!(told(&followed), ["app drained taint: Tainted"]);
+    // Nothing came after it: then it may have been asked.
+    let alone = case(json!({"waiting": {"reason": "PodInitializing"}}));
+    assert_eq!(told(&alone), ["ashore-init unknown taint: Tainted"]);
 }

@@ -75,7 +75,7 @@ fn is_bounded(stop: &Stop) {
         match value {
             Value::String(text) => {
                 assert!(text.len() <= 520, "{text}");
-                assert!(!text.contains(['\u{1b}', '\u{202e}', '\n']), "{text:?}");
+                assert!(!text.contains(|char: char| char.is_control() || ('\u{202a}'..='\u{202e}').contains(&char)), "{text:?}");
             }
             Value::Array(items) => left.extend(items),
             Value::Object(members) => left.extend(members.values()),
@@ -83,8 +83,22 @@ fn is_bounded(stop: &Stop) {
         }
     }
     let line = stop.line();
-    assert!(line.len() <= 1000 && !line.contains('\n'), "{line}");
+    assert!(line.len() <= 1000 && !line.contains(char::is_control), "{line}");
     assert!(texts.to_string().len() < 40_000);
+}
+
+#[test]
+fn what_a_later_version_has_written_is_read_as_far_as_it_is_understood() {
+    let mut written = serde_json::to_value(with(&message(&report())).stop()).unwrap();
+    let later = || Value::from("ofALaterVersion");
+    for place in ["/outcome", "/request", "/causes/0/cause", "/report/victims/0/why"] {
+        *written.pointer_mut(place).unwrap() = later();
+    }
+    written["report"]["victims"][0]["waits"] = later();
+    (written["more"], written["report"]["more"]) = (json!([1]), json!({}));
+    let read: Stop = serde_json::from_value(written).unwrap();
+    assert_eq!(Case::told_of(&read), "unknown unknown: Unknown");
+    assert_eq!(read.report.unwrap().victims[0].name, "worker");
 }
 
 #[test]
@@ -176,7 +190,8 @@ fn spoil(value: &mut Value, spoilt: &[(proptest::sample::Index, Value)]) {
 
 fn whole() -> Case {
     let mut report = report();
-    report["killedByOthers"] = json!([{"pid": 2, "name": "java", "atMs": 0}]);
+    report["killedByOthers"] = json!([{"pid": 2, "name": "java", "atMs": 0}, {"pid": 3, "name": "sh", "atMs": -9, "oom": true}]);
+    report["oomKills"] = 2.into();
     with(&message(&report))
         .disrupted("EvictionByEvictionAPI", "Eviction API: evicting")
         .event(event("Killing", "Container app failed liveness probe, will be restarted", 100))
@@ -184,6 +199,7 @@ fn whole() -> Case {
         .event(event("Evicted", "The node was low on resource: memory. ", 100))
         .with(|case| {
             case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["x"]}}});
+            case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}, "terminationGracePeriodSeconds": 9});
             case.status()["lastState"] = json!({"terminated": ended(137, "OOMKilled", 0, 9, "")});
         })
 }
@@ -218,6 +234,31 @@ proptest! {
             is_bounded(stop);
             let json = serde_json::to_string(stop).unwrap();
             prop_assert_eq!(&serde_json::from_str::<Stop>(&json).unwrap(), stop);
+        }
+    }
+
+    /// Whatever an app writes, for whatever end of its container.
+    #[test]
+    fn any_message_is_bounded(
+        begins in proptest::sample::select(vec!["", "{\"ashore\":", "{\"ashore\":1,", "\n{\"ashore\":1,\"main\":{},"]),
+        rest in "\\PC{0,2000}|[\\s\\S]{0,4096}|[\\[{\":,0-9}\\]]{0,4096}",
+        code in prop_oneof![Just(0i64), Just(1), Just(137), Just(143)],
+        reason in proptest::sample::select(vec!["Completed", "Error", "OOMKilled", "StartError", "ContainerStatusUnknown"]),
+        logs in any::<bool>(),
+        (started, finished) in (text(), text()),
+        deleted in any::<bool>(),
+    ) {
+        let case = Case::wrapped(ended(code, reason, 0, 129, &format!("{begins}{rest}"))).with(|case| {
+            let end = &mut case.status()["state"]["terminated"];
+            (end["startedAt"], end["finishedAt"]) = (started, finished);
+            if logs {
+                case.container()["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
+            }
+        });
+        let case = if deleted { case.deleted(100, 30) } else { case };
+        for stop in case.stops() {
+            is_bounded(&stop);
+            prop_assert!(stop.report.is_none());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::known;
 use super::script::{Fate, Kind, Script};
+use crate::front::{Front, peel};
 
 /// The longest name that is repeated.
 const SHOWN: usize = 40;
@@ -74,23 +75,15 @@ impl Running {
     fn peel(&mut self, mut words: Vec<String>, alpine: bool, usual: Option<&str>) -> Result<Vec<String>, Vec<String>> {
         let Some(first) = words.first() else { return Err(words) };
         let name = base(first).to_owned();
-        let flags = words[1..].iter().take_while(|word| word.starts_with('-') && *word != "--").count();
-        let has = |flag: &str| words[1..=flags].iter().any(|word| word == flag);
-        match name.as_str() {
-            "tini" | "tini-static" | "docker-init" | "dumb-init" | "catatonit" => {
-                let group = if name == "dumb-init" { !has("-c") && !has("--single-child") } else { has("-g") };
-                let values = if name == "dumb-init" { &["-r", "--rewrite"][..] } else { &["-p", "-e"] };
-                let rest = behind(words, values);
+        let mut behind = words[1..].iter().map(String::as_str);
+        if let Some((front, next)) = peel(&name, &mut behind) {
+            let left = behind.len() + usize::from(next.is_some());
+            if let Front::Init { group, .. } = front {
                 self.init.get_or_insert(Init { name, group });
-                Ok(rest)
             }
-            "env" => {
-                let rest = behind(words, &["-u", "-C"]);
-                Ok(rest.into_iter().skip_while(|word| word.contains('=')).collect())
-            }
-            "nice" | "ionice" | "nohup" | "stdbuf" | "setpriv" | "chrt" => Ok(behind(words, &["-n", "-c", "-o", "-e", "-i"])),
-            "gosu" | "su-exec" => Ok(words.split_off(2.min(words.len()))),
-            "busybox" if words.len() > 1 => Ok(words.split_off(1)),
+            return Ok(words.split_off(words.len() - left));
+        }
+        match name.as_str() {
             "sh" | "bash" | "dash" | "ash" => self.shell(&name, words, alpine),
             _ if is_script(&name) => {
                 self.script.get_or_insert_with(|| shown(&name));
@@ -164,20 +157,6 @@ impl Running {
     }
 }
 
-/// What stands behind a wrapper's flags. `values`: the flags whose value is the next word.
-fn behind(words: Vec<String>, values: &[&str]) -> Vec<String> {
-    let mut rest = words.into_iter().skip(1).peekable();
-    while let Some(flag) = rest.next_if(|word| word.starts_with('-')) {
-        if flag == "--" {
-            break;
-        }
-        if values.contains(&flag.as_str()) {
-            rest.next();
-        }
-    }
-    rest.collect()
-}
-
 /// Whether a file of this name is a script of a shell's.
 pub(crate) fn is_script(name: &str) -> bool {
     name.ends_with(".sh") || name.ends_with(".bash") || name.contains("entrypoint")
@@ -243,6 +222,7 @@ mod tests {
         for (words, group) in [
             (&["tini", "--", "a"][..], false),
             (&["/sbin/tini", "-v", "-g", "a"], true),
+            (&["tini", "-sg", "--", "a"], true),
             (&["tini", "a", "-g"], false),
             (&["dumb-init", "a"], true),
             (&["dumb-init", "-c", "a"], false),

@@ -4,6 +4,7 @@ use super::named::{self, Name};
 use super::rewrite::Output;
 use crate::{pull_secrets, serve};
 use ashore_report::Outcome;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::Path;
@@ -276,13 +277,13 @@ pub(crate) struct Reporting {
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
     pub output: Form,
     /// Write a page for a browser into this file (- for standard output) in place of the table: it needs nothing else, and no network
-    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    #[arg(long, value_name = "FILE", conflicts_with = "output", value_parser = NonEmptyStringValueParser::new())]
     pub html: Option<String>,
     /// Go on with stops as they happen, a line each, until Ctrl-C
     #[arg(short, long, conflicts_with_all = ["html", "filename", "recursive"])]
     pub watch: bool,
     /// With --watch: end after this time, such as 10m
-    #[arg(long = "for", value_name = "DURATION", value_parser = serve::duration, requires = "watch")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = serve::duration, requires = "watch", allow_hyphen_values = true)]
     pub time: Option<Duration>,
 }
 
@@ -297,7 +298,7 @@ pub(crate) struct Watching {
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
     pub output: Form,
     /// End after this time, such as 10m
-    #[arg(long = "for", value_name = "DURATION", value_parser = serve::duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = serve::duration, allow_hyphen_values = true)]
     pub time: Option<Duration>,
     /// Say nothing on standard error but what is wrong
     #[arg(short, long)]
@@ -320,7 +321,7 @@ pub(crate) struct Stops {
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Option<String>,
     /// Only those of the last 30m, 24h and so on
-    #[arg(long, value_name = "DURATION", value_parser = serve::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = serve::duration, allow_hyphen_values = true)]
     pub since: Option<Duration>,
     /// Only those that ended so; several with commas between them [default: all that is not completed and well]
     #[arg(long = "outcome", value_enum, value_name = "OUTCOME", value_delimiter = ',')]

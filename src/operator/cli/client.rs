@@ -9,13 +9,27 @@ use kube::api::ListParams;
 use kube::config::{Config, KubeConfigOptions};
 use kube::core::request::Request;
 use serde_json::Value;
+use std::error::Error;
 
 /// A client of the cluster that the person means: of this context of the kubeconfig, or the current one, or the cluster that this runs in.
 ///
 /// # Errors
 /// Why there is none.
 pub(crate) async fn client(context: Option<&str>) -> Result<Client, ClusterError> {
-    make(config(context).await?)
+    Ok(connect(context).await?.0)
+}
+
+/// The same with the API server's address, for somebody who has to say which one does not answer.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn connect(context: Option<&str>) -> Result<(Client, String), ClusterError> {
+    let config = config(context).await?;
+    let url = &config.cluster_url;
+    // Not what else may stand there: a password.
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    let server = format!("{}://{}{port}", url.scheme_str().unwrap_or_default(), url.host().unwrap_or_default());
+    Ok((make(config)?, server))
 }
 
 /// The same, for somebody who wants to hear the first answer: one that says "not now" (429, 503, 504) is not asked for again.
@@ -32,7 +46,7 @@ fn make(config: Config) -> Result<Client, ClusterError> {
     Client::try_from(config).map_err(|error| failed(&error))
 }
 
-fn failed(error: &dyn std::error::Error) -> ClusterError {
+fn failed(error: &dyn Error) -> ClusterError {
     ClusterError::NoServer(chain(error))
 }
 
@@ -44,7 +58,11 @@ async fn config(context: Option<&str>) -> Result<Config, ClusterError> {
             let options = KubeConfigOptions { context: Some(context.into()), ..KubeConfigOptions::default() };
             Config::from_kubeconfig(&options).await.map_err(|error| failed(&error))
         }
-        None => Config::infer().await.map_err(|error| failed(&error)),
+        None => Config::infer().await.map_err(|error| {
+            // Outside of a pod nobody has asked for a pod's cluster.
+            let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+            failed(error.source().filter(|_| !in_pod).unwrap_or(&error))
+        }),
     }
 }
 

@@ -29,6 +29,9 @@ use std::sync::Arc;
 pub(super) const SHORT: [(&str, &str); 6] =
     [("po", "Pod"), ("deploy", "Deployment"), ("sts", "StatefulSet"), ("ds", "DaemonSet"), ("rs", "ReplicaSet"), ("cj", "CronJob")];
 
+/// What names an object.
+const EXPECTED: &str = "TYPE/NAME, such as pod/web, deploy/web, sts/, ds/, rs/, job/ or cronjob/NAME";
+
 /// An object that somebody has named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name {
@@ -65,7 +68,19 @@ impl Name {
 /// # Errors
 /// What is allowed.
 pub(crate) fn parse(word: &str) -> Result<Name, String> {
-    Name::parse(word).ok_or_else(|| "not TYPE/NAME, such as pod/web, deploy/web, sts/, ds/, rs/, job/ or cronjob/NAME".into())
+    Name::parse(word).ok_or_else(|| format!("not {EXPECTED}"))
+}
+
+/// Says what can be named, where a word that is no file looks as if it were meant to name an object.
+pub(crate) fn hint(problems: &mut [Problem]) {
+    for Problem { place, what } in problems {
+        let word = Path::new(&place.file);
+        let (folder, name) = place.file.split_once('/').unwrap_or_default();
+        // What is in a folder that is there, or ends like a file, is a file.
+        if !folder.is_empty() && !name.contains('/') && word.extension().is_none() && !word.exists() && !Path::new(folder).exists() {
+            what.push_str(&format!("; and it is not {EXPECTED}"));
+        }
+    }
 }
 
 /// Takes those of the words that name objects of a cluster; a file that has such a name is a file.

@@ -13,7 +13,7 @@ mod watch;
 mod words;
 
 use super::args::{Bad, Ended, Form, Reporting, Stops, Watching};
-use super::named::Name;
+use super::named::{self, Name};
 use super::output::{self, say};
 use super::problem::Problem;
 use super::progress::Progress;
@@ -130,11 +130,13 @@ pub(crate) fn report(args: &Reporting, names: &[Name]) -> Result<u8, Vec<Problem
     let (filter, mut progress) = (Filter::of(stops), Progress::new(files.quiet));
     let (mut problems, mut found) = (Vec::new(), Found::default());
     let sources = files.read(&mut progress, &mut problems);
+    named::hint(&mut problems);
     files::read(&sources, &mut found, &mut progress, &mut problems);
     let asked = !names.is_empty() || files.all().is_empty();
-    if asked {
-        cluster::read(names, stops, &filter, &mut found, &mut progress, &mut problems)?;
-    }
+    let looked = match asked {
+        true => Some(cluster::read(names, stops, &filter, &mut found, &mut progress, &mut problems)?),
+        false => None,
+    };
     progress.clear();
     if !asked && sources.is_empty() {
         return Err(problems);
@@ -151,7 +153,9 @@ pub(crate) fn report(args: &Reporting, names: &[Name]) -> Result<u8, Vec<Problem
     problems.extend(written.err());
     if !files.quiet {
         let at = html.as_ref().filter(|file| *file != "-" && problems.is_empty()).map(|file| format!("; the page is in {file}"));
-        say(summary(stops.iter().map(|stop| stop.outcome), well) + &at.unwrap_or_default());
+        let place = looked.filter(|_| stops.is_empty() && names.is_empty()).map(|looked| format!(" in {looked}"));
+        let all = summary(stops.iter().map(|stop| stop.outcome), &place.unwrap_or_default(), well);
+        say(all + &at.unwrap_or_default());
     }
     let bad = stops.iter().any(|stop| filter.is_bad(stop));
     Ok(if !problems.is_empty() { super::refuse(problems) } else { u8::from(bad) })
@@ -195,12 +199,12 @@ fn is_coloured() -> bool {
     io::stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// How many there are, and how they ended, in a line.
-fn summary(outcomes: impl Iterator<Item = Outcome>, well: usize) -> String {
+/// How many there are, where, and how they ended, in a line.
+fn summary(outcomes: impl Iterator<Item = Outcome>, place: &str, well: usize) -> String {
     let mut by_outcome = BTreeMap::<Outcome, usize>::new();
     outcomes.for_each(|outcome| *by_outcome.entry(outcome).or_default() += 1);
     let counts: Vec<String> = by_outcome.iter().map(|(outcome, count)| format!("{count} {}", outcome.name())).collect();
-    let all = count(by_outcome.values().sum(), "stop");
+    let all = count(by_outcome.values().sum(), "stop") + place;
     let all = if counts.is_empty() { all } else { format!("{all}: {}", counts.join(", ")) };
     let more = match well {
         0 => String::new(),

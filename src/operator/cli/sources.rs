@@ -114,7 +114,7 @@ fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(MOST_PER_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_PER_FILE {
-        return Err(io::Error::other(format!("larger than {} MiB", MOST_PER_FILE >> 20)));
+        return Err(io::Error::other(format!("larger than {} MiB, the most that is read of one: split it", MOST_PER_FILE >> 20)));
     }
     Ok(bytes)
 }
@@ -149,11 +149,14 @@ pub(crate) fn plain(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MOST_PER_FILE, bounded, text};
+    use super::{bounded, text};
 
     #[test]
     fn an_endless_input_is_given_up_at_the_bound() {
-        assert_eq!(bounded(std::io::repeat(b'a')).expect_err("too large").to_string(), format!("larger than {} MiB", MOST_PER_FILE >> 20));
+        assert_eq!(
+            bounded(std::io::repeat(b'a')).expect_err("too large").to_string(),
+            "larger than 64 MiB, the most that is read of one: split it"
+        );
     }
 
     #[test]

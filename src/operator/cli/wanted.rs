@@ -6,7 +6,7 @@ use super::settings::Rules;
 use crate::admission::PROTECTED;
 use crate::rulebook::Labels;
 use ashore_inject::annotations::INJECT;
-use ashore_inject::rule::POD_TEMPLATE_HASH;
+use ashore_inject::rule::{POD_TEMPLATE_HASH, owner_of};
 use ashore_inject::walk::PodRef;
 use ashore_inject::{Asks, OptIn, Pod, Policy, PolicyName, Profiles, Reason, Rule, asks};
 use serde::Serialize;
@@ -162,12 +162,10 @@ pub(crate) fn wanted(pod: &PodRef<'_>, namespace: &Namespace) -> Wanted {
 
 /// A template as the pods have it that will be made from it: owned by what makes them.
 pub(crate) fn as_made<'p>(pod: &PodRef<'p>) -> Cow<'p, Value> {
-    let (kind, hash) = match pod.kind {
-        "Deployment" => ("ReplicaSet", true),
-        "CronJob" => ("Job", false),
-        "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController" => (pod.kind, false),
-        _ => return Cow::Borrowed(pod.pod),
-    };
+    if !matches!(pod.kind, "Deployment" | "CronJob" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "Job" | "ReplicationController") {
+        return Cow::Borrowed(pod.pod);
+    }
+    let (kind, hash) = owner_of(pod.kind);
     let mut made = pod.pod.clone();
     if let Some(made) = made.as_object_mut()
         && let Some(metadata) = made.entry("metadata").or_insert_with(|| json!({})).as_object_mut()

@@ -1,6 +1,7 @@
 //! What is remembered outside of the process: a ConfigMap of our own, which one leader hands to the next. Each takes it over first, so that
 //! one that leads no more, and does not know it yet, can write no more.
 
+use super::hold::Held;
 use super::ledger::Totals;
 use super::memory::Carried;
 use crate::objects::{Kind, ObjectError, Objects};
@@ -21,8 +22,11 @@ const LONGEST: usize = 1024 * 1024;
 pub struct Checkpoint {
     /// The format: 1.
     pub format: u32,
-    /// Up to which version of the cluster all stops are done; empty if that is not known.
+    /// Up to which version of the cluster all stops are told; empty if that is not known.
     pub version: String,
+    /// What has to be looked at again, since it is not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// Who wrote it: a process of a replica.
     pub holder: String,
     /// How often it has written it.

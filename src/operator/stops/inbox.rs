@@ -29,13 +29,15 @@ pub enum Item {
         /// How many containers it had.
         containers: u32,
     },
+    /// What was to be looked at again cannot be.
+    Skipped,
 }
 
 impl Item {
     fn bytes(&self) -> usize {
         match self {
             Self::Pod { pod, .. } => pod.get().len(),
-            Self::Lost { .. } => 100,
+            Self::Lost { .. } | Self::Skipped => 100,
         }
     }
 }

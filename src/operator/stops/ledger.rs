@@ -14,6 +14,8 @@ const SLOWEST: usize = 5;
 const WEEK: i64 = 7 * 24 * 3600;
 /// The most policies whose numbers are remembered until they are written.
 const MOST: usize = 300;
+/// The most bytes of their slowest workloads that are remembered until they are written.
+const MOST_BYTES: usize = 100 * 1024;
 
 /// The stops of a policy's pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +110,11 @@ impl Ledger {
         for (uid, totals) in remembered {
             let account = all.entry(uid).or_default();
             if totals.stops > account.sure.stops {
-                account.sure = totals;
+                let before = std::mem::replace(&mut account.sure, totals);
+                // There may have been no room for them.
+                if account.sure.slowest_workloads.is_empty() {
+                    account.sure.slowest_workloads = before.slowest_workloads;
+                }
             }
         }
         all.values_mut().for_each(|account| account.now = account.sure.clone());
@@ -134,7 +140,17 @@ impl Ledger {
     pub fn unwritten(&self) -> BTreeMap<String, Totals> {
         let state = self.state();
         let unwritten = state.all.iter().filter(|(_, account)| account.now.stops > account.written);
-        unwritten.take(MOST).map(|(uid, account)| (uid.clone(), account.now.clone())).collect()
+        let mut bytes = 0;
+        let told = unwritten.take(MOST).map(|(uid, account)| {
+            let mut totals = account.now.clone();
+            bytes += serde_json::to_string(&totals.slowest_workloads).map_or(0, |text| text.len());
+            // Their numbers are what must not be lost.
+            if bytes > MOST_BYTES {
+                totals.slowest_workloads.clear();
+            }
+            (uid.clone(), totals)
+        });
+        told.collect()
     }
 
     /// It has been remembered, and may be told.
@@ -222,6 +238,20 @@ mod tests {
         assert_eq!(slowest(&totals), [("b", 9), ("f", 8), ("e", 7), ("a", 5), ("d", 2)]);
         totals.count(&stop("g", 1), NOW + WEEK);
         assert_eq!(slowest(&totals), [("g", 1)]);
+    }
+
+    #[test]
+    fn what_is_remembered_has_bounds() {
+        let ledger = Ledger::default();
+        let long = "n".repeat(253);
+        for policy in 0..MOST + 100 {
+            (0..SLOWEST).for_each(|n| ledger.count(&format!("{policy:036}"), &stop(&format!("{n}{long}"), 1), NOW));
+        }
+        let unwritten = ledger.unwritten();
+        assert_eq!((unwritten.len(), unwritten.values().filter(|totals| totals.stops == 5).count()), (MOST, MOST));
+        assert!(unwritten.values().any(|totals| totals.slowest_workloads.len() == SLOWEST));
+        let bytes = serde_json::to_string(&unwritten).unwrap().len();
+        assert!((MOST_BYTES..MOST_BYTES + MOST * 110).contains(&bytes), "{bytes}");
     }
 
     #[test]

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The most pods of which something is remembered.
 const MOST: usize = 150_000;
-/// The most pods that stop, and the most whose runs are done, that the next leader is told of.
-const MOST_TOLD: usize = 2000;
+/// The most bytes that the next leader is told of pods that stop, and of those whose runs are done: 2,000 of either with usual names.
+const MOST_TOLD: usize = 300 * 1024;
+/// The most pods that are gone of which the next leader is told: with the rest, well within a ConfigMap.
+pub const MOST_GONE: usize = 3000;
 /// How long after its end a run may be seen, in seconds: what ended longer ago than that when it is seen for the first time is history.
 /// Clocks of nodes may be wrong by as much.
 const LATE: i64 = 600;
@@ -49,11 +51,19 @@ struct Pod {
     done: BTreeMap<Box<str>, Done>,
     /// [`Glance::signature`] of what was handed on last.
     handed: Option<u64>,
+    /// It is gone, all of it was told, and it is remembered since whoever looks again sees it again: in which batch it went.
+    gone: Option<u64>,
 }
+
+/// The batch of those that went before this leader.
+const BEFORE: u64 = u64::MAX;
 
 impl Pod {
     /// Whether the ending that its deletion asked for has been told, since it was shown before the pod was gone.
     fn is_told(&self) -> bool {
+        if self.gone.is_some() {
+            return true;
+        }
         let asked = self.stopping.as_ref().map(Stopping::asked);
         asked.is_some_and(|asked| self.done.values().any(|(_, ended)| ended + APART >= asked))
     }
@@ -69,6 +79,10 @@ pub struct Carried {
     pub stopping: BTreeMap<String, Stopping>,
     /// Runs that are done of pods that are still there, by uid and container.
     pub done: BTreeMap<String, BTreeMap<String, Done>>,
+    /// Pods that are gone, and all of which is told, that are seen again by whoever looks again at what was: by uid, how their deletion
+    /// began, as the timestamp and the grace period of a [`Deletion`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub gone: BTreeMap<String, Option<(i64, u64)>>,
 }
 
 /// All that is remembered.
@@ -78,6 +92,8 @@ pub struct Memory {
     done_before: i64,
     /// Those that were in the list that is being made.
     listed: Option<HashSet<Box<str>>>,
+    /// How many of the pods are gone.
+    gone: usize,
 }
 
 impl Memory {
@@ -89,6 +105,14 @@ impl Memory {
         }
         for (uid, done) in told.done {
             memory.pods.entry(uid.into()).or_default().done = done.into_iter().map(|(name, done)| (name.into(), done)).collect();
+        }
+        memory.gone = told.gone.len();
+        for (uid, deletion) in told.gone {
+            let pod = memory.pods.entry(uid.into()).or_default();
+            let deletion = deletion.map(|(timestamp, grace_seconds)| Deletion { timestamp, grace_seconds });
+            // Its name is of no use any more.
+            pod.stopping = deletion.map(|deletion| Stopping { namespace: String::new(), name: String::new(), deletion, containers: 0 });
+            pod.gone = Some(BEFORE);
         }
         memory
     }
@@ -136,13 +160,12 @@ impl Memory {
         self.pods.get(uid)?.stopping.as_ref()
     }
 
-    /// Those of a pod's stops that nobody has been told of.
-    pub fn news(&self, stops: Vec<Stop>) -> Vec<Stop> {
-        stops.into_iter().filter(|stop| self.is_news(stop)).collect()
-    }
-
-    fn is_news(&self, stop: &Stop) -> bool {
+    /// Whether nobody has been told of this stop.
+    pub fn is_news(&self, stop: &Stop) -> bool {
         let pod = self.pods.get(stop.uid.as_str());
+        if pod.is_some_and(|pod| pod.gone.is_some()) {
+            return false;
+        }
         let ended = stop.finished_at.as_deref().and_then(seconds);
         if let Some((run, at)) = pod.and_then(|pod| pod.done.get(stop.container.as_str())) {
             // A kubelet that has lost count begins anew.
@@ -163,9 +186,23 @@ impl Memory {
         }
     }
 
-    /// The pod is gone, and all of it is done.
-    pub fn forget(&mut self, uid: &str) {
-        self.pods.remove(uid);
+    /// The pod is gone, and all of it is done. With the number of a batch, it is remembered until that is [`Self::let_go`].
+    pub fn forget(&mut self, uid: &str, batch: Option<u64>) {
+        match (batch, self.pods.get_mut(uid)) {
+            (Some(_), Some(pod)) => self.gone += usize::from(std::mem::replace(&mut pod.gone, batch).is_none()),
+            _ => self.gone -= self.pods.remove(uid).map_or(0, |pod| usize::from(pod.gone.is_some())),
+        }
+    }
+
+    /// Forgets the pods that went in batches before this one, or all; but for those that went before this leader while it looks again. Gives
+    /// how many there are still.
+    pub fn let_go(&mut self, before: Option<u64>, again: bool) -> usize {
+        if self.gone > 0 {
+            let stays = |batch: u64| if batch == BEFORE { again } else { before.is_some_and(|before| batch >= before) };
+            self.pods.retain(|_, pod| pod.gone.is_none_or(stays));
+            self.gone = self.pods.values().filter(|pod| pod.gone.is_some()).count();
+        }
+        self.gone
     }
 
     /// A list of all pods begins.
@@ -182,28 +219,54 @@ impl Memory {
 
     /// What the next leader has to know.
     pub fn tell(&self, now: i64) -> Carried {
-        let mut done_before = self.done_before.max(now - LATE);
-        let mut stopping = BTreeMap::new();
+        // A clock that is ahead, be it ours or a node's, makes no history of what is to come.
+        let newest = self.pods.values().flat_map(|pod| pod.done.values()).map(|(_, at)| *at).max();
+        let mut done_before = newest.map_or(self.done_before, |newest| self.done_before.max(now.min(newest) - LATE));
+        let (mut stopping, mut gone) = (BTreeMap::new(), BTreeMap::new());
+        let mut room = MOST_TOLD;
         // Newest first.
         let mut done: Vec<(i64, &str, &Pod)> = Vec::new();
         for (uid, pod) in &self.pods {
-            if let Some(one) = pod.stopping.as_ref().filter(|_| stopping.len() < MOST_TOLD) {
+            if pod.gone.is_some() {
+                gone.insert(uid.to_string(), pod.stopping.as_ref().map(|one| (one.deletion.timestamp, one.deletion.grace_seconds)));
+                continue;
+            }
+            if let Some(one) = &pod.stopping
+                && takes(&mut room, STOPPING + one.namespace.len() + one.name.len())
+            {
                 stopping.insert(uid.to_string(), one.clone());
             }
             if let Some(last) = pod.done.values().map(|(_, at)| *at).max().filter(|at| *at >= done_before) {
                 done.push((last, uid, pod));
             }
         }
-        if done.len() > MOST_TOLD {
-            done.sort_unstable_by_key(|(at, _, _)| std::cmp::Reverse(*at));
-            done_before = done_before.max(done[MOST_TOLD].0 + 1);
-            done.truncate(MOST_TOLD);
+        done.sort_unstable_by_key(|(at, _, _)| std::cmp::Reverse(*at));
+        let mut room = MOST_TOLD;
+        let mut fits =
+            |(_, _, pod): &(i64, &str, &Pod)| takes(&mut room, DONE + pod.done.keys().map(|name| RUN + name.len()).sum::<usize>());
+        if let Some(more) = done.iter().position(|one| !fits(one)) {
+            done_before = done_before.max(done[more].0 + 1);
+            done.truncate(more);
         }
         let done = done.into_iter().map(|(_, uid, pod)| {
             (uid.to_owned(), pod.done.iter().map(|(name, done)| (name.to_string(), *done)).collect::<BTreeMap<_, _>>())
         });
-        Carried { done_before, stopping, done: done.collect() }
+        Carried { done_before, stopping, done: done.collect(), gone }
     }
+}
+
+/// The most bytes of a pod that stops, of one whose runs are done, and of a run, as JSON without their names; a uid has 36.
+const STOPPING: usize = 160;
+const DONE: usize = 45;
+const RUN: usize = 50;
+
+/// Takes so many bytes, if there is room for them.
+fn takes(room: &mut usize, bytes: usize) -> bool {
+    let fits = *room >= bytes;
+    if fits {
+        *room -= bytes;
+    }
+    fits
 }
 
 /// Of an RFC 3339 time, since 1970.
@@ -262,7 +325,7 @@ mod tests {
 
     /// How many of them are news; done they are after that.
     fn take(memory: &mut Memory, stops: &[Stop]) -> usize {
-        let news = memory.news(stops.to_vec());
+        let news: Vec<&Stop> = stops.iter().filter(|stop| memory.is_news(stop)).collect();
         news.iter().for_each(|stop| memory.done(stop));
         news.len()
     }
@@ -280,7 +343,7 @@ mod tests {
         let stopping = memory.stopping("p").unwrap();
         assert_eq!(stopping.deletion, Deletion { timestamp: (SECOND + 40) * 1000, grace_seconds: 30 });
         assert_eq!((take(&mut memory, &[stop(0, 12)]), take(&mut memory, &[stop(0, 12)])), (1, 0));
-        memory.forget("p");
+        memory.forget("p", None);
         assert!(memory.tell(SECOND).done.is_empty() && memory.tell(SECOND).stopping.is_empty());
     }
 
@@ -320,9 +383,16 @@ mod tests {
         assert_eq!(next.stopping("p"), memory.stopping("p"));
         assert!(next.see(&glance(Some((715, 0)), true, 2), true));
         assert_eq!(take(&mut next, &[stop(3, 700), stop(4, 715)]), 1);
+        // Our clock may be ahead by however much.
+        let told = memory.tell(SECOND + 1_000_000);
+        assert_eq!((told.done.len(), told.done_before), (1, SECOND + 700 - LATE));
         // Long after, nobody has to know: it is history.
+        let (mut later, mut stop_later) = (glance(None, false, 1), stop(0, 700 + LATE + 1));
+        (later.uid, stop_later.uid) = ("later".into(), "later".into());
+        memory.see(&later, false);
+        memory.done(&stop_later);
         let told = memory.tell(SECOND + 700 + LATE + 1);
-        assert!(told.done.is_empty() && told.done_before == SECOND + 701);
+        assert!(!told.done.contains_key("p") && told.done_before == SECOND + 701);
         let mut next = Memory::new(Carried { stopping: BTreeMap::new(), ..told });
         next.see(&glance(None, false, 1), false);
         assert_eq!(take(&mut next, &[stop(3, 700)]), 0);
@@ -347,13 +417,49 @@ mod tests {
     #[test]
     fn too_much_to_tell_is_history_for_the_next_leader() {
         let mut memory = from(0);
-        for n in 0..MOST_TOLD + 10 {
-            let (uid, mut glance, mut stop) = (format!("p{n}"), glance(None, false, 1), stop(0, i64::try_from(n).unwrap()));
-            (glance.uid, stop.uid) = (uid.clone(), uid);
+        // Names as long as they may be.
+        let (name, container) = ("n".repeat(253), "c".repeat(63));
+        for n in 0..5000 {
+            let (uid, mut glance, mut stop) =
+                (format!("{n:036}"), glance(Some((i64::MAX / 2000, 30)), true, 1), stop(u64::MAX, i64::from(n)));
+            (glance.uid, stop.uid, stop.container) = (uid.clone(), uid, container.clone());
+            (glance.name, glance.namespace, glance.containers) = (name.clone(), "s".repeat(63), u32::MAX);
+            glance.deletion.as_mut().unwrap().timestamp = i64::MAX;
             memory.see(&glance, false);
             memory.done(&stop);
         }
         let told = memory.tell(SECOND);
-        assert_eq!((told.done.len(), told.done_before), (MOST_TOLD, SECOND + 10));
+        for bytes in [serde_json::to_string(&told.stopping).unwrap().len(), serde_json::to_string(&told.done).unwrap().len()] {
+            assert!((MOST_TOLD / 2..=MOST_TOLD).contains(&bytes), "{bytes}");
+        }
+        // The newest are told, and the others are history.
+        assert_eq!((told.done.len() as i64, told.done.contains_key(&format!("{:036}", 4999))), (SECOND + 5000 - told.done_before, true));
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_told_once_by_whoever_looks_again() {
+        let mut memory = from(0);
+        memory.see(&glance(Some((40, 30)), true, 1), false);
+        assert_eq!(take(&mut memory, &[stop(0, 12)]), 1);
+        memory.forget("p", Some(7));
+        let carried: Carried = serde_json::from_str(&serde_json::to_string(&memory.tell(SECOND)).unwrap()).unwrap();
+        assert!(carried.done.is_empty() && carried.stopping.is_empty(), "{carried:?}");
+        let mut next = Memory::new(carried);
+        // It comes again, with its last words alone, and how its deletion began is known.
+        assert!(next.see(&glance(Some((12, 0)), true, 2), true));
+        assert_eq!(next.stopping("p").map(|one| one.deletion), Some(Deletion { timestamp: (SECOND + 40) * 1000, grace_seconds: 30 }));
+        assert_eq!(take(&mut next, &[stop(0, 12), stop(1, 13)]), 0);
+        // A list without it is no surprise.
+        next.begin_list();
+        assert_eq!(next.end_list(), []);
+
+        // It is remembered until its batch is let go.
+        assert_eq!((memory.let_go(Some(7), false), memory.let_go(Some(8), true)), (1, 0));
+        let mut next = Memory::new(Carried { gone: [("p".to_owned(), None)].into(), ..Carried::default() });
+        assert_eq!(next.let_go(None, true), 1);
+        next.forget("p", Some(0));
+        assert_eq!((next.let_go(Some(0), false), next.let_go(None, true)), (1, 0));
+        let mut next = Memory::new(Carried { gone: [("p".to_owned(), None)].into(), ..Carried::default() });
+        assert_eq!(next.let_go(Some(0), false), 0);
     }
 }

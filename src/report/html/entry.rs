@@ -3,8 +3,8 @@
 use super::picture;
 use super::summary::outcome;
 use super::text::{grouped, moment, name, seconds, sentence};
-use super::timeline::Timeline;
 use crate::stop::{Finding, Outcome, Stop};
+use crate::timeline::Timeline;
 use crate::words::plural;
 use std::fmt::Write;
 
@@ -46,7 +46,6 @@ pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
         if causes.len() > 1 { format!(" <small>+{}</small>", causes.len() - 1) } else { String::new() },
     );
     let took = stop.took_ms();
-    let grace = stop.grace_ms.or(stop.report.as_ref().and_then(|report| report.grace_ms));
     let _ = writeln!(
         out,
         "<td class=\"number\" data-value=\"{0}\">{1}</td><td class=\"number\" data-value=\"{2}\">{3}{4}</td></tr>",
@@ -54,7 +53,7 @@ pub(super) fn write(out: &mut String, stop: &Stop, number: usize, open: bool) {
         grouped(stop.killed),
         took.map_or_else(String::new, |ms| ms.to_string()),
         took.map_or_else(String::new, seconds),
-        took.and(grace).map_or_else(String::new, |ms| format!(" <small>of {}</small>", seconds(ms))),
+        took.and(stop.budget_ms()).map_or_else(String::new, |ms| format!(" <small>of {}</small>", seconds(ms))),
     );
     let _ = write!(
         out,
@@ -74,11 +73,12 @@ fn time(text: &str) -> String {
 fn findings(out: &mut String, stop: &Stop) {
     out.push_str("<section class=\"findings\"><h3>Findings</h3>\n");
     if stop.causes.is_empty() {
-        out.push_str(match stop.outcome {
-            Outcome::Drained => "<p>Everybody ended by itself, in time.</p>",
-            Outcome::Completed => "<p>The container ended by itself, and well.</p>",
-            Outcome::Killed | Outcome::Failed | Outcome::Unknown => "<p>What can be known does not tell why.</p>",
+        let what = stop.unseen().unwrap_or(match stop.outcome {
+            Outcome::Drained => "everybody ended by itself, in time",
+            Outcome::Completed => "the container ended by itself, and well",
+            Outcome::Killed | Outcome::Failed | Outcome::Unknown => "what can be known does not tell why",
         });
+        let _ = writeln!(out, "<p>{what}</p>");
     } else {
         out.push_str("<ol>\n");
         stop.causes.iter().take(MOST).for_each(|finding| one(out, finding));
@@ -115,13 +115,13 @@ fn timeline(out: &mut String, stop: &Stop) {
     for row in &timeline.rows {
         let asked = row.asked.as_ref().map_or_else(
             || "not known".to_owned(),
-            |(at, word)| if word.is_empty() { seconds(*at) } else { format!("{} {word}", seconds(*at)) },
+            |asked| asked.signal.as_ref().map_or_else(|| seconds(asked.at), |word| format!("{} {word}", seconds(asked.at))),
         );
         let _ = writeln!(
             out,
             "<tr><th scope=\"row\">{}{}</th><td>{}</td><td>{}</td><td>{}</td></tr>",
-            name(&row.label()),
-            if row.role.is_empty() { String::new() } else { format!(" <small>{}</small>", row.role) },
+            name(&row.process.to_string()),
+            if row.role.words().is_empty() { String::new() } else { format!(" <small>{}</small>", row.role.words()) },
             name(&asked),
             row.ended.map_or_else(|| "not known".to_owned(), seconds),
             name(&row.how)
@@ -155,8 +155,8 @@ fn facts(out: &mut String, stop: &Stop) {
     fact("Pod's UID", text(&Some(stop.uid.clone())));
     if let Some(report) = &stop.report {
         let kills = |number: u64| (number > 0).then(|| grouped(number));
-        fact("OOM kills since start", kills(report.oom_kills));
-        fact("Forks failed since start", kills(report.pids_max));
+        fact("OOM kills since start", kills(report.oom_kills.unwrap_or_default()));
+        fact("Forks failed since start", kills(report.pids_max.unwrap_or_default()));
     }
     out.push_str("</dl></section>\n");
 }

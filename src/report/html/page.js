@@ -11,7 +11,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const nothing = document.getElementById("nothing");
   const more = document.getElementById("more");
   // A browser lays out so many rows at once without being slow; the rest is a click away.
-  const PORTION = 500;
+  const PORTION = 100;
   let most = PORTION;
 
   // Puts what a cell has into a button.
@@ -69,7 +69,7 @@ document.addEventListener("DOMContentLoaded", () => {
       return turn * (typeof a.key === "number" ? a.key - b.key : compare(a.key, b.key));
     });
     stops = keyed.map(({ stop }) => stop);
-    table.append(...stops);
+    sorted = true;
     most = PORTION;
     show();
   };
@@ -85,10 +85,14 @@ document.addEventListener("DOMContentLoaded", () => {
     const below = stop.querySelector("noscript")?.textContent ?? stop.rows[1].innerHTML;
     return `${escaped(stop.rows[0].textContent)}\n${below.replace(/<[^>]*>/g, "\n")}`.toLowerCase();
   };
+  let shown = new Set(stops);
+  let sorted = false;
   const show = () => {
     const wanted = escaped(form.text.value.trim().toLowerCase());
     if (wanted) texts ??= new Map(stops.map((stop) => [stop, text(stop)]));
     const { outcome, cause, namespace } = form;
+    const before = shown;
+    shown = new Set();
     let found = 0;
     for (const stop of stops) {
       const is = stop.dataset;
@@ -98,8 +102,13 @@ document.addEventListener("DOMContentLoaded", () => {
         (!namespace.value || is.namespace === namespace.value) &&
         (!wanted || texts.get(stop).includes(wanted));
       found += yes;
-      stop.hidden = !yes || found > most;
+      if (yes && found <= most) shown.add(stop);
     }
+    // Whatever is touched is looked at anew by the browser.
+    for (const stop of before) if (!shown.has(stop)) stop.hidden = true;
+    for (const stop of shown) if (!before.has(stop)) stop.hidden = false;
+    // The order of those that nobody sees does not matter.
+    if (sorted) table.append(...shown);
     nothing.hidden = found > 0;
     more.hidden = found <= most;
     const number = new Intl.NumberFormat("en").format;

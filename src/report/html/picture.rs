@@ -2,8 +2,8 @@
 //! how something ended is told by shapes and words as much as by colours. Its style is in page.css, since the page's
 //! Content-Security-Policy lets no other style be.
 
-use super::text::{name, sentence};
-use super::timeline::{Kind, Line, Row, Timeline};
+use super::text::{name, seconds, sentence};
+use crate::timeline::{Kind, Line, Row, Timeline};
 use std::fmt::Write;
 
 /// The marks and the pattern that the pictures of a page share.
@@ -31,7 +31,7 @@ pub(super) fn draw(out: &mut String, timeline: &Timeline) {
     let _ = write!(
         out,
         "<div role=\"img\" aria-label=\"Timeline. {}\"><div class=\"picture\" aria-hidden=\"true\"><svg class=\"lines\" width=\"100%\" height=\"100%\">",
-        sentence(&timeline.sentences())
+        sentence(&sentences(timeline))
     );
     let ticks = ticks(timeline.end);
     for (at, _) in &ticks {
@@ -59,8 +59,33 @@ fn class(kind: Kind) -> &'static str {
     match kind {
         Kind::Signal => "signal",
         Kind::Deadline => "deadline",
-        Kind::Grace => "grace",
+        Kind::Grace | Kind::Planned => "grace",
     }
+}
+
+/// A line's name, with its time where it is not 0 by what it means.
+fn title(line: &Line) -> String {
+    if line.kind == Kind::Signal { line.name.clone() } else { format!("{} {}", line.name, seconds(line.at)) }
+}
+
+/// What the picture shows, in sentences.
+fn sentences(timeline: &Timeline) -> String {
+    let mut text = String::new();
+    let (killed, others): (Vec<_>, Vec<_>) = timeline.rows.iter().partition(|row| row.killed);
+    for row in killed {
+        let at = row.ended.map_or_else(String::new, |at| format!(" at {}", seconds(at)));
+        text += &format!("{}{at}: {}. ", row.process, row.how);
+    }
+    if let Some(last) = others.iter().filter_map(|row| row.ended).max() {
+        let who = if others.len() == 1 { others[0].process.to_string() } else { format!("{} processes", others.len()) };
+        let when = if others.len() == 1 { "at" } else { "by" };
+        text += &format!("{who} ended without being killed, {when} {}. ", seconds(last));
+    }
+    let lines: Vec<_> = timeline.lines.iter().filter(|line| line.kind != Kind::Signal).map(title).collect();
+    if !lines.is_empty() {
+        text += &format!("Lines: {}.", lines.join(", "));
+    }
+    text.trim_end().to_owned()
 }
 
 /// A line from there down to the axis.
@@ -82,7 +107,7 @@ impl Picture {
 
     /// A line's name, beside it in its lane; at the right with an arrow if the line is beyond.
     fn name(&self, out: &mut String, line: &Line, y: u32) {
-        let (class, text) = (class(line.kind), name(&line.name));
+        let (class, text) = (class(line.kind), name(&title(line)));
         let _ = match self.place(line.at) {
             _ if line.at > self.end => write!(out, "<text class=\"{class} end\" x=\"100%\" y=\"{y}\">{text} →</text>"),
             x if x > 50.0 => write!(out, "<text class=\"{class} end\" x=\"{x}%\" dx=\"-5\" y=\"{y}\">{text}</text>"),
@@ -95,13 +120,13 @@ impl Picture {
         let _ = write!(
             out,
             "<div class=\"{class}\"><b>{}</b>{}<span>{}</span><svg width=\"100%\" height=\"{STRIP}\">",
-            name(&row.label()),
-            if row.role.is_empty() { String::new() } else { format!("<i>{}</i>", row.role) },
+            name(&row.process.to_string()),
+            if row.role.words().is_empty() { String::new() } else { format!("<i>{}</i>", row.role.words()) },
             name(&row.how)
         );
         let (bar, middle) = (BAR.0, BAR.0 + BAR.1 / 2);
         let ended = row.ended.unwrap_or(self.end);
-        let begin = row.asked.as_ref().map_or(ended, |(at, _)| *at);
+        let begin = row.asked.as_ref().map_or(ended, |asked| asked.at);
         let [start, from, to] = [0, begin.min(ended), ended].map(|at| self.place(at));
         if from > start {
             let _ = write!(out, "<line class=\"before\" x1=\"{start}%\" x2=\"{from}%\" y1=\"{middle}\" y2=\"{middle}\"/>");
@@ -110,8 +135,8 @@ impl Picture {
             let width = ((to - from) * 100.0).round() / 100.0;
             let _ = write!(out, "<rect class=\"bar\" x=\"{from}%\" y=\"{bar}\" width=\"{width}%\" height=\"{}\"/>", BAR.1);
         }
-        let asked = row.asked.as_ref().map(|(_, word)| if word.is_empty() { "asked" } else { word.as_str() });
-        let end = row.ended.map(super::text::seconds).unwrap_or_default();
+        let asked = row.asked.as_ref().map(|asked| asked.signal.as_deref().unwrap_or("asked"));
+        let end = row.ended.map(seconds).unwrap_or_default();
         let baseline = middle + 4;
         if row.asked.is_some() {
             let _ = write!(out, "<use class=\"asked\" href=\"#asked\" x=\"{from}%\" y=\"{}\"/>", bar + 8);
@@ -147,12 +172,13 @@ fn ticks(end: u64) -> Vec<(u64, String)> {
             unit = step;
         }
     }
-    (0..=end / step).map(|at| (at * step, super::text::seconds(at * step))).collect()
+    (0..=end / step).map(|at| (at * step, seconds(at * step))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn ticks_are_round_and_few() {
@@ -162,5 +188,19 @@ mod tests {
         assert_eq!(labels(1), "0 s 0.001 s");
         assert_eq!(labels(7_200_000), "0 s 2000 s 4000 s 6000 s");
         assert!(ticks(u64::MAX).len() <= 6);
+    }
+
+    #[test]
+    fn who_does_not_see_it_is_told_what_it_shows() {
+        let report = json!({"ashore": 1, "signal": "TERM", "main": {"pid": 2, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0,
+            "durationMs": 9004, "graceMs": 10000, "deadlineMs": 9000, "killed": 1, "victims": [{"pid": 9, "name": "worker", "why": "ignored", "asked": "TERM", "askedMs": 13}],
+            "slowest": [{"pid": 7, "name": "log", "askedMs": 14, "tookMs": 80}], "killedByOthers": [{"pid": 8, "name": "job", "atMs": 50}]});
+        let stop = json!({"namespace": "shop", "pod": "web-1", "uid": "u", "container": "app", "run": 0, "wrapped": true, "outcome": "killed", "report": report});
+        let timeline = Timeline::of(&serde_json::from_value(stop).unwrap()).unwrap();
+        assert_eq!(
+            sentences(&timeline),
+            "worker[9] at 9 s: killed: ignored SIGTERM. job[8] at 0.05 s: killed: SIGKILL, not the init's. \
+             2 processes ended without being killed, by 0.094 s. Lines: deadline 9 s, grace period 10 s."
+        );
     }
 }

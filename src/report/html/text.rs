@@ -64,11 +64,6 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// A signal's whole name, such as `SIGTERM`.
-pub(super) fn signal(word: &str) -> String {
-    if word.starts_with("SIG") || word.starts_with(|char: char| char.is_ascii_digit()) { word.to_owned() } else { format!("SIG{word}") }
-}
-
 /// A moment as Kubernetes writes it, `2026-01-02T03:04:05Z`, for people; any other text as it is.
 pub(super) fn moment(text: &str) -> String {
     match text.strip_suffix('Z').and_then(|text| text.split_once('T')) {

@@ -2,7 +2,7 @@
 
 use super::report::{Line, some};
 use super::subject::Subject;
-use ashore_crd::{KINDS, Kind};
+use ashore_crd::{KINDS, Kind, REPORT};
 use kube::api::ListParams;
 use serde_json::Value;
 
@@ -18,16 +18,9 @@ pub(crate) async fn check(subject: &Subject) -> Line {
         Err(error) => return Line::not_seen(CHECK, &error),
     };
     let serves = |resource: &str| served["resources"].as_array().into_iter().flatten().any(|served| served["name"] == resource);
-    let missing: Vec<String> = KINDS.iter().filter(|kind| !serves(kind.plural)).map(|kind| kind.name.to_owned()).collect();
+    let missing: Vec<Kind> = ashore_crd::all().filter(|kind| !serves(kind.plural)).collect();
     if !missing.is_empty() {
-        return Line::warning(
-            CHECK,
-            format!(
-                "the API server has no {} ({GROUP}/{VERSION}): annotations and the chart's policy are all there is",
-                missing.join(" and no ")
-            ),
-            "helm upgrade with this version's chart brings the kinds",
-        );
+        return Line::warning(CHECK, without(&missing), "helm upgrade with this version's chart brings the kinds");
     }
     let (mut many, mut bad, mut odd) = (0, Vec::new(), Vec::new());
     for Kind { name: kind, plural: resource, .. } in KINDS {
@@ -53,6 +46,15 @@ pub(crate) async fn check(subject: &Subject) -> Line {
         (true, true) if many == 0 => Line::passed(CHECK, "there are none; annotations and the chart's policy hold"),
         (true, true) => Line::passed(CHECK, format!("all {many} are ready")),
     }
+}
+
+/// What it means that there are none of these kinds.
+fn without(missing: &[Kind]) -> String {
+    let names: Vec<&str> = missing.iter().map(|kind| kind.name).collect();
+    let policies = missing.iter().any(|kind| *kind != REPORT).then_some("annotations and the chart's policy are all there is");
+    let reports = missing.contains(&REPORT).then_some("no stop is kept when its pod is gone");
+    let means: Vec<&str> = policies.into_iter().chain(reports).collect();
+    format!("the API server has no {} ({GROUP}/{VERSION}): {}", names.join(" and no "), means.join("; "))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -92,6 +94,19 @@ fn how(policy: &Value) -> How {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_missing_is_said_for_each_kind() {
+        let [one, other] = KINDS;
+        let of_policies = "the API server has no ShutdownPolicy (ashore.dev/v1alpha1): annotations and the chart's policy are all there is";
+        assert_eq!(without(&[one]), of_policies);
+        assert_eq!(without(&[REPORT]), "the API server has no ShutdownReport (ashore.dev/v1alpha1): no stop is kept when its pod is gone");
+        let all = without(&[one, other, REPORT]);
+        assert!(
+            all.contains("no ClusterShutdownPolicy and no ShutdownReport")
+                && all.ends_with("all there is; no stop is kept when its pod is gone")
+        );
+    }
 
     #[test]
     fn conditions_say_how_a_policy_is() {

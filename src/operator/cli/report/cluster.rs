@@ -40,6 +40,16 @@ pub(super) async fn selector(client: &Client, name: &Name, namespace: &str) -> R
     Ok(if name.kind() == "CronJob" { of_jobs() } else { named::selector(&object["spec"]["selector"]) })
 }
 
+/// What came of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    Read,
+    /// There is no such resource.
+    NoKind,
+    /// It may not be listed.
+    Refused,
+}
+
 /// What is read of a cluster.
 struct Reading<'r> {
     client: Client,
@@ -58,7 +68,13 @@ struct Reading<'r> {
     kept: Vec<Stop>,
 }
 
-/// Finds the stops of what is named, or of a namespace, or of all. What may not be read is said, and the rest is read all the same.
+/// A namespace, or all of them, in words.
+pub(super) fn whose(namespace: Option<&str>) -> String {
+    namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"))
+}
+
+/// Finds the stops of what is named, or of a namespace, or of all, and says where it looked. What may not be read is said, and the rest is
+/// read all the same.
 ///
 /// # Errors
 /// A cluster that cannot be found, does not answer, or shows nothing at all.
@@ -69,15 +85,16 @@ pub(super) fn read(
     found: &mut Found,
     progress: &mut Progress,
     problems: &mut Vec<Problem>,
-) -> Result<(), Vec<Problem>> {
+) -> Result<String, Vec<Problem>> {
     let problem = |what: String| vec![Problem::with_file("cluster", what)];
     runtime()?.block_on(async {
-        let client = client::client(wanted.context.as_deref()).await.map_err(|error| problem(error.to_string()))?;
+        let (client, server) = client::connect(wanted.context.as_deref()).await.map_err(|error| problem(error.to_string()))?;
         let namespace = wanted.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
         let namespace = (!wanted.all_namespaces).then_some(namespace);
+        let looked = whose(namespace.as_deref());
         let (pods, kept, unread, workloads) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
         let mut reading = Reading { client, namespace, filter, progress, seen: false, unread, pods, workloads, kept };
-        let silent = |error: ObjectError| problem(error.to_string());
+        let silent = |error: ObjectError| problem(if error.is_silence() { format!("{error} ({server})") } else { error.to_string() });
         let missing = if names.is_empty() {
             reading.all(wanted.selector.as_deref()).await.map_err(silent)?;
             Vec::new()
@@ -106,7 +123,7 @@ pub(super) fn read(
             return Err(std::mem::take(problems));
         }
         unread.iter().for_each(|error| progress.warn(error));
-        Ok(())
+        Ok(looked)
     })
 }
 
@@ -117,8 +134,8 @@ impl Reading<'_> {
         (group, version, plural): (&str, &str, &str),
         list: ListParams,
         mut each: impl FnMut(&mut Self, Value),
-    ) -> Result<(), ObjectError> {
-        let whose = self.namespace.as_ref().map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
+    ) -> Result<Listed, ObjectError> {
+        let whose = whose(self.namespace.as_deref());
         let path = client::path(group, version, plural, self.namespace.as_deref());
         let what = format!("{} of {whose}", client::what(group, plural));
         let (client, at) = (self.client.clone(), LISTS.iter().position(|list| *list == plural).unwrap_or_default());
@@ -130,19 +147,19 @@ impl Reading<'_> {
         });
         match listed.await {
             Err(error) if error.is_silence() => Err(error),
-            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) if error.is_not_found() => Ok(Listed::NoKind),
             Err(error) => {
                 self.unread.push(error);
-                Ok(())
+                Ok(Listed::Refused)
             }
             Ok(()) => {
                 self.seen = true;
-                Ok(())
+                Ok(Listed::Read)
             }
         }
     }
 
-    async fn list_pods(&mut self, selector: Option<&str>) -> Result<(), ObjectError> {
+    async fn list_pods(&mut self, selector: Option<&str>) -> Result<Listed, ObjectError> {
         let list = ListParams { label_selector: selector.map(str::to_owned), ..ListParams::default() };
         self.list(("", "v1", "pods"), list, Self::take).await
     }
@@ -161,7 +178,7 @@ impl Reading<'_> {
         }
     }
 
-    async fn list_kept(&mut self) -> Result<(), ObjectError> {
+    async fn list_kept(&mut self) -> Result<Listed, ObjectError> {
         let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
         // What is no report is nobody's stop.
         let take = |reading: &mut Self, mut report: Value| reading.kept.extend(kept::read(report[kept::FIELD].take()));
@@ -201,12 +218,9 @@ impl Reading<'_> {
                         selectors.push(selector);
                         continue;
                     }
-                    // One that is gone may have pods that are still there.
+                    // One that is gone, or may not be read, may have pods that are there.
                     Err(error) if error.is_forbidden() || error.is_not_found() => {
                         selectors.push(None);
-                        if error.is_forbidden() {
-                            continue;
-                        }
                         error
                     }
                     Err(error) => error,
@@ -215,9 +229,7 @@ impl Reading<'_> {
             if error.is_silence() {
                 return Err(error);
             }
-            let gone = error.is_not_found();
-            let kept = if gone { "; and no report of a stop of it is kept (those that killed somebody are, for a while)" } else { "" };
-            missing.push((name, format!("{error}{kept}")));
+            missing.push((name, error));
         }
         // Where what one has in common is not known, all pods are looked through.
         if selectors.contains(&None) {
@@ -226,8 +238,15 @@ impl Reading<'_> {
         for selector in selectors {
             self.list_pods(selector.as_deref()).await?;
         }
-        self.list_kept().await?;
-        Ok(missing)
+        let kept = match self.list_kept().await? {
+            Listed::Read => "; and no report of a stop of it is kept (those that killed somebody are, for a while)",
+            Listed::NoKind => "; and this cluster keeps no reports of stops: it has no shutdownreports.ashore.dev",
+            Listed::Refused => "; and reports of its stops may be kept, but not be read",
+        };
+        // By its pods one is known that has none that ended.
+        let is_seen = |name: &Name| self.workloads.iter().any(|(_, workload)| workload.kind == name.kind() && workload.name == name.name);
+        let missing = missing.into_iter().filter(|(name, error)| !(error.is_forbidden() && is_seen(name)));
+        Ok(missing.map(|(name, error)| (name, format!("{error}{}", if error.is_not_found() { kept } else { "" }))).collect())
     }
 
     /// The Events about the pods and their owners.
@@ -237,14 +256,13 @@ impl Reading<'_> {
         let one = |uid: &String| ListParams::default().fields(&format!("involvedObject.uid={uid}"));
         let lists = if uids.len() > FEW { vec![ListParams::default()] } else { uids.iter().map(one).collect() };
         for list in lists {
-            let unread = self.unread.len();
-            self.list(("", "v1", "events"), list, |_, event| {
+            let take = |_: &mut Self, event: Value| {
                 if event["involvedObject"]["uid"].as_str().is_some_and(|uid| uids.contains(uid)) {
                     events.add(event);
                 }
-            })
-            .await?;
-            if self.unread.len() > unread {
+            };
+            let listed = self.list(("", "v1", "events"), list, take).await?;
+            if listed == Listed::Refused {
                 break;
             }
         }

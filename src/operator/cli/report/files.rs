@@ -102,7 +102,13 @@ impl Objects {
             _ if kind.ends_with("List") => {
                 content.any = true;
                 let of = kind.strip_suffix("List").filter(|of| !of.is_empty()).map(str::to_owned);
-                let Value::Array(items) = value["items"].take() else { return };
+                let what = format!("the items of {} are no list; {EXPECTED}", bounded(kind, LONGEST));
+                let items = match value["items"].take() {
+                    Value::Array(items) => items,
+                    // As Go writes a list of nothing.
+                    Value::Null => return,
+                    _ => return content.wrong.push((format!("{at}/items"), what)),
+                };
                 for (index, item) in items.into_iter().enumerate() {
                     self.take(item, &format!("{at}/items/{index}"), of.as_deref(), content, found);
                 }

@@ -1,8 +1,8 @@
 //! Stops as a table: a line for each, then what happened and what would mend it.
 
-use super::words::{cause, grace, process, short, when};
+use super::words::{cause, short, when};
 use crate::cli::columns::Columns;
-use ashore_report::Stop;
+use ashore_report::{Process, Stop};
 use std::fmt::Write;
 
 const HEAD: [&str; 8] = ["WHEN (UTC)", "NAMESPACE", "POD", "CONTAINER", "OUTCOME", "CAUSE", "PROCESS", "TOOK"];
@@ -13,8 +13,8 @@ pub(super) fn table(stops: &[Stop], namespaces: bool) -> String {
     let namespaces = namespaces || stops.iter().any(|stop| stop.namespace != first.namespace);
     let row = |stop: &Stop| {
         let took = stop.took_ms().map_or_else(|| "-".into(), short);
-        let took = grace(stop).map_or_else(|| took.clone(), |grace| format!("{took} of {}", short(grace)));
-        let who = stop.causes.first().and_then(|cause| cause.process.as_ref()).map_or_else(|| "-".into(), process);
+        let took = stop.budget_ms().map_or_else(|| took.clone(), |grace| format!("{took} of {}", short(grace)));
+        let who = stop.causes.first().and_then(|cause| cause.process.as_ref()).map_or_else(|| "-".into(), Process::to_string);
         let (namespace, pod, container) = (stop.namespace.clone(), stop.pod.clone(), stop.container.clone());
         [when(stop), namespace, pod, container, stop.outcome.name().into(), cause(&stop.causes), who, took]
     };
@@ -27,6 +27,7 @@ pub(super) fn table(stops: &[Stop], namespaces: bool) -> String {
     let mut out = columns.line(&rows[0]);
     for (row, stop) in rows[1..].iter().zip(stops) {
         out += &columns.line(row);
+        let _ = stop.unseen().map_or(Ok(()), |unseen| writeln!(out, "    {unseen}"));
         for finding in &stop.causes {
             let _ = writeln!(out, "    {}", finding.what);
             if !finding.remedy.is_empty() {

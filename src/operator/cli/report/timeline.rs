@@ -1,19 +1,16 @@
 //! Stops as pictures for a terminal: each process a row, signals and ends as marks, the deadline and the grace period as lines.
 
-use super::words::{cause, grace, process, short, when};
-use ashore_report::{InitReport, Killed, Outcome, Process, Slow, Stop, Victim, Waits, Why};
+use super::words::{cause, short, when};
+use ashore_report::timeline::{Asked, Kind, Role, Row, Timeline};
+use ashore_report::{Outcome, Stop};
 use clap::builder::styling::{AnsiColor, Style};
-use std::collections::HashSet;
 use std::fmt::Write;
 
-/// The widest and the narrowest column of names, the widest of notes, and the narrowest picture.
+/// The widest and the narrowest column of names, and the narrowest picture.
 const NAMES: (usize, usize) = (24, 8);
-const NOTES: usize = 34;
 const NARROWEST: usize = 20;
-/// The most rows of a stop.
-const MOST: usize = 40;
-/// Where the grace period is longer than this many times what the stop took, it is only told: nothing else could be seen beside it.
-const MUCH_LONGER: u64 = 4;
+/// What stands for a signal that nobody wrote down.
+const UNNAMED: char = '▸';
 
 /// How things stand out, where there are colours.
 #[derive(Debug, Clone, Copy)]
@@ -48,29 +45,25 @@ pub(super) fn timeline(stops: &[Stop], width: usize, paint: Paint) -> String {
     stops.iter().map(|stop| picture(stop, width, paint)).collect::<Vec<_>>().join("\n")
 }
 
-/// A row: a process, and what became of it. Times are milliseconds since the stop began.
-struct Row {
-    name: String,
-    /// When it was asked, and with what.
-    asked: Option<(u64, char)>,
-    end: u64,
-    killed: bool,
-    note: String,
-}
-
 fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
     let mut out = String::new();
     let Stop { namespace, pod, container, outcome, causes, .. } = stop;
-    let title = paint.paint(BOLD, &format!("{namespace}/{pod} {container}"));
+    let title = format!("{namespace}/{pod} {container}");
     let after = stop.took_ms().map(|took| format!(" after {}", short(took))).unwrap_or_default();
-    let _ = writeln!(out, "{title}  {}  {} UTC", paint.outcome(*outcome, &format!("{}{after}", outcome.name())), when(stop));
+    let (ended, at) = (format!("{}{after}", outcome.name()), format!("{} UTC", when(stop)));
+    let fits = [&title, &ended, &at].into_iter().map(|part| part.chars().count()).sum::<usize>() + 4 <= width;
+    let between = if fits { "  " } else { "\n  " };
+    let _ = writeln!(out, "{}{between}{}{between}{at}", paint.paint(BOLD, &title), paint.outcome(*outcome, &ended));
     if let Some(request) = stop.request {
-        let given = grace(stop).map(|grace| format!(", with {} to end in", short(grace))).unwrap_or_default();
+        let given = stop.budget_ms().map(|grace| format!(", with {} to end in", short(grace))).unwrap_or_default();
         wrap(&mut out, "  ", &format!("asked to stop by {}{given}", request.words()), width);
     }
-    let rows = rows(stop);
-    if !rows.is_empty() {
-        draw(&mut out, &rows, stop, width, paint);
+    if let Some(timeline) = Timeline::of(stop) {
+        draw(&mut out, &timeline, width, paint);
+        timeline.notes.iter().for_each(|note| wrap(&mut out, "  ", note, width));
+    }
+    if let Some(unseen) = stop.unseen() {
+        wrap(&mut out, "  ", unseen, width);
     }
     if !causes.is_empty() {
         let _ = writeln!(out, "  {}", paint.outcome(*outcome, &cause(causes)));
@@ -84,123 +77,82 @@ fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
     out
 }
 
-/// The processes: main, those that were killed, and the slowest of the others.
-fn rows(stop: &Stop) -> Vec<Row> {
-    let Some(report) = &stop.report else { return container(stop).into_iter().collect() };
-    let InitReport { signal, main, victims, killed_by_others, slowest, duration_ms, deadline_ms, .. } = report;
-    let letter = |signal: &Option<String>| signal.as_ref().and_then(|signal| signal.chars().next()).unwrap_or('?');
-    let name = |pid: u64, name: &str| process(&Process { pid, name: name.to_owned() });
-    let mut rows = vec![Row {
-        name: name(main.pid, &main.name),
-        asked: signal.as_ref().map(|_| (0, letter(signal))),
-        end: main.after_ms.unwrap_or_default(),
-        killed: main.signal.as_deref() == Some("KILL"),
-        note: match (main.exit_code, &main.signal) {
-            (_, Some(signal)) => format!("ended by SIG{signal}"),
-            (Some(code), None) => format!("exited with {code}"),
-            (None, None) => "its end is not known".into(),
-        },
-    }];
-    let mut drawn = HashSet::from([main.pid]);
-    let last = deadline_ms.unwrap_or(*duration_ms).min(*duration_ms);
-    for victim in victims {
-        let Victim { pid, asked, asked_ms, .. } = victim;
-        if !drawn.insert(*pid) && *pid != 0 {
-            continue;
-        }
-        let asked = asked.as_ref().map(|_| (asked_ms.unwrap_or_default(), letter(asked)));
-        rows.push(Row { name: name(*pid, &victim.name), asked, end: last, killed: true, note: format!("killed: {}", why(victim)) });
-    }
-    for Killed { pid, name: own, at_ms } in killed_by_others {
-        // Before the stop began there is nothing to draw.
-        if let (Ok(end), true) = (u64::try_from(*at_ms), drawn.insert(*pid) || *pid == 0) {
-            rows.push(Row { name: name(*pid, own), asked: None, end, killed: true, note: "killed by somebody else".into() });
-        }
-    }
-    for Slow { pid, name: own, asked_ms, took_ms } in slowest {
-        if drawn.insert(*pid) || *pid == 0 {
-            let end = asked_ms.unwrap_or_default().saturating_add(*took_ms);
-            let note = format!("ended after {}", short(*took_ms));
-            rows.push(Row { name: name(*pid, own), asked: asked_ms.map(|at| (at, 'T')), end, killed: false, note });
-        }
-    }
-    rows.truncate(MOST);
-    rows
-}
-
-/// Where no init reported, all that is known is the container as a whole, to the second.
-fn container(stop: &Stop) -> Option<Row> {
-    let killed = stop.outcome == Outcome::Killed;
-    let note = stop.exit_code.map_or_else(String::new, |code| format!("exit code {code}"));
-    Some(Row { name: stop.container.clone(), asked: Some((0, 'T')), end: stop.took_ms()?, killed, note })
-}
-
-/// Why it had to be killed, in a few words.
-fn why(victim: &Victim) -> String {
-    let signal = victim.asked.as_deref().unwrap_or("TERM");
-    match (victim.waits, victim.why) {
-        _ if victim.exec => "was left behind by an exec".into(),
-        (Some(Waits::Lock), _) => "waited for a lock".into(),
-        (Some(Waits::Child), _) => "waited for a child".into(),
-        (_, Why::Caught) => "was still at work".into(),
-        (_, Why::Ignored) => format!("ignored SIG{signal}"),
-        (_, Why::Blocked) => format!("blocked SIG{signal}"),
-        (_, Why::Stopped) => "was stopped (state T)".into(),
-        (_, Why::Uninterruptible) => "in a system call (state D)".into(),
-        (_, Why::Denied) => "another user's".into(),
-        (_, Why::NotAsked) => "was never asked".into(),
-        (_, Why::Ending) => "was about to end".into(),
-        (_, Why::Unseen | Why::Unknown) => "left at the deadline".into(),
+/// How a row's end is told: what the picture does not show is added.
+fn note(row: &Row) -> String {
+    let how = &row.how;
+    match (row.role, row.took()) {
+        (Role::Exec, _) => format!("{how}, {}", row.role.words()),
+        (_, Some(took)) if !row.killed && !how.is_empty() => format!("{how} after {}", short(took)),
+        _ => how.clone(),
     }
 }
 
-fn draw(out: &mut String, rows: &[Row], stop: &Stop, width: usize, paint: Paint) {
-    let longest = |of: fn(&Row) -> &str| rows.iter().map(|row| of(row).chars().count()).max().unwrap_or_default();
-    let names = longest(|row| &row.name).clamp(NAMES.1, NAMES.0);
-    let notes = longest(|row| &row.note).min(NOTES);
-    let wide = width.saturating_sub(names + notes + 6).max(NARROWEST);
-    let over = rows.iter().map(|row| row.end).chain(stop.report.as_ref().map(|report| report.duration_ms)).max().unwrap_or_default().max(1);
-    let deadline = stop.report.as_ref().and_then(|report| report.deadline_ms.filter(|_| report.signal.is_some()));
-    let lines = [(deadline, '┊', "deadline"), (grace(stop), '│', "grace period")];
-    let fits = |at: &u64| *at <= over.saturating_mul(MUCH_LONGER);
-    let scale = lines.iter().filter_map(|(at, ..)| at.filter(fits)).chain([over]).max().unwrap_or(over);
-    let column = |at: u64| (u128::from(at.min(scale)) * (wide as u128 - 1) / u128::from(scale)) as usize;
-    for row in rows {
+/// The letter that stands where it was asked.
+fn letter(asked: &Asked) -> char {
+    asked.signal.as_ref().and_then(|signal| signal.chars().next()).unwrap_or(UNNAMED)
+}
+
+/// What a line is drawn with; none for the stop signal, which its letters show.
+fn mark(kind: Kind) -> Option<char> {
+    match kind {
+        Kind::Signal => None,
+        Kind::Deadline => Some('┊'),
+        Kind::Grace => Some('│'),
+        Kind::Planned => Some('╎'),
+    }
+}
+
+fn draw(out: &mut String, timeline: &Timeline, width: usize, paint: Paint) {
+    let Timeline { rows, lines, end, .. } = timeline;
+    let told: Vec<(String, String)> = rows.iter().map(|row| (row.process.to_string(), note(row))).collect();
+    let names = told.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().clamp(NAMES.1, NAMES.0);
+    let notes = told.iter().map(|(_, note)| note.chars().count()).max().unwrap_or_default();
+    // Notes stand beside the picture where there is room for both, else each below its row.
+    let (from, room) = (names + 4, width.saturating_sub(names + 4));
+    let beside = room.checked_sub(notes + 2).filter(|wide| *wide >= NARROWEST);
+    let wide = beside.unwrap_or(room.max(NARROWEST));
+    let column = |at: u64| (u128::from(at.min(*end)) * (wide as u128 - 1) / u128::from(*end)) as usize;
+    for (row, (name, note)) in rows.iter().zip(&told) {
         let mut cells = vec![(' ', PLAIN); wide];
-        for (at, mark, _) in lines.iter().filter_map(|(at, mark, what)| Some((at.filter(fits)?, mark, what))) {
-            cells[column(at)] = (*mark, FAILED);
+        for (at, mark) in lines.iter().filter(|line| line.at <= *end).filter_map(|line| Some((line.at, mark(line.kind)?))) {
+            cells[column(at)] = (mark, FAILED);
         }
-        let (style, end) = if row.killed { (KILLED, '✖') } else { (PLAIN, '●') };
-        let asked = row.asked.map(|(at, letter)| (column(at), letter));
-        let to = column(row.end);
-        for (at, cell) in cells.iter_mut().enumerate().take(to + 1) {
+        let (style, last) = if row.killed { (KILLED, '✖') } else { (PLAIN, '●') };
+        let asked = row.asked.as_ref().map(|asked| (column(asked.at), letter(asked)));
+        let to = row.ended.map(column);
+        for (at, cell) in cells.iter_mut().enumerate().take(to.map_or(wide, |to| to + 1)) {
             *cell = if asked.is_some_and(|(asked, _)| at >= asked) { ('━', style) } else { ('─', DIM) };
         }
-        cells[to] = (end, style);
+        if let Some(to) = to {
+            cells[to] = (last, style);
+        }
         if let Some((at, letter)) = asked {
             // What was asked and ended at once has room for both.
             cells[at.min(wide - 2)] = (letter, BOLD);
-            if at >= to {
-                cells[at.min(wide - 2) + 1] = (end, style);
+            if to.is_some_and(|to| at >= to) {
+                cells[at.min(wide - 2) + 1] = (last, style);
             }
         }
-        let name: String = row.name.chars().take(names).collect();
-        let note = if row.killed { paint.paint(KILLED, &row.note) } else { row.note.clone() };
-        let _ = writeln!(out, "  {name:<names$}  {}  {note}", runs(&cells, paint));
+        let name: String = name.chars().take(names).collect();
+        let style = if row.killed { KILLED } else { PLAIN };
+        let picture = runs(&cells, paint);
+        let _ = if beside.is_some() {
+            writeln!(out, "  {name:<names$}  {picture}  {}", paint.paint(style, note))
+        } else {
+            let mut below = String::new();
+            wrap(&mut below, &" ".repeat(from), note, width);
+            writeln!(out, "  {name:<names$}  {picture}\n{}", paint.paint(style, below.trim_end()))
+        };
     }
-    let from = names + 4;
-    let end = short(scale);
-    let gap = wide.saturating_sub(2 + end.chars().count());
-    let _ = writeln!(out, "{:from$}{}", "", paint.paint(DIM, &format!("0s{}{end}", " ".repeat(gap))));
+    let over = short(*end);
+    let gap = wide.saturating_sub(2 + over.chars().count());
+    let _ = writeln!(out, "{:from$}{}", "", paint.paint(DIM, &format!("0s{}{over}", " ".repeat(gap))));
     let mut legend = vec![];
-    for (at, mark, what) in lines {
-        match at {
-            Some(at) if fits(&at) => legend.push(format!("{mark} {what} {}", short(at))),
-            Some(at) => legend.push(format!("{what} {}", short(at))),
-            None => {}
-        }
+    for (line, mark) in lines.iter().filter_map(|line| Some((line, mark(line.kind)?))) {
+        let drawn = if line.at <= *end { format!("{mark} ") } else { String::new() };
+        legend.push(format!("{drawn}{} {}", line.name, short(line.at)));
     }
-    let mut letters: Vec<char> = rows.iter().filter_map(|row| row.asked.map(|(_, letter)| letter)).collect();
+    let mut letters: Vec<char> = rows.iter().filter_map(|row| row.asked.as_ref().map(letter)).collect();
     letters.sort_unstable();
     letters.dedup();
     let asked = letters.iter().map(char::to_string).collect::<Vec<_>>().join(", ");
@@ -273,16 +225,17 @@ mod tests {
 
     #[test]
     fn marks_stand_at_their_times() {
-        for width in [80, 120, 200] {
+        for width in [40, 80, 120, 300] {
             let text = timeline(&[stop()], width, Paint(false));
-            assert!(text.lines().all(|line| line.chars().count() <= width), "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
             let (from, grace) = (column(&text, "worker[9]", 'Q'), column(&text, "worker[9]", '│'));
             let at = |mark: usize| (mark - from) * 100 / (grace - from);
             let (killed, deadline, ended) =
                 (column(&text, "worker[9]", '✖'), column(&text, "helper[12]", '┊'), column(&text, "helper[12]", '●'));
             assert_eq!(killed, deadline, "{text}");
-            assert!((87..=90).contains(&at(killed)) && (42..=45).contains(&at(ended)), "{text}");
-            assert!(text.contains("killed: waited for a lock") && text.contains("exited with 0"), "{text}");
+            assert!((86..=92).contains(&at(killed)) && (42..=48).contains(&at(ended)), "{width}: {text}");
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains("killed: waited for a lock") && words.contains("exited with 0 after 10ms"), "{text}");
         }
     }
 

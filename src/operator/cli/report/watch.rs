@@ -3,7 +3,7 @@
 //! A deleted pod's endings are in its object for a moment and in the watch's DELETED event; Events that tell why come beside them, on a
 //! watch of their own. So a stop is shown a moment after it is seen, by what is known then.
 
-use super::cluster::{is_of, selector};
+use super::cluster::{is_of, selector, whose};
 use super::timeline::{self, Paint};
 use super::tracker::{Listed, SETTLE, Tracker};
 use super::words::{clock, time};
@@ -41,7 +41,7 @@ type Objects = Pin<Box<dyn Stream<Item = watcher::Result<Event<DynamicObject>>>>
 pub(super) fn watch(names: &[Name], wanted: &Stops, form: Form, time: Option<Duration>, quiet: bool) -> Result<u8, Vec<Problem>> {
     let problem = |what: String| vec![Problem::with_file("cluster", what)];
     runtime()?.block_on(async {
-        let client = client::client(wanted.context.as_deref()).await.map_err(|error| problem(error.to_string()))?;
+        let (client, server) = client::connect(wanted.context.as_deref()).await.map_err(|error| problem(error.to_string()))?;
         let own = client.default_namespace().to_owned();
         let namespace = (!wanted.all_namespaces).then(|| wanted.namespace.clone().unwrap_or(own));
         let mut selection = watcher::Config::default().page_size(PAGE);
@@ -57,10 +57,10 @@ pub(super) fn watch(names: &[Name], wanted: &Stops, form: Form, time: Option<Dur
         let events = watcher::Config::default().page_size(PAGE);
         let pods = follow(&client, namespace.as_deref(), ApiResource::erase::<Pod>(&()), selection);
         let events = follow(&client, namespace.as_deref(), ApiResource::erase::<CoreEvent>(&()), events);
-        let whose = namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
+        let whose = whose(namespace.as_deref());
         let filter = Filter::of(wanted);
         let (tracker, progress) = (Tracker::new(filter.since), Progress::new(quiet));
-        let watch = Watch { names, filter, form, whose, progress, tracker, outcomes: Vec::new(), bad: false, told: String::new() };
+        let watch = Watch { names, filter, form, whose, server, progress, tracker, outcomes: Vec::new(), bad: false, told: String::new() };
         watch.run(pods, events, time).await.map_err(problem)
     })
 }
@@ -78,6 +78,8 @@ struct Watch<'w> {
     filter: Filter,
     form: Form,
     whose: String,
+    /// The API server's address.
+    server: String,
     progress: Progress,
     tracker: Tracker,
     outcomes: Vec<Outcome>,
@@ -104,7 +106,7 @@ impl Watch<'_> {
                     Some(Ok(Event::Apply(event) | Event::InitApply(event))) => json(event).into_iter().for_each(|event| self.tracker.event(event)),
                     Some(Err(error)) if is_refused(&error) => {
                         explained = false;
-                        self.progress.warn(format_args!("{}; causes that Events alone tell are not known", refused("events", &self.whose, &error)));
+                        self.progress.warn(format_args!("{}; causes that Events alone tell are not known", refused("events", &self.whose, &self.server, &error)));
                     }
                     // It is tried again, and whatever is wrong is told of the pods.
                     _ => {}
@@ -117,7 +119,7 @@ impl Watch<'_> {
         }
         // What was seen is not kept back.
         self.show(Instant::now() + SETTLE)?;
-        self.progress.note(summary(self.outcomes.iter().copied(), 0));
+        self.progress.note(summary(self.outcomes.iter().copied(), "", 0));
         Ok(u8::from(self.bad))
     }
 
@@ -149,7 +151,7 @@ impl Watch<'_> {
 
     /// Tells of a watch that has failed, once until it works; it is tried again. One that never worked is given up.
     fn trouble(&mut self, error: &watcher::Error) -> Result<(), String> {
-        let text = refused("pods", &self.whose, error);
+        let text = refused("pods", &self.whose, &self.server, error);
         if !self.tracker.has_begun() {
             return Err(text);
         }
@@ -190,7 +192,7 @@ impl Watch<'_> {
 }
 
 /// Why a watch has failed, in the API server's own words or the transport's.
-fn refused(what: &str, whose: &str, error: &watcher::Error) -> String {
-    let why = status(error).map_or_else(|| chain(error), |status| status.message.clone());
+fn refused(what: &str, whose: &str, server: &str, error: &watcher::Error) -> String {
+    let why = status(error).map_or_else(|| format!("{} ({server})", chain(error)), |status| status.message.clone());
     format!("cannot watch {what} of {whose}: {why}")
 }

@@ -1,6 +1,6 @@
 //! A stop in short words: when it was, how long it took, who it is about.
 
-use ashore_report::{Finding, Process, Stop};
+use ashore_report::{Finding, Stop};
 use k8s_openapi::jiff::Timestamp;
 
 /// When it was over, or was asked for, as far as that is known.
@@ -20,12 +20,6 @@ pub(super) fn clock(time: Timestamp) -> String {
     time.strftime("%H:%M:%S").to_string()
 }
 
-/// The grace period, if somebody asked for the stop.
-pub(super) fn grace(stop: &Stop) -> Option<u64> {
-    let asked = stop.request.is_some() || stop.report.as_ref().is_some_and(|report| report.signal.is_some());
-    stop.grace_ms.or_else(|| stop.report.as_ref()?.grace_ms).filter(|_| asked)
-}
-
 /// So many milliseconds in three digits or so.
 pub(super) fn short(ms: u64) -> String {
     match ms {
@@ -34,16 +28,6 @@ pub(super) fn short(ms: u64) -> String {
         1000..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms % 60_000 / 1000),
         _ => format!("{}h{:02}m", ms / 3_600_000, ms % 3_600_000 / 60_000),
-    }
-}
-
-/// A process by its name and number, as far as they are known.
-pub(super) fn process(Process { pid, name }: &Process) -> String {
-    match (name.as_str(), pid) {
-        ("", 0) => "-".into(),
-        ("", pid) => format!("[{pid}]"),
-        (name, 0) => name.into(),
-        (name, pid) => format!("{name}[{pid}]"),
     }
 }
 
