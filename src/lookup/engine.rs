@@ -1,6 +1,7 @@
 //! Answers what an image runs: from memory, or by asking each registry that may have it, with each credential that may open it, once for
 //! all who want to know at the same time.
 
+use crate::TRACES;
 use crate::breaker::{Breaker, Open};
 use crate::cache::{self, Cache, Entry, Key};
 use crate::client::Client;
@@ -19,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::field::Empty;
+use tracing::{Instrument, Level, Span};
 
 /// How long asking may take in all: longer than anybody waits, so that a slow registry's answer is there for the next who wants it.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -91,6 +94,27 @@ pub struct Asked {
 pub type Observer = Box<dyn Fn(Asked) + Send + Sync>;
 
 type Answer = Result<Arc<ImageConfig>, Unknown>;
+
+/// Fields of the span of a lookup: what became of it, and whether registries had to be asked for it (`miss`), were being asked already
+/// (`joined`), or not (`hit`).
+const CODE: &str = "ashore.lookup.code";
+const CACHE: &str = "ashore.lookup.cache";
+
+fn span(question: &Question) -> Span {
+    let Question { reference, .. } = question;
+    tracing::info_span!(
+        target: TRACES,
+        "lookup",
+        server.address = reference.registry(),
+        ashore.image = %reference,
+        ashore.lookup.cache = Empty,
+        ashore.lookup.code = Empty
+    )
+}
+
+fn code(answer: &Answer) -> &'static str {
+    answer.as_ref().map_or_else(|unknown| unknown.code, |_| "found")
+}
 
 /// Answers questions about images.
 pub struct Lookup {
@@ -184,7 +208,14 @@ impl Lookup {
     /// The answer, if it is known without asking.
     pub fn known(&self, question: &Question) -> Option<Answer> {
         let endpoints = self.client.endpoints(question.reference.registry()).ok()?;
-        self.remembered(question, &question.ids(&endpoints))
+        let answer = self.remembered(question, &question.ids(&endpoints))?;
+        // What is remembered for nobody's request is nobody's news.
+        if tracing::enabled!(target: TRACES, Level::INFO) && Span::current().metadata().is_some_and(|of| of.target() == TRACES) {
+            let span = span(question);
+            span.record(CACHE, "hit");
+            span.record(CODE, code(&answer));
+        }
+        Some(answer)
     }
 
     /// The answer, at the deadline at the latest.
@@ -192,9 +223,17 @@ impl Lookup {
     /// # Errors
     /// Why there is none, or none yet.
     pub async fn resolve(self: &Arc<Self>, question: Question, deadline: Instant) -> Answer {
+        let span = span(&question);
+        let answer = self.resolve_anew(question, deadline).instrument(span.clone()).await;
+        span.record(CODE, code(&answer));
+        answer
+    }
+
+    async fn resolve_anew(self: &Arc<Self>, question: Question, deadline: Instant) -> Answer {
         let endpoints = self.client.endpoints(question.reference.registry()).map_err(|failure| Trouble::from(failure).into_unknown(0))?;
         let ids = question.ids(&endpoints);
         if let Some(answer) = self.remembered(&question, &ids) {
+            Span::current().record(CACHE, "hit");
             return answer;
         }
         let registry = question.reference.registry().to_owned();
@@ -219,6 +258,7 @@ impl Lookup {
         let key = Key::question(&question.reference.to_string(), &question.architectures, ids);
         let mut flights = lock(&self.flights);
         if let Some(flight) = flights.get(&key) {
+            Span::current().record(CACHE, "joined");
             return Ok(flight.answer.clone());
         }
         // One that has landed since it was looked for has left its answer.
@@ -234,23 +274,26 @@ impl Lookup {
         if flights.len() >= MOST_OF_ONE && flights.values().filter(|flight| flight.asker == question.asker).count() >= MOST_OF_ONE {
             return too_many(" of its namespace", MOST_OF_ONE);
         }
+        Span::current().record(CACHE, "miss");
         let (tell, told) = watch::channel(None);
         flights.insert(key, Flight { asker: Arc::clone(&question.asker), answer: told.clone() });
         drop(flights);
         let landing = Landing { lookup: Arc::clone(self), key };
-        tokio::spawn(async move {
+        let flight = async move {
             let lookup = &landing.lookup;
             let began = Instant::now();
             let answer = lookup.ask(&question, &endpoints, began + LONGEST).await;
             if let Err(unknown) = &answer {
                 lookup.cache.insert(key, Entry::Failure(unknown.clone(), Instant::now() + lookup.settings.failure_lifetime));
             }
-            let code = answer.as_ref().map_or_else(|unknown| unknown.code, |_| "found");
+            let code = code(&answer);
             let took = began.elapsed();
             tracing::debug!(image = %question.reference, code, ms = took.as_micros() as f64 / 1000.0, "asked a registry");
             (lookup.observer)(Asked { code, took });
             tell.send_replace(Some(answer));
-        });
+        };
+        // What is logged meanwhile is of the first who wanted to know.
+        tokio::spawn(flight.in_current_span());
         Ok(told)
     }
 

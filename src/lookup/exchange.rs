@@ -1,5 +1,6 @@
 //! One request and its answer: redirects, second tries, addresses, the deadline and the bounds of what is read.
 
+use crate::TRACES;
 use crate::address::{Addresses, Refused};
 use crate::bodies::{Bodies, Broken, Expected, leave};
 use crate::failure::Failure;
@@ -16,10 +17,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::debug;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, debug};
 use url::{Origin, Url};
 
 const MOST_REDIRECTS: usize = 5;
+/// The most of a path that is told, in bytes: a token server may be named with a longer one.
+const LONGEST_PATH: usize = 512;
 /// The longest name there can be (RFC 1035).
 const MOST_HOST: usize = 253;
 /// How long to wait before a second try of what may have been an accident.
@@ -119,9 +123,26 @@ impl Exchange {
             left_home |= url.origin() != home;
             self.vet(ask, &url, &host, !left_home)?;
             let authorization = ask.authorization.as_ref().filter(|_| !left_home);
-            let hop = self.hop(ask, &url, &host, authorization);
+            // Where else a registry leads to may be a secret: signed URLs are.
+            let path = ask.url.path();
+            let span = tracing::info_span!(
+                target: TRACES,
+                "request",
+                otel.name = %ask.method,
+                otel.kind = "client",
+                http.request.method = %ask.method,
+                server.address = host,
+                url.path = path.get(..LONGEST_PATH).unwrap_or(path),
+                http.response.status_code = Empty,
+                otel.status_code = Empty
+            );
+            let hop = self.hop(ask, &url, &host, authorization).instrument(span.clone());
             let timed_out = |_| Miss::from(Failure::TimedOut { host: host.clone() });
-            match timeout_at(ask.deadline, hop).await.map_err(timed_out)?? {
+            let hop = timeout_at(ask.deadline, hop).await.map_err(timed_out).and_then(|hop| hop);
+            if hop.is_err() {
+                span.record("otel.status_code", "ERROR");
+            }
+            match hop? {
                 Hop::Reply(reply) => return Ok(reply),
                 Hop::Redirect(next) => url = next,
             }
@@ -158,6 +179,7 @@ impl Exchange {
         }
         let response = request.send().await.map_err(miss)?;
         let status = response.status();
+        Span::current().record("http.response.status_code", i64::from(status.as_u16()));
         debug!(host, method = %ask.method, path = ask.url.path(), status = status.as_u16(), "asked");
         if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status.as_u16(), response.headers().get(LOCATION)) {
             // What a POST holds is for the one it was sent to.

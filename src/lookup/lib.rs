@@ -27,4 +27,7 @@ pub use engine::{Asked, Lookup, Observer, Question, Settings};
 pub use failure::Failure;
 pub use hosts::{Endpoint, Hosts, HostsError};
 pub use keyring::{EntryProblem, Keyring, KeyringError, Problem};
-pub use trust::ClientError;
+pub use trust::{ClientError, tls};
+
+/// The target of the spans that are made for traces: `lookup`, and those of requests to registries. Nothing of them belongs into a log.
+pub const TRACES: &str = "traces";

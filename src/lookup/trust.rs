@@ -84,16 +84,7 @@ pub(crate) struct Routes {
 impl Transports {
     /// For what is configured; `more_trust` is PEM with authorities to trust beside the public ones.
     pub(crate) fn new(hosts: &Hosts, more_trust: Option<&Path>) -> Result<Self, ClientError> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(path) = more_trust {
-            let field = "SSL_CERT_FILE";
-            // A distribution's bundle may hold something odd, which is no reason to trust none of it.
-            let (added, _) = roots.add_parsable_certificates(certificates(field, &read(field, path)?)?);
-            if added == 0 {
-                return Err(ClientError::Pem { field: field.into(), what: format!("{} has no certificate in it", path.display()) });
-            }
-        }
-        let roots = Arc::new(roots);
+        let roots = Arc::new(public(more_trust)?);
         let routes = Routes::new(config("", Arc::clone(&roots), None)?, &hosts.addresses)?;
         let public = Transport { endpoint: routes.clone(), others: routes };
         let own = hosts.trusts.iter().map(|source| Transport::new(source, &roots, &hosts.addresses)).collect::<Result<_, _>>()?;
@@ -152,6 +143,27 @@ impl Routes {
         let checked = builder().no_proxy().dns_resolver(Arc::new(Resolver(Arc::clone(addresses)))).build()?;
         Ok(Self { checked, unchecked: builder().build()? })
     }
+}
+
+/// TLS for another server than a registry. `more_trust` is a PEM file of authorities to trust beside the public ones.
+///
+/// # Errors
+/// The file that cannot be read, or what is wrong with it.
+pub fn tls(more_trust: Option<&Path>) -> Result<ClientConfig, ClientError> {
+    config("", Arc::new(public(more_trust)?), None)
+}
+
+fn public(more_trust: Option<&Path>) -> Result<RootCertStore, ClientError> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = more_trust {
+        let field = "SSL_CERT_FILE";
+        // A distribution's bundle may hold something odd, which is no reason to trust none of it.
+        let (added, _) = roots.add_parsable_certificates(certificates(field, &read(field, path)?)?);
+        if added == 0 {
+            return Err(ClientError::Pem { field: field.into(), what: format!("{} has no certificate in it", path.display()) });
+        }
+    }
+    Ok(roots)
 }
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);

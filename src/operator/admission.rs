@@ -1,5 +1,6 @@
 //! Answers one AdmissionReview: plans the pod, and lets it in as it is when that goes wrong.
 
+use crate::admitted::{Admitted, Named};
 use crate::body::Held;
 use crate::follow;
 use crate::looking::{Looking, PodImages};
@@ -9,13 +10,14 @@ use crate::planners::{self, NoResult, Planners};
 use crate::review::{Malformed, Request, Verdict, answer, shortened};
 use crate::rulebook::{Ground, Rulebook};
 use crate::skipped::{Owner, Skipped};
+use crate::traces;
 use ashore_inject::summary::{Fate, Seen};
-use ashore_inject::{ContainerKind, ContainerPlan, OptIn, Plan, Pod, Policy, Profiles, Reason, Refusal};
+use ashore_inject::{ContainerPlan, OptIn, Plan, Pod, Policy, Profiles, Reason, Refusal};
+use axum::http::HeaderMap;
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
-use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 /// Decides what becomes of a pod, which may have been read already: [`plan`], or what a test puts in its place.
 pub type Planner = Box<dyn Fn(&ashore_inject::Request<'_>, Option<&Pod<'_>>) -> Result<Plan, Refusal> + Send + Sync>;
@@ -38,8 +40,6 @@ pub fn protected(namespace: &str, own: Option<&str>) -> bool {
 
 /// How often a pod is planned at most: each time, what was asked about its images before is known.
 const MOST_PLANS: usize = 3;
-/// The most of a list of containers that goes into a log line, in bytes.
-const LONGEST_LIST: usize = 1024;
 
 /// Everything that an answer depends on.
 pub struct Admission {
@@ -127,71 +127,80 @@ pub enum NoPlan {
 struct Planned {
     verdict: Verdict,
     outcome: Outcome,
+    /// The code of the reason why the whole pod is left as it is, or refused.
+    reason: &'static str,
     warnings: Vec<String>,
-    wrapped: String,
-    skipped: String,
-    delivery: String,
+    /// Its patch is in the verdict.
+    plan: Option<Plan>,
 }
 
 impl Planned {
-    fn as_it_is(outcome: Outcome, skipped: &str, warnings: Vec<String>) -> Self {
-        Self {
-            verdict: Verdict::Allowed(None),
-            outcome,
-            warnings,
-            wrapped: String::new(),
-            skipped: skipped.to_owned(),
-            delivery: String::new(),
-        }
+    fn as_it_is(outcome: Outcome, reason: &'static str, warnings: Vec<String>) -> Self {
+        Self { verdict: Verdict::Allowed(None), outcome, reason, warnings, plan: None }
+    }
+
+    fn refused(reason: &'static str, why: &Refusal) -> Self {
+        Self { verdict: Verdict::Denied(why.to_string()), ..Self::as_it_is(Outcome::Refused, reason, vec![]) }
+    }
+
+    /// Ashore's own trouble. What is wrong with a pod may quote from it, and is for its author alone: it is not in the log.
+    fn failed(request: &Request<'_>, outcome: Outcome, reason: &'static str, what: &str) -> Self {
+        let named = Named::of(request);
+        let warning = format!("ashore: {named} was left as it is: {what}");
+        tracing::error!(namespace = shortened(&request.namespace).as_ref(), name = named.name, reason, "a pod was left as it is");
+        Self::as_it_is(outcome, reason, vec![warning])
     }
 }
 
 impl Admission {
-    /// Answers the AdmissionReview in `body`, at the deadline at the latest.
+    /// Answers the AdmissionReview in `body` that came with these headers, at the deadline at the latest. All that is logged meanwhile
+    /// bears the request's uid.
     ///
     /// # Errors
     /// The body is no AdmissionReview, so there is no uid to answer.
-    pub async fn review(self: &Arc<Self>, body: Held, call: Call, started: Instant, deadline: Instant) -> Result<Vec<u8>, Malformed> {
+    pub async fn review(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        body: Held,
+        call: Call,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Malformed> {
         let bytes = body.bytes.clone();
         let request = Request::parse(&bytes)?;
-        let planned = match (self.not_ours(&request), request.object) {
+        let span = tracing::error_span!("admission", request = shortened(&request.uid).as_ref());
+        let answered = self.answer(&request, &bytes, body, call, started, deadline);
+        Ok(answered.instrument(traces::admission(headers)).instrument(span).await)
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        bytes: &Bytes,
+        body: Held,
+        call: Call,
+        started: Instant,
+        deadline: Instant,
+    ) -> Vec<u8> {
+        let mut lookups = 0;
+        let planned = match (self.not_ours(request), request.object) {
             (Some(reason), _) => {
                 if !call.again {
                     self.metrics.skipped_pod(reason.code());
                 }
                 Planned::as_it_is(Outcome::Unchanged, reason.code(), vec![])
             }
-            (None, None) => {
-                let warning = format!("ashore: {} was left as it is: the request holds no object", Named::of(&request));
-                Planned::as_it_is(Outcome::Failed, "noObject", vec![warning])
+            (None, None) => Planned::failed(request, Outcome::Failed, "noObject", "the request holds no object"),
+            (None, Some(object)) => {
+                self.plan_request(request, bytes.slice_ref(object.as_bytes()), body, call, deadline, &mut lookups).await
             }
-            (None, Some(object)) => self.plan_request(&request, bytes.slice_ref(object.as_bytes()), body, call, deadline).await,
         };
-        let answer = answer(&request.uid, &planned.verdict, &planned.warnings).unwrap_or_default();
+        let Planned { verdict, outcome, reason, warnings, plan } = planned;
+        let answer = answer(&request.uid, &verdict, &warnings).unwrap_or_default();
         let took = started.elapsed();
-        self.metrics.answered(planned.outcome, call.again, took);
-        macro_rules! line {
-            ($log:ident) => {
-                tracing::$log!(
-                    namespace = shortened(&request.namespace).as_ref(),
-                    name = name(&request),
-                    outcome = planned.outcome.word(),
-                    wrapped = planned.wrapped,
-                    skipped = planned.skipped,
-                    delivery = Some(planned.delivery.as_str()).filter(|delivery| !delivery.is_empty()),
-                    dry_run = request.dry_run.unwrap_or(false),
-                    again = call.again.then_some(true),
-                    ms = took.as_micros() as f64 / 1000.0,
-                    "review"
-                )
-            };
-        }
-        if call.again && !matches!(planned.outcome, Outcome::Injected | Outcome::Refused) {
-            line!(debug)
-        } else {
-            line!(info)
-        }
-        Ok(answer)
+        self.metrics.answered(outcome, call.again, took);
+        Admitted { request, outcome, reason, plan: plan.as_ref(), lookups, again: call.again, took }.tell();
+        answer
     }
 
     /// Whether nothing in this namespace is ever touched.
@@ -207,7 +216,7 @@ impl Admission {
         let ground = self.rulebook.ground(namespace).unwrap_or_default();
         let plan = async |audited| {
             let whole = Whole { pod: pod.clone(), read: None, held: None, namespace, ground: Arc::clone(&ground), audited };
-            self.plan(whole, deadline, deadline).await
+            self.plan(whole, deadline, deadline, &mut 0).await
         };
         let planned = match plan(false).await? {
             Ok(plan) => plan.containers,
@@ -273,45 +282,57 @@ impl Admission {
         }
     }
 
-    /// Plans a pod, and what becomes of it when that goes wrong.
-    async fn plan_request(self: &Arc<Self>, request: &Request<'_>, pod: Bytes, body: Held, call: Call, deadline: Instant) -> Planned {
+    /// Plans a pod, and what becomes of it when that goes wrong. Counts the images that are asked about in `lookups`.
+    async fn plan_request(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        pod: Bytes,
+        body: Held,
+        call: Call,
+        deadline: Instant,
+        lookups: &mut usize,
+    ) -> Planned {
         let left = deadline.saturating_duration_since(Instant::now());
         // Both calls about a pod together have as long as one.
         let looked_up = Instant::now() + if call.again { left / 5 } else { left * 3 / 4 };
         let read = request.pod.as_ref();
         let ground = self.ground(&request.namespace, call.chosen, looked_up).await;
         let whole = Whole { pod, read, held: Some(Arc::new(body)), namespace: &request.namespace, ground, audited: false };
-        let why = match self.plan(whole, looked_up, deadline).await {
+        let why = match self.plan(whole, looked_up, deadline, lookups).await {
             Ok(Ok(plan)) => {
                 if !call.again && request.dry_run != Some(true) {
                     self.tell_owner(request, &plan);
                 }
                 return self.count(plan, call.again);
             }
-            Ok(Err(refusal @ (Refusal::BadAnnotation { .. } | Refusal::Unresolved { .. }))) => {
-                if let Refusal::Unresolved { reason, .. } = &refusal {
-                    self.metrics.unresolved(reason);
-                }
-                return Planned { verdict: Verdict::Denied(refusal.to_string()), ..Planned::as_it_is(Outcome::Refused, "", vec![]) };
-            }
-            Ok(Err(refusal @ Refusal::NotAPod(_))) => {
-                return Planned::as_it_is(Outcome::Failed, "notAPod", vec![format!("ashore: left as it is: {refusal}")]);
+            Ok(Err(refusal)) => {
+                return match &refusal {
+                    Refusal::BadAnnotation { .. } => Planned::refused("badAnnotation", &refusal),
+                    Refusal::Unresolved { reason, .. } => {
+                        self.metrics.unresolved(reason);
+                        Planned::refused(reason.code(), &refusal)
+                    }
+                    Refusal::NotAPod(_) => Planned::failed(request, Outcome::Failed, "notAPod", &refusal.to_string()),
+                };
             }
             Err(why) => why,
         };
-        let outcome = match why {
-            NoPlan::NoResult(NoResult::Panicked) => Outcome::Panicked,
-            NoPlan::NoResult(NoResult::NoThread) => Outcome::Failed,
-            NoPlan::TooLate => Outcome::TimedOut,
+        let (outcome, reason) = match why {
+            NoPlan::NoResult(NoResult::Panicked) => (Outcome::Panicked, "panicked"),
+            NoPlan::NoResult(NoResult::NoThread) => (Outcome::Failed, "noThread"),
+            NoPlan::TooLate => (Outcome::TimedOut, "timedOut"),
         };
-        let (named, what) = (Named::of(request), why.to_string());
-        let warning = format!("ashore: {named} was left as it is: {what}");
-        tracing::error!(namespace = shortened(&request.namespace).as_ref(), name = named.name, what, "a pod was left as it is");
-        Planned::as_it_is(outcome, outcome.word(), vec![warning])
+        Planned::failed(request, outcome, reason, &why.to_string())
     }
 
     /// Plans a pod, and asks until `looked_up` about images that are not known. Then it is planned again.
-    async fn plan(self: &Arc<Self>, whole: Whole<'_>, looked_up: Instant, deadline: Instant) -> Result<Result<Plan, Refusal>, NoPlan> {
+    async fn plan(
+        self: &Arc<Self>,
+        whole: Whole<'_>,
+        looked_up: Instant,
+        deadline: Instant,
+        lookups: &mut usize,
+    ) -> Result<Result<Plan, Refusal>, NoPlan> {
         let mut images = Arc::new(self.images.pod(whole.namespace));
         for _ in 1..MOST_PLANS {
             let planned = self.plan_once(&whole, &images, deadline).await?;
@@ -319,6 +340,7 @@ impl Admission {
                 return Ok(planned);
             }
             images = Arc::new(images.resolved(looked_up.min(deadline)).await);
+            *lookups = images.asked();
         }
         self.plan_once(&whole, &images, deadline).await
     }
@@ -335,13 +357,14 @@ impl Admission {
         let planned = if pod.len() > planners::SMALL {
             let (this, pod, images, held) = (Arc::clone(self), pod.clone(), Arc::clone(images), held.clone());
             let (ground, audited) = (Arc::clone(ground), *audited);
+            let span = tracing::Span::current();
             let planned = self.planners.run(move || {
-                let _held_meanwhile = held;
-                this.ask(&pod, None, &ground, audited, &images)
+                let (_held_meanwhile, _of_the_request) = (held, span.entered());
+                traces::plan().in_scope(|| this.ask(&pod, None, &ground, audited, &images))
             });
             timeout_at(deadline, planned).await.map_err(|_| NoPlan::TooLate)?
         } else if Instant::now() < deadline {
-            planners::here(|| self.ask(pod, *read, ground, *audited, images))
+            planners::here(|| traces::plan().in_scope(|| self.ask(pod, *read, ground, *audited, images)))
         } else {
             return Err(NoPlan::TooLate);
         };
@@ -363,152 +386,31 @@ impl Admission {
         skipped.tell(&request.namespace, &owner, &lines.join("; "));
     }
 
-    fn count(&self, plan: Plan, again: bool) -> Planned {
-        let patch = (!plan.patch.0.is_empty()).then(|| plan.patch.to_json());
+    fn count(&self, mut plan: Plan, again: bool) -> Planned {
+        let patch = std::mem::take(&mut plan.patch);
+        let patch = (!patch.0.is_empty()).then(|| patch.to_json());
         let outcome = if patch.is_some() { Outcome::Injected } else { Outcome::Unchanged };
         // What was left as it is has been counted by the first call.
         let counts = !again || outcome == Outcome::Injected;
-        let mut planned = Planned { verdict: Verdict::Allowed(patch), ..Planned::as_it_is(outcome, "", plan.warnings) };
-        if let Some(reason) = &plan.skipped {
+        let mut reason = "";
+        if let Some(skipped) = &plan.skipped {
+            reason = skipped.code();
             if counts {
-                self.metrics.skipped_pod(reason.code());
+                self.metrics.skipped_pod(reason);
                 plan.containers.iter().filter_map(ContainerPlan::skipped).for_each(|reason| self.metrics.unresolved(reason));
             }
-            planned.skipped.push_str(reason.code());
-            return planned;
-        }
-        let mut wrapped = 0;
-        for ContainerPlan { name, kind, outcome, .. } in &plan.containers {
-            match outcome {
-                ashore_inject::Outcome::Wrapped(_) => {
-                    wrapped += 1;
-                    append(&mut planned.wrapped, name, "");
-                }
-                ashore_inject::Outcome::Skipped(reason) => {
-                    if counts {
-                        self.metrics.skipped_container(reason.code());
-                        self.metrics.unresolved(reason);
-                    }
-                    // Nobody expects an init container to be wrapped: not worth a word in every line.
-                    if matches!(kind, ContainerKind::App | ContainerKind::Sidecar) {
-                        append(&mut planned.skipped, name, reason.code());
-                    }
+        } else {
+            let skipped = plan.containers.iter().filter_map(ContainerPlan::skipped);
+            self.metrics.injected((plan.containers.len() - skipped.clone().count()) as u64);
+            if counts {
+                for reason in skipped {
+                    self.metrics.skipped_container(reason.code());
+                    self.metrics.unresolved(reason);
                 }
             }
         }
-        if let Some(delivered) = plan.delivery.as_ref().filter(|_| wrapped > 0) {
-            append(&mut planned.delivery, delivered.way.delivery().word(), "");
-            // And why not in another way.
-            delivered.not.iter().for_each(|(delivery, why)| append(&mut planned.delivery, delivery.word(), why.code));
-        }
-        self.metrics.injected(wrapped);
-        planned
-    }
-}
-
-/// Adds a container, or a delivery, to a list for the log.
-fn append(list: &mut String, name: &str, why: &str) {
-    if list.len() + name.len() + why.len() > LONGEST_LIST {
-        if !list.ends_with('…') {
-            list.push('…');
-        }
-        return;
-    }
-    if !list.is_empty() {
-        list.push(' ');
-    }
-    list.push_str(name);
-    if !why.is_empty() {
-        list.push(':');
-        list.push_str(why);
-    }
-}
-
-/// What a pod is called, before it has a name: by that of its generator. Reads the pod's beginning only, up to its metadata.
-/// It has not been validated yet, so it is shortened; as a string field, the log escapes it.
-fn name(request: &Request<'_>) -> String {
-    struct UpToMetadata<'a, 'n>(&'n mut MetadataNames<'a>);
-
-    impl<'de: 'a, 'a> serde::de::Visitor<'de> for UpToMetadata<'a, '_> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a pod")
-        }
-
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                if key == "metadata" {
-                    *self.0 = map.next_value()?;
-                    break;
-                }
-                map.next_value::<serde::de::IgnoredAny>()?;
-            }
-            Ok(())
-        }
-    }
-
-    if !request.name.is_empty() {
-        return shortened(&request.name).into_owned();
-    }
-    if let Some(pod) = &request.pod {
-        return shortened(pod.name()).into_owned();
-    }
-    let mut names = MetadataNames::default();
-    if let Some(object) = request.object {
-        // That there is more after the metadata is an error to the reader, and none to us.
-        let _ = serde_json::Deserializer::from_str(object).deserialize_map(UpToMetadata(&mut names));
-    }
-    shortened(if names.name.is_empty() { &names.generate_name } else { &names.name }).into_owned()
-}
-
-/// A pod and its containers, for a warning.
-struct Named<'a> {
-    name: String,
-    containers: Vec<Cow<'a, str>>,
-}
-
-#[derive(Default, Deserialize)]
-struct PodNames<'a> {
-    #[serde(borrow, default)]
-    spec: SpecNames<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MetadataNames<'a> {
-    #[serde(borrow, default)]
-    name: Cow<'a, str>,
-    #[serde(borrow, default)]
-    generate_name: Cow<'a, str>,
-}
-
-#[derive(Default, Deserialize)]
-struct SpecNames<'a> {
-    #[serde(borrow, default)]
-    containers: Vec<ContainerName<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-struct ContainerName<'a> {
-    #[serde(borrow, default)]
-    name: Cow<'a, str>,
-}
-
-impl<'a> Named<'a> {
-    fn of(request: &Request<'a>) -> Self {
-        let pod: PodNames<'a> = request.object.and_then(|object| serde_json::from_str(object).ok()).unwrap_or_default();
-        Self { name: name(request), containers: pod.spec.containers.into_iter().map(|c| c.name).collect() }
-    }
-}
-
-impl std::fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "pod {}", if self.name.is_empty() { "without a name" } else { &self.name })?;
-        if !self.containers.is_empty() {
-            write!(f, " ({} {})", if self.containers.len() == 1 { "container" } else { "containers" }, self.containers.join(", "))?;
-        }
-        Ok(())
+        let warnings = std::mem::take(&mut plan.warnings);
+        Planned { verdict: Verdict::Allowed(patch), outcome, reason, warnings, plan: Some(plan) }
     }
 }
 

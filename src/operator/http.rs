@@ -135,7 +135,7 @@ where
         }
     };
     let _busy = connection.map(|connection| connection.busy(call.again));
-    match app.admission.review(body, call, started, deadline).await {
+    match app.admission.review(&head.headers, body, call, started, deadline).await {
         Ok(answer) => {
             let mut response = ([(header::CONTENT_TYPE, "application/json")], Body::from(answer)).into_response();
             if head.version < axum::http::Version::HTTP_2 && app.said.misplaced(call.again) {

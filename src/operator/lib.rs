@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod admission;
+mod admitted;
 pub mod authority;
 pub mod body;
 pub mod budgets;
@@ -55,6 +56,7 @@ pub mod statuses;
 pub mod stops;
 pub mod survey;
 pub mod tls;
+pub mod traces;
 pub mod version;
 pub mod wanting;
 pub mod watching;

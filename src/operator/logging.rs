@@ -1,6 +1,7 @@
 //! The log, on standard error: whoever reads it, however slowly, never holds up an answer.
 
 use crate::metrics::Metrics;
+use crate::traces::{self, Traces};
 use prometheus_client::metrics::counter::Counter;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -8,8 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
 
 /// What waits to be written, at most, in bytes; lines beyond it are dropped, and counted.
 const MOST_WAITING: usize = 256 * 1024;
@@ -46,23 +48,30 @@ struct Waiting {
 }
 
 impl Log {
-    /// Starts the log of the whole process. A second one in a process changes nothing.
+    /// Starts the log of the whole process, and beside it what makes spans that are sent. A second one in a process changes nothing.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(format: Format, level: LevelFilter, metrics: &Metrics) -> io::Result<Self> {
+    pub fn start(format: Format, level: LevelFilter, metrics: &Metrics, traces: Option<&Traces>) -> io::Result<Self> {
         let lines = Arc::new(Lines::default());
         let written = Arc::clone(&lines);
         let thread = std::thread::Builder::new().name("log".into()).stack_size(128 * 1024).spawn(move || written.write())?;
         let writer = Writer { lines: Arc::clone(&lines), dropped: metrics.dropped_log_lines.clone() };
-        let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(writer);
+        let log = fmt::layer().with_target(false).with_writer(writer);
+        let log: Box<dyn Layer<Registry> + Send + Sync> = match format {
+            Format::Text => log.with_ansi(io::stderr().is_terminal()).boxed(),
+            Format::Json => log.json().flatten_event(true).with_current_span(false).boxed(),
+        };
         // What the libraries have to say (the client logs each try of a request that fails as an error), we say ourselves, once.
         // At their trace level, libraries show what they send, credentials too.
         let theirs = if level > LevelFilter::INFO { LevelFilter::DEBUG } else { LevelFilter::OFF };
-        let whose = Targets::new().with_target(env!("CARGO_PKG_NAME"), level).with_default(theirs);
-        let _ = match format {
-            Format::Text => tracing::subscriber::set_global_default(log.with_ansi(io::stderr().is_terminal()).finish().with(whose)),
-            Format::Json => tracing::subscriber::set_global_default(log.json().flatten_event(true).finish().with(whose)),
+        let whose =
+            Targets::new().with_target(env!("CARGO_PKG_NAME"), level).with_target(traces::TARGET, LevelFilter::OFF).with_default(theirs);
+        let registry = tracing_subscriber::registry();
+        let _ = match traces {
+            // For all of the process: what is not logged is not made.
+            None => tracing::subscriber::set_global_default(registry.with(log).with(whose)),
+            Some(traces) => tracing::subscriber::set_global_default(registry.with(log.with_filter(whose)).with(traces.layer())),
         };
         Ok(Self { lines, thread: Some(thread) })
     }

@@ -157,6 +157,11 @@ impl PodImages {
         !self.open.lock().unwrap_or_else(|e| e.into_inner()).is_empty()
     }
 
+    /// How many images have been asked about.
+    pub fn asked(&self) -> usize {
+        self.answers.len()
+    }
+
     /// Asks, until the deadline at most. A plan that is made with what comes of it gets all answers.
     pub async fn resolved(&self, deadline: Instant) -> Self {
         let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(|e| e.into_inner()));

@@ -151,6 +151,7 @@ pub struct Metrics {
     pub cluster_errors: Counter,
     /// Log lines that were dropped, since whoever reads them is too slow.
     pub dropped_log_lines: Counter,
+    trace_batches: Family<ByResult, Counter>,
 }
 
 impl Metrics {
@@ -195,6 +196,7 @@ impl Metrics {
             connections: Gauge::default(),
             certificate_expiry: Gauge::default(),
             dropped_log_lines: Counter::default(),
+            trace_batches: Family::default(),
         };
         let r = &mut metrics.registry;
         r.register("admission_reviews", "Requests to /mutate, by what became of them", metrics.reviews.clone());
@@ -282,6 +284,7 @@ impl Metrics {
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
+        r.register("trace_batches", "Batches of spans that were sent to a collector, or could not be", metrics.trace_batches.clone());
         r.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         // A counter that first appears with the value 1 hides its first increase from rate().
         for outcome in [Outcome::Injected, Outcome::Unchanged, Outcome::Refused, Outcome::Failed, Outcome::Panicked, Outcome::TimedOut] {
@@ -442,6 +445,11 @@ impl Metrics {
     pub fn looked_up(&self, result: &'static str, took: std::time::Duration) {
         self.lookups.get_or_create(&ByResult { result }).inc();
         self.lookup_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a batch of spans, and whether the collector took it.
+    pub fn traces_sent(&self, ok: bool) {
+        self.trace_batches.get_or_create(&ByResult { result: if ok { "ok" } else { "failed" } }).inc();
     }
 
     /// Counts changed certificates.

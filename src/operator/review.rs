@@ -161,6 +161,13 @@ pub fn answer(uid: &str, verdict: &Verdict, warnings: &[String]) -> Result<Vec<u
             out.push(b'}');
         }
     }
+    // The API server adds it to its audit log. A key has one value there: when it asks once more about a pod that is injected already,
+    // which it does when others have changed the pod, that of the first time is the one to keep.
+    if !matches!(verdict, Verdict::Allowed(None)) {
+        out.extend_from_slice(br#","auditAnnotations":{"request-uid":"#);
+        serde_json::to_writer(&mut out, uid)?;
+        out.push(b'}');
+    }
     if !warnings.is_empty() {
         out.extend_from_slice(br#","warnings":"#);
         serde_json::to_writer(&mut out, &bounded(warnings))?;
@@ -263,6 +270,7 @@ mod tests {
             assert_eq!(STANDARD.decode(response["patch"].as_str().unwrap()).unwrap(), patch.to_string().as_bytes());
             assert_eq!(response["patchType"], "JSONPatch");
             assert_eq!(response["warnings"], json!(["x"]));
+            assert_eq!(response["auditAnnotations"], json!({"request-uid": "u\"1"}));
         }
         let denied = &read(Verdict::Denied("say \"x\"".into()), &[])["response"];
         assert_eq!(denied["allowed"], false);

@@ -18,6 +18,7 @@ use crate::registries;
 use crate::rulebook::Rulebook;
 use crate::skipped::Skipped;
 use crate::tls::Tls;
+use crate::traces::{self, Traces};
 use ashore_inject::Policy;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -99,6 +101,10 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL", env = "ASHORE_LOG_LEVEL", default_value = "info", value_parser = level)]
     pub log_level: LevelFilter,
 
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: traces::Args,
+
     /// What Ashore looks after in the cluster.
     #[command(flatten)]
     pub cluster: cluster::Args,
@@ -152,18 +158,7 @@ pub enum ServeError {
 
 /// Serves until SIGTERM or SIGINT and returns 0, or 1 if it cannot.
 pub fn run(args: Args) -> ExitCode {
-    let metrics = Arc::new(Metrics::new());
-    let log = match Log::start(args.log_format, args.log_level, &metrics) {
-        Ok(log) => log,
-        Err(error) => {
-            eprintln!("ashore serve: cannot start the log: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    log_panics();
-    let served = serve(args, metrics);
-    drop(log);
-    match served {
+    match start(args) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("ashore serve: {error}");
@@ -172,11 +167,21 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
+fn start(args: Args) -> Result<ExitCode, ServeError> {
+    let metrics = Arc::new(Metrics::new());
+    let runtime = runtime()?;
+    let traces = Traces::start(&args.traces, args.cluster.pod_name.as_deref(), runtime.handle(), &metrics)?;
+    // It is written to its end when this ends: what keeps us from serving is the last line.
+    let _log = Log::start(args.log_format, args.log_level, &metrics, traces.as_ref())?;
+    log_panics();
+    serve(args, &runtime, traces, metrics)
+}
+
 pub(crate) fn wrong(problems: Vec<impl ToString>) -> ServeError {
     ServeError::Settings(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nashore serve: "))
 }
 
-fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
+fn serve(args: Args, runtime: &Runtime, traces: Option<Traces>, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
     let mut policy = args.policy.as_deref().map(settings::policy).transpose().map_err(wrong)?.unwrap_or_default();
     if let Some(image) = &args.init_image {
         policy.init_image.clone_from(image);
@@ -184,7 +189,7 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
     let listed = Listed::read(args.images.clone()).map_err(wrong)?;
     let own_namespace = args.namespace.clone().or_else(own_namespace);
     let cluster = cluster::Settings::of(&args.cluster, own_namespace.as_deref())?;
-    runtime()?.block_on(async {
+    runtime.block_on(async {
         let mut stop = StopSignals::new()?;
         let cluster = match cluster {
             Some(settings) => Some(Cluster::find(settings).await?),
@@ -230,6 +235,9 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
                 Ok(_) => tracing::info!("drained"),
                 Err(_) => tracing::warn!(connections = connections.count(), "gave up what was still open at the drain timeout"),
             }
+            if let Some(traces) = traces {
+                traces.end().await;
+            }
         };
         tokio::select! {
             () = end => Ok(ExitCode::SUCCESS),
@@ -242,7 +250,7 @@ fn serve(args: Args, metrics: Arc<Metrics>) -> Result<ExitCode, ServeError> {
 }
 
 /// The threads that serve. Planning has threads of its own, so that no pod can hold up the answers to others.
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
+fn runtime() -> io::Result<Runtime> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
     tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()
 }

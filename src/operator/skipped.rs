@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// The Events' reason.
 pub const REASON: &str = "ImageNotResolved";
@@ -122,7 +123,7 @@ impl Skipped {
         };
         let body = event(&about, weight, reason, message, times, &self.instance);
         let (objects, lately, turns) = (self.objects.at(namespace), Arc::clone(&self.lately), Arc::clone(&self.turns));
-        tokio::spawn(async move {
+        let telling = async move {
             let _turn = turns.acquire_owned().await;
             match objects.create(Kind::Event, "", &body).await {
                 Ok(_) => lock(&lately).heard(),
@@ -130,7 +131,8 @@ impl Skipped {
                 Err(error) => not_told(error.code.map_or_else(|| error.why.clone(), |code| code.to_string()), &error.to_string()),
             }
             drop(place);
-        });
+        };
+        tokio::spawn(telling.in_current_span());
     }
 }
 

@@ -679,6 +679,7 @@ fn log(stop: &Stop, before: bool) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
+                stop = stop.key(),
                 namespace = stop.namespace,
                 pod = stop.pod,
                 container = stop.container,
@@ -690,6 +691,7 @@ fn log(stop: &Stop, before: bool) {
                 cause = leading(stop).map(ashore_report::Cause::name),
                 process = process.map(|process| process.name.as_str()),
                 killed = stop.killed,
+                ms = stop.took_ms(),
                 why = stop.line(),
                 "a container has stopped"
             )

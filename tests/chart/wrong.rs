@@ -46,6 +46,9 @@ pub(crate) fn a_wrong_value_is_refused_and_named() -> Outcome {
         ("webhook.failurePolicy=ignore", &["/webhook/failurePolicy", "Ignore", "Fail"]),
         ("certificates.mode=own", &["/certificates/mode", "self", "cert-manager", "secret"]),
         ("reports.keep=some", &["/reports/keep", "forced", "all", "none"]),
+        ("tracing.endpont=x", &["/tracing", "endpont"]),
+        ("tracing.endpoint=collector:4318", &["/tracing/endpoint", "collector:4318", "https?"]),
+        ("tracing.sampleRatio=2", &["/tracing/sampleRatio", "2", "1"]),
         ("log.level=loud", &["/log/level", "error", "warn", "info", "debug", "trace"]),
         ("image.pullPolicy=always", &["/image/pullPolicy", "IfNotPresent", "Always", "Never"]),
         // Durations.

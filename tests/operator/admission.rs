@@ -58,6 +58,12 @@ pub fn who_is_injected() -> Outcome {
     }
     let answer = try_create(&control, "default", &asking());
     assert_eq!(answer.body["spec"]["initContainers"][0]["image"], "registry.example/init:7");
+    // By the audit log, the line about it is found.
+    let last = control.audit().pop().unwrap();
+    let request = &last["annotations"]["pods.ashore.dev/request-uid"];
+    assert!(request.is_string(), "{last}");
+    let line = replica.logged_where(0, "admission", |line| line["spans"][0]["request"] == *request);
+    assert_eq!((&line["outcome"], &line["namespace"]), (&json!("injected"), &json!("default")), "{line}");
     let before = replica.metric("ashore_admission_reviews_total{outcome=\"injected\"}");
     let dry = control.request("POST", "/api/v1/namespaces/default/pods?dryRun=All", Some(&asking()));
     assert_eq!((dry.status, &dry.body["metadata"]["labels"]["ashore.dev/injected"]), (201, &json!("true")));

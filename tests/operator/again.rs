@@ -100,7 +100,7 @@ fn calls_are_lost(policy: &str, both_down: impl Fn(&Control)) -> Outcome {
     assert!(!injected(&control, "default", &no_command()));
     let after = (before.0 + 1.0, before.1 + 1.0, before.2 + 1.0, before.3);
     assert_eq!((first(&b, "unchanged"), again(&a, "unchanged"), skipped(&b), skipped(&a)), after);
-    let line = a.logged_where(0, "review", |line| line["outcome"] == "unchanged" && line["again"] == true);
+    let line = a.logged_where(0, "admission", |line| line["outcome"] == "unchanged" && line["again"] == true);
     assert_eq!(line["level"], "DEBUG", "{line}");
 
     for way in [Way::Swallowed, Way::Refused] {

@@ -56,6 +56,11 @@ impl Control {
             format!("{ADMIN},admin,1,system:masters\n{ASHORE},system:serviceaccount:{NAMESPACE}:ashore,2\n{OWNER},owner,3\n"),
         )
         .unwrap();
+        // What it is asked to do with pods, and what webhooks have to say of that.
+        let rules =
+            json!([{"level": "Metadata", "verbs": ["create"], "resources": [{"group": "", "resources": ["pods"]}]}, {"level": "None"}]);
+        let audit = json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules});
+        std::fs::write(path("audit.yaml"), audit.to_string()).unwrap();
         let (etcd_port, peer_port, port) = (free_port(LOOPBACK), free_port(LOOPBACK), free_port(LOOPBACK));
         let etcd = spawn(etcd_command(&kube, &folder, etcd_port, peer_port), &path("etcd.log"));
         let server = spawn(server_command(&kube, &folder, etcd_port, port), &path("apiserver.log"));
@@ -97,6 +102,12 @@ impl Control {
         controllers.args(["--bind-address=127.0.0.1", &format!("--secure-port={}", free_port(LOOPBACK))]);
         controllers.arg("--kubeconfig").arg(self.admin_kubeconfig()).arg("--cert-dir").arg(self.file("controllers"));
         Collector(spawn(controllers, &self.file("controllers.log")))
+    }
+
+    /// What the API server has written into its audit log: of the creation of pods.
+    pub fn audit(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.file("audit.log")).unwrap();
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// A number that etcd tells of itself, of its metrics.
@@ -363,6 +374,8 @@ fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) ->
     server.arg(format!("--service-account-key-file={}", path("sa.pub")));
     server.arg(format!("--service-account-signing-key-file={}", path("sa.key")));
     server.args(["--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"]);
+    server.args([format!("--audit-policy-file={}", path("audit.yaml")), format!("--audit-log-path={}", path("audit.log"))]);
+    server.arg("--audit-log-mode=blocking");
     // There are no controllers to make service accounts; pods are only ever created here.
     server.args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--watch-cache=true"]);
     server

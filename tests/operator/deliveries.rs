@@ -134,7 +134,7 @@ pub fn a_config_map_is_kept_and_put_back() -> Outcome {
     // One that may land on another architecture can't use it.
     node(&control, "other", "arm64", "v1.30.0", "containerd://1.7.0");
     until(&control, "wanted", &plain(), "emptyDir");
-    replica.logged_where(0, "review", |line| line["delivery"] == "initContainer configMap:architecture");
+    replica.logged_where(0, "admission", |line| line["delivery"] == "initContainer configMap:architecture");
     let mut pinned = plain();
     pinned["spec"]["nodeSelector"] = json!({"kubernetes.io/arch": "amd64"});
     until(&control, "wanted", &pinned, "configMap");

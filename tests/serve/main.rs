@@ -4,6 +4,7 @@
 mod certificates;
 mod client;
 mod limits;
+mod logs;
 mod lookups;
 mod pki;
 mod program;
@@ -11,6 +12,7 @@ mod reviews;
 mod routes;
 mod server;
 mod shutdown;
+mod traces;
 
 use serde_json::Value;
 

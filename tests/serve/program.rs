@@ -30,7 +30,12 @@ impl Program {
 
     /// Starts it and waits until it serves.
     pub async fn start(mount: &Mount, flags: &[&str]) -> Self {
-        let mut child = Self::command(mount, flags).spawn().unwrap();
+        Self::started(Self::command(mount, flags)).await
+    }
+
+    /// The same of a command that was made and changed.
+    pub async fn started(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let (put, mut log) = unbounded_channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -69,6 +74,10 @@ impl Program {
             lines.push(line);
         }
         lines
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: libc::c_int) {

@@ -31,7 +31,7 @@ async fn a_pod_comes_back_with_its_containers_under_the_init() {
     let images = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(images.path(), r#"{"example/known:1": {"Entrypoint": ["/bin/known"], "StopSignal": "SIGQUIT"}}"#).unwrap();
     let flag = format!("--images={}", images.path().display());
-    let mut program = Program::start(&mount, &[&flag, "--shutdown-delay=0"]).await;
+    let program = Program::start(&mount, &[&flag, "--shutdown-delay=0"]).await;
     let mut client = Client::connect(program.address, &ca).await.unwrap();
 
     let mut opted_in = review();
@@ -64,18 +64,6 @@ async fn a_pod_comes_back_with_its_containers_under_the_init() {
     assert!(posted(&mut client, "/mutate/opted-in", &silent).await["response"]["patch"].is_string());
     silent["request"]["object"]["metadata"]["annotations"]["ashore.dev/inject"] = "false".into();
     assert_eq!(posted(&mut client, "/mutate/opted-in", &silent).await["response"].get("patch"), None);
-
-    program.signal(libc::SIGTERM);
-    let log = program.rest_of_the_log().await;
-    let first = log.iter().find(|line| line["message"] == "review").unwrap();
-    assert_eq!(first["namespace"], "shop");
-    assert_eq!(first["name"], "cart-6d4cf56db6-");
-    assert_eq!(first["outcome"], "injected");
-    assert_eq!(first["wrapped"], "cart proxy exporter known");
-    assert_eq!(first["skipped"], "unknown:imageUnknown");
-    assert!(first["ms"].is_number());
-    let all = serde_json::to_string(&log).unwrap();
-    assert!(!all.contains("hunter2"), "a value of the environment is in the log: {all}");
 }
 
 #[tokio::test]
@@ -90,22 +78,4 @@ async fn a_bad_annotation_is_refused_with_what_is_allowed() {
     assert_eq!(answer["response"]["allowed"], false);
     let message = answer["response"]["status"]["message"].as_str().unwrap();
     assert!(["ashore.dev/delay", "soon", "500ms"].iter().all(|word| message.contains(word)), "{message}");
-}
-
-#[tokio::test]
-async fn a_name_cannot_forge_or_flood_the_log() {
-    let ca = Ca::new();
-    let mount = Mount::new(&ca.leaf());
-    let output = {
-        let mut program = Program::start(&mount, &["--log-format=text", "--shutdown-delay=0"]).await;
-        let mut client = Client::connect(program.address, &ca).await.unwrap();
-        let mut forged = review();
-        forged["request"]["object"]["metadata"]["name"] = format!("x\nforged {}", "y".repeat(10_000)).into();
-        posted(&mut client, "/mutate", &forged).await;
-        program.signal(libc::SIGTERM);
-        program.rest_of_the_log().await
-    };
-    let lines: Vec<&str> = output.iter().filter_map(Value::as_str).collect();
-    let line = lines.iter().find(|line| line.contains("forged")).unwrap();
-    assert!(!line.starts_with("forged") && line.contains("review") && line.len() < 1000, "{line}");
 }

@@ -21,6 +21,7 @@ lookup:
 certificates: {mode: self, issuerRef: {kind: Issuer, group: cert-manager.io}}
 shutdown: {delay: 5s, drainTimeout: 20s}
 log: {level: info, format: json}
+tracing: {sampleRatio: 1}
 port: 8443
 healthPort: 0
 hostNetwork: false
