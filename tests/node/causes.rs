@@ -227,6 +227,13 @@ pub(crate) fn who_did_not_go_and_why() -> Tested {
                 }
             });
         }),
+        // The child that it waits for has its handler, too.
+        case(
+            "stuck",
+            "/bin/actor main on=TERM:exit=0 ( stuck on=TERM:say vfork=60000 )",
+            &[(Cause::Uninterruptible, "stuck"), (Cause::StillAtWork, "stuck")],
+        )
+        .when(&["main ready", "stuck ready"]),
         case("waits", "/bin/sh", &[(Cause::WaitedForChild, "sh"), (Cause::SignalIgnored, "sleep")])
             .app(|app| {
                 app["command"] = json!(["/bin/sh", "-c", "trap 'echo asked' TERM; (trap '' TERM; echo waits; exec sleep 60); echo never"]);
