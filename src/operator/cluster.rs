@@ -14,8 +14,9 @@
 //! | cluster | `pods` | any | list | whether one uses a ConfigMap that is to go |
 //! | cluster | `nodes` | any | list, watch | which platforms count of an image for several, and which delivery works there; with `--lookup` or `--deliveries` |
 //! | cluster | `events` | any | create | to say on a pod's owner which container was left as it is |
-//! | cluster | `pods` | any | list, watch | those that are injected, whole: how their containers have ended; with `--reports`, as the next five |
+//! | cluster | `pods` | any | list, watch | those that are injected, whole: how their containers have ended; with `--reports`, as the next six |
 //! | cluster | `events` | any | list | what others say of a pod that has stopped |
+//! | cluster | `jobs` | any | get | whether one deleted its pod since it was past its activeDeadlineSeconds |
 //! | cluster | `events` | any | create | to say on it and on its workload why something of it was killed; unless `--report-events none` |
 //! | cluster | `deployments`, `cronjobs` | any | get | their uids, for the Events on them, and for what is kept of their pods' stops to go with them; unless both `--report-events none` and `--keep-reports none` |
 //! | cluster | `shutdownreports` | any | list, create, delete | what is kept of stops, each by its name; a list is of metadata alone; unless `--keep-reports none` |

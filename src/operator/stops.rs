@@ -25,6 +25,7 @@ use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{ObjectError, Objects};
 use crate::pages::Pages;
+use crate::pull_secrets::is_name;
 use crate::rulebook::Rulebook;
 use crate::skipped::Owner;
 use crate::tls::now;
@@ -46,7 +47,7 @@ use memory::Memory;
 use pod_events::PodEvents;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -511,14 +512,21 @@ impl Reader {
         if pods.is_empty() {
             return cases;
         }
-        let answers = self.events.about(&pods).await;
-        self.metrics.stops.looked_up(answers.lists);
-        if let Some(error) = &answers.error {
-            self.complain(&term.told, error);
+        let jobs: BTreeSet<(&str, &str)> = cases.iter().filter_map(job).collect();
+        let (answers, jobs) = tokio::join!(self.events.about(&pods), self.events.jobs(&jobs));
+        for (asked, error) in [(answers.asked, &answers.error), (jobs.asked, &jobs.error)] {
+            self.metrics.stops.looked_up(asked);
+            if let Some(error) = error {
+                self.complain(&term.told, error);
+            }
         }
         for case in &mut cases {
-            let Some(events) = case.stops.first().and_then(|stop| answers.events.get(&stop.uid)) else { continue };
-            let better = diagnose(&case.pod, case.gone, case.deletion, events);
+            let events = case.stops.first().and_then(|stop| answers.found.get(&stop.uid)).map(Vec::as_slice);
+            let job = job(case).and_then(|(namespace, name)| jobs.found.get(&(namespace.to_owned(), name.to_owned())));
+            if events.is_none() && job.is_none() {
+                continue;
+            }
+            let better = diagnose(&case.pod, case.gone, case.deletion, events.unwrap_or_default(), job);
             for stop in &mut case.stops {
                 if let Some(better) = better.iter().find(|better| better.key() == stop.key()) {
                     stop.clone_from(better);
@@ -630,7 +638,7 @@ fn read(term: &Term, pod: &RawValue, uid: &str, gone: bool) -> Option<Case> {
     let keeper = Owner::of(pod.get().as_bytes()).map(Arc::new);
     let pod: Value = serde_json::from_str(pod.get()).ok()?;
     let deletion = term.memory().stopping(uid).map(|stopping| stopping.deletion);
-    let all = diagnose(&pod, gone, deletion, &[]);
+    let all = diagnose(&pod, gone, deletion, &[], None);
     let (mut memory, mut hold) = (term.memory(), term.hold());
     let (mut stops, others): (Vec<Stop>, Vec<Stop>) = all.into_iter().partition(|stop| memory.is_news(stop));
     stops.iter().for_each(|stop| memory.done(stop));
@@ -640,13 +648,21 @@ fn read(term: &Term, pod: &RawValue, uid: &str, gone: bool) -> Option<Case> {
 }
 
 /// What a pod says of its stops. It is somebody else's text: should it be our ruin, it is so once.
-fn diagnose(pod: &Value, gone: bool, first_deletion: Option<Deletion>, events: &[Value]) -> Vec<Stop> {
-    let seen = Seen { pod, gone, first_deletion, events };
+fn diagnose(pod: &Value, gone: bool, first_deletion: Option<Deletion>, events: &[Value], job: Option<&Value>) -> Vec<Stop> {
+    let seen = Seen { pod, gone, first_deletion, events, job };
     catch_unwind(AssertUnwindSafe(|| ashore_report::stops(&seen))).unwrap_or_else(|_| {
         let metadata = &pod["metadata"];
         tracing::error!(namespace = %metadata["namespace"], name = %metadata["name"], "a pod's stop could not be read: this is a bug");
         Vec::new()
     })
+}
+
+/// The Job, by namespace and name, that may say why it has deleted this pod.
+fn job(case: &Case) -> Option<(&str, &str)> {
+    let of_job =
+        case.keeper.as_deref().filter(|keeper| keeper.kind == "Job" && keeper.api_version == "batch/v1" && is_name(&keeper.name))?;
+    let stop = case.stops.iter().find(|stop| stop.request == Some(Request::Deletion) && may_say_more(stop))?;
+    Some((&stop.namespace, &of_job.name))
 }
 
 /// Whether Events may say more of a stop than the pod and its init do.

@@ -32,6 +32,16 @@ pub fn workload(pod: &Value) -> Option<Workload> {
     Some(Workload { kind: bounded(kind, LONGEST_NAME), name: bounded(name, LONGEST_NAME) })
 }
 
+/// Whether this object controls the pod.
+pub(crate) fn is_of(pod: &Value, object: &Value) -> bool {
+    let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
+    let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array).into_iter().flatten();
+    uid.is_some()
+        && owners
+            .filter(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))
+            .any(|owner| owner.get("uid").and_then(Value::as_str) == uid)
+}
+
 fn is_scheduled(minutes: &str, meta: &Value) -> bool {
     let scheduled = minutes.parse::<i64>().ok().filter(|_| minutes.bytes().all(|byte| byte.is_ascii_digit()));
     let created = meta.get("creationTimestamp").and_then(time::read).map(|millis| millis / 60_000);

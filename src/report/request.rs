@@ -354,9 +354,21 @@ fn why_deleted(pod: &Pod<'_>, deleted: Option<Millis>) -> Option<(Request, Cause
     }
 }
 
-/// A Job says that its time was over when its pods have ended, since Kubernetes 1.31: then what it says of the pod's deletion counts.
+/// A Job says that its time was over in its conditions, a moment after it has deleted its pods; in an Event when its pods have ended, since
+/// Kubernetes 1.31: then what it says of the pod's deletion counts.
 fn past_its_jobs_deadline(pod: &Pod<'_>, deleted: Option<Millis>) -> bool {
     let Some(deleted) = deleted else { return false };
+    let conditions = pod.job.and_then(|job| job.pointer("/status/conditions")).and_then(Value::as_array);
+    let is_over = |condition: &Value| {
+        let text = |field| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+        let since = condition.get("lastTransitionTime").and_then(time::read);
+        // Failed is the same, where there is no FailureTarget, and comes later where there is.
+        let told = matches!(text("type"), "FailureTarget" | "Failed") && text("status") == "True" && text("reason") == "DeadlineExceeded";
+        told && since.is_some_and(|since| (-SECOND..=SKEW).contains(&since.saturating_sub(deleted)))
+    };
+    if conditions.is_some_and(|all| all.iter().any(is_over)) {
+        return true;
+    }
     let of_owner = |reason: &str, until: Millis, message: &str| {
         let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && !event.of_pod && event.message.ends_with(message));
         of_reason.any(|event| event.within(Some(deleted.saturating_sub(SECOND)), Some(deleted.saturating_add(until))).is_some())

@@ -1,6 +1,7 @@
 //! What is known of a pod, and its containers' ended runs as it shows them.
 
 use crate::event::{self, Event};
+use crate::owner;
 use crate::time::{self, Millis, SECOND};
 use ashore_init::settings::{Command, ReportWhen, Settings, TERMINATION_LOG, parse};
 use ashore_init::signal::Signal;
@@ -31,6 +32,8 @@ pub struct Seen<'a> {
     pub first_deletion: Option<Deletion>,
     /// The Events (core/v1) about it, and about who owns it; may be empty.
     pub events: &'a [Value],
+    /// The Job that it is of, where that was read: why a Job deletes its pods is in its conditions before it is in an Event.
+    pub job: Option<&'a Value>,
 }
 
 /// A pod's deletion, as the first version of the pod has it. Later ones have other numbers: a second, shorter delete changes them without
@@ -71,6 +74,7 @@ pub(crate) struct Pod<'a> {
     /// Its deletion, where its first numbers are known.
     pub(crate) deletion: Option<Deletion>,
     pub(crate) events: Vec<Event<'a>>,
+    pub(crate) job: Option<&'a Value>,
     pub(crate) injected: Option<Injected>,
 }
 
@@ -86,6 +90,7 @@ impl<'a> Pod<'a> {
             gone,
             deletion: seen.first_deletion.or_else(own),
             events: event::read(seen.events, seen.pod),
+            job: seen.job.filter(|job| owner::is_of(seen.pod, job)),
             injected: Injected::of(seen.pod),
         }
     }

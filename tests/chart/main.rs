@@ -182,7 +182,7 @@ fn rights_are_named_one_by_one() -> Outcome {
                     looks.push((json!(["pods"]), json!(["list", "watch"])));
                     looks.push((json!(["events"]), json!(["list", "create"])));
                     looks.push((json!(["shutdownreports"]), json!(["list", "create", "delete"])));
-                    looks.extend(["deployments", "cronjobs"].map(|what| (json!([what]), json!(["get"]))));
+                    looks.extend(["jobs", "deployments", "cronjobs"].map(|what| (json!([what]), json!(["get"]))));
                 }
                 // Any workload may have to be restarted.
                 if installation == "everything" {

@@ -121,7 +121,7 @@ fn explained(namespace: &Namespace, case: &Case) -> Stop {
     let first_deletion = first_deletion.as_ref().and_then(Deletion::of);
     let look = || {
         let events = events(namespace);
-        let all = stops(&Seen { pod: &last, gone: case.gone, first_deletion, events: &events });
+        let all = stops(&Seen { pod: &last, gone: case.gone, first_deletion, events: &events, job: None });
         all.into_iter().find(|stop| stop.container == case.container).unwrap_or_else(|| panic!("{of}: no stop: {last:#}"))
     };
     // Events come a moment later than what they are about.
@@ -382,17 +382,22 @@ pub(crate) fn what_another_container_did() -> Tested {
     Ok(())
 }
 
+/// The Job says so in an Event when its pods have ended, and in its status before that, where the operator looks.
 pub(crate) fn a_job_past_its_deadline() -> Tested {
-    let namespace = Namespace::new();
+    let _ashore = Ashore::with(&[]);
+    let namespace = Namespace::labelled(json!({"ashore.dev/inject": "true"}));
     let mut case = case("job", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")]);
-    let template = json!({"metadata": {"annotations": {}}, "spec": case.manifest["spec"]});
-    let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}});
-    job["spec"] = json!({"activeDeadlineSeconds": 15, "template": template});
-    job["spec"]["template"]["spec"]["restartPolicy"] = "Never".into();
-    namespace.inject(&job);
+    let mut template = json!({"metadata": {"annotations": {}}, "spec": case.manifest["spec"]});
+    template["spec"]["restartPolicy"] = "Never".into();
+    let spec = json!({"activeDeadlineSeconds": 15, "template": template});
+    namespace.apply(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": spec}));
     case.manifest = namespace.ready_of("job-", 1).remove(0);
     let wrong = explain(&namespace, &case);
     assert!(wrong.is_empty(), "{wrong}");
+    let selector = format!("involvedObject.name={},reason=SignalIgnored", name(&case.manifest));
+    let words = format!("get events --field-selector {selector} --output jsonpath={{.items[*].message}}");
+    let message = eventually("an Event", SOON, || Some(namespace.kubectl(&words)).filter(|message| !message.is_empty()));
+    assert!(message.contains("ActiveDeadline: the Job was at work for longer than its activeDeadlineSeconds"), "{message}");
     Ok(())
 }
 

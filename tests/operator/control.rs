@@ -315,7 +315,7 @@ impl Control {
         rules.push(rule("", "events", &[], &["list", "create"]));
         rules.push(rule("ashore.dev", "shutdownreports", &[], &["list", "create", "delete"]));
         rules.push(rule("apps", "deployments", &[], &["get"]));
-        rules.push(rule("batch", "cronjobs", &[], &["get"]));
+        rules.extend(["jobs", "cronjobs"].map(|all| rule("batch", all, &[], &["get"])));
         if !configuration_verbs.is_empty() {
             rules.push(rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &["ashore"], configuration_verbs));
         }

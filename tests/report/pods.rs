@@ -21,6 +21,7 @@ pub(crate) struct Case {
     pub(crate) gone: bool,
     pub(crate) deletion: Option<Deletion>,
     pub(crate) events: Vec<Value>,
+    pub(crate) job: Option<Value>,
 }
 
 /// The report of an init that was asked to stop and killed one worker, as it writes it: grace period 30 s.
@@ -78,7 +79,7 @@ impl Case {
             "status": {"phase": "Running", "startTime": at(-5), "containerStatuses": [
                 {"name": "app", "restartCount": 0, "containerID": "containerd://1", "state": {"terminated": terminated}}]},
         });
-        Self { pod, gone: false, deletion: None, events: Vec::new() }
+        Self { pod, gone: false, deletion: None, events: Vec::new(), job: None }
     }
 
     /// The container's spec.
@@ -122,6 +123,11 @@ impl Case {
         self
     }
 
+    /// With the Job that controls it.
+    pub(crate) fn job(self, job: Value) -> Self {
+        Self { job: Some(job), ..self }
+    }
+
     pub(crate) fn event(mut self, event: Value) -> Self {
         self.events.push(event);
         self
@@ -134,7 +140,7 @@ impl Case {
     }
 
     pub(crate) fn stops(&self) -> Vec<Stop> {
-        stops(&Seen { pod: &self.pod, gone: self.gone, first_deletion: self.deletion, events: &self.events })
+        stops(&Seen { pod: &self.pod, gone: self.gone, first_deletion: self.deletion, events: &self.events, job: self.job.as_ref() })
     }
 
     /// The one stop that it shows.

@@ -702,6 +702,10 @@ fn what_came_after_the_deletion_is_not_its_reason() {
     let evicted = || case().disrupted("EvictionByEvictionAPI", "Eviction API: evicting");
     let of_job = |reason: &str, message: &str, seconds| json!({"involvedObject": {"kind": "Job", "name": "j", "uid": "r1"}, "reason": reason, "message": message, "firstTimestamp": at(seconds)});
     let taint = |seconds| pod_event("taint-eviction-controller", "TaintManagerEviction", "Marking for deletion Pod shop/web", seconds);
+    let job = |kind: &str, status: &str, reason: &str, seconds| {
+        json!({"metadata": {"uid": "r1"}, "status": {"conditions": [
+        {"type": "Complete", "status": "False"}, {"type": kind, "status": status, "reason": reason, "lastTransitionTime": at(seconds)}]}})
+    };
     let deadline = |seconds| of_job("DeadlineExceeded", "Job was active longer than specified deadline", seconds);
     for (what, case, expected) in [
         ("evicted", evicted(), "drained eviction: EvictedByApi"),
@@ -732,6 +736,22 @@ fn what_came_after_the_deletion_is_not_its_reason() {
         (
             "the same, and another pod was deleted",
             case().event(of_job("SuccessfulDelete", "Deleted pod: web-7c9-y", 100)).event(deadline(121)),
+            "drained deletion: ",
+        ),
+        (
+            "a Job's deadline, in its conditions",
+            case().job(job("FailureTarget", "True", "DeadlineExceeded", 100)),
+            "drained activeDeadline: ActiveDeadline",
+        ),
+        ("in those of an older one", case().job(job("Failed", "True", "DeadlineExceeded", 101)), "drained activeDeadline: ActiveDeadline"),
+        ("that it did not come to", case().job(job("FailureTarget", "False", "DeadlineExceeded", 100)), "drained deletion: "),
+        ("another reason", case().job(job("FailureTarget", "True", "BackoffLimitExceeded", 100)), "drained deletion: "),
+        ("long before the pod was deleted", case().job(job("FailureTarget", "True", "DeadlineExceeded", 40)), "drained deletion: "),
+        (
+            "another's Job",
+            case()
+                .job(job("FailureTarget", "True", "DeadlineExceeded", 100))
+                .with(|case| case.pod["metadata"]["ownerReferences"][0]["uid"] = "r2".into()),
             "drained deletion: ",
         ),
         ("collected, but its ending was seen", case().disrupted("DeletionByPodGC", "PodGC: node no longer exists"), "drained deletion: "),

@@ -110,7 +110,7 @@ fn a_pod_that_was_never_read_has_no_stops() {
         json!({"metadata": {"deletionTimestamp": "2026-11-24T10:00:00Z"}}),
         json!({"status": {"containerStatuses": [{}, 7, null]}}),
     ] {
-        assert_eq!(stops(&Seen { pod: &pod, gone: true, first_deletion: None, events: &[Value::Null, pod.clone()] }), []);
+        assert_eq!(stops(&Seen { pod: &pod, gone: true, first_deletion: None, events: &[Value::Null, pod.clone()], job: Some(&pod) }), []);
     }
 }
 
@@ -225,7 +225,7 @@ proptest! {
         spoil(&mut events, &in_events);
         let events = events.as_array().cloned().unwrap_or_default();
         let first_deletion = deletion.map(|(timestamp, grace_seconds)| Deletion { timestamp, grace_seconds });
-        let found = stops(&Seen { pod: &case.pod, gone, first_deletion, events: &events });
+        let found = stops(&Seen { pod: &case.pod, gone, first_deletion, events: &events, job: None });
         let mut keys: Vec<_> = found.iter().map(Stop::key).collect();
         keys.sort();
         keys.dedup();

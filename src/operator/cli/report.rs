@@ -96,7 +96,7 @@ impl Found {
 
 /// All runs that have ended of a pod.
 fn stops(pod: &Value, gone: bool, first_deletion: Option<Deletion>, events: &[Value]) -> Vec<Stop> {
-    ashore_report::stops(&Seen { pod, gone, first_deletion, events })
+    ashore_report::stops(&Seen { pod, gone, first_deletion, events, job: None })
 }
 
 /// What cannot be asked for together, if something is.

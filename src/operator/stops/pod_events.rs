@@ -1,17 +1,18 @@
-//! The Events about pods that have stopped, for what only they know: probes, hooks, evictions. They are asked for when there is something to
-//! explain, and never more often than the API server bears.
+//! The Events about pods that have stopped, and the Jobs of some, for what only they know: probes, hooks, evictions, a Job's deadline. They are
+//! asked for when there is something to explain, and never more often than the API server bears.
 
 use crate::keeping::bucket::{Bucket, Rate};
 use crate::objects::ObjectError;
-use crate::pages::Pages;
+use crate::pages::{self, Pages};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use kube::Client;
-use kube::api::ListParams;
+use kube::api::{GetParams, ListParams};
+use kube::core::request::Request;
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -38,15 +39,37 @@ pub struct PodEvents {
 /// Events by the uids of the pods that they are about.
 pub type ByPod = HashMap<String, Vec<Value>>;
 
+/// Jobs by namespace and name.
+pub type Jobs = HashMap<(String, String), Value>;
+
 /// What became of asking.
-#[derive(Debug, Default)]
-pub struct Answers {
+#[derive(Debug)]
+pub struct Answers<T> {
     /// What was found.
-    pub events: ByPod,
-    /// How many lists were made, were too many to be made, or failed.
-    pub lists: [u64; 3],
+    pub found: T,
+    /// How often it was asked, would have been too often, or failed.
+    pub asked: [u64; 3],
     /// Why the last one failed that did.
     pub error: Option<ObjectError>,
+}
+
+impl<T: Default + Extend<I> + IntoIterator<Item = I>, I> Answers<T> {
+    fn new() -> Self {
+        Self { found: T::default(), asked: [0; 3], error: None }
+    }
+
+    fn take(&mut self, answer: Result<T, ObjectError>) {
+        match answer {
+            Ok(found) => {
+                self.asked[0] += 1;
+                self.found.extend(found);
+            }
+            Err(error) => {
+                self.asked[2] += 1;
+                self.error = Some(error);
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -69,7 +92,7 @@ impl PodEvents {
     }
 
     /// The Events about these pods, named by namespace and uid.
-    pub async fn about(&self, pods: &[(String, String)]) -> Answers {
+    pub async fn about(&self, pods: &[(String, String)]) -> Answers<ByPod> {
         let mut by_namespace: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         pods.iter().for_each(|(namespace, uid)| by_namespace.entry(namespace).or_default().push(uid));
         let mut wanted = Vec::new();
@@ -80,30 +103,46 @@ impl PodEvents {
                 wanted.extend(uids.into_iter().map(|uid| (namespace, Some(uid))));
             }
         }
-        let (mut answers, mut lists) = (Answers::default(), FuturesUnordered::new());
+        let (mut answers, mut lists) = (Answers::new(), FuturesUnordered::new());
         loop {
             while lists.len() < AT_ONCE
                 && let Some((namespace, uid)) = wanted.pop()
             {
-                if self.lists.lock().unwrap_or_else(|e| e.into_inner()).take(Instant::now()) {
+                if self.may_ask() {
                     lists.push(self.list(namespace, uid, pods));
                 } else {
-                    answers.lists[1] += 1;
+                    answers.asked[1] += 1;
                 }
             }
-            match lists.next().await {
-                Some(Ok(events)) => {
-                    answers.lists[0] += 1;
-                    answers.events.extend(events);
-                }
-                Some(Err(error)) => {
-                    answers.lists[2] += 1;
-                    answers.error = Some(error);
-                }
-                None => break,
+            let Some(answer) = lists.next().await else { break };
+            answers.take(answer);
+        }
+        answers
+    }
+
+    /// These Jobs, of which there are few: a Job that deletes its pods has many of them.
+    pub async fn jobs(&self, wanted: &BTreeSet<(&str, &str)>) -> Answers<Jobs> {
+        let mut answers = Answers::new();
+        for (namespace, name) in wanted {
+            if !self.may_ask() {
+                answers.asked[1] += 1;
+                continue;
+            }
+            let what = format!("jobs.batch {namespace}/{name}");
+            let request = Request::new(format!("/apis/batch/v1/namespaces/{namespace}/jobs")).get(name, &GetParams::default());
+            match pages::get(&self.client, &what, request).await {
+                Err(error) if error.is_not_found() => answers.take(Ok(Jobs::new())),
+                answer => answers.take(answer.map(|body| {
+                    let job = serde_json::from_slice(&body).ok();
+                    job.map(|job| (((*namespace).to_owned(), (*name).to_owned()), job)).into_iter().collect()
+                })),
             }
         }
         answers
+    }
+
+    fn may_ask(&self) -> bool {
+        self.lists.lock().unwrap_or_else(|e| e.into_inner()).take(Instant::now())
     }
 
     /// Those about one pod, or about all pods of a namespace, of which those are kept that are asked for.
