@@ -1,5 +1,6 @@
 //! From what was seen of a pod to its stops, with their causes.
 
+use crate::began;
 use crate::belief::believed;
 use crate::cause::Cause;
 use crate::hook;
@@ -53,6 +54,7 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         Some(finding) if finding.cause == Cause::PreStopHook => findings.insert(0, finding),
         finding => findings.extend(finding),
     }
+    let began = asked.as_ref().and_then(|asked| began::began(pod, run, asked, report.as_ref()));
     findings.truncate(MOST_CAUSES - 1);
     findings.extend(asked.as_mut().and_then(|asked| asked.finding.take()));
     // What is known counts more than what is not.
@@ -71,6 +73,7 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         wrapped: run.settings.is_some(),
         request: asked.as_ref().map(|asked| asked.request),
         requested_at: asked.as_ref().and_then(|asked| time::write(asked.at?)),
+        began_at: began.and_then(time::write),
         started_at: run.started.and_then(time::write),
         finished_at: run.finished.and_then(time::write),
         exit_code: run.exit_code,
