@@ -66,6 +66,9 @@ pub struct Stop {
     /// between the two. Not there if that is not known.
     #[schemars(length(max = WORD))]
     pub began_at: Option<String>,
+    /// When the first process in the container was sent its stop signal, in milliseconds after that; not there if that is not known.
+    #[schemars(range(min = 0, max = LARGEST))]
+    pub first_signal_ms: Option<i64>,
     /// When the container was started.
     #[schemars(length(max = WORD))]
     pub started_at: Option<String>,
@@ -373,6 +376,7 @@ mod tests {
             request: Some(Request::Deletion),
             requested_at: Some("2026-01-01T00:00:00Z".into()),
             began_at: Some("2026-01-01T00:00:00Z".into()),
+            first_signal_ms: Some(500),
             started_at: Some("2026-01-01T00:00:00Z".into()),
             finished_at: Some("2026-01-01T00:00:09Z".into()),
             exit_code: Some(137),

@@ -1,4 +1,4 @@
-//! When a stop began.
+//! When a stop began, and when its first signal was sent.
 
 use crate::inferred::LATEST;
 use crate::init_report::InitReport;
@@ -33,4 +33,16 @@ fn can_have_waited(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, time: Millis) ->
     // The kubelet waits for no longer than the grace period is.
     let most = millis(asked.grace_seconds.unwrap_or_else(|| pod.grace_seconds())).saturating_add(LATEST);
     !run.clock_jumped() && time > least && time <= most
+}
+
+/// When the first process was sent its stop signal, in milliseconds after the init got it: main, when `--delay` is over; none where main had ended
+/// by then, for then nobody was there to be asked.
+pub(crate) fn main_asked_ms(run: &Run<'_>, report: Option<&InitReport>) -> Option<u64> {
+    let report = report.filter(|report| report.signal.is_some())?;
+    // Where it was killed, its init tells when it was asked.
+    if let Some(main) = report.victims.iter().find(|victim| victim.pid != 0 && victim.pid == report.main.pid) {
+        return main.asked_ms;
+    }
+    let delay = u64::try_from(run.settings.as_ref()?.delay.as_millis()).ok()?;
+    report.main.after_ms.is_none_or(|after| after >= delay).then_some(delay)
 }

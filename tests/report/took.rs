@@ -1,4 +1,4 @@
-//! How long stops took: what comes before the stop signal counts.
+//! How long stops took, and when their first signal was sent: what comes before the stop signal counts.
 
 use crate::causes::with_sidecar;
 use crate::pods::{Case, at, ended, event, message, report};
@@ -116,4 +116,59 @@ fn a_line_and_a_timeline_tell_of_the_wait() {
     // The kubelet gives two seconds at least.
     let timeline = Timeline::of(&drained(132, 1804).with(exec).stop()).unwrap();
     assert_eq!(timeline.lines.iter().find(|line| line.kind == Kind::Grace).map(|line| line.at), Some(2000));
+}
+
+#[test]
+fn the_first_signal_is_the_one_to_main() {
+    let late_child = |report: &mut Value| {
+        report["main"]["afterMs"] = 4000.into();
+        report["slowest"] = json!([{"pid": 9, "name": "worker", "askedMs": 4001, "tookMs": 10}]);
+    };
+    let case = |delay: &str, change: &dyn Fn(&mut Value)| {
+        let mut report = of_drained(4011);
+        change(&mut report);
+        Case::wrapped(ended(0, "Completed", 0, 104, &message(&report))).deleted(100, 30).with(|case| {
+            case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", delay, "--", "app"]);
+        })
+    };
+    let main_ended = |after: u64| move |report: &mut Value| report["main"]["afterMs"] = after.into();
+    for (what, case, expected) in [
+        ("main took its time, and a child was asked when it had ended", case("--delay=0s", &late_child), Some(0)),
+        ("the same, the signal being held back", case("--delay=1500ms", &late_child), Some(1500)),
+        ("main ended at once", case("--delay=0s", &main_ended(0)), Some(0)),
+        ("main ended when it was asked", case("--delay=1500ms", &main_ended(1500)), Some(1500)),
+        ("main ended before it was asked", case("--delay=1500ms", &main_ended(1400)), None),
+        (
+            "a hook, and a delay",
+            case("--delay=1500ms", &late_child).with(exec).with(|case| {
+                case.status()["state"]["terminated"]["finishedAt"] = at(124).into();
+            }),
+            Some(21_489),
+        ),
+        (
+            "main outlived it",
+            case("--delay=1500ms", &|report| {
+                report["main"].as_object_mut().unwrap().remove("afterMs");
+            }),
+            Some(1500),
+        ),
+        (
+            "main was killed, and asked a moment late",
+            case("--delay=1500ms", &|report| {
+                report["killed"] = 1.into();
+                report["victims"] = json!([{"pid": 2, "name": "sh", "why": "caught", "asked": "TERM", "askedMs": 1512}]);
+            }),
+            Some(1512),
+        ),
+        (
+            "nobody sent a signal",
+            case("--delay=1500ms", &|report| {
+                report.as_object_mut().unwrap().remove("signal");
+            }),
+            None,
+        ),
+        ("no report", Case::wrapped(ended(0, "Completed", 0, 104, "")).deleted(100, 30), None),
+    ] {
+        assert_eq!(case.stop().first_signal_ms, expected, "{what}");
+    }
 }

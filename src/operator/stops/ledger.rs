@@ -213,6 +213,7 @@ mod tests {
             request: None,
             requested_at: Some(time(NOW - seconds)),
             began_at: None,
+            first_signal_ms: None,
             started_at: None,
             finished_at: Some(time(NOW)),
             exit_code: None,
