@@ -13,7 +13,7 @@ use serde_json::Value;
 /// 128 and SIGKILL's number.
 const KILLED: i64 = 137;
 /// How late a kill at the end of a grace period comes at most: what the kubelet adds after a preStop hook, and its own time.
-const LATEST: Millis = 5 * SECOND;
+pub(crate) const LATEST: Millis = 5 * SECOND;
 /// The most bytes of a runtime's own words.
 const LONGEST: usize = 240;
 /// The kubelet's reason for a container in which the OOM killer has killed somebody, be it main or not.

@@ -3,6 +3,7 @@
 //!
 //! [`stops`] is the one place that names causes; all others show what it found.
 
+mod began;
 mod belief;
 mod cause;
 mod diagnosis;
