@@ -40,7 +40,6 @@ pub(crate) struct Found {
 
 /// Of a run that was seen to end.
 pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
-    let code = run.exit_code.unwrap_or_default();
     let one = |finding: Finding, outcome, killed| Found { findings: vec![finding], outcome, killed };
     if matches!(run.reason, "StartError" | "ContainerCannotRun") {
         let what = format!("the runtime could not start it: {}", bounded(run.message.trim(), LONGEST));
@@ -49,6 +48,11 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     if run.reason == OOM_KILLED {
         return one_killed(all_out_of_memory(pod, run));
     }
+    // Kubernetes always has one: somebody else has written this.
+    let Some(code) = run.exit_code else {
+        let finding = Finding::new(Cause::Unknown, None, "its exit code is missing, or is no whole number".into());
+        return one(finding, Outcome::Unknown, 0);
+    };
     if code == KILLED {
         return killed(pod, run, asking);
     }
@@ -80,7 +84,8 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
 pub(crate) fn out_of_memory(run: &Run<'_>) -> Finding {
     let what = match run.exit_code {
         Some(KILLED) => "the kernel's OOM killer killed a process in the container, which ended with 137".into(),
-        code => format!("the kernel's OOM killer killed a process in the container, which ended with {} later", code.unwrap_or_default()),
+        Some(code) => format!("the kernel's OOM killer killed a process in the container, which ended with {code} later"),
+        None => "the kernel's OOM killer killed a process in the container".into(),
     };
     Finding::new(Cause::OutOfMemory, None, what)
 }
