@@ -7,6 +7,7 @@ mod events;
 mod files;
 mod jobs;
 mod kept;
+mod pods;
 mod table;
 mod timeline;
 mod tracker;
