@@ -153,7 +153,7 @@ fn annotations(text: &mut String) {
 fn killed() -> Stop {
     serde_json::from_value(json!({
         "namespace": "shop", "pod": "web", "uid": "1", "container": "app", "run": 0, "wrapped": true, "request": "deletion", "exitCode": 137,
-        "graceMs": 10000, "outcome": "killed", "killed": 1, "causes": [{"cause": "SignalIgnored", "what": "", "remedy": ""}],
+        "graceMs": 10000, "firstSignalMs": 0, "outcome": "killed", "killed": 1, "causes": [{"cause": "SignalIgnored", "what": "", "remedy": ""}],
         "report": {"ashore": 1, "signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0,
             "durationMs": 9000, "graceMs": 10000, "deadlineMs": 9000, "ended": 1, "killed": 1, "oomKills": 0, "pidsMax": 0, "slowest": [],
             "victims": [{"pid": 9, "name": "worker", "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 13}]},
