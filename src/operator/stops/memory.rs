@@ -4,11 +4,13 @@
 use super::glance::Glance;
 use ashore_report::{Deletion, Stop};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The most pods of which something is remembered.
 const MOST: usize = 150_000;
-/// The most bytes that the next leader is told of pods that stop, and of those whose runs are done: 2,000 of either with usual names.
+/// The most bytes that the next leader is told of pods that stop, and as many of those whose runs are done: with usual names 1,500 of the
+/// ones, and 2,900 of the others.
 const MOST_TOLD: usize = 300 * 1024;
 /// The most pods that are gone of which the next leader is told: with the rest, well within a ConfigMap.
 pub const MOST_GONE: usize = 3000;
@@ -222,36 +224,36 @@ impl Memory {
         // A clock that is ahead, be it ours or a node's, makes no history of what is to come.
         let newest = self.pods.values().flat_map(|pod| pod.done.values()).map(|(_, at)| *at).max();
         let mut done_before = newest.map_or(self.done_before, |newest| self.done_before.max(now.min(newest) - LATE));
-        let (mut stopping, mut gone) = (BTreeMap::new(), BTreeMap::new());
-        let mut room = MOST_TOLD;
-        // Newest first.
-        let mut done: Vec<(i64, &str, &Pod)> = Vec::new();
+        let (mut stopping, mut done, mut gone) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (uid, pod) in &self.pods {
             if pod.gone.is_some() {
                 gone.insert(uid.to_string(), pod.stopping.as_ref().map(|one| (one.deletion.timestamp, one.deletion.grace_seconds)));
                 continue;
             }
-            if let Some(one) = &pod.stopping
-                && takes(&mut room, STOPPING + one.namespace.len() + one.name.len())
-            {
-                stopping.insert(uid.to_string(), one.clone());
-            }
-            if let Some(last) = pod.done.values().map(|(_, at)| *at).max().filter(|at| *at >= done_before) {
-                done.push((last, uid, pod));
-            }
+            // The end of a deletion is news however long ago it was: what is done of a pod that stops is told for as long as it is there.
+            let last = pod.done.values().map(|(_, at)| *at).max().filter(|at| pod.stopping.is_some() || *at >= done_before);
+            done.extend(last.map(|last| (last, uid, pod)));
+            stopping.extend(pod.stopping.as_ref().map(|one| (one, uid, pod)));
         }
-        done.sort_unstable_by_key(|(at, _, _)| std::cmp::Reverse(*at));
+        // Newest first, and before the others those that stop: what has no room is history, which their endings are not.
+        done.sort_unstable_by_key(|(last, _, pod)| Reverse((pod.stopping.is_some(), *last)));
         let mut room = MOST_TOLD;
-        let mut fits =
-            |(_, _, pod): &(i64, &str, &Pod)| takes(&mut room, DONE + pod.done.keys().map(|name| RUN + name.len()).sum::<usize>());
-        if let Some(more) = done.iter().position(|one| !fits(one)) {
-            done_before = done_before.max(done[more].0 + 1);
-            done.truncate(more);
+        let bytes = |pod: &Pod| DONE + pod.done.keys().map(|name| RUN + name.len()).sum::<usize>();
+        let fit = done.iter().take_while(|(_, _, pod)| takes(&mut room, bytes(pod))).count();
+        if let Some(cut) = done.split_off(fit).iter().map(|(last, _, _)| *last).max() {
+            done_before = done_before.max(cut + 1);
         }
-        let done = done.into_iter().map(|(_, uid, pod)| {
-            (uid.to_owned(), pod.done.iter().map(|(name, done)| (name.to_string(), *done)).collect::<BTreeMap<_, _>>())
-        });
-        Carried { done_before, stopping, done: done.collect(), gone }
+        let done: BTreeMap<String, BTreeMap<String, Done>> = done
+            .into_iter()
+            .map(|(_, uid, pod)| (uid.to_string(), pod.done.iter().map(|(name, done)| (name.to_string(), *done)).collect()))
+            .collect();
+        // Whoever knew that it stops, and not that this was told, would tell it again.
+        stopping.retain(|(_, uid, pod)| !pod.is_told() || done.contains_key(&***uid));
+        stopping.sort_unstable_by_key(|(one, _, _)| Reverse(one.deletion.timestamp));
+        let mut room = MOST_TOLD;
+        let stopping = stopping.into_iter().take_while(|(one, _, _)| takes(&mut room, STOPPING + one.namespace.len() + one.name.len()));
+        let stopping = stopping.map(|(one, uid, _)| (uid.to_string(), one.clone())).collect();
+        Carried { done_before, stopping, done, gone }
     }
 }
 
@@ -386,16 +388,74 @@ mod tests {
         // Our clock may be ahead by however much.
         let told = memory.tell(SECOND + 1_000_000);
         assert_eq!((told.done.len(), told.done_before), (1, SECOND + 700 - LATE));
-        // Long after, nobody has to know: it is history.
+        // Long after, nobody has to know: it is history; but of one that stops still.
         let (mut later, mut stop_later) = (glance(None, false, 1), stop(0, 700 + LATE + 1));
         (later.uid, stop_later.uid) = ("later".into(), "later".into());
         memory.see(&later, false);
         memory.done(&stop_later);
         let told = memory.tell(SECOND + 700 + LATE + 1);
+        assert!(told.done.contains_key("p") && told.done_before == SECOND + 701);
+        memory.forget("p", None);
+        memory.see(&glance(None, false, 1), false);
+        memory.done(&stop(3, 700));
+        let told = memory.tell(SECOND + 700 + LATE + 1);
         assert!(!told.done.contains_key("p") && told.done_before == SECOND + 701);
-        let mut next = Memory::new(Carried { stopping: BTreeMap::new(), ..told });
+        let mut next = Memory::new(told);
         next.see(&glance(None, false, 1), false);
         assert_eq!(take(&mut next, &[stop(3, 700)]), 0);
+    }
+
+    #[test]
+    fn a_pod_that_hangs_in_terminating_is_told_once() {
+        let mut memory = from(0);
+        let others_stop = |memory: &mut Memory, at: i64| {
+            let (mut other, mut ending) = (glance(None, false, 1), stop(0, at));
+            (other.uid, ending.uid) = ("other".into(), "other".into());
+            memory.see(&other, false);
+            assert_eq!(take(memory, &[ending]), 1);
+        };
+        // A finalizer holds it when its containers have ended.
+        memory.see(&glance(Some((30, 30)), true, 1), false);
+        assert_eq!(take(&mut memory, &[stop(0, 5)]), 1);
+        others_stop(&mut memory, 5 + LATE + 95);
+        let mut next = Memory::new(memory.tell(SECOND + 5 + LATE + 100));
+        // It is there when all pods are looked at, and goes in the end.
+        next.see(&glance(Some((30, 30)), true, 1), false);
+        assert_eq!(take(&mut next, &[stop(0, 5)]), 0);
+        next.see(&glance(Some((30, 0)), true, 1), true);
+        assert_eq!(take(&mut next, &[stop(0, 5)]), 0);
+        // Somebody has seen its ending.
+        next.begin_list();
+        assert_eq!(next.end_list(), []);
+    }
+
+    #[test]
+    fn the_newest_are_told_and_each_with_what_is_done_of_it() {
+        let mut memory = from(0);
+        let uid = |n: i64| format!("{n:036}");
+        // Each is deleted a second after the one before; this many containers of it have ended, and were told of.
+        let see = |memory: &mut Memory, n: i64, ended: u64| {
+            let mut glance = glance(Some((n + 30, 30)), ended > 0, ended);
+            (glance.uid, glance.name) = (uid(n), "n".repeat(40));
+            memory.see(&glance, false);
+            (0..ended).for_each(|container| memory.done(&Stop { uid: uid(n), container: format!("c{container}"), ..stop(0, n + 5) }));
+        };
+        (0..5000).for_each(|n| see(&mut memory, n, 1));
+        (5000..10_000).for_each(|n| see(&mut memory, n, 0));
+        let told = memory.tell(SECOND + 10_000);
+        let (stopping, done) = (told.stopping.len() as i64, told.done.len() as i64);
+        assert!((1000..5000).contains(&stopping) && (1000..5000).contains(&done), "{stopping} {done}");
+        assert!((10_000 - stopping..10_000).all(|n| told.stopping.contains_key(&uid(n))));
+        assert!((5000 - done..5000).all(|n| told.done.contains_key(&uid(n))));
+        // There is more room for those that stop than for what is done of them.
+        let mut memory = from(0);
+        (0..5000).for_each(|n| see(&mut memory, n, 6));
+        let told = memory.tell(SECOND + 10_000);
+        assert!((100..1000).contains(&told.done.len()) && told.stopping.len() == told.done.len(), "{}", told.stopping.len());
+        let mut next = Memory::new(told);
+        let twice = (0..5000).filter(|n| next.is_news(&Stop { uid: uid(*n), container: "c0".into(), ..stop(0, n + 5) })).count();
+        next.begin_list();
+        assert_eq!((twice, next.end_list()), (0, vec![]));
     }
 
     #[test]
