@@ -60,7 +60,9 @@ impl Hold {
     pub fn new(version: String, held: Option<Held>) -> (Self, usize) {
         let mut hold = Self { at: version, again: None, waiting: VecDeque::new(), batch: 0 };
         let Some(Held { from, owed }) = held else { return (hold, 0) };
-        if !is_before(&from, &hold.at) {
+        // The same version: what was owed is of a list, which will be made again.
+        let again = is_before(&from, &hold.at) || (from == hold.at && !from.is_empty());
+        if !again {
             return (hold, owed.len());
         }
         let until = std::mem::replace(&mut hold.at, from);
@@ -93,14 +95,13 @@ impl Hold {
         self.waiting.front().map(|waiting| waiting.batch)
     }
 
-    /// What the next leader has to be told.
+    /// What the next leader has to be told. Of a list that is being made, what waits was seen at no other version than what is told.
     pub fn held(&self) -> Option<Held> {
         let from = self.waiting.front().map_or(&self.at, |waiting| &waiting.from);
-        (from != self.told()).then(|| {
-            let waiting = self.waiting.iter().flat_map(|waiting| &waiting.stops).map(|(key, _)| key.clone());
-            let before = self.again.iter().flat_map(|again| &again.owed).cloned();
-            Held { from: from.clone(), owed: before.chain(waiting).collect() }
-        })
+        let waiting = self.waiting.iter().flat_map(|waiting| &waiting.stops).map(|(key, _)| key.clone());
+        let before = self.again.iter().flat_map(|again| &again.owed).cloned();
+        let owed: BTreeSet<String> = before.chain(waiting).collect();
+        (from != self.told() || !owed.is_empty()).then(|| Held { from: from.clone(), owed })
     }
 
     /// Whether the leader before has told of this stop, and not kept it. It is owed no more then: whoever asks sees to it.
@@ -114,11 +115,12 @@ impl Hold {
         if !stops.is_empty() {
             self.waiting.push_back(Waiting { batch: self.batch, from: self.at.clone(), since: now, stops });
         }
+        let moves = version.is_some();
         if let Some(version) = version {
             self.at = version;
         }
         self.batch += 1;
-        let over = self.again.as_ref().is_some_and(|again| !is_before(&self.at, &again.until));
+        let over = moves && self.again.as_ref().is_some_and(|again| !is_before(&self.at, &again.until));
         (self.batch - 1, if over { self.skip() } else { 0 })
     }
 
@@ -196,6 +198,22 @@ mod tests {
 
         drop(pending);
         assert_eq!((hold.settle(now), hold.holds(), hold.held()), (0, false, None));
+    }
+
+    #[test]
+    fn stops_of_a_list_that_is_being_made_are_owed_too() {
+        let (mut hold, now) = begun();
+        let receipts: Vec<_> = ["a", "b"].map(|uid| (key(&stop(uid)), Receipt::new())).into();
+        let (receipts, _pending): (Vec<_>, Vec<_>) = receipts.into_iter().map(|(key, (receipt, pending))| ((key, receipt), pending)).unzip();
+        hold.batch(None, receipts, now);
+        let held = hold.held().unwrap();
+        assert_eq!((hold.told(), held.from.as_str(), held.owed.len()), ("10", "10", 2));
+        // The next leader makes a list, too: what is in it is kept, and what is not is lost when it is over.
+        let (mut next, lost) = Hold::new("10".into(), Some(held.clone()));
+        assert_eq!((lost, next.at(), next.told(), next.held()), (0, "10", "10", Some(held)));
+        assert_eq!(next.batch(None, vec![], now), (0, 0));
+        assert!(next.takes(&stop("a")));
+        assert_eq!((next.batch(Some("20".into()), vec![], now), next.held()), ((1, 1), None));
     }
 
     #[test]
