@@ -5,7 +5,7 @@ use super::glance::Glance;
 use ashore_report::{Deletion, Stop};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The most pods of which something is remembered.
 const MOST: usize = 150_000;
@@ -57,7 +57,7 @@ struct Pod {
     gone: Option<u64>,
 }
 
-/// The batch of those that went before this leader.
+/// The batch of those that went before this leader: the last, though it was the first.
 const BEFORE: u64 = u64::MAX;
 
 impl Pod {
@@ -94,8 +94,8 @@ pub struct Memory {
     done_before: i64,
     /// Those that were in the list that is being made.
     listed: Option<HashSet<Box<str>>>,
-    /// How many of the pods are gone.
-    gone: usize,
+    /// Which of the pods are gone, by the batches in which they went.
+    gone: BTreeSet<(u64, Box<str>)>,
 }
 
 impl Memory {
@@ -108,8 +108,8 @@ impl Memory {
         for (uid, done) in told.done {
             memory.pods.entry(uid.into()).or_default().done = done.into_iter().map(|(name, done)| (name.into(), done)).collect();
         }
-        memory.gone = told.gone.len();
         for (uid, deletion) in told.gone {
+            memory.gone.insert((BEFORE, uid.as_str().into()));
             let pod = memory.pods.entry(uid.into()).or_default();
             let deletion = deletion.map(|(timestamp, grace_seconds)| Deletion { timestamp, grace_seconds });
             // Its name is of no use any more.
@@ -190,21 +190,35 @@ impl Memory {
 
     /// The pod is gone, and all of it is done. With the number of a batch, it is remembered until that is [`Self::let_go`].
     pub fn forget(&mut self, uid: &str, batch: Option<u64>) {
-        match (batch, self.pods.get_mut(uid)) {
-            (Some(_), Some(pod)) => self.gone += usize::from(std::mem::replace(&mut pod.gone, batch).is_none()),
-            _ => self.gone -= self.pods.remove(uid).map_or(0, |pod| usize::from(pod.gone.is_some())),
+        let before = match (batch, self.pods.get_mut(uid)) {
+            (Some(batch), Some(pod)) => {
+                self.gone.insert((batch, uid.into()));
+                pod.gone.replace(batch).filter(|before| *before != batch)
+            }
+            _ => self.pods.remove(uid).and_then(|pod| pod.gone),
+        };
+        if let Some(before) = before {
+            self.gone.remove(&(before, uid.into()));
         }
     }
 
     /// Forgets the pods that went in batches before this one, or all; but for those that went before this leader while it looks again. Gives
     /// how many there are still.
     pub fn let_go(&mut self, before: Option<u64>, again: bool) -> usize {
-        if self.gone > 0 {
-            let stays = |batch: u64| if batch == BEFORE { again } else { before.is_some_and(|before| batch >= before) };
-            self.pods.retain(|_, pod| pod.gone.is_none_or(stays));
-            self.gone = self.pods.values().filter(|pod| pod.gone.is_some()).count();
+        while let Some((batch, uid)) = self.gone.pop_first() {
+            if batch == BEFORE || before.is_some_and(|before| batch >= before) {
+                self.gone.insert((batch, uid));
+                break;
+            }
+            self.pods.remove(&uid);
         }
-        self.gone
+        while !again
+            && let Some((BEFORE, _)) = self.gone.last()
+            && let Some((_, uid)) = self.gone.pop_last()
+        {
+            self.pods.remove(&uid);
+        }
+        self.gone.len()
     }
 
     /// A list of all pods begins.
@@ -521,5 +535,24 @@ mod tests {
         assert_eq!((next.let_go(Some(0), false), next.let_go(None, true)), (1, 0));
         let mut next = Memory::new(Carried { gone: [("p".to_owned(), None)].into(), ..Carried::default() });
         assert_eq!(next.let_go(Some(0), false), 0);
+    }
+
+    #[test]
+    fn pods_that_are_gone_are_let_go_batch_by_batch() {
+        let gone = ["before", "again"].map(|uid| (uid.to_owned(), None));
+        let mut memory = Memory::new(Carried { gone: gone.into(), ..Carried::default() });
+        for (uid, batch) in [("0", 0), ("1", 1), ("1b", 1), ("2", 2)] {
+            memory.see(&Glance { uid: uid.into(), ..glance(None, true, 1) }, true);
+            memory.forget(uid, Some(batch));
+        }
+        // Seen again, and once more.
+        memory.forget("again", Some(2));
+        memory.forget("again", Some(3));
+        let there = |memory: &Memory| memory.tell(SECOND).gone.into_keys().collect::<Vec<_>>();
+        assert_eq!((memory.let_go(Some(1), true), there(&memory).join(" ")), (5, "1 1b 2 again before".into()));
+        assert_eq!((memory.let_go(Some(2), true), there(&memory).join(" ")), (3, "2 again before".into()));
+        assert_eq!((memory.let_go(Some(3), false), there(&memory).join(" ")), (1, "again".into()));
+        memory.forget("again", None);
+        assert_eq!((memory.let_go(Some(0), true), memory.pods.len()), (0, 0));
     }
 }
