@@ -43,7 +43,7 @@ use kube::Client;
 use kube::api::{ListParams, WatchParams};
 use kube::core::request;
 use ledger::{Ledger, Totals};
-use memory::Memory;
+use memory::{Memory, Stopping};
 use pod_events::PodEvents;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -303,10 +303,9 @@ impl Reader {
                 self.see(term, pod, false, false).await;
             }
         }
-        let lost = term.memory().end_list();
-        for pod in lost {
-            let item = Item::Lost { namespace: pod.namespace, name: pod.name, containers: pod.containers.max(1) };
-            term.inbox.put(item, None).await;
+        let missing = term.memory().end_list();
+        for uid in missing {
+            term.inbox.put(Item::Missing { uid }, None).await;
         }
         self.works(term);
         term.inbox.reached(pages.version().to_owned());
@@ -432,17 +431,14 @@ impl Reader {
 
     /// Reads these pods, and tells of what is news. All has been looked at up to this version then, if that is known.
     async fn batch(&self, term: &Term, items: Vec<Item>, version: Option<String>, desk: &mut Desk) {
-        let (mut cases, mut gone_pods) = (Vec::new(), Vec::new());
+        let (mut cases, mut gone_pods, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
             match item {
                 Item::Pod { pod, uid, gone } => {
                     cases.extend(read(term, &pod, &uid, gone));
                     gone_pods.extend(gone.then_some(uid));
                 }
-                Item::Lost { namespace, name, containers } => {
-                    tracing::info!(namespace, pod = name, containers, "nobody saw how a pod's stop ended");
-                    desk.unseen.push((namespace, containers));
-                }
+                Item::Missing { uid } => missing.push(uid),
                 Item::Skipped => {
                     let lost = term.hold().skip();
                     self.forgotten(lost);
@@ -471,8 +467,14 @@ impl Reader {
         let (number, lost) = hold.batch(version, receipts, Instant::now());
         let held = hold.holds().then_some(number);
         gone_pods.iter().for_each(|uid| memory.forget(uid, held));
+        let unseen: Vec<Stopping> = missing.iter().filter_map(|uid| memory.lose(uid)).collect();
         drop((memory, hold));
         self.forgotten(lost);
+        for Stopping { namespace, name, containers, .. } in unseen {
+            let containers = containers.max(1);
+            tracing::info!(namespace, pod = name, containers, "nobody saw how a pod's stop ended");
+            desk.unseen.push((namespace, containers));
+        }
     }
 
     /// Sees what has been kept, and forgets what the next leader need not know then.

@@ -63,9 +63,6 @@ const BEFORE: u64 = u64::MAX;
 impl Pod {
     /// Whether the ending that its deletion asked for has been told, since it was shown before the pod was gone.
     fn is_told(&self) -> bool {
-        if self.gone.is_some() {
-            return true;
-        }
         let asked = self.stopping.as_ref().map(Stopping::asked);
         asked.is_some_and(|asked| self.done.values().any(|(_, ended)| ended + APART >= asked))
     }
@@ -226,11 +223,20 @@ impl Memory {
         self.listed = Some(HashSet::new());
     }
 
-    /// It has come to its end: forgets the pods that were not in it, and gives those of them whose ending nobody saw.
-    pub fn end_list(&mut self) -> Vec<Stopping> {
+    /// It has come to its end: gives the pods that were not in it. How they ended may have been seen all the same, and not be read yet: each
+    /// is [lost](Self::lose) when that is done.
+    pub fn end_list(&mut self) -> Vec<Box<str>> {
         let Some(listed) = self.listed.take() else { return Vec::new() };
-        let gone = self.pods.extract_if(|uid, _| !listed.contains(uid));
-        gone.filter(|(_, pod)| !pod.is_told()).filter_map(|(_, pod)| pod.stopping).collect()
+        let missing = self.pods.iter().filter(|(uid, pod)| pod.gone.is_none() && !listed.contains(*uid));
+        missing.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// A pod was not in a list, and what came before is done: forgets it, and gives how its deletion began if nobody saw how it ended.
+    pub fn lose(&mut self, uid: &str) -> Option<Stopping> {
+        if self.pods.get(uid)?.gone.is_some() {
+            return None;
+        }
+        self.pods.remove(uid).filter(|pod| !pod.is_told())?.stopping
     }
 
     /// What the next leader has to know.
@@ -439,8 +445,7 @@ mod tests {
         next.see(&glance(Some((30, 0)), true, 1), true);
         assert_eq!(take(&mut next, &[stop(0, 5)]), 0);
         // Somebody has seen its ending.
-        next.begin_list();
-        assert_eq!(next.end_list(), []);
+        assert!(lost_in_list(&mut next).is_empty());
     }
 
     #[test]
@@ -468,8 +473,14 @@ mod tests {
         assert!((100..1000).contains(&told.done.len()) && told.stopping.len() == told.done.len(), "{}", told.stopping.len());
         let mut next = Memory::new(told);
         let twice = (0..5000).filter(|n| next.is_news(&Stop { uid: uid(*n), container: "c0".into(), ..stop(0, n + 5) })).count();
-        next.begin_list();
-        assert_eq!((twice, next.end_list()), (0, vec![]));
+        assert_eq!((twice, lost_in_list(&mut next)), (0, vec![]));
+    }
+
+    /// Makes a list of which this pod is missing, and gives the names of those that are lost.
+    fn lost_in_list(memory: &mut Memory) -> Vec<String> {
+        memory.begin_list();
+        let missing = memory.end_list();
+        missing.iter().filter_map(|uid| memory.lose(uid)).map(|one| one.name).collect()
     }
 
     #[test]
@@ -478,14 +489,30 @@ mod tests {
         memory.see(&glance(Some((40, 30)), false, 0), false);
         memory.begin_list();
         memory.see(&glance(Some((40, 30)), false, 0), false);
-        assert_eq!(memory.end_list(), []);
-        memory.begin_list();
-        assert_eq!(memory.end_list().iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["p"]);
+        assert!(memory.end_list().is_empty());
+        assert_eq!(lost_in_list(&mut memory), ["p"]);
         // Its ending was told already.
         memory.see(&glance(Some((40, 30)), true, 1), false);
         take(&mut memory, &[stop(0, 15)]);
-        memory.begin_list();
-        assert_eq!((memory.end_list(), memory.stopping("p")), (vec![], None));
+        assert!(lost_in_list(&mut memory).is_empty() && memory.stopping("p").is_none());
+    }
+
+    #[test]
+    fn whose_end_waits_to_be_read_when_a_list_is_made_is_told_once_and_not_lost() {
+        for held in [None, Some(0)] {
+            let mut memory = from(0);
+            memory.see(&glance(Some((40, 30)), false, 0), false);
+            // Its last word is in the inbox, and it is not in the list.
+            assert!(memory.see(&glance(Some((12, 0)), false, 1), true));
+            memory.begin_list();
+            let missing = memory.end_list();
+            // The inbox comes to it.
+            assert_eq!(memory.stopping("p").map(|one| one.deletion.grace_seconds), Some(30));
+            assert_eq!(take(&mut memory, &[stop(0, 12)]), 1);
+            memory.forget("p", held);
+            assert_eq!((missing.len(), memory.lose(&missing[0])), (1, None));
+            assert_eq!(memory.tell(SECOND).gone.len(), usize::from(held.is_some()));
+        }
     }
 
     #[test]
@@ -524,8 +551,7 @@ mod tests {
         assert_eq!(next.stopping("p").map(|one| one.deletion), Some(Deletion { timestamp: (SECOND + 40) * 1000, grace_seconds: 30 }));
         assert_eq!(take(&mut next, &[stop(0, 12), stop(1, 13)]), 0);
         // A list without it is no surprise.
-        next.begin_list();
-        assert_eq!(next.end_list(), []);
+        assert!(lost_in_list(&mut next).is_empty());
 
         // It is remembered until its batch is let go.
         assert_eq!((memory.let_go(Some(7), false), memory.let_go(Some(8), true)), (1, 0));
