@@ -87,7 +87,7 @@ pub struct Stop {
     /// How it ended: drained, killed, completed, failed or unknown.
     #[schemars(length(max = WORD))]
     pub outcome: String,
-    /// How many processes were killed, as far as that is known.
+    /// How many processes were killed, as far as that is known; without a report there may have been more.
     #[schemars(range(min = 0, max = LARGEST))]
     pub killed: Option<i64>,
     /// The causes, the one that counts most first.

@@ -19,7 +19,11 @@ impl Stop {
         let mut line = format!("{}/{} {}", self.namespace, self.pod, self.container);
         // Writing to a String cannot fail.
         let _ = match self.outcome {
-            Outcome::Killed => write!(line, ": killed {}", plural(self.killed.max(1), "process", "processes")),
+            Outcome::Killed => {
+                // Without a report nobody has counted.
+                let least = if self.report.is_none() { "at least " } else { "" };
+                write!(line, ": killed {least}{}", plural(self.killed.max(1), "process", "processes"))
+            }
             outcome => write!(line, ": {}", outcome.name()),
         };
         if let Some(first) = self.causes.first() {

@@ -68,7 +68,7 @@ pub struct Stop {
     pub grace_ms: Option<u64>,
     /// How it ended, in one word.
     pub outcome: Outcome,
-    /// How many processes were killed, as far as that is known.
+    /// How many processes were killed, as far as that is known; without a report there may have been more.
     #[serde(default)]
     pub killed: u64,
     /// The causes, the one that counts most first; never empty unless all is well.
