@@ -302,6 +302,56 @@ pub fn no_words_of_an_app_are_logged() -> Outcome {
     Ok(())
 }
 
+/// The Events that say why are found behind thousands of others' in the namespace.
+pub fn among_thousands_of_events() -> Outcome {
+    const CLIENTS: usize = 8;
+    let (control, _service, replica) = reading(&[])?;
+    let (path, control_of_thread) = ("/api/v1/namespaces/shop/events", &control);
+    std::thread::scope(|threads| {
+        for thread in 0..CLIENTS {
+            threads.spawn(move || {
+                for n in (thread..2200).step_by(CLIENTS) {
+                    let event = json!({"metadata": {"name": format!("another.{n}")}, "reason": "Scheduled", "type": "Normal",
+                        "source": {"component": "kubelet"}, "message": "x", "firstTimestamp": now(), "lastTimestamp": now(), "count": 1,
+                        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "another", "uid": "another"}});
+                    control_of_thread.create(path, &event);
+                }
+            });
+        }
+    });
+    // So many that they are asked about together.
+    let names: Vec<String> = (0..12).map(|n| format!("restarts-{n}")).collect();
+    for name in &names {
+        run(&control, name);
+        fails_its_probe(&control, name, "connection refused");
+    }
+    std::thread::scope(|threads| {
+        for name in &names {
+            let control = &control;
+            threads.spawn(move || restart(control, name, &terminated(0, &drained(), &format!("{name}-0"))));
+        }
+    });
+    until_counted(&replica, &["namespace=\"shop\""], 12.0);
+    assert_eq!(sum(&replica, "ashore_stop_causes_total", &["cause=\"LivenessProbe\""]), 12.0, "{}", replica.log());
+    let lists = |result: &str| sum(&replica, "ashore_stop_event_lookups_total", &[&format!("result=\"{result}\"")]);
+    assert!(lists("found") < 12.0, "each was asked about alone");
+    assert_eq!((lists("heldBack"), lists("failed"), lists("cutOff")), (0.0, 0.0, 0.0));
+
+    // Of one pod no more than a hundred are looked at, and that is said.
+    run(&control, "talks");
+    let uid = control.get(&at("shop", "talks")).body["metadata"]["uid"].take();
+    for n in 0..101 {
+        let event = json!({"metadata": {"name": format!("talks.{n}")}, "reason": "Pulled", "type": "Normal", "source": {"component": "kubelet"},
+            "message": "x", "firstTimestamp": now(), "lastTimestamp": now(), "count": 1,
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "talks", "uid": uid}});
+        control.create(path, &event);
+    }
+    restart(&control, "talks", &terminated(1, "", "talks-0"));
+    until_counted(&replica, &["namespace=\"shop\""], 13.0);
+    assert_eq!(lists("cutOff"), 1.0);
+    Ok(())
+}
+
 pub fn whoever_leads() -> Outcome {
     const PODS: usize = 60;
     let (control, service, first) = reading(&[])?;
