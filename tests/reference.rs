@@ -193,3 +193,4 @@ fn metrics(text: &mut String) {
         writeln!(text, "| `{name}{suffix}` | {kind} | {} | {} |", labels.join(", "), cell(help.trim_end_matches('.'))).unwrap();
     }
 }
+    metrics.traces_begin();

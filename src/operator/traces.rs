@@ -1,4 +1,4 @@
-//! Traces of admissions and lookups, sent to an OpenTelemetry collector by OTLP over HTTP. Without `--otlp-endpoint` there is no
+//! Traces of admissions and lookups, sent to an OpenTelemetry collector by OTLP over HTTP. Without an endpoint there is no
 //! exporter, no thread and no span.
 
 use crate::lately::AGAIN;
@@ -44,15 +44,28 @@ pub struct Args {
     /// [default: there are none]
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = endpoint)]
     pub otlp_endpoint: Option<Url>,
+    /// Where exactly they are posted to, if that is not URL/v1/traces of --otlp-endpoint, before which it goes
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_parser = posted_to)]
+    pub otlp_traces_endpoint: Option<Url>,
 }
 
-/// The URL that traces are posted to.
-fn endpoint(text: &str) -> Result<Url, String> {
-    let expected = || "not an http or https URL of a collector, such as http://collector.observability:4318".to_owned();
-    let mut url = Url::parse(text).map_err(|_| expected())?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(expected());
+impl Args {
+    /// The flag that says where traces are posted to, and where that is: the nearer one, as OTLP's specification has it ("Endpoint URLs for OTLP/HTTP").
+    fn endpoint(&self) -> Option<(&'static str, &Url)> {
+        let exact = self.otlp_traces_endpoint.as_ref().map(|url| ("--otlp-traces-endpoint", url));
+        exact.or_else(|| self.otlp_endpoint.as_ref().map(|url| ("--otlp-endpoint", url)))
     }
+}
+
+/// A URL that can be posted to.
+fn posted_to(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    url.ok_or_else(|| "not an http or https URL of a collector, such as http://collector.observability:4318".to_owned())
+}
+
+/// The URL that traces are posted to at this collector.
+fn endpoint(text: &str) -> Result<Url, String> {
+    let mut url = posted_to(text)?;
     let base = url.path().trim_end_matches('/');
     // Who has read elsewhere where traces are posted to means the same.
     let base = base.strip_suffix(PATH).unwrap_or(base).trim_end_matches('/');
@@ -83,10 +96,10 @@ impl Traces {
     /// # Errors
     /// What is wrong with the authorities to trust, or with the environment's variables about OTLP.
     pub fn start(args: &Args, instance: Option<&str>, runtime: &Handle, metrics: &Arc<Metrics>) -> Result<Option<Self>, ServeError> {
-        let Some(url) = &args.otlp_endpoint else { return Ok(None) };
-        let wrong = |error: &dyn std::error::Error| ServeError::Settings(format!("--otlp-endpoint: {}", chain(error)));
+        let Some((flag, url)) = args.endpoint() else { return Ok(None) };
+        let wrong = |error: &dyn std::error::Error| ServeError::Settings(format!("{flag}: {}", chain(error)));
         if let Some(what) = excess(url) {
-            return Err(ServeError::Settings(format!("--otlp-endpoint: a URL with {what}")));
+            return Err(ServeError::Settings(format!("{flag}: a URL with {what}")));
         }
         let tls = ashore_lookup::tls(registries::trust().as_deref()).map_err(|error| wrong(&error))?;
         let client = reqwest::Client::builder()
@@ -106,6 +119,7 @@ impl Traces {
             .map_err(|error| wrong(&error))?;
         // It sends on a thread of its own, keeps 2,048 spans at most and drops those beyond: who makes them never waits.
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(instance)).build();
+        metrics.traces_begin();
         Ok(Some(Self { provider }))
     }
 
@@ -223,7 +237,7 @@ impl Collector {
 
 #[cfg(test)]
 mod tests {
-    use super::{endpoint, excess};
+    use super::{Args, endpoint, excess, posted_to};
 
     #[test]
     fn an_endpoint_is_where_a_collector_is() {
@@ -238,6 +252,13 @@ mod tests {
         for bad in ["", "collector:4318", "grpc://collector:4317", "http://"] {
             assert!(endpoint(bad).unwrap_err().contains("http://collector.observability:4318"), "{bad}");
         }
+        assert_eq!(posted_to("https://otlp.example.com/spans").map(String::from), Ok("https://otlp.example.com/spans".into()));
+        let (base, exact) = (endpoint("http://collector:4318").unwrap(), posted_to("http://collector:4318/spans").unwrap());
+        let of = |exact| Args { otlp_endpoint: Some(base.clone()), otlp_traces_endpoint: exact }.endpoint().map(|(_, url)| url.to_string());
+        assert_eq!(
+            (of(None).as_deref(), of(Some(exact)).as_deref()),
+            (Some("http://collector:4318/v1/traces"), Some("http://collector:4318/spans"))
+        );
         for (text, word) in [("http://me:secret@collector:4318", "OTEL_EXPORTER_OTLP_HEADERS"), ("http://collector?secret", "query")] {
             assert!(excess(&endpoint(text).unwrap()).unwrap().contains(word), "{text}");
         }
