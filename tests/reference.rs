@@ -154,17 +154,17 @@ fn annotations(text: &mut String) {
 fn events(text: &mut String) {
     *text += "\n## Events\n\nAll reasons of the Events that Ashore makes, whose `reportingComponent` is `ashore.dev/ashore`. \
               [operator.md](operator.md#events) is the guide.\n\n| reason | on | type | when |\n|---|---|---|---|\n";
-    let mut rows: Vec<((&str, &str, String), Vec<String>)> = Vec::new();
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
     for reason in Reason::all() {
         let (on, weight, when) = reason.described();
-        let (row, word) = ((on, weight.word(), when), format!("`{}`", reason.word()));
+        let (row, word) = (format!("{on} | {} | {}", weight.word(), cell(&when)), format!("`{}`", reason.word()));
         match rows.iter_mut().find(|(other, _)| *other == row) {
             Some((_, words)) => words.push(word),
             None => rows.push((row, vec![word])),
         }
     }
-    for ((on, weight, when), words) in rows {
-        writeln!(text, "| {} | {on} | {weight} | {} |", words.join(", "), cell(&when)).unwrap();
+    for (row, words) in rows {
+        writeln!(text, "| {} | {row} |", words.join(", ")).unwrap();
     }
 }
 
@@ -172,7 +172,7 @@ fn events(text: &mut String) {
 fn killed() -> Stop {
     serde_json::from_value(json!({
         "namespace": "shop", "pod": "web", "uid": "1", "container": "app", "run": 0, "wrapped": true, "request": "deletion", "exitCode": 137,
-        "graceMs": 10000, "outcome": "killed", "killed": 1, "causes": [{"cause": "SignalIgnored", "what": "", "remedy": ""}],
+        "graceMs": 10000, "firstSignalMs": 0, "outcome": "killed", "killed": 1, "causes": [{"cause": "SignalIgnored", "what": "", "remedy": ""}],
         "report": {"ashore": 1, "signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0,
             "durationMs": 9000, "graceMs": 10000, "deadlineMs": 9000, "ended": 1, "killed": 1, "oomKills": 0, "pidsMax": 0, "slowest": [],
             "victims": [{"pid": 9, "name": "worker", "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 13}]},

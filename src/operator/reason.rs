@@ -70,7 +70,12 @@ impl Reason {
             Self::Cause(cause) if cause.severity() == Severity::Warning => {
                 ("the pod; its workload", Weight::Warning, "a stop with [this cause](causes.md#the-causes)".into())
             }
-            Self::Cause(_) => ("the pod", Weight::Normal, "a stop with [this cause](causes.md#the-causes) and none of the above; with `--report-events all` (`reports.events`)".into()),
+            Self::Cause(_) => (
+                "the pod",
+                Weight::Normal,
+                "a stop with [this cause](causes.md#the-causes) and none of the above; with `--report-events all` (`reports.events`)"
+                    .into(),
+            ),
             Self::Outcome(outcome) => {
                 let when = format!("a stop without a cause: it is `{}`; with `--report-events all` (`reports.events`)", outcome.name());
                 ("the pod", Weight::Normal, when)

@@ -659,10 +659,8 @@ fn diagnose(pod: &Value, gone: bool, first_deletion: Option<Deletion>, events: &
 
 /// The Job, by namespace and name, that may say why it has deleted this pod.
 fn job(case: &Case) -> Option<(&str, &str)> {
-    let of_job =
-        case.keeper.as_deref().filter(|keeper| keeper.kind == "Job" && keeper.api_version == "batch/v1" && is_name(&keeper.name))?;
-    let stop = case.stops.iter().find(|stop| stop.request == Some(Request::Deletion) && may_say_more(stop))?;
-    Some((&stop.namespace, &of_job.name))
+    let of_job = ashore_report::job(&case.pod).filter(|(_, name)| is_name(name))?;
+    case.stops.iter().any(|stop| stop.request == Some(Request::Deletion) && may_say_more(stop)).then_some(of_job)
 }
 
 /// Whether Events may say more of a stop than the pod and its init do.

@@ -54,16 +54,6 @@ fn process(pid: u64, name: &str) -> Process {
     Process { pid, name: name.into() }
 }
 
-/// `worker[7]`.
-fn shown(name: &str, pid: u64) -> String {
-    match (name, pid) {
-        ("", 0) => "a process".into(),
-        ("", pid) => format!("process {pid}"),
-        (name, 0) => name.into(),
-        (name, pid) => format!("{name}[{pid}]"),
-    }
-}
-
 fn main(report: &InitReport) -> String {
     match report.main.name.as_str() {
         "" => "main".into(),
@@ -108,8 +98,9 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
         (Some(_), Some(deadline), Some(grace)) => format!(" (deadline {} of {})", took(deadline), took(grace)),
         _ => String::new(),
     };
-    let what = format!("{} {state}{waits}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
-    Finding::new(cause, Some(process(victim.pid, &victim.name)), what)
+    let who = process(victim.pid, &victim.name);
+    let what = format!("{who} {state}{waits}; killed{}{deadline}", since.unwrap_or_default());
+    Finding::new(cause, Some(who), what)
 }
 
 /// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if the init says so, or whoever's it was. Returns how many
@@ -179,9 +170,9 @@ fn one(killed: &[&Killed]) -> Option<Process> {
 fn names(report: &InitReport, killed: &[&Killed]) -> String {
     let name = |who: &&Killed| match who.at_ms {
         ..0 if who.pid != report.main.pid => {
-            format!("{} {} before the stop began", shown(&who.name, who.pid), took(who.at_ms.unsigned_abs()))
+            format!("{} {} before the stop began", process(who.pid, &who.name), took(who.at_ms.unsigned_abs()))
         }
-        _ => shown(&who.name, who.pid),
+        _ => process(who.pid, &who.name).to_string(),
     };
     killed.iter().map(name).collect::<Vec<_>>().join(", ")
 }

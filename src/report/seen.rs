@@ -383,6 +383,11 @@ impl<'a> Run<'a> {
             .any(|field| self.spec.pointer(field).is_some_and(Value::is_object))
     }
 
+    /// Whether it has a preStop hook, be it a sleep.
+    pub(crate) fn has_any_hook(&self) -> bool {
+        self.spec.pointer("/lifecycle/preStop").is_some_and(Value::is_object)
+    }
+
     /// Whether it has a preStop hook that may take its time; a sleep of a known length is part of the plan.
     pub(crate) fn has_hook(&self) -> bool {
         let hook = self.spec.pointer("/lifecycle/preStop");

@@ -45,6 +45,14 @@ pub struct Stop {
     /// When it was asked, RFC 3339; none if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<String>,
+    /// When its grace period began, RFC 3339: as the kubelet has told it, by the node's clock, else when it was asked; when the stop signal came,
+    /// where nothing is known to lie between the two. None if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<String>,
+    /// When the first process in the container was sent its stop signal, in milliseconds after the grace period began; none if that is not known:
+    /// no init has reported, or main had ended before it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_signal_ms: Option<u64>,
     /// When the container was started, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
@@ -62,7 +70,7 @@ pub struct Stop {
     pub grace_ms: Option<u64>,
     /// How it ended, in one word.
     pub outcome: Outcome,
-    /// How many processes were killed, as far as that is known.
+    /// How many processes were killed, as far as that is known; without a report there may have been more.
     #[serde(default)]
     pub killed: u64,
     /// The causes, the one that counts most first; empty if all is well, or if nothing is known of how it ended (see [`Stop::unseen`]).

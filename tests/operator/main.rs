@@ -131,6 +131,7 @@ const TESTS: &[Test] = &[
     ("report::with_few_rights", report::with_few_rights),
     ("report::as_they_happen", report::as_they_happen),
     ("report::until_it_ends", report::until_it_ends),
+    ("report::of_a_job_whose_time_is_over", report::of_a_job_whose_time_is_over),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

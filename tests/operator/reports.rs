@@ -77,7 +77,7 @@ fn stop(namespace: &str, workload: &str, nth: usize) -> Stop {
     serde_json::from_value(json!({
         "namespace": namespace, "pod": pod, "uid": uid, "container": "app", "run": 0, "workload": {"kind": "Deployment", "name": workload},
         "policy": "ShutdownPolicy shop/web", "node": "node-1", "wrapped": true, "request": "deletion",
-        "requestedAt": "2026-01-01T00:00:00Z", "startedAt": "2025-12-31T00:00:00Z", "finishedAt": "2026-01-01T00:00:09Z",
+        "requestedAt": "2026-01-01T00:00:00Z", "beganAt": "2026-01-01T00:00:00Z", "firstSignalMs": 0, "startedAt": "2025-12-31T00:00:00Z", "finishedAt": "2026-01-01T00:00:09Z",
         "exitCode": 137, "reason": "Error", "graceMs": 10000, "outcome": "killed", "killed": 1,
         "causes": [{"cause": "SignalIgnored", "process": {"pid": 9, "name": "worker"},
             "what": "worker (PID 9) ignored SIGTERM, and was killed at the deadline after 9.0 s",

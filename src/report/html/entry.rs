@@ -144,6 +144,7 @@ fn facts(out: &mut String, stop: &Stop) {
     fact("Workload", stop.workload.as_ref().map(|workload| name(&format!("{}/{}", workload.kind, workload.name)).to_string()));
     fact("Stopped by", stop.request.map(|request| request.words().to_owned()));
     fact("Asked", moment(&stop.requested_at));
+    fact("Before the stop signal", stop.waited_ms().map(seconds));
     fact("Ended", moment(&stop.finished_at));
     fact("Started", moment(&stop.started_at));
     fact("Exit code", stop.exit_code.map(|code| code.to_string()));
