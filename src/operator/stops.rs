@@ -29,7 +29,7 @@ use crate::pull_secrets::is_name;
 use crate::rulebook::Rulebook;
 use crate::skipped::Owner;
 use crate::tls::now;
-use crate::watching::{Change, GONE, Slower, Watch};
+use crate::watching::{ALL_PODS, Change, GONE, PODS, Slower, Watch};
 use ashore_crd::KINDS;
 use ashore_inject::annotations::INJECTED;
 use ashore_report::{Deletion, Outcome, Request, Seen, Stop};
@@ -43,7 +43,7 @@ use kube::Client;
 use kube::api::{ListParams, WatchParams};
 use kube::core::request;
 use ledger::{Ledger, Totals};
-use memory::Memory;
+use memory::{Memory, Stopping};
 use pod_events::PodEvents;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -72,9 +72,6 @@ const LASTED: Duration = Duration::from_secs(5);
 const FORBIDDEN_FOR: Duration = Duration::from_secs(4);
 /// Stops that wait to be remembered, at most; beyond that they are counted without.
 const MOST_WAITING: usize = 20_000;
-/// All pods.
-const PATH: &str = "/api/v1/pods";
-const WHAT: &str = "pods of all namespaces";
 /// How long after another leader has taken over this one does, if it leads still: it would have heard of it from the lease by then.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 
@@ -290,9 +287,9 @@ impl Reader {
         let mut begins = first;
         let mut pages = if first {
             // Which pods stop is in their metadata.
-            Pages::metadata(&self.client, PATH, WHAT, params)
+            Pages::metadata(&self.client, PODS, ALL_PODS, params)
         } else {
-            Pages::objects(&self.client, PATH, WHAT, params)
+            Pages::objects(&self.client, PODS, ALL_PODS, params)
         };
         term.memory().begin_list();
         while let Some(body) = pages.next().await? {
@@ -303,10 +300,9 @@ impl Reader {
                 self.see(term, pod, false, false).await;
             }
         }
-        let lost = term.memory().end_list();
-        for pod in lost {
-            let item = Item::Lost { namespace: pod.namespace, name: pod.name, containers: pod.containers.max(1) };
-            term.inbox.put(item, None).await;
+        let missing = term.memory().end_list();
+        for uid in missing {
+            term.inbox.put(Item::Missing { uid }, None).await;
         }
         self.works(term);
         term.inbox.reached(pages.version().to_owned());
@@ -330,7 +326,7 @@ impl Reader {
     async fn is_ahead(&self, version: &str) -> Result<bool, ObjectError> {
         // Of the same resource, and few.
         let path = format!("/api/v1/namespaces/{}/pods", self.objects.namespace());
-        let mut pages = Pages::metadata(&self.client, path, WHAT, ListParams::default());
+        let mut pages = Pages::metadata(&self.client, path, ALL_PODS, ListParams::default());
         if let Some(body) = pages.next().await? {
             pages.read(&body)?;
         }
@@ -348,7 +344,7 @@ impl Reader {
             return Ok(false);
         }
         let params = WatchParams::default().labels(&selector());
-        let mut changes = match Watch::open(&self.client, WHAT, request::Request::new(PATH).watch(&params, version)).await {
+        let mut changes = match Watch::open(&self.client, ALL_PODS, request::Request::new(PODS).watch(&params, version)).await {
             Ok(changes) => changes,
             Err(error) if is_gone(&error) => return Ok(false),
             Err(error) => return Err(error),
@@ -376,11 +372,7 @@ impl Reader {
     /// Does what there is to do, and remembers it; until somebody else has taken over.
     async fn work(&self, term: &Term, mut store: Store) {
         let mut desk = Desk::default();
-        let position = || {
-            let hold = term.hold();
-            (hold.told().to_owned(), hold.held())
-        };
-        let (mut remembered, mut remembered_position) = (Instant::now(), position());
+        let (mut remembered, mut remembered_changes) = (Instant::now(), term.hold().changes());
         let mut slower = Slower::default();
         let mut not_before = Instant::now();
         let every = |desk: &Desk| match (desk.is_empty(), term.hold().holds()) {
@@ -388,22 +380,22 @@ impl Reader {
             (true, true) => REMEMBER_KEPT,
             (true, false) => REMEMBER_VERSION,
         };
+        let mut more_waits = false;
         loop {
             let due = not_before.max(remembered + every(&desk));
-            tokio::select! {
-                () = term.inbox.wait() => sleep(GATHER).await,
-                () = sleep_until(due) => {}
-            }
-            loop {
-                let Batch { items, version, more } = term.inbox.take(BATCH);
-                self.batch(term, items, version, &mut desk).await;
-                if !more {
-                    break;
+            // However much there is to do, what is done is remembered when it is due.
+            if !more_waits {
+                tokio::select! {
+                    () = term.inbox.wait() => sleep(GATHER).await,
+                    () = sleep_until(due) => {}
                 }
             }
+            let Batch { items, version, more } = term.inbox.take(BATCH);
+            more_waits = more;
+            self.batch(term, items, version, &mut desk).await;
             self.settle(term);
-            let now_position = position();
-            let news = !desk.is_empty() || now_position != remembered_position;
+            let changes = term.hold().changes();
+            let news = !desk.is_empty() || changes != remembered_changes;
             if !news || remembered.elapsed() < every(&desk) || Instant::now() < not_before {
                 if !news {
                     remembered = Instant::now();
@@ -413,7 +405,7 @@ impl Reader {
             match self.remember(term, &mut store, &mut desk).await {
                 Ok(Written::Done) => {
                     (remembered, slower) = (Instant::now(), Slower::default());
-                    remembered_position = now_position;
+                    remembered_changes = changes;
                 }
                 Ok(Written::TakenOver) => {
                     tracing::warn!("another replica reads stops");
@@ -432,17 +424,14 @@ impl Reader {
 
     /// Reads these pods, and tells of what is news. All has been looked at up to this version then, if that is known.
     async fn batch(&self, term: &Term, items: Vec<Item>, version: Option<String>, desk: &mut Desk) {
-        let (mut cases, mut gone_pods) = (Vec::new(), Vec::new());
+        let (mut cases, mut gone_pods, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
             match item {
                 Item::Pod { pod, uid, gone } => {
                     cases.extend(read(term, &pod, &uid, gone));
                     gone_pods.extend(gone.then_some(uid));
                 }
-                Item::Lost { namespace, name, containers } => {
-                    tracing::info!(namespace, pod = name, containers, "nobody saw how a pod's stop ended");
-                    desk.unseen.push((namespace, containers));
-                }
+                Item::Missing { uid } => missing.push(uid),
                 Item::Skipped => {
                     let lost = term.hold().skip();
                     self.forgotten(lost);
@@ -471,8 +460,14 @@ impl Reader {
         let (number, lost) = hold.batch(version, receipts, Instant::now());
         let held = hold.holds().then_some(number);
         gone_pods.iter().for_each(|uid| memory.forget(uid, held));
+        let unseen: Vec<Stopping> = missing.iter().filter_map(|uid| memory.lose(uid)).collect();
         drop((memory, hold));
         self.forgotten(lost);
+        for Stopping { namespace, name, containers, .. } in unseen {
+            let containers = containers.max(1);
+            tracing::info!(namespace, pod = name, containers, "nobody saw how a pod's stop ended");
+            desk.unseen.push((namespace, containers));
+        }
     }
 
     /// Sees what has been kept, and forgets what the next leader need not know then.
@@ -699,5 +694,80 @@ fn log(stop: &Stop, before: bool) {
         line!(info);
     } else {
         line!(debug);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::http::{Method, StatusCode};
+    use serde_json::json;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A reader, and a store, of an API server that takes whatever is written, and tells of it.
+    fn reader(writes: mpsc::UnboundedSender<()>) -> (Reader, Store) {
+        let answer = move |request: Request| {
+            let writes = writes.clone();
+            async move {
+                if request.method() != Method::PATCH {
+                    return (StatusCode::NOT_FOUND, "{}".to_owned());
+                }
+                _ = writes.send(());
+                let written = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stops", "resourceVersion": "1"}});
+                (StatusCode::OK, written.to_string())
+            }
+        };
+        let client = Client::new(Router::new().fallback(answer), "ours");
+        let objects = Objects::new(client.clone(), "ours");
+        let (complaints, metrics) = (Complaints::new(objects.clone(), "ours", "leader", None), Arc::new(Metrics::new()));
+        let store = Store::new(objects.clone(), "stops".into(), "leader".into(), None);
+        let teller =
+            Teller::new(client.clone(), objects.clone(), "leader", tell::Which::None, Arc::clone(&complaints), metrics.stops.clone());
+        let reader = Reader {
+            events: PodEvents::new(client.clone()),
+            client,
+            objects,
+            config_map: "stops".into(),
+            instance: "leader".into(),
+            book: Arc::default(),
+            teller,
+            offers: None,
+            ledger: Arc::default(),
+            metrics,
+            complaints,
+        };
+        (reader, store)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_done_is_remembered_while_more_comes_than_can_be_done() {
+        let (writes, mut written) = mpsc::unbounded_channel();
+        let (reader, store) = reader(writes);
+        let (hold, _) = Hold::new("1".into(), None);
+        let term = Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), told: Mutex::default() });
+        let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
+        let status = json!({"name": "app", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}});
+        let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u", "resourceVersion": "1"},
+            "spec": {"containers": [{"name": "app"}]}, "status": {"phase": "Running", "containerStatuses": [status]}});
+        let pod = RawValue::from_string(pod.to_string()).unwrap();
+        let comes = tokio::spawn({
+            let term = Arc::clone(&term);
+            async move {
+                for version in 2_u64.. {
+                    let item = Item::Pod { pod: pod.clone(), uid: "u".into(), gone: false };
+                    term.inbox.put(item, Some(&version.to_string())).await;
+                }
+            }
+        });
+        let works = tokio::spawn(async move { reader.work(&term, store).await });
+        let first = timeout(PATIENCE, written.recv()).await;
+        comes.abort();
+        works.abort();
+        assert_eq!(first, Ok(Some(())));
     }
 }

@@ -8,7 +8,7 @@ use crate::counts::Counts;
 use crate::lease::{self, Standing};
 use crate::objects::ObjectError;
 use crate::pages::{self, Pages};
-use crate::watching::{Change, GONE, Slower, Watch};
+use crate::watching::{ALL_PODS, Change, GONE, PODS, Slower, Watch};
 use ashore_inject::annotations::INJECTED;
 use futures_util::StreamExt;
 use kube::Client;
@@ -198,7 +198,7 @@ impl Survey {
         let (fields, labels) = self.selectors(scope);
         let params =
             ListParams { label_selector: Some(labels).filter(|labels| !labels.is_empty()), ..ListParams::default().fields(&fields) };
-        let mut pages = Pages::metadata(&self.client, PATH, WHAT, params);
+        let mut pages = Pages::metadata(&self.client, PODS, ALL_PODS, params);
         term.census().begin(scope.clone());
         while let Some(body) = pages.next().await? {
             let page = pages.read(&body)?;
@@ -219,7 +219,8 @@ impl Survey {
         let ended = |error: ObjectError| if error.code == Some(GONE) { Ok(()) } else { Err(error) };
         loop {
             let began = Instant::now();
-            let mut changes = match Watch::open(&self.client, WHAT, request::Request::new(PATH).watch_metadata(&params, &version)).await {
+            let mut changes = match Watch::open(&self.client, ALL_PODS, request::Request::new(PODS).watch_metadata(&params, &version)).await
+            {
                 Ok(changes) => changes,
                 Err(error) if error.is_silence() => {
                     self.complain(term, &error);
@@ -404,10 +405,6 @@ impl Survey {
         }
     }
 }
-
-/// All pods.
-const PATH: &str = "/api/v1/pods";
-const WHAT: &str = "pods of all namespaces";
 
 /// Tells of each pod once.
 fn tell_of(missed: &News, refused: &News, all: usize) {

@@ -34,54 +34,64 @@ const LAST: Duration = Duration::from_secs(1);
 /// What of an answer is read, so that its connection can be used again, in bytes.
 const MOST_ANSWER: usize = 64 * 1024;
 /// Where OTLP over HTTP takes traces, below the endpoint (OTLP specification, "OTLP/HTTP Request").
-const PATH: &str = "v1/traces";
+const PATH: &str = "/v1/traces";
 
-/// Where traces go.
-#[derive(Debug, Clone, clap::Args)]
+/// Where traces go. Clap neither checks nor shows the values: whoever puts a password into one is not to read it in an error.
+#[derive(Clone, clap::Args)]
 #[group(id = "traces-flags")]
 pub struct Args {
     /// OpenTelemetry collector that gets traces of admissions and lookups, by OTLP over HTTP, such as http://collector.observability:4318
     /// [default: there are none]
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = endpoint)]
-    pub otlp_endpoint: Option<Url>,
-    /// Where exactly they are posted to, if that is not URL/v1/traces of --otlp-endpoint, before which it goes
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_parser = posted_to)]
-    pub otlp_traces_endpoint: Option<Url>,
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
+    pub otlp_endpoint: Option<String>,
+
+    /// The whole URL that traces are posted to, such as http://collector.observability:4318/v1/traces; holds before --otlp-endpoint
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hide_env_values = true)]
+    pub otlp_traces_endpoint: Option<String>,
+}
+
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Args").finish_non_exhaustive()
+    }
 }
 
 impl Args {
-    /// The flag that says where traces are posted to, and where that is: the nearer one, as OTLP's specification has it ("Endpoint URLs for OTLP/HTTP").
-    fn endpoint(&self) -> Option<(&'static str, &Url)> {
-        let exact = self.otlp_traces_endpoint.as_ref().map(|url| ("--otlp-traces-endpoint", url));
-        exact.or_else(|| self.otlp_endpoint.as_ref().map(|url| ("--otlp-endpoint", url)))
+    /// The URL that traces are posted to, if they are. An empty value is none (OpenTelemetry specification, "Environment Variable
+    /// Specification").
+    fn url(&self) -> Result<Option<Url>, ServeError> {
+        let wrong = |name: &str, what: &str| ServeError::Settings(format!("{name}: {what}"));
+        if let Some(text) = self.otlp_traces_endpoint.as_deref().filter(|text| !text.is_empty()) {
+            let name = "--otlp-traces-endpoint (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)";
+            return endpoint(text).map(Some).map_err(|what| wrong(name, what));
+        }
+        let Some(text) = self.otlp_endpoint.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let name = "--otlp-endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)";
+        endpoint(text).map(|url| Some(below(url))).map_err(|what| wrong(name, what))
     }
 }
 
-/// A URL that can be posted to.
-fn posted_to(text: &str) -> Result<Url, String> {
+/// The URL of a collector. What is wrong with it does not repeat it: it may have a password in it.
+fn endpoint(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
-    url.ok_or_else(|| "not an http or https URL of a collector, such as http://collector.observability:4318".to_owned())
+    let url = url.ok_or("not an http or https URL of a collector, such as http://collector.observability:4318")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        Err("a URL with a user or a password, which belong into a header: OTEL_EXPORTER_OTLP_HEADERS in the environment")
+    } else if url.query().is_some() || url.fragment().is_some() {
+        Err("a URL with a query or a fragment; allowed are scheme, host, port and path")
+    } else {
+        Ok(url)
+    }
 }
 
-/// The URL that traces are posted to at this collector.
-fn endpoint(text: &str) -> Result<Url, String> {
-    let mut url = posted_to(text)?;
-    let base = url.path().trim_end_matches('/');
+/// Where this collector takes traces.
+fn below(mut collector: Url) -> Url {
+    let base = collector.path().trim_end_matches('/');
     // Who has read elsewhere where traces are posted to means the same.
     let base = base.strip_suffix(PATH).unwrap_or(base).trim_end_matches('/');
-    url.set_path(&format!("{base}/{PATH}"));
-    Ok(url)
-}
-
-/// What there is in this URL that may be a secret, which is not to be repeated in an error.
-fn excess(url: &Url) -> Option<&'static str> {
-    if !url.username().is_empty() || url.password().is_some() {
-        Some("a user or a password, which belong into a header: OTEL_EXPORTER_OTLP_HEADERS in the environment")
-    } else if url.query().is_some() || url.fragment().is_some() {
-        Some("a query or a fragment; allowed are scheme, host, port and path")
-    } else {
-        None
-    }
+    let path = format!("{base}{PATH}");
+    collector.set_path(&path);
+    collector
 }
 
 /// What sends traces.
@@ -94,13 +104,10 @@ impl Traces {
     /// What is to send traces, if there is to be something; `instance` tells this replica from others.
     ///
     /// # Errors
-    /// What is wrong with the authorities to trust, or with the environment's variables about OTLP.
+    /// What is wrong with the URL, with the authorities to trust, or with the environment's variables about OTLP.
     pub fn start(args: &Args, instance: Option<&str>, runtime: &Handle, metrics: &Arc<Metrics>) -> Result<Option<Self>, ServeError> {
-        let Some((flag, url)) = args.endpoint() else { return Ok(None) };
-        let wrong = |error: &dyn std::error::Error| ServeError::Settings(format!("{flag}: {}", chain(error)));
-        if let Some(what) = excess(url) {
-            return Err(ServeError::Settings(format!("{flag}: a URL with {what}")));
-        }
+        let Some(url) = args.url()? else { return Ok(None) };
+        let wrong = |error: &dyn std::error::Error| ServeError::Settings(format!("--otlp-endpoint: {}", chain(error)));
         let tls = ashore_lookup::tls(registries::trust().as_deref()).map_err(|error| wrong(&error))?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -237,7 +244,7 @@ impl Collector {
 
 #[cfg(test)]
 mod tests {
-    use super::{Args, endpoint, excess, posted_to};
+    use super::{below, endpoint};
 
     #[test]
     fn an_endpoint_is_where_a_collector_is() {
@@ -246,21 +253,15 @@ mod tests {
             ("https://otlp.example.com/", "https://otlp.example.com/v1/traces"),
             ("https://otlp.example.com/tenant/7/", "https://otlp.example.com/tenant/7/v1/traces"),
             ("http://[::1]:4318/v1/traces", "http://[::1]:4318/v1/traces"),
+            ("http://collector:4318/foov1/traces", "http://collector:4318/foov1/traces/v1/traces"),
         ] {
-            assert_eq!(endpoint(text).map(String::from), Ok(posted_to.into()));
+            assert_eq!(endpoint(text).map(|url| String::from(below(url))), Ok(posted_to.into()));
         }
-        for bad in ["", "collector:4318", "grpc://collector:4317", "http://"] {
-            assert!(endpoint(bad).unwrap_err().contains("http://collector.observability:4318"), "{bad}");
+        for bad in ["collector:4318", "me:secret@collector:4318", "grpc://collector:4317", "http://"] {
+            assert!(endpoint(bad).unwrap_err().ends_with("http://collector.observability:4318"), "{bad}");
         }
-        assert_eq!(posted_to("https://otlp.example.com/spans").map(String::from), Ok("https://otlp.example.com/spans".into()));
-        let (base, exact) = (endpoint("http://collector:4318").unwrap(), posted_to("http://collector:4318/spans").unwrap());
-        let of = |exact| Args { otlp_endpoint: Some(base.clone()), otlp_traces_endpoint: exact }.endpoint().map(|(_, url)| url.to_string());
-        assert_eq!(
-            (of(None).as_deref(), of(Some(exact)).as_deref()),
-            (Some("http://collector:4318/v1/traces"), Some("http://collector:4318/spans"))
-        );
         for (text, word) in [("http://me:secret@collector:4318", "OTEL_EXPORTER_OTLP_HEADERS"), ("http://collector?secret", "query")] {
-            assert!(excess(&endpoint(text).unwrap()).unwrap().contains(word), "{text}");
+            assert!(endpoint(text).unwrap_err().contains(word), "{text}");
         }
     }
 }

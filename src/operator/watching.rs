@@ -35,6 +35,11 @@ impl Iterator for Slower {
 /// What the API server says when it does not remember a version any more.
 pub const GONE: u16 = 410;
 
+/// The path of all pods.
+pub const PODS: &str = "/api/v1/pods";
+/// What they are called in messages.
+pub const ALL_PODS: &str = "pods of all namespaces";
+
 /// A watch of objects, as the text that they are.
 pub struct Watch {
     what: &'static str,

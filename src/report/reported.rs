@@ -4,7 +4,7 @@ use crate::cause::Cause;
 use crate::init_report::{InitReport, Killed, Victim, Waits, Why};
 use crate::stop::{Finding, Process};
 use crate::time::took;
-use crate::words::plural;
+use crate::words::{self, plural};
 use ashore_init::signal::Signal;
 
 /// Signals that a program ends itself with: by a fault, an assertion, a forbidden system call (signal(7), those that dump core).
@@ -62,7 +62,7 @@ fn main(report: &InitReport) -> String {
 }
 
 fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
-    let signal = victim.asked.as_deref().map_or_else(|| "its stop signal".to_owned(), |signal| format!("SIG{signal}"));
+    let signal = victim.asked.as_deref().map_or_else(|| "its stop signal".to_owned(), words::signal);
     let (cause, state) = match (victim.why, victim.waits) {
         _ if victim.exec => (Cause::ExecLeftBehind, "came in by an exec and was left behind".to_owned()),
         (Why::Caught, Some(Waits::Lock)) => (Cause::WaitedForLock, format!("caught {signal} and waited for a file's lock")),
@@ -180,6 +180,7 @@ fn names(report: &InitReport, killed: &[&Killed]) -> String {
 fn of_main(report: &InitReport, about: &About, all: &mut Vec<Finding>) {
     let who = || Some(process(report.main.pid, &report.main.name));
     let signal = report.main.signal.as_deref();
+    let ended = |signal: &str| format!("{} was ended by {}", main(report), words::signal(signal));
     // What it was asked with is none of its own making.
     let own = |signal: &&str| {
         let asked = about.asked_with.is_some_and(|asked| Signal::parse(signal.as_bytes()) == Some(asked));
@@ -187,14 +188,14 @@ fn of_main(report: &InitReport, about: &About, all: &mut Vec<Finding>) {
     };
     if let Some(signal) = signal.filter(own) {
         let core = if report.main.core { ", and left a core dump" } else { "" };
-        all.push(Finding::new(Cause::Crashed, who(), format!("{} was ended by SIG{signal}{core}", main(report))));
+        all.push(Finding::new(Cause::Crashed, who(), format!("{}{core}", ended(signal))));
     } else if about.by_itself {
         match (report.main.exit_code, signal) {
             (Some(code @ 1..), _) => {
                 all.push(Finding::new(Cause::Failed, who(), format!("{} exited with {code} by itself", main(report))));
             }
             (_, Some(signal)) if signal != "KILL" => {
-                all.push(Finding::new(Cause::Failed, who(), format!("{} was ended by SIG{signal}, which was no stop", main(report))));
+                all.push(Finding::new(Cause::Failed, who(), format!("{}, which was no stop", ended(signal))));
             }
             _ => {}
         }

@@ -155,9 +155,9 @@ pub struct Finding {
     /// What to do, in a sentence; empty if nothing is to be done.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
-    /// How many bytes of `what` are our own words, where others' follow them to its end.
+    /// How many bytes of `what` are our own words, where what a probe or an app has printed follows them to its end. Not in JSON.
     #[serde(skip)]
-    own: Option<usize>,
+    pub own: Option<usize>,
 }
 
 impl Finding {

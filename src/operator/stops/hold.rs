@@ -34,6 +34,8 @@ pub struct Hold {
     waiting: VecDeque<Waiting>,
     /// The number of the batch that is being told.
     batch: u64,
+    /// How often what the next leader has to be told has become another.
+    changes: u64,
 }
 
 /// What is looked at again.
@@ -58,9 +60,11 @@ struct Waiting {
 impl Hold {
     /// One that goes on where the leader before stopped, at this version; and how many stops are owed that cannot be looked at again.
     pub fn new(version: String, held: Option<Held>) -> (Self, usize) {
-        let mut hold = Self { at: version, again: None, waiting: VecDeque::new(), batch: 0 };
+        let mut hold = Self { at: version, again: None, waiting: VecDeque::new(), batch: 0, changes: 0 };
         let Some(Held { from, owed }) = held else { return (hold, 0) };
-        if !is_before(&from, &hold.at) {
+        // The same version: what was owed is of a list, which will be made again.
+        let again = is_before(&from, &hold.at) || (from == hold.at && !from.is_empty());
+        if !again {
             return (hold, owed.len());
         }
         let until = std::mem::replace(&mut hold.at, from);
@@ -93,44 +97,57 @@ impl Hold {
         self.waiting.front().map(|waiting| waiting.batch)
     }
 
-    /// What the next leader has to be told.
+    /// What the next leader has to be told. Of a list that is being made, what waits was seen at no other version than what is told.
     pub fn held(&self) -> Option<Held> {
         let from = self.waiting.front().map_or(&self.at, |waiting| &waiting.from);
-        (from != self.told()).then(|| {
-            let waiting = self.waiting.iter().flat_map(|waiting| &waiting.stops).map(|(key, _)| key.clone());
-            let before = self.again.iter().flat_map(|again| &again.owed).cloned();
-            Held { from: from.clone(), owed: before.chain(waiting).collect() }
-        })
+        let waiting = self.waiting.iter().flat_map(|waiting| &waiting.stops).map(|(key, _)| key.clone());
+        let before = self.again.iter().flat_map(|again| &again.owed).cloned();
+        let owed: BTreeSet<String> = before.chain(waiting).collect();
+        (from != self.told() || !owed.is_empty()).then(|| Held { from: from.clone(), owed })
+    }
+
+    /// A number that is another one when [`Self::told`] or [`Self::held`] are.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Whether the leader before has told of this stop, and not kept it. It is owed no more then: whoever asks sees to it.
     pub fn takes(&mut self, stop: &Stop) -> bool {
-        self.again.as_mut().is_some_and(|again| again.owed.remove(&key(stop)))
+        let takes = self.again.as_mut().is_some_and(|again| again.owed.remove(&key(stop)));
+        self.changes += u64::from(takes);
+        takes
     }
 
     /// A batch has been told, of which these stops wait, and all has been looked at up to this version, if that is known. Gives its number,
     /// and how many stops were owed that did not come again.
     pub fn batch(&mut self, version: Option<String>, stops: Vec<(String, Receipt)>, now: Instant) -> (u64, usize) {
+        self.changes += u64::from(!stops.is_empty() || version.as_ref().is_some_and(|version| *version != self.at));
         if !stops.is_empty() {
             self.waiting.push_back(Waiting { batch: self.batch, from: self.at.clone(), since: now, stops });
         }
+        let moves = version.is_some();
         if let Some(version) = version {
             self.at = version;
         }
         self.batch += 1;
-        let over = self.again.as_ref().is_some_and(|again| !is_before(&self.at, &again.until));
+        let over = moves && self.again.as_ref().is_some_and(|again| !is_before(&self.at, &again.until));
         (self.batch - 1, if over { self.skip() } else { 0 })
     }
 
     /// Nothing is looked at again any more. Gives how many stops were owed still.
     pub fn skip(&mut self) -> usize {
+        self.changes += u64::from(self.again.is_some());
         self.again.take().map_or(0, |again| again.owed.len())
     }
 
     /// Sees which have been kept, or given up. Gives how many have waited for too long: they may yet be kept, but the next leader will not
     /// hear of them.
     pub fn settle(&mut self, now: Instant) -> usize {
-        self.waiting.iter_mut().for_each(|waiting| waiting.stops.retain(|(_, receipt)| !receipt.is_settled()));
+        for Waiting { stops, .. } in &mut self.waiting {
+            let before = stops.len();
+            stops.retain(|(_, receipt)| !receipt.is_settled());
+            self.changes += u64::from(stops.len() < before);
+        }
         let mut late = 0;
         while let Some(first) = self.waiting.front()
             && (first.stops.is_empty() || now.duration_since(first.since) > LONGEST)
@@ -142,6 +159,7 @@ impl Hold {
 
     /// Holds back nothing for the first batch any more. Gives how many of its stops wait still.
     pub fn let_go(&mut self) -> usize {
+        self.changes += u64::from(!self.waiting.is_empty());
         self.waiting.pop_front().map_or(0, |waiting| waiting.stops.len())
     }
 }
@@ -196,6 +214,60 @@ mod tests {
 
         drop(pending);
         assert_eq!((hold.settle(now), hold.holds(), hold.held()), (0, false, None));
+    }
+
+    #[test]
+    fn stops_of_a_list_that_is_being_made_are_owed_too() {
+        let (mut hold, now) = begun();
+        let receipts: Vec<_> = ["a", "b"].map(|uid| (key(&stop(uid)), Receipt::new())).into();
+        let (receipts, _pending): (Vec<_>, Vec<_>) =
+            receipts.into_iter().map(|(key, (receipt, pending))| ((key, receipt), pending)).unzip();
+        hold.batch(None, receipts, now);
+        let held = hold.held().unwrap();
+        assert_eq!((hold.told(), held.from.as_str(), held.owed.len()), ("10", "10", 2));
+        // The next leader makes a list, too: what is in it is kept, and what is not is lost when it is over.
+        let (mut next, lost) = Hold::new("10".into(), Some(held.clone()));
+        assert_eq!((lost, next.at(), next.told(), next.held()), (0, "10", "10", Some(held)));
+        assert_eq!(next.batch(None, vec![], now), (0, 0));
+        assert!(next.takes(&stop("a")));
+        assert_eq!((next.batch(Some("20".into()), vec![], now), next.held()), ((1, 1), None));
+    }
+
+    type Step = Box<dyn FnOnce(&mut Hold)>;
+
+    #[test]
+    fn whatever_changes_is_known_to_have_changed() {
+        let held = Held { from: "11".into(), owed: ["a", "b"].map(|uid| key(&stop(uid))).into() };
+        let (mut hold, _) = Hold::new("13".into(), Some(held));
+        let now = Instant::now();
+        let (receipt, pending) = Receipt::new();
+        let (kept, waits) = Receipt::new();
+        let steps: [(bool, Step); 11] = [
+            (false, Box::new(|hold: &mut Hold| assert!(!hold.takes(&stop("c"))))),
+            (true, Box::new(|hold: &mut Hold| assert!(hold.takes(&stop("a"))))),
+            (true, Box::new(move |hold: &mut Hold| _ = hold.batch(Some("12".into()), vec![(key(&stop("a")), receipt)], now))),
+            (false, Box::new(move |hold: &mut Hold| _ = hold.batch(Some("12".into()), vec![], now))),
+            (false, Box::new(move |hold: &mut Hold| _ = hold.batch(None, vec![], now))),
+            (true, Box::new(move |hold: &mut Hold| _ = hold.batch(Some("14".into()), vec![(key(&stop("d")), kept)], now))),
+            (false, Box::new(|hold: &mut Hold| _ = hold.skip())),
+            (false, Box::new(move |hold: &mut Hold| _ = hold.settle(now))),
+            (
+                true,
+                Box::new(move |hold: &mut Hold| {
+                    drop(pending);
+                    hold.settle(now);
+                }),
+            ),
+            (true, Box::new(|hold: &mut Hold| _ = hold.let_go())),
+            (false, Box::new(|hold: &mut Hold| _ = hold.let_go())),
+        ];
+        let tells = |hold: &Hold| (hold.told().to_owned(), hold.held());
+        for (nth, (changes, step)) in steps.into_iter().enumerate() {
+            let (before, number) = (tells(&hold), hold.changes());
+            step(&mut hold);
+            assert_eq!((tells(&hold) != before, hold.changes() != number), (changes, changes), "{nth}");
+        }
+        drop(waits);
     }
 
     #[test]

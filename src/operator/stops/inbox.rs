@@ -20,14 +20,10 @@ pub enum Item {
         /// Whether this is the last that there is of it.
         gone: bool,
     },
-    /// A pod that stopped, and was gone before anybody saw how: with so many containers.
-    Lost {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// How many containers it had.
-        containers: u32,
+    /// A pod was not in a list: what was seen of it before, if anything was, is before this.
+    Missing {
+        /// Its uid.
+        uid: Box<str>,
     },
     /// What was to be looked at again cannot be.
     Skipped,
@@ -37,7 +33,7 @@ impl Item {
     fn bytes(&self) -> usize {
         match self {
             Self::Pod { pod, .. } => pod.get().len(),
-            Self::Lost { .. } | Self::Skipped => 100,
+            Self::Missing { .. } | Self::Skipped => 100,
         }
     }
 }

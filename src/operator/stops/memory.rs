@@ -4,11 +4,13 @@
 use super::glance::Glance;
 use ashore_report::{Deletion, Stop};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The most pods of which something is remembered.
 const MOST: usize = 150_000;
-/// The most bytes that the next leader is told of pods that stop, and of those whose runs are done: 2,000 of either with usual names.
+/// The most bytes that the next leader is told of pods that stop, and as many of those whose runs are done: with usual names 1,500 of the
+/// ones, and 2,900 of the others.
 const MOST_TOLD: usize = 300 * 1024;
 /// The most pods that are gone of which the next leader is told: with the rest, well within a ConfigMap.
 pub const MOST_GONE: usize = 3000;
@@ -55,15 +57,12 @@ struct Pod {
     gone: Option<u64>,
 }
 
-/// The batch of those that went before this leader.
+/// The batch of those that went before this leader: the last, though it was the first.
 const BEFORE: u64 = u64::MAX;
 
 impl Pod {
     /// Whether the ending that its deletion asked for has been told, since it was shown before the pod was gone.
     fn is_told(&self) -> bool {
-        if self.gone.is_some() {
-            return true;
-        }
         let asked = self.stopping.as_ref().map(Stopping::asked);
         asked.is_some_and(|asked| self.done.values().any(|(_, ended)| ended + APART >= asked))
     }
@@ -92,8 +91,8 @@ pub struct Memory {
     done_before: i64,
     /// Those that were in the list that is being made.
     listed: Option<HashSet<Box<str>>>,
-    /// How many of the pods are gone.
-    gone: usize,
+    /// Which of the pods are gone, by the batches in which they went.
+    gone: BTreeSet<(u64, Box<str>)>,
 }
 
 impl Memory {
@@ -106,8 +105,8 @@ impl Memory {
         for (uid, done) in told.done {
             memory.pods.entry(uid.into()).or_default().done = done.into_iter().map(|(name, done)| (name.into(), done)).collect();
         }
-        memory.gone = told.gone.len();
         for (uid, deletion) in told.gone {
+            memory.gone.insert((BEFORE, uid.as_str().into()));
             let pod = memory.pods.entry(uid.into()).or_default();
             let deletion = deletion.map(|(timestamp, grace_seconds)| Deletion { timestamp, grace_seconds });
             // Its name is of no use any more.
@@ -188,21 +187,35 @@ impl Memory {
 
     /// The pod is gone, and all of it is done. With the number of a batch, it is remembered until that is [`Self::let_go`].
     pub fn forget(&mut self, uid: &str, batch: Option<u64>) {
-        match (batch, self.pods.get_mut(uid)) {
-            (Some(_), Some(pod)) => self.gone += usize::from(std::mem::replace(&mut pod.gone, batch).is_none()),
-            _ => self.gone -= self.pods.remove(uid).map_or(0, |pod| usize::from(pod.gone.is_some())),
+        let before = match (batch, self.pods.get_mut(uid)) {
+            (Some(batch), Some(pod)) => {
+                self.gone.insert((batch, uid.into()));
+                pod.gone.replace(batch).filter(|before| *before != batch)
+            }
+            _ => self.pods.remove(uid).and_then(|pod| pod.gone),
+        };
+        if let Some(before) = before {
+            self.gone.remove(&(before, uid.into()));
         }
     }
 
     /// Forgets the pods that went in batches before this one, or all; but for those that went before this leader while it looks again. Gives
     /// how many there are still.
     pub fn let_go(&mut self, before: Option<u64>, again: bool) -> usize {
-        if self.gone > 0 {
-            let stays = |batch: u64| if batch == BEFORE { again } else { before.is_some_and(|before| batch >= before) };
-            self.pods.retain(|_, pod| pod.gone.is_none_or(stays));
-            self.gone = self.pods.values().filter(|pod| pod.gone.is_some()).count();
+        while let Some((batch, uid)) = self.gone.pop_first() {
+            if batch == BEFORE || before.is_some_and(|before| batch >= before) {
+                self.gone.insert((batch, uid));
+                break;
+            }
+            self.pods.remove(&uid);
         }
-        self.gone
+        while !again
+            && let Some((BEFORE, _)) = self.gone.last()
+            && let Some((_, uid)) = self.gone.pop_last()
+        {
+            self.pods.remove(&uid);
+        }
+        self.gone.len()
     }
 
     /// A list of all pods begins.
@@ -210,11 +223,20 @@ impl Memory {
         self.listed = Some(HashSet::new());
     }
 
-    /// It has come to its end: forgets the pods that were not in it, and gives those of them whose ending nobody saw.
-    pub fn end_list(&mut self) -> Vec<Stopping> {
+    /// It has come to its end: gives the pods that were not in it. How they ended may have been seen all the same, and not be read yet: each
+    /// is [lost](Self::lose) when that is done.
+    pub fn end_list(&mut self) -> Vec<Box<str>> {
         let Some(listed) = self.listed.take() else { return Vec::new() };
-        let gone = self.pods.extract_if(|uid, _| !listed.contains(uid));
-        gone.filter(|(_, pod)| !pod.is_told()).filter_map(|(_, pod)| pod.stopping).collect()
+        let missing = self.pods.iter().filter(|(uid, pod)| pod.gone.is_none() && !listed.contains(*uid));
+        missing.map(|(uid, _)| uid.clone()).collect()
+    }
+
+    /// A pod was not in a list, and what came before is done: forgets it, and gives how its deletion began if nobody saw how it ended.
+    pub fn lose(&mut self, uid: &str) -> Option<Stopping> {
+        if self.pods.get(uid)?.gone.is_some() {
+            return None;
+        }
+        self.pods.remove(uid).filter(|pod| !pod.is_told())?.stopping
     }
 
     /// What the next leader has to know.
@@ -222,36 +244,36 @@ impl Memory {
         // A clock that is ahead, be it ours or a node's, makes no history of what is to come.
         let newest = self.pods.values().flat_map(|pod| pod.done.values()).map(|(_, at)| *at).max();
         let mut done_before = newest.map_or(self.done_before, |newest| self.done_before.max(now.min(newest) - LATE));
-        let (mut stopping, mut gone) = (BTreeMap::new(), BTreeMap::new());
-        let mut room = MOST_TOLD;
-        // Newest first.
-        let mut done: Vec<(i64, &str, &Pod)> = Vec::new();
+        let (mut stopping, mut done, mut gone) = (Vec::new(), Vec::new(), BTreeMap::new());
         for (uid, pod) in &self.pods {
             if pod.gone.is_some() {
                 gone.insert(uid.to_string(), pod.stopping.as_ref().map(|one| (one.deletion.timestamp, one.deletion.grace_seconds)));
                 continue;
             }
-            if let Some(one) = &pod.stopping
-                && takes(&mut room, STOPPING + one.namespace.len() + one.name.len())
-            {
-                stopping.insert(uid.to_string(), one.clone());
-            }
-            if let Some(last) = pod.done.values().map(|(_, at)| *at).max().filter(|at| *at >= done_before) {
-                done.push((last, uid, pod));
-            }
+            // The end of a deletion is news however long ago it was: what is done of a pod that stops is told for as long as it is there.
+            let last = pod.done.values().map(|(_, at)| *at).max().filter(|at| pod.stopping.is_some() || *at >= done_before);
+            done.extend(last.map(|last| (last, uid, pod)));
+            stopping.extend(pod.stopping.as_ref().map(|one| (one, uid, pod)));
         }
-        done.sort_unstable_by_key(|(at, _, _)| std::cmp::Reverse(*at));
+        // Newest first, and before the others those that stop: what has no room is history, which their endings are not.
+        done.sort_unstable_by_key(|(last, _, pod)| Reverse((pod.stopping.is_some(), *last)));
         let mut room = MOST_TOLD;
-        let mut fits =
-            |(_, _, pod): &(i64, &str, &Pod)| takes(&mut room, DONE + pod.done.keys().map(|name| RUN + name.len()).sum::<usize>());
-        if let Some(more) = done.iter().position(|one| !fits(one)) {
-            done_before = done_before.max(done[more].0 + 1);
-            done.truncate(more);
+        let bytes = |pod: &Pod| DONE + pod.done.keys().map(|name| RUN + name.len()).sum::<usize>();
+        let fit = done.iter().take_while(|(_, _, pod)| takes(&mut room, bytes(pod))).count();
+        if let Some(cut) = done.split_off(fit).iter().map(|(last, _, _)| *last).max() {
+            done_before = done_before.max(cut + 1);
         }
-        let done = done.into_iter().map(|(_, uid, pod)| {
-            (uid.to_owned(), pod.done.iter().map(|(name, done)| (name.to_string(), *done)).collect::<BTreeMap<_, _>>())
-        });
-        Carried { done_before, stopping, done: done.collect(), gone }
+        let done: BTreeMap<String, BTreeMap<String, Done>> = done
+            .into_iter()
+            .map(|(_, uid, pod)| (uid.to_string(), pod.done.iter().map(|(name, done)| (name.to_string(), *done)).collect()))
+            .collect();
+        // Whoever knew that it stops, and not that this was told, would tell it again.
+        stopping.retain(|(_, uid, pod)| !pod.is_told() || done.contains_key(&***uid));
+        stopping.sort_unstable_by_key(|(one, _, _)| Reverse(one.deletion.timestamp));
+        let mut room = MOST_TOLD;
+        let stopping = stopping.into_iter().take_while(|(one, _, _)| takes(&mut room, STOPPING + one.namespace.len() + one.name.len()));
+        let stopping = stopping.map(|(one, uid, _)| (uid.to_string(), one.clone())).collect();
+        Carried { done_before, stopping, done, gone }
     }
 }
 
@@ -388,16 +410,79 @@ mod tests {
         // Our clock may be ahead by however much.
         let told = memory.tell(SECOND + 1_000_000);
         assert_eq!((told.done.len(), told.done_before), (1, SECOND + 700 - LATE));
-        // Long after, nobody has to know: it is history.
+        // Long after, nobody has to know: it is history; but of one that stops still.
         let (mut later, mut stop_later) = (glance(None, false, 1), stop(0, 700 + LATE + 1));
         (later.uid, stop_later.uid) = ("later".into(), "later".into());
         memory.see(&later, false);
         memory.done(&stop_later);
         let told = memory.tell(SECOND + 700 + LATE + 1);
+        assert!(told.done.contains_key("p") && told.done_before == SECOND + 701);
+        memory.forget("p", None);
+        memory.see(&glance(None, false, 1), false);
+        memory.done(&stop(3, 700));
+        let told = memory.tell(SECOND + 700 + LATE + 1);
         assert!(!told.done.contains_key("p") && told.done_before == SECOND + 701);
-        let mut next = Memory::new(Carried { stopping: BTreeMap::new(), ..told });
+        let mut next = Memory::new(told);
         next.see(&glance(None, false, 1), false);
         assert_eq!(take(&mut next, &[stop(3, 700)]), 0);
+    }
+
+    #[test]
+    fn a_pod_that_hangs_in_terminating_is_told_once() {
+        let mut memory = from(0);
+        let others_stop = |memory: &mut Memory, at: i64| {
+            let (mut other, mut ending) = (glance(None, false, 1), stop(0, at));
+            (other.uid, ending.uid) = ("other".into(), "other".into());
+            memory.see(&other, false);
+            assert_eq!(take(memory, &[ending]), 1);
+        };
+        // A finalizer holds it when its containers have ended.
+        memory.see(&glance(Some((30, 30)), true, 1), false);
+        assert_eq!(take(&mut memory, &[stop(0, 5)]), 1);
+        others_stop(&mut memory, 5 + LATE + 95);
+        let mut next = Memory::new(memory.tell(SECOND + 5 + LATE + 100));
+        // It is there when all pods are looked at, and goes in the end.
+        next.see(&glance(Some((30, 30)), true, 1), false);
+        assert_eq!(take(&mut next, &[stop(0, 5)]), 0);
+        next.see(&glance(Some((30, 0)), true, 1), true);
+        assert_eq!(take(&mut next, &[stop(0, 5)]), 0);
+        // Somebody has seen its ending.
+        assert!(lost_in_list(&mut next).is_empty());
+    }
+
+    #[test]
+    fn the_newest_are_told_and_each_with_what_is_done_of_it() {
+        let mut memory = from(0);
+        let uid = |n: i64| format!("{n:036}");
+        // Each is deleted a second after the one before; this many containers of it have ended, and were told of.
+        let see = |memory: &mut Memory, n: i64, ended: u64| {
+            let mut glance = glance(Some((n + 30, 30)), ended > 0, ended);
+            (glance.uid, glance.name) = (uid(n), "n".repeat(40));
+            memory.see(&glance, false);
+            (0..ended).for_each(|container| memory.done(&Stop { uid: uid(n), container: format!("c{container}"), ..stop(0, n + 5) }));
+        };
+        (0..5000).for_each(|n| see(&mut memory, n, 1));
+        (5000..10_000).for_each(|n| see(&mut memory, n, 0));
+        let told = memory.tell(SECOND + 10_000);
+        let (stopping, done) = (told.stopping.len() as i64, told.done.len() as i64);
+        assert!((1000..5000).contains(&stopping) && (1000..5000).contains(&done), "{stopping} {done}");
+        assert!((10_000 - stopping..10_000).all(|n| told.stopping.contains_key(&uid(n))));
+        assert!((5000 - done..5000).all(|n| told.done.contains_key(&uid(n))));
+        // There is more room for those that stop than for what is done of them.
+        let mut memory = from(0);
+        (0..5000).for_each(|n| see(&mut memory, n, 6));
+        let told = memory.tell(SECOND + 10_000);
+        assert!((100..1000).contains(&told.done.len()) && told.stopping.len() == told.done.len(), "{}", told.stopping.len());
+        let mut next = Memory::new(told);
+        let twice = (0..5000).filter(|n| next.is_news(&Stop { uid: uid(*n), container: "c0".into(), ..stop(0, n + 5) })).count();
+        assert_eq!((twice, lost_in_list(&mut next)), (0, vec![]));
+    }
+
+    /// Makes a list of which this pod is missing, and gives the names of those that are lost.
+    fn lost_in_list(memory: &mut Memory) -> Vec<String> {
+        memory.begin_list();
+        let missing = memory.end_list();
+        missing.iter().filter_map(|uid| memory.lose(uid)).map(|one| one.name).collect()
     }
 
     #[test]
@@ -406,14 +491,30 @@ mod tests {
         memory.see(&glance(Some((40, 30)), false, 0), false);
         memory.begin_list();
         memory.see(&glance(Some((40, 30)), false, 0), false);
-        assert_eq!(memory.end_list(), []);
-        memory.begin_list();
-        assert_eq!(memory.end_list().iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["p"]);
+        assert!(memory.end_list().is_empty());
+        assert_eq!(lost_in_list(&mut memory), ["p"]);
         // Its ending was told already.
         memory.see(&glance(Some((40, 30)), true, 1), false);
         take(&mut memory, &[stop(0, 15)]);
-        memory.begin_list();
-        assert_eq!((memory.end_list(), memory.stopping("p")), (vec![], None));
+        assert!(lost_in_list(&mut memory).is_empty() && memory.stopping("p").is_none());
+    }
+
+    #[test]
+    fn whose_end_waits_to_be_read_when_a_list_is_made_is_told_once_and_not_lost() {
+        for held in [None, Some(0)] {
+            let mut memory = from(0);
+            memory.see(&glance(Some((40, 30)), false, 0), false);
+            // Its last word is in the inbox, and it is not in the list.
+            assert!(memory.see(&glance(Some((12, 0)), false, 1), true));
+            memory.begin_list();
+            let missing = memory.end_list();
+            // The inbox comes to it.
+            assert_eq!(memory.stopping("p").map(|one| one.deletion.grace_seconds), Some(30));
+            assert_eq!(take(&mut memory, &[stop(0, 12)]), 1);
+            memory.forget("p", held);
+            assert_eq!((missing.len(), memory.lose(&missing[0])), (1, None));
+            assert_eq!(memory.tell(SECOND).gone.len(), usize::from(held.is_some()));
+        }
     }
 
     #[test]
@@ -452,8 +553,7 @@ mod tests {
         assert_eq!(next.stopping("p").map(|one| one.deletion), Some(Deletion { timestamp: (SECOND + 40) * 1000, grace_seconds: 30 }));
         assert_eq!(take(&mut next, &[stop(0, 12), stop(1, 13)]), 0);
         // A list without it is no surprise.
-        next.begin_list();
-        assert_eq!(next.end_list(), []);
+        assert!(lost_in_list(&mut next).is_empty());
 
         // It is remembered until its batch is let go.
         assert_eq!((memory.let_go(Some(7), false), memory.let_go(Some(8), true)), (1, 0));
@@ -463,5 +563,24 @@ mod tests {
         assert_eq!((next.let_go(Some(0), false), next.let_go(None, true)), (1, 0));
         let mut next = Memory::new(Carried { gone: [("p".to_owned(), None)].into(), ..Carried::default() });
         assert_eq!(next.let_go(Some(0), false), 0);
+    }
+
+    #[test]
+    fn pods_that_are_gone_are_let_go_batch_by_batch() {
+        let gone = ["before", "again"].map(|uid| (uid.to_owned(), None));
+        let mut memory = Memory::new(Carried { gone: gone.into(), ..Carried::default() });
+        for (uid, batch) in [("0", 0), ("1", 1), ("1b", 1), ("2", 2)] {
+            memory.see(&Glance { uid: uid.into(), ..glance(None, true, 1) }, true);
+            memory.forget(uid, Some(batch));
+        }
+        // Seen again, and once more.
+        memory.forget("again", Some(2));
+        memory.forget("again", Some(3));
+        let there = |memory: &Memory| memory.tell(SECOND).gone.into_keys().collect::<Vec<_>>();
+        assert_eq!((memory.let_go(Some(1), true), there(&memory).join(" ")), (5, "1 1b 2 again before".into()));
+        assert_eq!((memory.let_go(Some(2), true), there(&memory).join(" ")), (3, "2 again before".into()));
+        assert_eq!((memory.let_go(Some(3), false), there(&memory).join(" ")), (1, "again".into()));
+        memory.forget("again", None);
+        assert_eq!((memory.let_go(Some(0), true), memory.pods.len()), (0, 0));
     }
 }
