@@ -389,6 +389,7 @@ mod tests {
                 process: Some(process),
                 what: "worker (PID 9) waited for a lock".into(),
                 remedy: "let go of locks on SIGTERM".into(),
+                own: None,
             }],
             report: Some(init),
         }

@@ -665,7 +665,7 @@ fn may_say_more(stop: &Stop) -> bool {
         || stop.request == Some(Request::Signal)
 }
 
-/// A line in the log: no more of a process than its name. `before`: somebody else has told of it.
+/// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed. `before`: somebody else has told of it.
 fn log(stop: &Stop, before: bool) {
     let workload = stop.workload.as_ref().map(|workload| format!("{} {}", workload.kind, workload.name));
     let process = stop.causes.iter().find_map(|finding| finding.process.as_ref());
@@ -685,7 +685,7 @@ fn log(stop: &Stop, before: bool) {
                 process = process.map(|process| process.name.as_str()),
                 killed = stop.killed,
                 ms = stop.took_ms(),
-                why = stop.line(),
+                why = stop.line_for_log(),
                 "a container has stopped"
             )
         };

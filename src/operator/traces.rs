@@ -126,6 +126,7 @@ impl Traces {
             .map_err(|error| wrong(&error))?;
         // It sends on a thread of its own, keeps 2,048 spans at most and drops those beyond: who makes them never waits.
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(instance)).build();
+        metrics.traces_begin();
         Ok(Some(Self { provider }))
     }
 

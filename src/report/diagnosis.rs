@@ -94,8 +94,8 @@ fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitRepo
     match (run.ending, report) {
         (Ending::Never, _) => never_seen(pod),
         (Ending::Lost, _) => {
-            let said = Some(run.message).filter(|message| !message.is_empty()).unwrap_or(run.reason);
-            let what = format!("its ending was not seen, and its exit code is a stand-in: {}", bounded(said.trim(), 240));
+            // Its message may be the app's.
+            let what = format!("its ending was not seen, and its exit code is a stand-in: {}", run.reason);
             Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
         }
         (Ending::Seen, Some(report)) => {

@@ -14,8 +14,6 @@ use serde_json::Value;
 const KILLED: i64 = 137;
 /// How late a kill at the end of a grace period comes at most: what the kubelet adds after a preStop hook, and its own time.
 pub(crate) const LATEST: Millis = 5 * SECOND;
-/// The most bytes of a runtime's own words.
-const LONGEST: usize = 240;
 /// The kubelet's reason for a container in which the OOM killer has killed somebody, be it main or not.
 pub(crate) const OOM_KILLED: &str = "OOMKilled";
 /// Exit codes of faults, as shells and runtimes have them: 128 and the signal's number.
@@ -42,8 +40,9 @@ pub(crate) struct Found {
 pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     let one = |finding: Finding, outcome, killed| Found { findings: vec![finding], outcome, killed };
     if matches!(run.reason, "StartError" | "ContainerCannotRun") {
-        let what = format!("the runtime could not start it: {}", bounded(run.message.trim(), LONGEST));
-        return one(Finding::new(Cause::CannotStart, None, what), Outcome::Failed, 0);
+        // Under FallbackToLogsOnError it may be the end of the app's log.
+        let finding = Finding::new(Cause::CannotStart, None, "the runtime could not start it".into()).quoting(run.message);
+        return one(finding, Outcome::Failed, 0);
     }
     if run.reason == OOM_KILLED {
         return one_killed(all_out_of_memory(pod, run));

@@ -1,6 +1,6 @@
 //! A stop in one line, and the name that it has for ever.
 
-use crate::stop::{Outcome, Request, Stop};
+use crate::stop::{Finding, Outcome, Request, Stop};
 use crate::time;
 use crate::words::{bounded, plural};
 use std::fmt::Write;
@@ -16,6 +16,16 @@ impl Stop {
 
     /// The stop in one line for people, at most 1,000 bytes: `shop/web-7c9-x app: killed 1 process (SignalIgnored): worker[7] ignores SIGTERM; …`.
     pub fn line(&self) -> String {
+        self.line_of(|finding| &finding.what)
+    }
+
+    /// The same for a log, which more people read than may read the pod: without what a probe or an app has printed. Of a stop that
+    /// [`stops`](crate::stops) has found; where one was read from JSON, what is quoted in it cannot be told from the rest.
+    pub fn line_for_log(&self) -> String {
+        self.line_of(Finding::in_own_words)
+    }
+
+    fn line_of(&self, what: impl Fn(&Finding) -> &str) -> String {
         let mut line = format!("{}/{} {}", self.namespace, self.pod, self.container);
         // Writing to a String cannot fail.
         let _ = match self.outcome {
@@ -27,10 +37,10 @@ impl Stop {
             outcome => write!(line, ": {}", outcome.name()),
         };
         if let Some(first) = self.causes.first() {
-            let _ = write!(line, " ({}): {}", first.cause.name(), first.what);
+            let _ = write!(line, " ({}): {}", first.cause.name(), what(first));
         }
         for more in self.causes.iter().skip(1) {
-            let _ = write!(line, "; {}: {}", more.cause.name(), more.what);
+            let _ = write!(line, "; {}: {}", more.cause.name(), what(more));
         }
         // Its own finding says more.
         let told = self.causes.iter().any(|finding| finding.cause.is_request());

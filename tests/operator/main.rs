@@ -114,6 +114,8 @@ const TESTS: &[Test] = &[
     ("statuses::do_without_counts", statuses::do_without_counts),
     ("statuses::what_many_cost", statuses::what_many_cost),
     ("stops::are_told_and_counted_once", stops::are_told_and_counted_once),
+    ("stops::no_words_of_an_app_are_logged", stops::no_words_of_an_app_are_logged),
+    ("stops::among_thousands_of_events", stops::among_thousands_of_events),
     ("stops::whoever_leads", stops::whoever_leads),
     ("stops::while_nobody_was_there", stops::while_nobody_was_there),
     ("stops::are_kept_by_the_next_leader", stops::are_kept_by_the_next_leader),

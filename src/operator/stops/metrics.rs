@@ -181,7 +181,7 @@ impl Metrics {
         r.register("stop_events", "Events about stops, by what became of them: created, existed, heldBack, failed", metrics.events.clone());
         r.register(
             "stop_event_lookups",
-            "Times that the Events about pods were asked for, to explain a stop: found, heldBack, failed",
+            "Times that the Events about pods were asked for, to explain a stop: found, heldBack, failed, cutOff (there were more than could be read)",
             metrics.lookups.clone(),
         );
         r.register(
@@ -192,7 +192,7 @@ impl Metrics {
         for told in Told::ALL {
             let _ = metrics.events.get_or_create(&ByResult { result: told.word() });
         }
-        metrics.looked_up([0; 3]);
+        metrics.looked_up([0; 4]);
         metrics
     }
 
@@ -239,9 +239,9 @@ impl Metrics {
         self.events.get_or_create(&ByResult { result: told.word() }).inc();
     }
 
-    /// Counts lists of Events that were made, were too many, or failed.
-    pub fn looked_up(&self, lists: [u64; 3]) {
-        for (result, times) in ["found", "heldBack", "failed"].into_iter().zip(lists) {
+    /// Counts lists of Events that were read, were too many, failed, or were too long.
+    pub fn looked_up(&self, lists: [u64; 4]) {
+        for (result, times) in ["found", "heldBack", "failed", "cutOff"].into_iter().zip(lists) {
             self.lookups.get_or_create(&ByResult { result }).inc_by(times);
         }
     }
