@@ -1,9 +1,10 @@
-//! `docs/reference.md`: every field, annotation and metric, from what the program itself says of them. `BLESS=1` (`make reference`) writes it.
+//! `docs/reference.md`: every field, annotation, metric and Event, from what the program itself says of them. `BLESS=1` (`make reference`) writes it.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
 use ashore::counts::{Counts, Tally};
 use ashore::mark::{LABEL, RECORD};
 use ashore::metrics::{Metrics, Outcome};
+use ashore::reason::Reason;
 use ashore::status::Read;
 use ashore_crd::{KINDS, Kind, REPORT};
 use ashore_inject::PolicyName;
@@ -27,12 +28,13 @@ fn the_reference_is_current() {
 
 fn reference() -> String {
     let mut text =
-        "# Reference: fields, annotations, metrics\n\nWritten by `make reference` from what the program itself says; what is changed \
+        "# Reference: fields, annotations, metrics, Events\n\nWritten by `make reference` from what the program itself says; what is changed \
                     here by hand is lost. [policies.md](policies.md) is the guide.\n"
             .to_owned();
     fields(&mut text);
     annotations(&mut text);
     metrics(&mut text);
+    events(&mut text);
     text
 }
 
@@ -149,11 +151,28 @@ fn annotations(text: &mut String) {
     .unwrap();
 }
 
+fn events(text: &mut String) {
+    *text += "\n## Events\n\nAll reasons of the Events that Ashore makes, whose `reportingComponent` is `ashore.dev/ashore`. \
+              [operator.md](operator.md#events) is the guide.\n\n| reason | on | type | when |\n|---|---|---|---|\n";
+    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    for reason in Reason::all() {
+        let (on, weight, when) = reason.described();
+        let (row, word) = (format!("{on} | {} | {}", weight.word(), cell(&when)), format!("`{}`", reason.word()));
+        match rows.iter_mut().find(|(other, _)| *other == row) {
+            Some((_, words)) => words.push(word),
+            None => rows.push((row, vec![word])),
+        }
+    }
+    for (row, words) in rows {
+        writeln!(text, "| {} | {row} |", words.join(", ")).unwrap();
+    }
+}
+
 /// A stop of which everything is counted that can be.
 fn killed() -> Stop {
     serde_json::from_value(json!({
         "namespace": "shop", "pod": "web", "uid": "1", "container": "app", "run": 0, "wrapped": true, "request": "deletion", "exitCode": 137,
-        "graceMs": 10000, "outcome": "killed", "killed": 1, "causes": [{"cause": "SignalIgnored", "what": "", "remedy": ""}],
+        "graceMs": 10000, "firstSignalMs": 0, "outcome": "killed", "killed": 1, "causes": [{"cause": "SignalIgnored", "what": "", "remedy": ""}],
         "report": {"ashore": 1, "signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0,
             "durationMs": 9000, "graceMs": 10000, "deadlineMs": 9000, "ended": 1, "killed": 1, "oomKills": 0, "pidsMax": 0, "slowest": [],
             "victims": [{"pid": 9, "name": "worker", "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 13}]},
@@ -174,6 +193,7 @@ fn metrics(text: &mut String) {
     metrics.remedy_paused(Some(0));
     metrics.reports(Some(0));
     metrics.stops.stop(&killed(), "ShutdownPolicy shop/web");
+    metrics.traces_begin();
     metrics.answered(Outcome::Injected, false, Duration::ZERO);
     let encoded = metrics.encode().unwrap();
     let lines: Vec<&str> = encoded.lines().collect();

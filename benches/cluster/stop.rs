@@ -9,9 +9,19 @@ use ashore_tests::harness::eventually;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+/// A kubectl that watches, until it is dropped.
+struct Watch(Child);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 pub(crate) fn measure(rounds: Rounds) {
     install();
@@ -20,8 +30,8 @@ pub(crate) fn measure(rounds: Rounds) {
     let told: Mutex<HashMap<String, Instant>> = Mutex::default();
     let words =
         ["--namespace", &namespace.name, "get", "events", "--watch-only", "--output", "jsonpath={.reason} {.involvedObject.name}{\"\\n\"}"];
-    let mut watch = node().command().args(words).stdout(Stdio::piped()).spawn().expect("kubectl");
-    let events = BufReader::new(watch.stdout.take().expect("it is piped"));
+    let mut watch = Watch(node().command().args(words).stdout(Stdio::piped()).spawn().expect("kubectl"));
+    let events = BufReader::new(watch.0.stdout.take().expect("it is piped"));
     let pods: Vec<Value> = (0..rounds.starts)
         .map(|n| {
             let mut pod = pod(&format!("stops-{n}"), json!([container("app", "/bin/actor main on=TERM:exit=0 ( child ignore=TERM )")]));
@@ -33,6 +43,8 @@ pub(crate) fn measure(rounds: Rounds) {
         })
         .collect();
     let took: Vec<f64> = std::thread::scope(|scope| {
+        // Ended before the thread that reads it is waited for, whatever happens.
+        let watch = watch;
         scope.spawn(|| {
             for line in events.lines().map_while(Result::ok) {
                 if let Some(of) = line.strip_prefix("SignalIgnored ") {
@@ -58,10 +70,9 @@ pub(crate) fn measure(rounds: Rounds) {
             })
             .collect();
         let took = stops.into_iter().map(|stop| stop.join().expect("it has ended")).collect();
-        let _ = watch.kill();
+        drop(watch);
         took
     });
-    let _ = watch.wait();
     println!(
         "from a container's end to the Event on its pod, {} stops: p50 {:.2} s, p90 {:.2} s, longest {:.2} s",
         took.len(),

@@ -62,6 +62,13 @@ pub struct Stop {
     /// When it was asked, as RFC 3339 has it; not there if that is not known.
     #[schemars(length(max = WORD))]
     pub requested_at: Option<String>,
+    /// When its grace period began: as the kubelet has told it, else when it was asked; when the stop signal came, where nothing is known to lie
+    /// between the two. Not there if that is not known.
+    #[schemars(length(max = WORD))]
+    pub began_at: Option<String>,
+    /// When the first process in the container was sent its stop signal, in milliseconds after that; not there if that is not known.
+    #[schemars(range(min = 0, max = LARGEST))]
+    pub first_signal_ms: Option<i64>,
     /// When the container was started.
     #[schemars(length(max = WORD))]
     pub started_at: Option<String>,
@@ -80,7 +87,7 @@ pub struct Stop {
     /// How it ended: drained, killed, completed, failed or unknown.
     #[schemars(length(max = WORD))]
     pub outcome: String,
-    /// How many processes were killed, as far as that is known.
+    /// How many processes were killed, as far as that is known; without a report there may have been more.
     #[schemars(range(min = 0, max = LARGEST))]
     pub killed: Option<i64>,
     /// The causes, the one that counts most first.
@@ -368,6 +375,8 @@ mod tests {
             wrapped: true,
             request: Some(Request::Deletion),
             requested_at: Some("2026-01-01T00:00:00Z".into()),
+            began_at: Some("2026-01-01T00:00:00Z".into()),
+            first_signal_ms: Some(500),
             started_at: Some("2026-01-01T00:00:00Z".into()),
             finished_at: Some("2026-01-01T00:00:09Z".into()),
             exit_code: Some(137),
@@ -380,6 +389,7 @@ mod tests {
                 process: Some(process),
                 what: "worker (PID 9) waited for a lock".into(),
                 remedy: "let go of locks on SIGTERM".into(),
+                own: None,
             }],
             report: Some(init),
         }

@@ -76,7 +76,7 @@ pub struct SlowWorkload {
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// How long the stop took, in milliseconds: from the request to the end of the last process.
+    /// How long the stop took, in milliseconds: from the request to the end of the last process, with what came before the stop signal.
     #[schemars(range(min = 0))]
     pub duration_ms: i64,
     /// When it ended.

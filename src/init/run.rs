@@ -107,7 +107,7 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
     // From here on nothing makes us leave before everyone has gone, or the deadline has come.
     sys::let_go();
     let place = Place { init, main, terminal: takes_terminal };
-    let mut linux = Linux { place, verbose: settings.verbose, main_name: name_of(argv), oom_kills };
+    let mut linux = Linux { place, verbose: settings.verbose, main_name: name_of(argv), oom_kills: oom_kills.unwrap_or(u64::MAX) };
     let mut stop = Stop::new(settings, place, room);
     let mut exited = 0;
 
@@ -135,6 +135,8 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
             if let Some(seen) = &seen {
                 linux.main_name = seen.name;
             }
+            // Whom others have reaped: nobody is taken for one of them who is killed from here on.
+            linux.are_more(u64::MAX);
             stop.signal(sys::now(), arrival, seen.as_ref(), &mut linux);
         }
     };
@@ -208,7 +210,7 @@ fn reap(stop: &mut Stop<'_>, linux: &mut Linux, now: u64, mut exited: i32) -> Le
                 linux.main_name = name;
             }
         }
-        let oom = by_others && is_one_more(&mut linux.oom_kills);
+        let oom = by_others && linux.are_more(1);
         match sys::child(pid, terminal, true) {
             Child::Ended(_, how) => stop.reaped(now, pid, how, name, oom),
             Child::Stopped(_, signal) if pid == main => stop.suspended(signal, linux),
@@ -320,16 +322,6 @@ fn count(counter: &Counter, since: Option<u64>) -> Option<u64> {
     Some(number.saturating_sub(since))
 }
 
-/// Whether the OOM killer has killed more than these, who are one more then. It counts before it kills (mm/oom_kill.c).
-#[inline(never)]
-fn is_one_more(kills: &mut Option<u64>) -> bool {
-    let more = count(&OOM_KILLS, *kills) > Some(0);
-    if let Some(kills) = kills {
-        *kills += u64::from(more);
-    }
-    more
-}
-
 /// Puts the report into the container's termination message, where there is one and the program has left it empty.
 #[inline(never)]
 fn leave_message(path: &[u8], report: &[u8]) {
@@ -351,8 +343,20 @@ struct Linux {
     verbose: bool,
     /// As seen when the last signal came, or when it had ended unasked; before, its program's.
     main_name: [u8; 16],
-    /// How many the OOM killer had killed before main, and of our children since.
-    oom_kills: Option<u64>,
+    /// How many the OOM killer had killed before main, of our children since, and of all when the last signal came. The greatest
+    /// number if they are not counted.
+    oom_kills: u64,
+}
+
+impl Linux {
+    /// Whether the OOM killer has killed more than these, who become so many more then, `most` at most. It counts before it kills
+    /// (mm/oom_kill.c).
+    #[inline(never)]
+    fn are_more(&mut self, most: u64) -> bool {
+        let more = count(&OOM_KILLS, Some(self.oom_kills)).map_or(0, |more| more.min(most));
+        self.oom_kills += more;
+        more > 0
+    }
 }
 
 impl World for Linux {

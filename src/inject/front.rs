@@ -14,6 +14,30 @@ pub(crate) enum Front {
     Wrapper,
 }
 
+/// The options of setpriv(1) whose value is a word of its own.
+const SETPRIV: [&str; 18] = [
+    "--ambient-caps",
+    "--apparmor-profile",
+    "--bounding-set",
+    "--egid",
+    "--euid",
+    "--groups",
+    "--inh-caps",
+    "--landlock-access",
+    "--landlock-rule",
+    "--pdeathsig",
+    "--ptracer",
+    "--regid",
+    "--reuid",
+    "--rgid",
+    "--ruid",
+    "--seccomp-filter",
+    "--securebits",
+    "--selinux-label",
+];
+/// The options of chrt(1) whose value is a word of its own.
+const CHRT: [&str; 6] = ["-T", "-P", "-D", "--sched-runtime", "--sched-period", "--sched-deadline"];
+
 /// Takes off what belongs to a program of this name, if it only stands in front of another: its options and what else it takes. With it
 /// comes the first word of what it starts, if there is one.
 pub(crate) fn peel<'w>(name: &str, words: &mut dyn Iterator<Item = &'w str>) -> Option<(Front, Option<&'w str>)> {
@@ -46,9 +70,13 @@ pub(crate) fn peel<'w>(name: &str, words: &mut dyn Iterator<Item = &'w str>) -> 
         }
         // The user first.
         "gosu" | "su-exec" | "setuidgid" | "s6-setuidgid" => words.nth(1),
-        "nohup" | "nice" | "ionice" | "stdbuf" | "setpriv" | "chrt" => {
-            past_options(words, |option| matches!(option, "-n" | "-c" | "-o" | "-e" | "-i"))
-        }
+        "nohup" | "nice" | "ionice" | "stdbuf" => past_options(words, |option| matches!(option, "-n" | "-c" | "-o" | "-e" | "-i")),
+        "setpriv" => past_options(words, |option| SETPRIV.contains(&option)),
+        // The priority first, which some policies do without in later versions.
+        "chrt" => past_options(words, |option| CHRT.contains(&option)).and_then(|word| match word.parse::<i64>() {
+            Ok(_) => words.next(),
+            Err(_) => Some(word),
+        }),
         "busybox" => words.next(),
         _ => return None,
     };

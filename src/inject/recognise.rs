@@ -147,6 +147,12 @@ mod tests {
             (&["ruby", "-I", "lib", "bin/unicorn"], "unicorn"),
             (&["busybox", "sh", "-c", "exec httpd -f"], "httpd"),
             (&["nice", "-n", "5", "nginx"], "nginx"),
+            (&["chrt", "-f", "10", "nginx"], "nginx"),
+            (&["chrt", "--deadline", "-T", "1000", "--sched-period", "9000", "0", "nginx"], "nginx"),
+            (&["chrt", "--batch", "0", "nginx"], "nginx"),
+            (&["chrt", "--idle", "nginx"], "nginx"),
+            (&["setpriv", "--reuid", "1000", "--regid=1000", "--clear-groups", "--inh-caps", "-all", "nginx"], "nginx"),
+            (&["setpriv", "--no-new-privs", "--selinux-label", "a:b", "--", "nginx"], "nginx"),
             (&["java", "-jar", "app.jar"], "java"),
             (&["/app"], "app"),
         ] {

@@ -2,6 +2,7 @@
 
 use crate::lately::{Due, Lately};
 use crate::objects::{Kind, Objects};
+use crate::reason::{self, Weight};
 use crate::serving::timestamp;
 use crate::tls::now;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ const MOST: usize = 16;
 /// Bytes of a message: an Event takes 1024.
 const LONGEST: usize = 1000;
 
-/// An Event's `reason`.
+/// What is complained about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// A right is missing.
@@ -27,11 +28,27 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Forbidden, Self::BadCertificate];
+
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Forbidden => "Forbidden",
             Self::BadCertificate => "BadCertificate",
+        }
+    }
+
+    /// When it is told, in Markdown.
+    pub fn when(self) -> &'static str {
+        match self {
+            Self::Forbidden => {
+                "the API server has refused a request for want of a right, for 3 s or more: verb, resource and name, and its own words"
+            }
+            Self::BadCertificate => {
+                "the certificate in `NAME-tls` cannot be used: Secret, key, what is wrong, what is expected, and what serves until then (a Secret \
+                 that is not there: after 10 s); or the configuration has not trusted the certificate in use for 10 s"
+            }
         }
     }
 
@@ -84,22 +101,13 @@ impl Complaints {
         let (namespace, name, uid) = (&self.namespace, &self.pod_name, &self.pod_uid);
         let about =
             Involved { api_version: "v1".into(), kind: "Pod".into(), namespace: namespace.into(), name: name.into(), uid: uid.into() };
-        let event = event(&about, Weight::Warning, reason.word(), text, times, name);
+        let event = event(&about, Weight::Warning, reason::Reason::Complaint(reason), text, times, name);
         self.objects.create(Kind::Event, "", &event).await.map(drop)
     }
 
     fn lately(&self) -> MutexGuard<'_, Lately<String>> {
         self.lately.lock().unwrap_or_else(|e| e.into_inner())
     }
-}
-
-/// An Event's `type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Weight {
-    /// It is as it should be.
-    Normal,
-    /// Somebody may have to do something.
-    Warning,
 }
 
 /// What an Event is about.
@@ -112,7 +120,7 @@ pub(crate) struct Involved<'a> {
 }
 
 /// An Event in the namespace of what it is about, from this pod of ours (k8s.io/api/core/v1, Event), of what was so this many `times`.
-pub(crate) fn event(about: &Involved<'_>, weight: Weight, reason: &str, text: &str, times: u32, instance: &str) -> Value {
+pub(crate) fn event(about: &Involved<'_>, weight: Weight, reason: reason::Reason, text: &str, times: u32, instance: &str) -> Value {
     let Involved { api_version, kind, namespace, name, uid } = about;
     let at = timestamp(now());
     let message = head(text, LONGEST);
@@ -120,7 +128,7 @@ pub(crate) fn event(about: &Involved<'_>, weight: Weight, reason: &str, text: &s
         "apiVersion": Kind::Event.api_version(), "kind": Kind::Event.name(),
         "metadata": {"generateName": format!("{instance}-"), "namespace": namespace},
         "involvedObject": {"apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace, "uid": uid},
-        "type": if weight == Weight::Normal { "Normal" } else { "Warning" }, "reason": reason, "message": message, "source": {"component": "ashore"},
+        "type": weight.word(), "reason": reason.word(), "message": message, "source": {"component": "ashore"},
         "reportingComponent": "ashore.dev/ashore", "reportingInstance": instance,
         "firstTimestamp": at, "lastTimestamp": at, "count": times,
     })

@@ -41,6 +41,7 @@ pub mod offering;
 pub mod pages;
 pub mod planners;
 pub mod pull_secrets;
+pub mod reason;
 pub mod registries;
 pub mod remedy;
 pub mod replicas;

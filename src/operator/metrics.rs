@@ -284,7 +284,11 @@ impl Metrics {
         r.register("leader", "1 on the replica that looks after what there is one of", metrics.leader.clone());
         r.register("cluster_errors", "Requests of our own that the API server did not do", metrics.cluster_errors.clone());
         r.register("dropped_log_lines", "Log lines dropped since they were not read fast enough", metrics.dropped_log_lines.clone());
-        r.register("trace_batches", "Batches of spans that were sent to a collector, or could not be", metrics.trace_batches.clone());
+        r.register(
+            "trace_batches",
+            "Batches of spans that were sent to a collector, or could not be; where there are traces",
+            metrics.trace_batches.clone(),
+        );
         r.register("build", "What is running", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         // A counter that first appears with the value 1 hides its first increase from rate().
         for outcome in [Outcome::Injected, Outcome::Unchanged, Outcome::Refused, Outcome::Failed, Outcome::Panicked, Outcome::TimedOut] {
@@ -445,6 +449,13 @@ impl Metrics {
     pub fn looked_up(&self, result: &'static str, took: std::time::Duration) {
         self.lookups.get_or_create(&ByResult { result }).inc();
         self.lookup_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Shows that no batch of spans was sent yet: where there are no traces, there are none to count.
+    pub fn traces_begin(&self) {
+        for result in ["ok", "failed"] {
+            let _ = self.trace_batches.get_or_create(&ByResult { result });
+        }
     }
 
     /// Counts a batch of spans, and whether the collector took it.

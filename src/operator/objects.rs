@@ -309,12 +309,20 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut source = error.source();
     while let Some(error) = source {
         let more = error.to_string();
-        if !text.contains(&more) {
+        if !more.is_empty() && !is_said(&text, &more) {
             text = format!("{text}: {more}");
         }
         source = error.source();
     }
     text
+}
+
+/// Whether this is a part of the text: between colons or in parentheses, not among somebody else's words.
+fn is_said(text: &str, part: &str) -> bool {
+    text.match_indices(part).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + part.len()..]);
+        (before.is_empty() || before.ends_with(": ") || before.ends_with('(')) && (after.is_empty() || after.starts_with([':', ')']))
+    })
 }
 
 fn merging() -> PatchParams {
@@ -339,4 +347,32 @@ pub fn json(object: DynamicObject) -> Result<Value, ObjectError> {
 
 fn unreadable(error: serde_json::Error) -> ObjectError {
     ObjectError { verb: "read", what: "an object".into(), why: error.to_string(), code: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Said(&'static str, #[source] Option<Box<Said>>);
+
+    #[test]
+    fn what_caused_an_error_is_told_once() {
+        let chained = |words: &[&'static str]| {
+            let error = words.iter().rev().fold(None, |source, word| Some(Box::new(Said(word, source))));
+            chain(&*error.unwrap())
+        };
+        for (words, told) in [
+            (&["cannot connect", "timed out"][..], "cannot connect: timed out"),
+            (&["client error (Connect)", "tcp connect error", "error"], "client error (Connect): tcp connect error: error"),
+            (&["it has timed out", "timed out"], "it has timed out: timed out"),
+            (&["ServiceError: refused", "refused"], "ServiceError: refused"),
+            (&["refused", "refused", "no route"], "refused: no route"),
+            (&["cannot infer (in a pod: no token)", "no token"], "cannot infer (in a pod: no token)"),
+            (&["closed", "", "by the peer"], "closed: by the peer"),
+        ] {
+            assert_eq!(chained(words), told);
+        }
+    }
 }

@@ -3,13 +3,13 @@
 //! somebody has put it right. What is under way is written on the workloads (`mark`), so that it does not depend on who leads.
 
 use crate::accounts::{Account, Accounts, acts};
-use crate::complaint::Weight;
 use crate::lately;
 use crate::lease::{self, Standing};
 use crate::mark::{self, Record, State};
 use crate::metrics::Metrics;
 use crate::objects::{Kind, ObjectError};
 use crate::pages::Pages;
+use crate::reason::{Reason, Weight};
 use crate::rollout::{Restartable, Rollout};
 use crate::serving::timestamp;
 use crate::skipped::{Owner, Skipped};
@@ -25,13 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-/// The reason of the Event on a workload that is restarted.
-pub const RESTARTED: &str = "RestartedForInjection";
-/// The reason of the Event on a workload that would be restarted, but for something that it says.
-pub const HELD_BACK: &str = "RestartHeldBack";
-/// The reason of the Event on a workload that did not come back.
-pub const PAUSED: &str = "RemedyPaused";
 
 /// The most workloads that are looked at in a pass: with at most five requests for each.
 const MOST_LOOKS: usize = 20;
@@ -312,7 +305,7 @@ impl Remedy {
         let message = format!(
             "restarted for {policy}, to have its pods injected, and it did not come back: {why}. The policy restarts nothing else until it has"
         );
-        self.event(&mark.workload, Weight::Warning, PAUSED, &message);
+        self.event(&mark.workload, Weight::Warning, Reason::RemedyPaused, &message);
         tracing::warn!(workload = %mark.workload, policy, why, "a workload did not come back: its policy restarts no others until it has");
         Ok(false)
     }
@@ -448,7 +441,7 @@ impl Remedy {
         let policy = &record.policy;
         tracing::info!(%workload, policy, missed, "restarting a workload to have its pods injected");
         let message = format!("restarted for {policy}, since {missed} of its pods ran without Ashore");
-        self.event(&workload, Weight::Normal, RESTARTED, &message);
+        self.event(&workload, Weight::Normal, Reason::RestartedForInjection, &message);
         Ok(Look::Restarted(Mark::new(workload, record, false)))
     }
 
@@ -461,12 +454,17 @@ impl Remedy {
             held.told = Some((held.why.clone(), Instant::now()));
             tracing::info!(workload = held.workload, why = held.why, "a workload whose pods are not injected is not restarted");
             if let Some(workload) = workload {
-                self.event(&workload, Weight::Normal, HELD_BACK, &format!("not restarted to have its pods injected: {}", held.why));
+                self.event(
+                    &workload,
+                    Weight::Normal,
+                    Reason::RestartHeldBack,
+                    &format!("not restarted to have its pods injected: {}", held.why),
+                );
             }
         }
     }
 
-    fn event(&self, workload: &Workload, weight: Weight, reason: &'static str, message: &str) {
+    fn event(&self, workload: &Workload, weight: Weight, reason: Reason, message: &str) {
         let Workload { kind, namespace, name, uid } = workload;
         let owner = Owner::new(&kind.kind().api_version(), kind.kind().name(), name, uid);
         self.tell.say(namespace, &owner, weight, reason, message);

@@ -1,9 +1,10 @@
 //! Events on the owners of pods: a container that was left as it is, since it is not known what its image runs, is news to whoever looks
 //! at its ReplicaSet, and not only to whoever happened to create the pod. What the remedy does to workloads is told in the same way.
 
-use crate::complaint::{Involved, Weight, event};
+use crate::complaint::{Involved, event};
 use crate::lately::{Due, Lately};
 use crate::objects::{Kind, Objects};
+use crate::reason::{Reason, Weight};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -15,8 +16,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// The Events' reason.
-pub const REASON: &str = "ImageNotResolved";
 /// Different things that are remembered, at most; what is new beyond that is not told.
 const MOST: usize = 4096;
 /// Events that wait for the API server, at most; what comes meanwhile is not told.
@@ -95,20 +94,20 @@ impl Skipped {
 
     /// Tells the owner, unless the same was told lately: then the next Event says how often it was so. Nobody waits for that.
     pub fn tell(&self, namespace: &str, owner: &Owner, message: &str) {
-        self.say(namespace, owner, Weight::Warning, REASON, message);
+        self.say(namespace, owner, Weight::Warning, Reason::ImageNotResolved, message);
     }
 
     /// The same for another reason.
-    pub(crate) fn say(&self, namespace: &str, owner: &Owner, weight: Weight, reason: &'static str, message: &str) {
+    pub(crate) fn say(&self, namespace: &str, owner: &Owner, weight: Weight, reason: Reason, message: &str) {
         let Owner { api_version, kind, name, uid, .. } = owner;
-        let key = self.hasher.hash_one((namespace, kind, name, uid, reason, message));
+        let key = self.hasher.hash_one((namespace, kind, name, uid, reason.word(), message));
         let Due::Now(times) = lock(&self.lately).due(key, Duration::ZERO, Instant::now()) else { return };
         let lately = Arc::clone(&self.lately);
         let dropped = Arc::clone(&self.dropped);
         let not_told = move |why: String, error: &str| {
             let dropped = dropped.fetch_add(1, Relaxed) + 1;
             if lock(&lately).not_heard(&key, why, Instant::now()) {
-                tracing::warn!(error, dropped, reason, "the owner of a pod is not told, by an Event of this reason");
+                tracing::warn!(error, dropped, reason = reason.word(), "the owner of a pod is not told, by an Event of this reason");
             }
         };
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {

@@ -654,10 +654,8 @@ fn diagnose(pod: &Value, gone: bool, first_deletion: Option<Deletion>, events: &
 
 /// The Job, by namespace and name, that may say why it has deleted this pod.
 fn job(case: &Case) -> Option<(&str, &str)> {
-    let of_job =
-        case.keeper.as_deref().filter(|keeper| keeper.kind == "Job" && keeper.api_version == "batch/v1" && is_name(&keeper.name))?;
-    let stop = case.stops.iter().find(|stop| stop.request == Some(Request::Deletion) && may_say_more(stop))?;
-    Some((&stop.namespace, &of_job.name))
+    let of_job = ashore_report::job(&case.pod).filter(|(_, name)| is_name(name))?;
+    case.stops.iter().any(|stop| stop.request == Some(Request::Deletion) && may_say_more(stop)).then_some(of_job)
 }
 
 /// Whether Events may say more of a stop than the pod and its init do.
@@ -667,7 +665,7 @@ fn may_say_more(stop: &Stop) -> bool {
         || stop.request == Some(Request::Signal)
 }
 
-/// A line in the log: no more of a process than its name. `before`: somebody else has told of it.
+/// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed. `before`: somebody else has told of it.
 fn log(stop: &Stop, before: bool) {
     let workload = stop.workload.as_ref().map(|workload| format!("{} {}", workload.kind, workload.name));
     let process = stop.causes.iter().find_map(|finding| finding.process.as_ref());
@@ -687,7 +685,7 @@ fn log(stop: &Stop, before: bool) {
                 process = process.map(|process| process.name.as_str()),
                 killed = stop.killed,
                 ms = stop.took_ms(),
-                why = stop.line(),
+                why = stop.line_for_log(),
                 "a container has stopped"
             )
         };

@@ -1,4 +1,4 @@
-//! Traces of admissions and lookups, sent to an OpenTelemetry collector by OTLP over HTTP. Without `--otlp-endpoint` there is no
+//! Traces of admissions and lookups, sent to an OpenTelemetry collector by OTLP over HTTP. Without an endpoint there is no
 //! exporter, no thread and no span.
 
 use crate::lately::AGAIN;
@@ -34,41 +34,64 @@ const LAST: Duration = Duration::from_secs(1);
 /// What of an answer is read, so that its connection can be used again, in bytes.
 const MOST_ANSWER: usize = 64 * 1024;
 /// Where OTLP over HTTP takes traces, below the endpoint (OTLP specification, "OTLP/HTTP Request").
-const PATH: &str = "v1/traces";
+const PATH: &str = "/v1/traces";
 
-/// Where traces go.
-#[derive(Debug, Clone, clap::Args)]
+/// Where traces go. Clap neither checks nor shows the values: whoever puts a password into one is not to read it in an error.
+#[derive(Clone, clap::Args)]
 #[group(id = "traces-flags")]
 pub struct Args {
     /// OpenTelemetry collector that gets traces of admissions and lookups, by OTLP over HTTP, such as http://collector.observability:4318
     /// [default: there are none]
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = endpoint)]
-    pub otlp_endpoint: Option<Url>,
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
+    pub otlp_endpoint: Option<String>,
+
+    /// The whole URL that traces are posted to, such as http://collector.observability:4318/v1/traces; holds before --otlp-endpoint
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hide_env_values = true)]
+    pub otlp_traces_endpoint: Option<String>,
 }
 
-/// The URL that traces are posted to.
-fn endpoint(text: &str) -> Result<Url, String> {
-    let expected = || "not an http or https URL of a collector, such as http://collector.observability:4318".to_owned();
-    let mut url = Url::parse(text).map_err(|_| expected())?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(expected());
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Args").finish_non_exhaustive()
     }
-    let base = url.path().trim_end_matches('/');
+}
+
+impl Args {
+    /// The URL that traces are posted to, if they are. An empty value is none (OpenTelemetry specification, "Environment Variable
+    /// Specification").
+    fn url(&self) -> Result<Option<Url>, ServeError> {
+        let wrong = |name: &str, what: &str| ServeError::Settings(format!("{name}: {what}"));
+        if let Some(text) = self.otlp_traces_endpoint.as_deref().filter(|text| !text.is_empty()) {
+            let name = "--otlp-traces-endpoint (OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)";
+            return endpoint(text).map(Some).map_err(|what| wrong(name, what));
+        }
+        let Some(text) = self.otlp_endpoint.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let name = "--otlp-endpoint (OTEL_EXPORTER_OTLP_ENDPOINT)";
+        endpoint(text).map(|url| Some(below(url))).map_err(|what| wrong(name, what))
+    }
+}
+
+/// The URL of a collector. What is wrong with it does not repeat it: it may have a password in it.
+fn endpoint(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    let url = url.ok_or("not an http or https URL of a collector, such as http://collector.observability:4318")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        Err("a URL with a user or a password, which belong into a header: OTEL_EXPORTER_OTLP_HEADERS in the environment")
+    } else if url.query().is_some() || url.fragment().is_some() {
+        Err("a URL with a query or a fragment; allowed are scheme, host, port and path")
+    } else {
+        Ok(url)
+    }
+}
+
+/// Where this collector takes traces.
+fn below(mut collector: Url) -> Url {
+    let base = collector.path().trim_end_matches('/');
     // Who has read elsewhere where traces are posted to means the same.
     let base = base.strip_suffix(PATH).unwrap_or(base).trim_end_matches('/');
-    url.set_path(&format!("{base}/{PATH}"));
-    Ok(url)
-}
-
-/// What there is in this URL that may be a secret, which is not to be repeated in an error.
-fn excess(url: &Url) -> Option<&'static str> {
-    if !url.username().is_empty() || url.password().is_some() {
-        Some("a user or a password, which belong into a header: OTEL_EXPORTER_OTLP_HEADERS in the environment")
-    } else if url.query().is_some() || url.fragment().is_some() {
-        Some("a query or a fragment; allowed are scheme, host, port and path")
-    } else {
-        None
-    }
+    let path = format!("{base}{PATH}");
+    collector.set_path(&path);
+    collector
 }
 
 /// What sends traces.
@@ -81,13 +104,10 @@ impl Traces {
     /// What is to send traces, if there is to be something; `instance` tells this replica from others.
     ///
     /// # Errors
-    /// What is wrong with the authorities to trust, or with the environment's variables about OTLP.
+    /// What is wrong with the URL, with the authorities to trust, or with the environment's variables about OTLP.
     pub fn start(args: &Args, instance: Option<&str>, runtime: &Handle, metrics: &Arc<Metrics>) -> Result<Option<Self>, ServeError> {
-        let Some(url) = &args.otlp_endpoint else { return Ok(None) };
+        let Some(url) = args.url()? else { return Ok(None) };
         let wrong = |error: &dyn std::error::Error| ServeError::Settings(format!("--otlp-endpoint: {}", chain(error)));
-        if let Some(what) = excess(url) {
-            return Err(ServeError::Settings(format!("--otlp-endpoint: a URL with {what}")));
-        }
         let tls = ashore_lookup::tls(registries::trust().as_deref()).map_err(|error| wrong(&error))?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -106,6 +126,7 @@ impl Traces {
             .map_err(|error| wrong(&error))?;
         // It sends on a thread of its own, keeps 2,048 spans at most and drops those beyond: who makes them never waits.
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(instance)).build();
+        metrics.traces_begin();
         Ok(Some(Self { provider }))
     }
 
@@ -223,7 +244,7 @@ impl Collector {
 
 #[cfg(test)]
 mod tests {
-    use super::{endpoint, excess};
+    use super::{below, endpoint};
 
     #[test]
     fn an_endpoint_is_where_a_collector_is() {
@@ -232,14 +253,15 @@ mod tests {
             ("https://otlp.example.com/", "https://otlp.example.com/v1/traces"),
             ("https://otlp.example.com/tenant/7/", "https://otlp.example.com/tenant/7/v1/traces"),
             ("http://[::1]:4318/v1/traces", "http://[::1]:4318/v1/traces"),
+            ("http://collector:4318/foov1/traces", "http://collector:4318/foov1/traces/v1/traces"),
         ] {
-            assert_eq!(endpoint(text).map(String::from), Ok(posted_to.into()));
+            assert_eq!(endpoint(text).map(|url| String::from(below(url))), Ok(posted_to.into()));
         }
-        for bad in ["", "collector:4318", "grpc://collector:4317", "http://"] {
-            assert!(endpoint(bad).unwrap_err().contains("http://collector.observability:4318"), "{bad}");
+        for bad in ["collector:4318", "me:secret@collector:4318", "grpc://collector:4317", "http://"] {
+            assert!(endpoint(bad).unwrap_err().ends_with("http://collector.observability:4318"), "{bad}");
         }
         for (text, word) in [("http://me:secret@collector:4318", "OTEL_EXPORTER_OTLP_HEADERS"), ("http://collector?secret", "query")] {
-            assert!(excess(&endpoint(text).unwrap()).unwrap().contains(word), "{text}");
+            assert!(endpoint(text).unwrap_err().contains(word), "{text}");
         }
     }
 }

@@ -121,7 +121,7 @@ causes! {
         "The postStart hook failed, for which the kubelet stops the container.",
         "Run the hook's command in the container by hand; it runs at the same time as the container's own program, not after it.";
     OutOfMemory, Warning,
-        "The kernel's OOM killer killed a process in the container: it came to the container's memory limit, or the node had no memory left.",
+        "The kernel's OOM killer killed a process in the container: it came to the container's memory limit, or the node had no memory left. On cgroup v2 the kubelet has the kernel kill all of the container's processes at once, the init among them, unless its singleProcessOOMKill is true: then there is no report, and the kubelet alone tells of it (OOMKilled), not whose memory it was.",
         "Raise resources.limits.memory, or let the program use less: fewer workers, a smaller heap or cache.";
     PidsLimit, Warning,
         "The container came to its limit of processes and threads: a fork failed.",

@@ -1,5 +1,6 @@
 //! From what was seen of a pod to its stops, with their causes.
 
+use crate::began;
 use crate::belief::believed;
 use crate::cause::Cause;
 use crate::hook;
@@ -53,13 +54,15 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         Some(finding) if finding.cause == Cause::PreStopHook => findings.insert(0, finding),
         finding => findings.extend(finding),
     }
+    let began = asked.as_ref().and_then(|asked| began::began(pod, run, asked, report.as_ref()));
+    let main_asked = began::main_asked_ms(run, report.as_ref());
     findings.truncate(MOST_CAUSES - 1);
     findings.extend(asked.as_mut().and_then(|asked| asked.finding.take()));
     // What is known counts more than what is not.
     findings.sort_by_key(|finding| finding.cause == Cause::Unknown);
     let of_container = pod.injected.as_ref().and_then(|injected| injected.policy(run.name, matches!(run.kind, Kind::Init | Kind::Sidecar)));
     let name = |text: &str| bounded(text, LONGEST_NAME);
-    Some(Stop {
+    let mut stop = Stop {
         namespace: name(pod.text("/metadata/namespace")),
         pod: name(pod.text("/metadata/name")),
         uid: name(pod.text("/metadata/uid")),
@@ -71,6 +74,8 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         wrapped: run.settings.is_some(),
         request: asked.as_ref().map(|asked| asked.request),
         requested_at: asked.as_ref().and_then(|asked| time::write(asked.at?)),
+        began_at: began.and_then(time::write),
+        first_signal_ms: None,
         started_at: run.started.and_then(time::write),
         finished_at: run.finished.and_then(time::write),
         exit_code: run.exit_code,
@@ -80,15 +85,17 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         killed: killed.min(MOST_PROCESSES),
         causes: findings,
         report,
-    })
+    };
+    stop.first_signal_ms = main_asked.map(|asked| asked.saturating_add(stop.waited_ms().unwrap_or_default()));
+    Some(stop)
 }
 
 fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking, report: Option<&InitReport>) -> Found {
     match (run.ending, report) {
         (Ending::Never, _) => never_seen(pod),
         (Ending::Lost, _) => {
-            let said = Some(run.message).filter(|message| !message.is_empty()).unwrap_or(run.reason);
-            let what = format!("its ending was not seen, and its exit code is a stand-in: {}", bounded(said.trim(), 240));
+            // Its message may be the app's.
+            let what = format!("its ending was not seen, and its exit code is a stand-in: {}", run.reason);
             Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 }
         }
         (Ending::Seen, Some(report)) => {

@@ -13,9 +13,7 @@ use serde_json::Value;
 /// 128 and SIGKILL's number.
 const KILLED: i64 = 137;
 /// How late a kill at the end of a grace period comes at most: what the kubelet adds after a preStop hook, and its own time.
-const LATEST: Millis = 5 * SECOND;
-/// The most bytes of a runtime's own words.
-const LONGEST: usize = 240;
+pub(crate) const LATEST: Millis = 5 * SECOND;
 /// The kubelet's reason for a container in which the OOM killer has killed somebody, be it main or not.
 pub(crate) const OOM_KILLED: &str = "OOMKilled";
 /// Exit codes of faults, as shells and runtimes have them: 128 and the signal's number.
@@ -31,7 +29,7 @@ const UNHEARD: &str = "whether by itself is not known: why the kubelet stops a c
 const SANDBOX: &str = "whether by itself is not known: the pod's sandbox was made anew after that, as when a node is restarted, which asks everybody \
                        to stop";
 
-/// What is found, in one word, and how many are known to have been killed.
+/// What is found, in one word, and how many are known to have been killed: at least, since nobody there counted.
 pub(crate) struct Found {
     pub(crate) findings: Vec<Finding>,
     pub(crate) outcome: Outcome,
@@ -40,15 +38,20 @@ pub(crate) struct Found {
 
 /// Of a run that was seen to end.
 pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
-    let code = run.exit_code.unwrap_or_default();
     let one = |finding: Finding, outcome, killed| Found { findings: vec![finding], outcome, killed };
     if matches!(run.reason, "StartError" | "ContainerCannotRun") {
-        let what = format!("the runtime could not start it: {}", bounded(run.message.trim(), LONGEST));
-        return one(Finding::new(Cause::CannotStart, None, what), Outcome::Failed, 0);
+        // Under FallbackToLogsOnError it may be the end of the app's log.
+        let finding = Finding::new(Cause::CannotStart, None, "the runtime could not start it".into()).quoting(run.message);
+        return one(finding, Outcome::Failed, 0);
     }
     if run.reason == OOM_KILLED {
-        return one_killed(out_of_memory(run));
+        return one_killed(all_out_of_memory(pod, run));
     }
+    // Kubernetes always has one: somebody else has written this.
+    let Some(code) = run.exit_code else {
+        let finding = Finding::new(Cause::Unknown, None, "its exit code is missing, or is no whole number".into());
+        return one(finding, Outcome::Unknown, 0);
+    };
     if code == KILLED {
         return killed(pod, run, asking);
     }
@@ -76,13 +79,30 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     Found { findings, outcome, killed: 0 }
 }
 
-/// The kubelet says so; it does not say who was killed.
+/// The kubelet says so, and the init lived on; neither says who was killed.
 pub(crate) fn out_of_memory(run: &Run<'_>) -> Finding {
     let what = match run.exit_code {
         Some(KILLED) => "the kernel's OOM killer killed a process in the container, which ended with 137".into(),
-        code => format!("the kernel's OOM killer killed a process in the container, which ended with {} later", code.unwrap_or_default()),
+        Some(code) => format!("the kernel's OOM killer killed a process in the container, which ended with {code} later"),
+        None => "the kernel's OOM killer killed a process in the container".into(),
     };
     Finding::new(Cause::OutOfMemory, None, what)
+}
+
+/// The same without a report: on cgroup v2 the kubelet sets `memory.oom.group`, and one OOM kill is everybody's, the init's among them
+/// (k8s.io/kubernetes pkg/kubelet/kuberuntime, generateLinuxContainerResources).
+fn all_out_of_memory(pod: &Pod<'_>, run: &Run<'_>) -> Finding {
+    if run.exit_code != Some(KILLED) {
+        return out_of_memory(run);
+    }
+    // Where PID 1 is killed, so is everybody.
+    let what = if init_was_killed(run) && !pod.shares_processes() {
+        "the kernel's OOM killer killed the init, and everybody in the container with it"
+    } else {
+        "the kernel's OOM killer killed at least one process in the container, which ended with 137; on cgroup v2 that is everybody in it at once, \
+         unless the kubelet has singleProcessOOMKill: true"
+    };
+    Finding::new(Cause::OutOfMemory, None, what.into())
 }
 
 fn crashed(run: &Run<'_>, code: i64, signal: &str) -> String {

@@ -3,6 +3,7 @@
 //!
 //! [`stops`] is the one place that names causes; all others show what it found.
 
+mod began;
 mod belief;
 mod cause;
 mod diagnosis;
@@ -24,7 +25,7 @@ mod words;
 pub use cause::{Cause, Severity};
 pub use diagnosis::{MOST_CAUSES, stops};
 pub use init_report::{InitReport, Killed, Main, Sender, Slow, Victim, Waits, Why};
-pub use owner::workload;
+pub use owner::{job, workload};
 pub use seen::{Deletion, Seen};
 pub use stop::{Finding, Outcome, Process, Request, Stop, Workload};
 pub use words::bounded;

@@ -1,6 +1,6 @@
 //! A stop in one line, and the name that it has for ever.
 
-use crate::stop::{Outcome, Request, Stop};
+use crate::stop::{Finding, Outcome, Request, Stop};
 use crate::time;
 use crate::words::{bounded, plural};
 use std::fmt::Write;
@@ -16,17 +16,31 @@ impl Stop {
 
     /// The stop in one line for people, at most 1,000 bytes: `shop/web-7c9-x app: killed 1 process (SignalIgnored): worker[7] ignores SIGTERM; …`.
     pub fn line(&self) -> String {
+        self.line_of(|finding| &finding.what)
+    }
+
+    /// The same for a log, which more people read than may read the pod: without what a probe or an app has printed. Of a stop that
+    /// [`stops`](crate::stops) has found; where one was read from JSON, what is quoted in it cannot be told from the rest.
+    pub fn line_for_log(&self) -> String {
+        self.line_of(Finding::in_own_words)
+    }
+
+    fn line_of(&self, what: impl Fn(&Finding) -> &str) -> String {
         let mut line = format!("{}/{} {}", self.namespace, self.pod, self.container);
         // Writing to a String cannot fail.
         let _ = match self.outcome {
-            Outcome::Killed => write!(line, ": killed {}", plural(self.killed.max(1), "process", "processes")),
+            Outcome::Killed => {
+                // Without a report nobody has counted.
+                let least = if self.report.is_none() { "at least " } else { "" };
+                write!(line, ": killed {least}{}", plural(self.killed.max(1), "process", "processes"))
+            }
             outcome => write!(line, ": {}", outcome.name()),
         };
         if let Some(first) = self.causes.first() {
-            let _ = write!(line, " ({}): {}", first.cause.name(), first.what);
+            let _ = write!(line, " ({}): {}", first.cause.name(), what(first));
         }
         for more in self.causes.iter().skip(1) {
-            let _ = write!(line, "; {}: {}", more.cause.name(), more.what);
+            let _ = write!(line, "; {}: {}", more.cause.name(), what(more));
         }
         // Its own finding says more.
         let told = self.causes.iter().any(|finding| finding.cause.is_request());
@@ -38,6 +52,9 @@ impl Stop {
         }
         if let Some(took) = self.took_ms() {
             let _ = write!(line, " after {}", time::took(took));
+        }
+        if let Some(waited) = self.waited_ms() {
+            let _ = write!(line, ", {} of them before the stop signal", time::took(waited));
         }
         let _ = self.unseen().map_or(Ok(()), |unseen| write!(line, "; {unseen}"));
         bounded(&line, LONGEST)
@@ -53,16 +70,29 @@ impl Stop {
         (self.outcome == Outcome::Unknown && self.causes.is_empty()).then_some(unseen)
     }
 
-    /// How long the stop took, in milliseconds, from when it was asked for: as the init measured it, else by the kubelet's times, give or take a
-    /// second; none if that is not known, and if it ended before it was asked: the node's clock is not the API server's, or has jumped.
+    /// How long the stop took, in milliseconds, from when its grace period began: as the init measured it, and what went by before the stop signal;
+    /// without a report, by the kubelet's times, give or take a second. None if that is not known, and if it ended before it was asked: the
+    /// node's clock is not the API server's, or has jumped.
     pub fn took_ms(&self) -> Option<u64> {
-        if let Some(report) = self.report.as_ref().filter(|report| report.signal.is_some()) {
-            return Some(report.duration_ms);
-        }
-        let asked = time::parse(self.requested_at.as_deref()?)?;
-        let finished = time::parse(self.finished_at.as_deref()?)?;
-        let took = finished.saturating_sub(asked);
-        (took >= -time::SECOND).then(|| u64::try_from(took).unwrap_or_default())
+        let measured = self.measured_ms();
+        // What has a report and no more is measured by that alone.
+        let began = self.began_at.as_ref().or(self.requested_at.as_ref().filter(|_| measured.is_none()));
+        let whole = || {
+            let took = time::parse(self.finished_at.as_deref()?)?.saturating_sub(time::parse(began?)?);
+            (took >= -time::SECOND).then(|| u64::try_from(took).unwrap_or_default())
+        };
+        whole().max(measured)
+    }
+
+    /// How long the stop signal was held back, in milliseconds, by a preStop hook, or by the pod's other containers; give or take a second. None
+    /// if it was not, or nobody knows.
+    pub fn waited_ms(&self) -> Option<u64> {
+        self.took_ms()?.checked_sub(self.measured_ms()?).filter(|waited| *waited > 0)
+    }
+
+    /// From the stop signal to the end, as the init measured it.
+    fn measured_ms(&self) -> Option<u64> {
+        self.report.as_ref().filter(|report| report.signal.is_some()).map(|report| report.duration_ms)
     }
 
     /// The grace period that there was, in milliseconds: as it was given, else as the init knew it; none if nobody asked for the stop.

@@ -15,10 +15,8 @@ const LATE_MINUTES: i64 = 7 * 24 * 60;
 /// (k8s.io/kubernetes pkg/controller/cronjob, getJobName), which is near the pod's creation.
 pub fn workload(pod: &Value) -> Option<Workload> {
     let meta = pod.get("metadata")?;
-    let owners = meta.get("ownerReferences").and_then(Value::as_array)?;
-    let owner = owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
-    let text = |field| owner.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let (kind, name) = (text("kind")?, text("name")?);
+    let owner = controller(meta)?;
+    let (kind, name) = (text(owner, "kind")?, text(owner, "name")?);
     let above = match kind {
         "Node" => return None,
         "ReplicaSet" => {
@@ -30,6 +28,22 @@ pub fn workload(pod: &Value) -> Option<Workload> {
     };
     let (kind, name) = above.filter(|(_, name)| !name.is_empty()).unwrap_or((kind, name));
     Some(Workload { kind: bounded(kind, LONGEST_NAME), name: bounded(name, LONGEST_NAME) })
+}
+
+/// The Job that controls the pod, by namespace and name: it may say why it has deleted it ([`Seen::job`](crate::Seen::job)).
+pub fn job(pod: &Value) -> Option<(&str, &str)> {
+    let meta = pod.get("metadata")?;
+    let owner = controller(meta).filter(|owner| text(owner, "kind") == Some("Job") && text(owner, "apiVersion") == Some("batch/v1"))?;
+    Some((text(meta, "namespace")?, text(owner, "name")?))
+}
+
+fn controller(meta: &Value) -> Option<&Value> {
+    let owners = meta.get("ownerReferences").and_then(Value::as_array)?;
+    owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))
+}
+
+fn text<'a>(of: &'a Value, field: &str) -> Option<&'a str> {
+    of.get(field).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
 /// Whether this object controls the pod.

@@ -4,7 +4,7 @@ use crate::cause::Cause;
 use crate::init_report::{InitReport, Killed, Victim, Waits, Why};
 use crate::stop::{Finding, Process};
 use crate::time::took;
-use crate::words::plural;
+use crate::words::{self, plural};
 use ashore_init::signal::Signal;
 
 /// Signals that a program ends itself with: by a fault, an assertion, a forbidden system call (signal(7), those that dump core).
@@ -54,16 +54,6 @@ fn process(pid: u64, name: &str) -> Process {
     Process { pid, name: name.into() }
 }
 
-/// `worker[7]`.
-fn shown(name: &str, pid: u64) -> String {
-    match (name, pid) {
-        ("", 0) => "a process".into(),
-        ("", pid) => format!("process {pid}"),
-        (name, 0) => name.into(),
-        (name, pid) => format!("{name}[{pid}]"),
-    }
-}
-
 fn main(report: &InitReport) -> String {
     match report.main.name.as_str() {
         "" => "main".into(),
@@ -72,7 +62,7 @@ fn main(report: &InitReport) -> String {
 }
 
 fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
-    let signal = victim.asked.as_deref().map_or_else(|| "its stop signal".to_owned(), |signal| format!("SIG{signal}"));
+    let signal = victim.asked.as_deref().map_or_else(|| "its stop signal".to_owned(), words::signal);
     let (cause, state) = match (victim.why, victim.waits) {
         _ if victim.exec => (Cause::ExecLeftBehind, "came in by an exec and was left behind".to_owned()),
         (Why::Caught, Some(Waits::Lock)) => (Cause::WaitedForLock, format!("caught {signal} and waited for a file's lock")),
@@ -108,8 +98,9 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
         (Some(_), Some(deadline), Some(grace)) => format!(" (deadline {} of {})", took(deadline), took(grace)),
         _ => String::new(),
     };
-    let what = format!("{} {state}{waits}; killed{}{deadline}", shown(&victim.name, victim.pid), since.unwrap_or_default());
-    Finding::new(cause, Some(process(victim.pid, &victim.name)), what)
+    let who = process(victim.pid, &victim.name);
+    let what = format!("{who} {state}{waits}; killed{}{deadline}", since.unwrap_or_default());
+    Finding::new(cause, Some(who), what)
 }
 
 /// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if the init says so, or whoever's it was. Returns how many
@@ -179,9 +170,9 @@ fn one(killed: &[&Killed]) -> Option<Process> {
 fn names(report: &InitReport, killed: &[&Killed]) -> String {
     let name = |who: &&Killed| match who.at_ms {
         ..0 if who.pid != report.main.pid => {
-            format!("{} {} before the stop began", shown(&who.name, who.pid), took(who.at_ms.unsigned_abs()))
+            format!("{} {} before the stop began", process(who.pid, &who.name), took(who.at_ms.unsigned_abs()))
         }
-        _ => shown(&who.name, who.pid),
+        _ => process(who.pid, &who.name).to_string(),
     };
     killed.iter().map(name).collect::<Vec<_>>().join(", ")
 }
@@ -189,6 +180,7 @@ fn names(report: &InitReport, killed: &[&Killed]) -> String {
 fn of_main(report: &InitReport, about: &About, all: &mut Vec<Finding>) {
     let who = || Some(process(report.main.pid, &report.main.name));
     let signal = report.main.signal.as_deref();
+    let ended = |signal: &str| format!("{} was ended by {}", main(report), words::signal(signal));
     // What it was asked with is none of its own making.
     let own = |signal: &&str| {
         let asked = about.asked_with.is_some_and(|asked| Signal::parse(signal.as_bytes()) == Some(asked));
@@ -196,14 +188,14 @@ fn of_main(report: &InitReport, about: &About, all: &mut Vec<Finding>) {
     };
     if let Some(signal) = signal.filter(own) {
         let core = if report.main.core { ", and left a core dump" } else { "" };
-        all.push(Finding::new(Cause::Crashed, who(), format!("{} was ended by SIG{signal}{core}", main(report))));
+        all.push(Finding::new(Cause::Crashed, who(), format!("{}{core}", ended(signal))));
     } else if about.by_itself {
         match (report.main.exit_code, signal) {
             (Some(code @ 1..), _) => {
                 all.push(Finding::new(Cause::Failed, who(), format!("{} exited with {code} by itself", main(report))));
             }
             (_, Some(signal)) if signal != "KILL" => {
-                all.push(Finding::new(Cause::Failed, who(), format!("{} was ended by SIG{signal}, which was no stop", main(report))));
+                all.push(Finding::new(Cause::Failed, who(), format!("{}, which was no stop", ended(signal))));
             }
             _ => {}
         }

@@ -4,13 +4,11 @@ use crate::cause::Cause;
 use crate::event::Event;
 use crate::init_report::InitReport;
 use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
-use crate::stop::{Finding, Request};
+use crate::stop::{Finding, LONGEST_QUOTED, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
 use serde_json::Value;
 
-/// The most bytes of somebody else's words in a sentence of ours.
-const LONGEST: usize = 240;
 /// By how much clocks may differ: who ended so shortly before the stop may have been meant.
 pub(crate) const SKEW: Millis = 5 * SECOND;
 /// How long a component of Kubernetes takes at most from one thing to the next.
@@ -69,6 +67,10 @@ impl Asked {
 
     fn since(self, cause: Cause, what: String) -> Self {
         Self { finding: Some(Finding::new(cause, None, what)), ..self }
+    }
+
+    fn quoting(self, words: &str) -> Self {
+        Self { finding: self.finding.map(|finding| finding.quoting(words)), ..self }
     }
 }
 
@@ -185,22 +187,18 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
     };
     let said = |kind: &str| {
         let mut unhealthy = pod.events.iter().filter(|e| e.reason == "Unhealthy" && e.of_kubelet && e.container == Some(run.name));
-        let words = unhealthy.find_map(|e| e.message.strip_prefix(kind).filter(|_| e.within(run.started, Some(at)).is_some()));
-        let words = words.map(|words| bounded(words.trim_start_matches([':', ' ']).trim_end(), LONGEST)).unwrap_or_default();
-        if words.is_empty() { words } else { format!(": {words}") }
+        unhealthy.find_map(|e| e.message.strip_prefix(kind).filter(|_| e.within(run.started, Some(at)).is_some())).unwrap_or_default()
     };
     let restart = Asked::new(Request::Restart, Some(at), Some(pod.grace_seconds()));
     let message = event.message;
     if message.contains("failed liveness probe") {
-        let what = format!("the liveness probe failed{}", said("Liveness probe failed"));
-        Some(probe("livenessProbe").since(Cause::LivenessProbe, what))
+        Some(probe("livenessProbe").since(Cause::LivenessProbe, "the liveness probe failed".into()).quoting(said("Liveness probe failed")))
     } else if message.contains("failed startup probe") {
-        let what = format!("the startup probe failed{}", said("Startup probe failed"));
-        Some(probe("startupProbe").since(Cause::StartupProbe, what))
+        Some(probe("startupProbe").since(Cause::StartupProbe, "the startup probe failed".into()).quoting(said("Startup probe failed")))
     } else if message.contains("FailedPostStartHook") {
         Some(restart.since(Cause::PostStartHookFailed, "the postStart hook failed".into()))
     } else if message.contains("definition changed") || message.contains("resize requires restart") {
-        Some(restart.since(Cause::ContainerChanged, format!("the kubelet says: {}", bounded(message, LONGEST))))
+        Some(restart.since(Cause::ContainerChanged, format!("the kubelet says: {}", bounded(message, LONGEST_QUOTED))))
     } else {
         None
     }
@@ -227,7 +225,7 @@ fn evicted(pod: &Pod<'_>) -> Option<Asked> {
     // immediateEvictionGracePeriodSeconds is less than the least.
     let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
     let asked = Asked::new(Request::NodePressure, stopped_at(pod, event), limit.then_some(LEAST_SECONDS));
-    Some(asked.since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST))))
+    Some(asked.since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST_QUOTED))))
 }
 
 /// The kubelet's own condition.
@@ -340,7 +338,7 @@ fn why_deleted(pod: &Pod<'_>, deleted: Option<Millis>) -> Option<(Request, Cause
     match reason {
         "EvictionByEvictionAPI" => Some((Request::Eviction, Cause::EvictedByApi, "the pod was evicted through the API".into())),
         "PreemptionByScheduler" => {
-            Some((Request::Preemption, Cause::Preempted, format!("the pod was preempted: {}", bounded(message, LONGEST))))
+            Some((Request::Preemption, Cause::Preempted, format!("the pod was preempted: {}", bounded(message, LONGEST_QUOTED))))
         }
         "DeletionByTaintManager" => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
         _ if said("TaintManagerEviction", true, "Marking for deletion") => {

@@ -161,10 +161,10 @@ impl<'a> Pod<'a> {
         self.events.iter().any(|event| event.of_pod && event.of_kubelet && event.last().zip(by).is_some_and(|(at, by)| at <= by))
     }
 
-    /// Whether its sandbox had to be made anew after this time.
+    /// Whether its sandbox had to be made anew after this time, or ever where that is not known.
     pub(crate) fn sandbox_went_after(&self, time: Option<Millis>) -> bool {
         let mut sandboxes = self.events.iter().filter(|event| event.of_pod && event.of_kubelet && event.reason == "SandboxChanged");
-        sandboxes.any(|event| event.last() >= time)
+        sandboxes.any(|event| time.is_none_or(|time| event.last().is_some_and(|last| last >= time)))
     }
 
     /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33): a changed image restarts a container.
@@ -381,6 +381,11 @@ impl<'a> Run<'a> {
         ["/livenessProbe", "/startupProbe", "/lifecycle/postStart"]
             .iter()
             .any(|field| self.spec.pointer(field).is_some_and(Value::is_object))
+    }
+
+    /// Whether it has a preStop hook, be it a sleep.
+    pub(crate) fn has_any_hook(&self) -> bool {
+        self.spec.pointer("/lifecycle/preStop").is_some_and(Value::is_object)
     }
 
     /// Whether it has a preStop hook that may take its time; a sleep of a known length is part of the plan.

@@ -8,6 +8,8 @@ use std::fmt::{self, Display, Formatter};
 
 /// The most bytes of a sentence.
 const LONGEST_SENTENCE: usize = 400;
+/// The most bytes of somebody else's words in it.
+pub(crate) const LONGEST_QUOTED: usize = 240;
 
 /// One run of a container that has ended.
 ///
@@ -43,6 +45,14 @@ pub struct Stop {
     /// When it was asked, RFC 3339; none if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_at: Option<String>,
+    /// When its grace period began, RFC 3339: as the kubelet has told it, by the node's clock, else when it was asked; when the stop signal came,
+    /// where nothing is known to lie between the two. None if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<String>,
+    /// When the first process in the container was sent its stop signal, in milliseconds after the grace period began; none if that is not known:
+    /// no init has reported, or main had ended before it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_signal_ms: Option<u64>,
     /// When the container was started, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
@@ -60,10 +70,10 @@ pub struct Stop {
     pub grace_ms: Option<u64>,
     /// How it ended, in one word.
     pub outcome: Outcome,
-    /// How many processes were killed, as far as that is known.
+    /// How many processes were killed, as far as that is known; without a report there may have been more.
     #[serde(default)]
     pub killed: u64,
-    /// The causes, the one that counts most first; never empty unless all is well.
+    /// The causes, the one that counts most first; empty if all is well, or if nothing is known of how it ended (see [`Stop::unseen`]).
     #[serde(default)]
     pub causes: Vec<Finding>,
     /// What its init reported.
@@ -145,12 +155,30 @@ pub struct Finding {
     /// What to do, in a sentence; empty if nothing is to be done.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
+    /// How many bytes of `what` are our own words, where what a probe or an app has printed follows them to its end. Not in JSON.
+    #[serde(skip)]
+    pub own: Option<usize>,
 }
 
 impl Finding {
     /// With the cause's own remedy. `what`: a sentence, which is bounded here.
     pub(crate) fn new(cause: Cause, process: Option<Process>, what: String) -> Self {
-        Self { cause, process, what: bounded(&what, LONGEST_SENTENCE), remedy: cause.remedy().into() }
+        Self { cause, process, what: bounded(&what, LONGEST_SENTENCE), remedy: cause.remedy().into(), own: None }
+    }
+
+    /// With what somebody else said of it, if that is anything: what a probe or an app has printed.
+    pub(crate) fn quoting(self, words: &str) -> Self {
+        let words = bounded(words.trim_matches([':', ' ']).trim(), LONGEST_QUOTED);
+        if words.is_empty() {
+            return self;
+        }
+        let own = Some(self.what.len());
+        Self { what: bounded(&format!("{}: {words}", self.what), LONGEST_SENTENCE), own, ..self }
+    }
+
+    /// What happened, without what a probe or an app has printed. What was read from JSON is not known to have any.
+    pub(crate) fn in_own_words(&self) -> &str {
+        self.own.and_then(|own| self.what.get(..own)).unwrap_or(&self.what)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A stop as a timeline: who was asked when, how each ended, and the moments that time is measured against. Whoever shows one only draws.
 
 use crate::init_report::{InitReport, Killed, Slow, Victim, Waits, Why};
+use crate::seen::LEAST_SECONDS;
 use crate::stop::{Outcome, Process, Stop};
 use crate::time;
 use crate::words::{plural, signal};
@@ -133,14 +134,19 @@ impl Timeline {
                 rows.push(row);
             }
         }
-        let notes = notes(report, rows.len().saturating_sub(MOST));
+        let waited = stop.waited_ms();
+        let notes = notes(report, waited, rows.len().saturating_sub(MOST));
         rows.truncate(MOST);
 
         let mut lines = Vec::new();
         lines.extend(report.signal.as_deref().map(|word| Line { at: 0, kind: Kind::Signal, name: signal(word) }));
         lines.extend(report.deadline_ms.map(|at| Line { at, kind: Kind::Deadline, name: "deadline".to_owned() }));
-        let given = stop.budget_ms();
-        lines.extend(given.map(grace));
+        // What the kubelet gives at least when the grace period is over before it can send the signal.
+        let given = stop.budget_ms().map(|given| waited.map_or(given, |waited| given.saturating_sub(waited).max(LEAST_SECONDS * 1000)));
+        lines.extend(given.map(|at| match waited {
+            Some(_) => Line { at, kind: Kind::Grace, name: "what was left of the grace period".to_owned() },
+            None => grace(at),
+        }));
         let planned = report.grace_ms.filter(|planned| given.is_some_and(|given| given != *planned));
         lines.extend(planned.map(|at| Line { at, kind: Kind::Planned, name: "grace period as planned".to_owned() }));
         Self::scaled(rows, lines, report.duration_ms, notes)
@@ -259,11 +265,15 @@ fn ended(slow: &Slow) -> Row {
     }
 }
 
-/// Who is not in the rows.
-fn notes(report: &InitReport, cut: usize) -> Vec<String> {
+/// Who is not in the rows, and what was before them.
+fn notes(report: &InitReport, waited: Option<u64>, cut: usize) -> Vec<String> {
     let unnamed = report.killed.saturating_sub(report.victims.len() as u64);
     let ended = report.ended.saturating_sub(report.slowest.len() as u64);
     let mut notes = Vec::new();
+    if let Some(waited) = waited {
+        let who = "a preStop hook or the pod's other containers came first";
+        notes.push(format!("The stop signal came {} after the grace period had begun: {who}.", time::took(waited)));
+    }
     if cut > 0 {
         notes.push(format!("{} of the report not drawn.", plural(cut as u64, "process", "processes")));
     }

@@ -21,9 +21,13 @@ fn is_plain(char: char) -> bool {
     !char.is_control() && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A signal's whole name, such as `SIGTERM`.
+/// A signal's whole name, such as `SIGTERM`, or `signal 40` where all that is known is its number.
 pub(crate) fn signal(word: &str) -> String {
-    if word.starts_with("SIG") || word.starts_with(|char: char| char.is_ascii_digit()) { word.to_owned() } else { format!("SIG{word}") }
+    match word {
+        _ if word.starts_with("SIG") => word.to_owned(),
+        _ if word.starts_with(|char: char| char.is_ascii_digit()) => format!("signal {word}"),
+        _ => format!("SIG{word}"),
+    }
 }
 
 /// `1 process`, `2 processes`.
@@ -33,7 +37,12 @@ pub(crate) fn plural(count: u64, one: &str, more: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::bounded;
+    use super::{bounded, signal};
+
+    #[test]
+    fn a_signal_is_told_by_its_name_or_as_a_number() {
+        assert_eq!(["TERM", "SIGTERM", "RTMIN+3", "40"].map(signal), ["SIGTERM", "SIGTERM", "SIGRTMIN+3", "signal 40"]);
+    }
 
     #[test]
     fn what_would_move_a_cursor_or_turn_a_line_is_replaced_and_the_rest_kept() {

@@ -176,6 +176,22 @@ pub(crate) fn whom_the_oom_killer_took_is_named_where_it_is_the_inits_own() -> O
     Ok(())
 }
 
+/// As of a master that reaps its worker, and later leaves those to the init whom it kills at the end of its own patience.
+pub(crate) fn whom_others_kill_in_a_stop_is_not_taken_for_one_that_its_own_parent_has_reaped() -> Outcome {
+    let limit = 64 << 20;
+    let words = "main on=TERM:say ( nurse childless=0 ( glutton eat=256 ) ) ( worker daemon )";
+    let mut container = Container::start_with("--grace 1h", words, &json!({"memory": {"limit": limit, "swap": limit}}))?;
+    container.lines_come(&["glutton ready"]);
+    eventually("init, main and worker are left", SOON, || (container.pids().len() == 3).then_some(()));
+    assert!(container.runc(&["kill", Container::NAME, "TERM"]));
+    container.lines_come(&["main got TERM"]);
+    container.kill("worker");
+    eventually("the init and main are left", SOON, || (container.pids().len() == 2).then_some(()));
+    container.kill("main");
+    container.lines_come(&["; out of memory: the kernel killed 1; SIGKILL by others for worker["]);
+    Ok(())
+}
+
 pub(crate) fn forks_that_failed_for_want_of_pids_are_told_of() -> Outcome {
     let words = format!("main quit=300:11{}", " ( kid on=TERM:exit=0 )".repeat(60));
     let mut container = Container::start_with("", &words, &json!({"pids": {"limit": 30}}))?;

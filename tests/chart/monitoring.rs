@@ -88,9 +88,9 @@ pub(crate) fn alerts_are_of_what_is_switched_on() -> Outcome {
     };
     let all = names(json!({}));
     let without = |values: Value| all.difference(&names(values)).cloned().collect::<Vec<_>>();
-    let of_stops = ["AshoreForcedKillsRising", "AshoreGraceNearlyUsed", "AshoreReportsNotKept"];
+    let of_stops = ["AshoreForcedKillsRising", "AshoreGraceNearlyUsed", "AshoreReportsNotKept", "AshoreStopHistoryLost"];
     assert_eq!(without(json!({"reports": {"enabled": false}})), of_stops);
-    assert_eq!(without(json!({"reports": {"keep": "none"}})), of_stops[2..]);
+    assert_eq!(without(json!({"reports": {"keep": "none"}})), of_stops[2..3]);
     assert_eq!(without(json!({"missedPods": {"enabled": false}})), ["AshorePodsMissed"]);
 
     // Thresholds, labels, and how long a certificate is expected to hold.

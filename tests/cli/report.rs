@@ -34,6 +34,27 @@ fn texts_for_people() {
 }
 
 #[test]
+fn what_a_hook_took_is_part_of_it() {
+    let mut pod: Value = serde_json::from_str(WEB).expect("JSON");
+    let hooked = |pod: &mut Value| {
+        pod["spec"]["containers"][1]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 8}}});
+        pod["status"]["containerStatuses"][1]["state"]["terminated"]["finishedAt"] = json!("2025-10-09T09:30:09Z");
+    };
+    hooked(&mut pod);
+    let show = |output: &str| run(&["report", "-q", "-o", output, "-"], &pod.to_string()).good();
+    let table = show("table");
+    let row = table.lines().find(|line| line.contains(" log ")).expect("a row");
+    assert!(row.ends_with(" 9s of 10s"), "{table}");
+    // The init has measured 1.2 s of them, which is what the picture shows.
+    let picture = show("timeline");
+    let picture = picture.split("\n\n").find(|picture| picture.contains(" log ")).expect("a picture");
+    assert!(picture.contains("drained after 9s") && picture.contains("exited with 0 after 1.2s"), "{picture}");
+    let words = picture.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("The stop signal came 7.7 s after the grace period had begun"), "{picture}");
+    assert!(words.contains("what was left of the grace period 2.2s"), "{picture}");
+}
+
+#[test]
 fn the_newest_is_first_and_each_is_there_once() {
     let twice = json!({"apiVersion": "v1", "kind": "List", "items": [
         serde_json::from_str::<Value>(WEB).expect("JSON"), serde_json::from_str::<Value>(LIST).expect("JSON"), serde_json::from_str::<Value>(WEB).expect("JSON")]});

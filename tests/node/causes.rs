@@ -321,9 +321,9 @@ pub(crate) fn why_it_was_stopped() -> Tested {
             .stays(None)
             .with(|pod| pod["spec"]["restartPolicy"] = "Always".into())
             .app(|app| sick("startupProbe", app)),
-        case("deadline", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")])
-            .stays(None)
-            .with(|pod| pod["spec"]["activeDeadlineSeconds"] = 20.into()),
+        case("deadline", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")]).stays(Some(|namespace, pod| {
+            _ = namespace.kubectl(&format!(r#"patch pod {} --patch {{"spec":{{"activeDeadlineSeconds":1}}}}"#, name(pod)))
+        })),
         case("evicted", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::EvictedByApi, "")]).by(|namespace, pod| {
             let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name(pod)}});
             let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", namespace.name, name(pod));
@@ -396,9 +396,11 @@ pub(crate) fn a_job_past_its_deadline() -> Tested {
     let mut case = case("job", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")]);
     let mut template = json!({"metadata": {"annotations": {}}, "spec": case.manifest["spec"]});
     template["spec"]["restartPolicy"] = "Never".into();
-    let spec = json!({"activeDeadlineSeconds": 15, "template": template});
-    namespace.apply(&json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": spec}));
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": {"template": template}});
+    namespace.apply(&job);
     case.manifest = namespace.ready_of("job-", 1).remove(0);
+    namespace.log(&case.manifest, "app", 0).wait("main ready");
+    namespace.kubectl(r#"patch job job --patch {"spec":{"activeDeadlineSeconds":1}}"#);
     let wrong = explain(&namespace, &case);
     assert!(wrong.is_empty(), "{wrong}");
     let selector = format!("involvedObject.name={},reason=SignalIgnored", name(&case.manifest));

@@ -114,6 +114,8 @@ const TESTS: &[Test] = &[
     ("statuses::do_without_counts", statuses::do_without_counts),
     ("statuses::what_many_cost", statuses::what_many_cost),
     ("stops::are_told_and_counted_once", stops::are_told_and_counted_once),
+    ("stops::no_words_of_an_app_are_logged", stops::no_words_of_an_app_are_logged),
+    ("stops::among_thousands_of_events", stops::among_thousands_of_events),
     ("stops::whoever_leads", stops::whoever_leads),
     ("stops::while_nobody_was_there", stops::while_nobody_was_there),
     ("stops::are_kept_by_the_next_leader", stops::are_kept_by_the_next_leader),
@@ -129,6 +131,7 @@ const TESTS: &[Test] = &[
     ("report::with_few_rights", report::with_few_rights),
     ("report::as_they_happen", report::as_they_happen),
     ("report::until_it_ends", report::until_it_ends),
+    ("report::of_a_job_whose_time_is_over", report::of_a_job_whose_time_is_over),
     ("secret::somebody_elses", secret::somebody_elses),
     ("secret::none_that_is_good", secret::none_that_is_good),
 ];

@@ -2,7 +2,7 @@
 
 use crate::control::{Control, NAMESPACE, PATIENCE};
 use ashore::objects::Objects;
-use ashore::skipped::{Owner, REASON, Skipped};
+use ashore::skipped::{Owner, Skipped};
 use ashore_tests::Outcome;
 use ashore_tests::harness::eventually;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ pub fn are_told_once() -> Outcome {
         let object = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "namespace": "team", "uid": "uid-web"});
         assert_eq!(event["involvedObject"], object);
         let said = ["type", "reason", "message", "count", "reportingInstance"].map(|field| event[field].clone());
-        assert_eq!(json!(said), json!(["Warning", REASON, "container web: quay.io/web: not found", 1, "ashore-0"]));
+        assert_eq!(json!(said), json!(["Warning", "ImageNotResolved", "container web: quay.io/web: not found", 1, "ashore-0"]));
 
         // Something else is said at once, however long it is; and what is too much is left out.
         skipped.tell("team", &owner("web"), &"é".repeat(5000));

@@ -4,7 +4,7 @@ use crate::control::{Control, PATIENCE};
 use ashore_crd::REPORT;
 use ashore_tests::harness::eventually;
 use ashore_tests::{Folder, Outcome};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -371,5 +371,84 @@ pub fn until_it_ends() -> Outcome {
     few.says("warning: cannot watch events of namespace shop: ");
     stop(&control, &pod, &ended());
     assert!(few.prints("killed: ignored SIGTERM").contains("worker[9]"));
+    Ok(())
+}
+
+/// A pod of a Job, deleted by it; and both its Job and the status that it ends with.
+fn of_a_job(control: &Control, name: &str) -> (Value, Value, Value) {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "app", "image": "registry.example/app:1"}]}});
+    let jobs = "/apis/batch/v1/namespaces/shop/jobs";
+    let job = control.create(jobs, &json!({"metadata": {"name": name}, "spec": {"activeDeadlineSeconds": 60, "template": template}}));
+    let mut pod: Value = serde_json::from_str(WEB).unwrap();
+    pod["metadata"]["name"] = json!(format!("{name}-x"));
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"], "controller": true}]);
+    pod["status"] = json!({"phase": "Running"});
+    let pod = create(control, &pod);
+    control.delete(&at(&pod));
+    let metadata = control.get(&at(&pod)).body["metadata"].take();
+    let over: Timestamp = metadata["deletionTimestamp"].as_str().unwrap().parse().unwrap();
+    let given = metadata["deletionGracePeriodSeconds"].as_u64().unwrap();
+    let deleted = over.checked_sub(Duration::from_secs(given)).unwrap();
+    let time = |seconds: i64| deleted.checked_add(SignedDuration::from_secs(seconds)).unwrap().to_string();
+    let condition = |kind: &str, seconds| {
+        json!({"type": kind, "status": "True", "reason": "DeadlineExceeded", "message": "Job was active longer than specified deadline",
+            "lastTransitionTime": time(seconds)})
+    };
+    let status = json!({"startTime": time(-60), "conditions": [condition("FailureTarget", 0)]});
+    let mut ended = ended();
+    ended["containerStatuses"] = json!([{"name": "app", "image": "registry.example/app:1", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": time(-50), "finishedAt": time(3), "containerID": "containerd://0"}}}]);
+    (json!({"path": format!("{jobs}/{name}"), "status": status}), pod, ended)
+}
+
+/// As the Job controller does when its time is over.
+fn past_its_deadline(control: &Control, job: &Value) {
+    control.patch(&format!("{}/status", job["path"].as_str().unwrap()), &json!({"status": job["status"]}));
+}
+
+pub fn of_a_job_whose_time_is_over() -> Outcome {
+    let control = Control::start()?;
+    control.namespace("shop", &json!({}));
+    let admin = control.admin_kubeconfig();
+    let rows = Watch::start(&admin, &["-n", "shop", "-o", "json"]);
+    let (late, pod, ended) = of_a_job(&control, "late");
+    past_its_deadline(&control, &late);
+    stop(&control, &pod, &ended);
+    // Another's pod was deleted by somebody else.
+    let (_, other, ended) = of_a_job(&control, "other");
+    stop(&control, &other, &ended);
+    let ask = |kubeconfig: &Path| report(kubeconfig, &["-n", "shop", "-o", "json"]);
+    let told = |stop: &Value| ["pod", "request", "outcome"].map(|field| stop[field].as_str().unwrap_or("-").to_owned()).join(" ");
+    let sorted = |stops: Vec<Value>| {
+        let mut all: Vec<String> = stops.iter().map(told).collect();
+        all.sort();
+        all
+    };
+    let all = ask(&admin);
+    assert_eq!(all.code, Some(0), "{}", all.said);
+    assert_eq!(sorted(all.stops()), ["late-x activeDeadline drained", "other-x deletion drained"], "{}", all.out);
+    assert!(!all.said.contains("warning"), "{}", all.said);
+    let seen = eventually("both are shown", PATIENCE, || {
+        let lines: Vec<Value> = rows.read("out").lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        (lines.len() == 2).then_some(lines)
+    });
+    assert_eq!(sorted(seen), ["late-x activeDeadline drained", "other-x deletion drained"]);
+
+    // Who may not read the Job hears that it was a deletion, and what is not known.
+    let own = control.kubeconfig();
+    for (resource, verbs) in [("pods", json!(["list", "watch"])), ("events", json!(["list", "watch"]))] {
+        control.allow("shop", resource, &json!({"apiGroups": [""], "resources": [resource], "verbs": verbs}));
+    }
+    let some = eventually("the rights are known", PATIENCE, || {
+        Some(ask(&own)).filter(|some| some.code == Some(0) && !some.said.contains("cannot list events"))
+    });
+    assert_eq!(sorted(some.stops()), ["late-x deletion drained", "other-x deletion drained"], "{}", some.said);
+    assert_eq!(some.said.matches("warning: cannot get jobs.batch shop/").count(), 1, "{}", some.said);
+    // One that is gone says nothing.
+    control.delete(&format!("{}?propagationPolicy=Background", late["path"].as_str().unwrap()));
+    let gone = ask(&admin);
+    assert_eq!(sorted(gone.stops()), ["late-x deletion drained", "other-x deletion drained"]);
+    assert!(!gone.said.contains("warning"), "{}", gone.said);
     Ok(())
 }

@@ -74,7 +74,11 @@ fn settings() -> Settings {
 /// The nth stop of a Deployment, in which somebody was killed.
 fn stop(namespace: &str, workload: &str, nth: usize) -> Stop {
     let (uid, pod) = (format!("{workload}-{nth}"), format!("{workload}-5d4f8b-{nth}"));
-    serde_json::from_value(json!({
+    let report = json!({"ashore": 1, "signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0,
+        "durationMs": 9000, "graceMs": 10000, "deadlineMs": 9000, "ended": 1, "killed": 1, "oomKills": 0, "pidsMax": 0,
+        "victims": [{"pid": 9, "name": "worker", "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 13}],
+        "slowest": [{"pid": 8, "name": "helper", "askedMs": 12, "tookMs": 400}]});
+    let stop: Stop = serde_json::from_value(json!({
         "namespace": namespace, "pod": pod, "uid": uid, "container": "app", "run": 0, "workload": {"kind": "Deployment", "name": workload},
         "policy": "ShutdownPolicy shop/web", "node": "node-1", "wrapped": true, "request": "deletion",
         "requestedAt": "2026-01-01T00:00:00Z", "startedAt": "2025-12-31T00:00:00Z", "finishedAt": "2026-01-01T00:00:09Z",
@@ -82,12 +86,10 @@ fn stop(namespace: &str, workload: &str, nth: usize) -> Stop {
         "causes": [{"cause": "SignalIgnored", "process": {"pid": 9, "name": "worker"},
             "what": "worker (PID 9) ignored SIGTERM, and was killed at the deadline after 9.0 s",
             "remedy": "have it handle SIGTERM, or say which signal it handles with stopSignals"}],
-        "report": {"ashore": 1, "signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0,
-            "durationMs": 9000, "graceMs": 10000, "deadlineMs": 9000, "ended": 1, "killed": 1, "oomKills": 0, "pidsMax": 0,
-            "victims": [{"pid": 9, "name": "worker", "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 13}],
-            "slowest": [{"pid": 8, "name": "helper", "askedMs": 12, "tookMs": 400}]},
+        "report": report,
     }))
-    .unwrap()
+    .unwrap();
+    Stop { began_at: stop.requested_at.clone(), first_signal_ms: Some(0), ..stop }
 }
 
 /// The controller of such a pod.

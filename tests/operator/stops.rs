@@ -65,14 +65,18 @@ pub fn with_policy(flags: &[&str]) -> Result<(Control, Service, Replica), Skip> 
 
 /// Creates a pod that is on a node, and runs; says whether it was injected. Another of its name is removed first.
 fn run_in(control: &Control, namespace: &str, name: &str, more: &Value) -> bool {
-    let path = at(namespace, name);
-    control.request("DELETE", &format!("{path}?gracePeriodSeconds=0"), None);
     let mut pod = pod(&json!({}), &json!({}));
-    pod["metadata"]["name"] = json!(name);
-    pod["spec"]["nodeName"] = json!("node-1");
     for (field, value) in more.as_object().into_iter().flatten() {
         pod["metadata"][field] = value.clone();
     }
+    run_pod(control, namespace, name, pod)
+}
+
+fn run_pod(control: &Control, namespace: &str, name: &str, mut pod: Value) -> bool {
+    let path = at(namespace, name);
+    control.request("DELETE", &format!("{path}?gracePeriodSeconds=0"), None);
+    pod["metadata"]["name"] = json!(name);
+    pod["spec"]["nodeName"] = json!("node-1");
     let answer = try_create(control, namespace, &pod);
     assert_eq!(answer.status, 201, "{}", answer.body);
     status(control, namespace, name, "Running", 0, &json!({"running": {"startedAt": now()}}), &json!({}));
@@ -98,6 +102,26 @@ fn status(control: &Control, namespace: &str, name: &str, phase: &str, restarts:
 fn terminated(code: i64, message: &str, run: &str) -> Value {
     json!({"terminated": {"exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" }, "startedAt": ago(60), "finishedAt": now(),
         "message": message, "containerID": format!("containerd://{run}")}})
+}
+
+/// What a kubelet says before it restarts a container whose liveness probe printed this.
+fn fails_its_probe(control: &Control, name: &str, printed: &str) {
+    let uid = control.get(&at("shop", name)).body["metadata"]["uid"].take();
+    let unhealthy = json!({"metadata": {"name": format!("{name}.1")}, "reason": "Unhealthy", "type": "Warning", "source": {"component": "kubelet"},
+        "message": format!("Liveness probe failed: {printed}"), "firstTimestamp": now(), "lastTimestamp": now(), "count": 3,
+        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": name, "uid": uid, "fieldPath": "spec.containers{main}"}});
+    let mut killing = unhealthy.clone();
+    killing["metadata"]["name"] = json!(format!("{name}.2"));
+    killing["reason"] = json!("Killing");
+    killing["message"] = json!("Container main failed liveness probe, will be restarted");
+    for event in [unhealthy, killing] {
+        control.create("/api/v1/namespaces/shop/events", &event);
+    }
+}
+
+/// A container that was restarted in place, and ended before that in this way.
+fn restart(control: &Control, name: &str, last: &Value) {
+    status(control, "shop", name, "Running", 1, &json!({"running": {"startedAt": now()}}), last);
 }
 
 /// As `kubectl delete` and a kubelet do it, up to the moment before the pod is gone.
@@ -206,19 +230,8 @@ pub fn are_told_and_counted_once() -> Outcome {
 
     // A restart in place, for a reason that only an Event knows; it shows for as long as the pod is there.
     run(&control, "restarts");
-    let uid = control.get(&at("shop", "restarts")).body["metadata"]["uid"].take();
-    let unhealthy = json!({"metadata": {"name": "restarts.1"}, "reason": "Unhealthy", "type": "Warning", "source": {"component": "kubelet"},
-        "message": "Liveness probe failed: connection refused", "firstTimestamp": now(), "lastTimestamp": now(), "count": 3,
-        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "restarts", "uid": uid, "fieldPath": "spec.containers{main}"}});
-    let mut killing = unhealthy.clone();
-    killing["metadata"]["name"] = json!("restarts.2");
-    killing["reason"] = json!("Killing");
-    killing["message"] = json!("Container main failed liveness probe, will be restarted");
-    for event in [unhealthy, killing] {
-        control.create("/api/v1/namespaces/shop/events", &event);
-    }
-    let last = terminated(0, &drained(), "restarts-0");
-    status(&control, "shop", "restarts", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
+    fails_its_probe(&control, "restarts", "connection refused");
+    restart(&control, "restarts", &terminated(0, &drained(), "restarts-0"));
     let event = event_on(&control, "Pod", "restarts");
     assert_eq!(event["reason"], "LivenessProbe", "{event}");
     control.patch(&at("shop", "restarts"), &json!({"metadata": {"annotations": {"example.com/touched": "1"}}}));
@@ -251,6 +264,91 @@ pub fn are_told_and_counted_once() -> Outcome {
     // On the Deployment there is one, or two if ten minutes were over between its pods.
     assert!(matches!(told(&control).len(), 6 | 7), "{:?}", told(&control));
     assert_eq!(replica.said(TOLD).iter().filter(|line| line["level"] == "INFO").count(), 3);
+    Ok(())
+}
+
+/// What an app has, says and prints is in no line of the log, however much that says; what is quoted is quoted where the pod is read.
+pub fn no_words_of_an_app_are_logged() -> Outcome {
+    const PRINTED: &str = "printed-by-a-probe";
+    const SAID: &str = "said-in-a-message";
+    let (control, _service, replica) = reading(&["--log-level=trace"])?;
+    let mut secretive = pod(&json!({}), &json!({}));
+    secretive["spec"]["containers"][0]["args"] = json!(["--password=kept-in-args"]);
+    secretive["spec"]["containers"][0]["env"] = json!([{"name": "TOKEN", "value": "kept-in-env"}]);
+    let names = ["fails-its-probe", "cannot-start", "is-lost", "has-a-report", "has-none"];
+    for name in names {
+        assert!(run_pod(&control, "shop", name, secretive.clone()), "{name} was not injected");
+    }
+    fails_its_probe(&control, "fails-its-probe", PRINTED);
+    restart(&control, "fails-its-probe", &terminated(0, &drained(), "fails-its-probe-0"));
+    for (name, reason) in [("cannot-start", "StartError"), ("is-lost", "ContainerStatusUnknown")] {
+        let mut last = terminated(137, SAID, &format!("{name}-0"));
+        last["terminated"]["reason"] = json!(reason);
+        restart(&control, name, &last);
+    }
+    stop_and_go(&control, "has-a-report", 0, &format!("{SAID}\n{}", killed("worker")));
+    stop_and_go(&control, "has-none", 1, SAID);
+    for name in names {
+        replica.logged_where(0, TOLD, |line| line["pod"] == name);
+    }
+    let log = replica.log();
+    for words in [PRINTED, SAID, "kept-in-args", "kept-in-env"] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(words)).collect();
+        assert!(lines.is_empty(), "{words}: {lines:#?}");
+    }
+    let quoted = |name: &str, words: &str| event_on(&control, "Pod", name)["message"].as_str().unwrap().contains(words);
+    assert!(quoted("fails-its-probe", PRINTED) && quoted("cannot-start", SAID));
+    assert!(!quoted("is-lost", SAID));
+    Ok(())
+}
+
+/// The Events that say why are found behind thousands of others' in the namespace.
+pub fn among_thousands_of_events() -> Outcome {
+    const CLIENTS: usize = 8;
+    let (control, _service, replica) = reading(&[])?;
+    let (path, control_of_thread) = ("/api/v1/namespaces/shop/events", &control);
+    std::thread::scope(|threads| {
+        for thread in 0..CLIENTS {
+            threads.spawn(move || {
+                for n in (thread..2200).step_by(CLIENTS) {
+                    let event = json!({"metadata": {"name": format!("another.{n}")}, "reason": "Scheduled", "type": "Normal",
+                        "source": {"component": "kubelet"}, "message": "x", "firstTimestamp": now(), "lastTimestamp": now(), "count": 1,
+                        "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "another", "uid": "another"}});
+                    control_of_thread.create(path, &event);
+                }
+            });
+        }
+    });
+    // So many that they are asked about together.
+    let names: Vec<String> = (0..12).map(|n| format!("restarts-{n}")).collect();
+    for name in &names {
+        run(&control, name);
+        fails_its_probe(&control, name, "connection refused");
+    }
+    std::thread::scope(|threads| {
+        for name in &names {
+            let control = &control;
+            threads.spawn(move || restart(control, name, &terminated(0, &drained(), &format!("{name}-0"))));
+        }
+    });
+    until_counted(&replica, &["namespace=\"shop\""], 12.0);
+    assert_eq!(sum(&replica, "ashore_stop_causes_total", &["cause=\"LivenessProbe\""]), 12.0, "{}", replica.log());
+    let lists = |result: &str| sum(&replica, "ashore_stop_event_lookups_total", &[&format!("result=\"{result}\"")]);
+    assert!(lists("found") < 12.0, "each was asked about alone");
+    assert_eq!((lists("heldBack"), lists("failed"), lists("cutOff")), (0.0, 0.0, 0.0));
+
+    // Of one pod no more than a hundred are looked at, and that is said.
+    run(&control, "talks");
+    let uid = control.get(&at("shop", "talks")).body["metadata"]["uid"].take();
+    for n in 0..101 {
+        let event = json!({"metadata": {"name": format!("talks.{n}")}, "reason": "Pulled", "type": "Normal", "source": {"component": "kubelet"},
+            "message": "x", "firstTimestamp": now(), "lastTimestamp": now(), "count": 1,
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "talks", "uid": uid}});
+        control.create(path, &event);
+    }
+    restart(&control, "talks", &terminated(1, "", "talks-0"));
+    until_counted(&replica, &["namespace=\"shop\""], 13.0);
+    assert_eq!(lists("cutOff"), 1.0);
     Ok(())
 }
 
@@ -298,8 +396,7 @@ pub fn while_nobody_was_there() -> Outcome {
         map["data"]["checkpoint"].as_str().is_some_and(|text| text.contains("stops-unseen")).then_some(())
     });
     assert_eq!(second.stop(), Some(0));
-    let last = terminated(0, &killed("worker"), "restarts-0");
-    status(&control, "shop", "restarts", "Running", 1, &json!({"running": {"startedAt": now()}}), &last);
+    restart(&control, "restarts", &terminated(0, &killed("worker"), "restarts-0"));
     gone(&control, "stops-unseen");
     control.restart();
     let third = Replica::start(&control, &service, "c", FLAGS);

@@ -4,5 +4,6 @@
 mod causes;
 mod pods;
 mod real;
+mod took;
 mod tricky;
 mod untrusted;

@@ -77,6 +77,33 @@ fn a_killed_worker_is_named() {
     );
 }
 
+/// As the kubelet has it on cgroup v2 (`memory.oom.group`): init, main and all others are killed together.
+#[test]
+fn an_oom_kill_of_everybody_at_once_is_no_kill_of_the_init_alone() {
+    let command = |report: &str| json!(["/ashore/ashore-init", "--grace=30s", report, "--", "app"]);
+    let killed = |report: &str| Case::wrapped(ended(137, "OOMKilled", 0, 9, "")).with(|case| case.container()["command"] = command(report));
+    let all = killed("--report=always");
+    let everybody = "OOM killer killed the init, and everybody in the container with it";
+    let least =
+        "OOM killer killed at least one process in the container, which ended with 137; on cgroup v2 that is everybody in it at once";
+    let shared = all.clone().with(|case| case.pod["spec"]["shareProcessNamespace"] = true.into());
+    for (case, request, words) in [
+        (all.clone(), "-", everybody),
+        (all.deleted(5, 30), "deletion", everybody),
+        (killed("--report=forced"), "-", least),
+        (shared, "-", least),
+        (Case::plain(ended(137, "OOMKilled", 0, 9, "")), "-", least),
+    ] {
+        let stop = case.stop();
+        assert_eq!(Case::told_of(&stop), format!("killed {request}: OutOfMemory"));
+        assert!(
+            stop.line().contains("app: killed at least 1 process (OutOfMemory): the kernel's ") && stop.line().contains(words),
+            "{}",
+            stop.line()
+        );
+    }
+}
+
 #[test]
 fn a_run_has_one_key_while_it_crashes_waits_and_runs_again() {
     let crashed = ended(1, "Error", 0, 5, "");

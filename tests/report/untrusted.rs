@@ -41,6 +41,23 @@ fn a_report_that_contradicts_the_kubelet_is_not_used() {
     }
 }
 
+/// As only a file can have it.
+#[test]
+fn an_exit_code_that_is_no_number_is_not_taken_for_success() {
+    for code in [Value::Null, json!("0"), json!("137"), json!(0.5), json!(u64::MAX), json!({})] {
+        let forged = |case: Case| case.with(|case| case.status()["state"]["terminated"]["exitCode"] = code.clone());
+        for (case, request) in [
+            (forged(Case::plain(ended(0, "Completed", 0, 129, ""))), "-"),
+            (forged(with("")), "deletion"),
+            (forged(with(&message(&report()))), "deletion"),
+        ] {
+            let stop = case.stop();
+            assert_eq!((Case::told_of(&stop), stop.exit_code), (format!("unknown {request}: Unknown"), None), "{code}");
+            assert!(stop.line().contains("its exit code is missing, or is no whole number"), "{}", stop.line());
+        }
+    }
+}
+
 #[test]
 fn what_is_shown_of_others_words_is_bounded_and_plain() {
     let nasty = format!("<script>\u{1b}[2J\u{202e}{}", "x".repeat(5000));

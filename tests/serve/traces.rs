@@ -44,7 +44,7 @@ impl Collector {
         let (put, batches) = unbounded_channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/v1/traces", post(take)).with_state(put);
+        let router = Router::new().route("/v1/traces", post(take)).route("/elsewhere", post(take)).with_state(put);
         tokio::spawn(async { axum::serve(listener, router).await });
         Self { address, batches, spans: Vec::new() }
     }
@@ -244,6 +244,9 @@ async fn without_an_endpoint_nothing_is_there() {
     };
     let command = || Program::command(&mount, &[]);
     assert_eq!(threads(command()).await, 0);
+    let mut empty = command();
+    empty.env("OTEL_EXPORTER_OTLP_ENDPOINT", "");
+    assert_eq!(threads(empty).await, 0);
     // With one, it has a thread, which is known by its name.
     let collector = Hostile::start(|_| Answer::status(200));
     let mut traced = command();
@@ -254,16 +257,48 @@ async fn without_an_endpoint_nothing_is_there() {
 #[test]
 fn a_bad_endpoint_is_an_error_that_names_the_flag_and_what_is_allowed() {
     let mount = Mount::new(&Ca::new().leaf());
-    for (endpoint, code, word) in [
-        ("collector:4318", 2, "an http or https URL of a collector, such as http://collector.observability:4318"),
-        ("", 2, "an http or https URL of a collector"),
-        ("http://me:conger@collector:4318", 1, "OTEL_EXPORTER_OTLP_HEADERS"),
-        ("http://collector:4318?token=conger", 1, "a query"),
+    for (endpoint, word) in [
+        ("collector:4318", "an http or https URL of a collector, such as http://collector.observability:4318"),
+        ("me:conger@collector:4318", "an http or https URL of a collector"),
+        ("http://me:conger@collector:4318", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("http://collector:4318?token=conger", "a query"),
     ] {
-        let mut command = Program::command(&mount, &[&format!("--otlp-endpoint={endpoint}")]);
-        let output = command.stdout(Stdio::null()).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.contains("--otlp-endpoint") && said.contains(word) && !said.contains("conger"), "{said}");
+        for (flag, variable) in
+            [("--otlp-endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT"), ("--otlp-traces-endpoint", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
+        {
+            let by_flag = Program::command(&mount, &[&format!("{flag}={endpoint}")]);
+            let mut by_environment = Program::command(&mount, &[]);
+            by_environment.env(variable, endpoint);
+            for mut command in [by_flag, by_environment] {
+                let output = command.stdout(Stdio::null()).output().unwrap();
+                let said = String::from_utf8(output.stderr).unwrap();
+                assert_eq!(output.status.code(), Some(1), "{said}");
+                assert!(said.contains(flag) && said.contains(variable) && said.contains(word) && !said.contains("conger"), "{said}");
+            }
+            let help = Program::command(&mount, &["--help"]).env(variable, endpoint).stdout(Stdio::piped()).output().unwrap();
+            let help = String::from_utf8(help.stdout).unwrap();
+            assert!(help.contains(&format!("[env: {variable}]")) && !help.contains("conger"), "{help}");
+        }
     }
+}
+
+#[tokio::test]
+async fn the_endpoint_for_traces_alone_is_the_whole_url_and_an_empty_one_is_none() {
+    let ca = Ca::new();
+    let mount = Mount::new(&ca.leaf());
+    let mut collector = Collector::start().await;
+    let admitted = async |endpoint: &str, traces: &str| {
+        let mut command = Program::command(&mount, &[]);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", traces);
+        command.env("OTEL_BSP_SCHEDULE_DELAY", "10");
+        let program = Program::started(command).await;
+        let mut client = Client::connect(program.address, &ca).await.unwrap();
+        posted(&mut client, "/mutate", &review()).await;
+        program
+    };
+    let here = format!("http://{}", collector.address);
+    let _whole = admitted("http://127.0.0.1:1", &format!("{here}/elsewhere")).await;
+    collector.spans("admission", 1).await;
+    let _other = admitted(&here, "").await;
+    collector.spans("admission", 2).await;
 }

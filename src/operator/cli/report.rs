@@ -5,7 +5,9 @@
 mod cluster;
 mod events;
 mod files;
+mod jobs;
 mod kept;
+mod pods;
 mod table;
 mod timeline;
 mod tracker;
@@ -72,8 +74,8 @@ pub(crate) struct Found(BTreeMap<String, Stop>);
 
 impl Found {
     /// All runs that have ended of a pod, of which this is the only version that was seen; those for which `also` holds.
-    fn pod(&mut self, pod: &Value, events: &[Value], also: impl FnMut(&Stop) -> bool) {
-        for stop in stops(pod, false, None, events).into_iter().filter(also) {
+    fn pod(&mut self, pod: &Value, events: &[Value], job: Option<&Value>, also: impl FnMut(&Stop) -> bool) {
+        for stop in stops(pod, false, None, events, job).into_iter().filter(also) {
             self.0.entry(stop.key()).or_insert(stop);
         }
     }
@@ -95,8 +97,8 @@ impl Found {
 }
 
 /// All runs that have ended of a pod.
-fn stops(pod: &Value, gone: bool, first_deletion: Option<Deletion>, events: &[Value]) -> Vec<Stop> {
-    ashore_report::stops(&Seen { pod, gone, first_deletion, events, job: None })
+fn stops(pod: &Value, gone: bool, first_deletion: Option<Deletion>, events: &[Value], job: Option<&Value>) -> Vec<Stop> {
+    ashore_report::stops(&Seen { pod, gone, first_deletion, events, job })
 }
 
 /// What cannot be asked for together, if something is.

@@ -40,7 +40,7 @@ pub struct Slowest {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// How long it took, in milliseconds.
+    /// How long it took, in milliseconds, with what came before the stop signal.
     pub duration_ms: u64,
     /// When it ended, RFC 3339.
     pub at: String,
@@ -212,6 +212,8 @@ mod tests {
             wrapped: true,
             request: None,
             requested_at: Some(time(NOW - seconds)),
+            began_at: None,
+            first_signal_ms: None,
             started_at: None,
             finished_at: Some(time(NOW)),
             exit_code: None,
@@ -238,6 +240,20 @@ mod tests {
         assert_eq!(slowest(&totals), [("b", 9), ("f", 8), ("e", 7), ("a", 5), ("d", 2)]);
         totals.count(&stop("g", 1), NOW + WEEK);
         assert_eq!(slowest(&totals), [("g", 1)]);
+    }
+
+    #[test]
+    fn a_hook_makes_a_workload_slow() {
+        let mut totals = Totals::default();
+        let report = serde_json::json!({"ashore": 1, "signal": "TERM", "main": {}, "exitCode": 0, "durationMs": 2000});
+        let reported = |workload, began_at| {
+            let report = serde_json::from_value(report.clone()).unwrap();
+            Stop { report: Some(report), began_at, ..stop(workload, 22) }
+        };
+        let hooked = stop("", 22).requested_at;
+        totals.count(&reported("plain", None), NOW);
+        totals.count(&reported("hooked", hooked), NOW);
+        assert_eq!(slowest(&totals), [("hooked", 22), ("plain", 2)]);
     }
 
     #[test]

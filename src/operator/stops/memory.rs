@@ -327,6 +327,8 @@ mod tests {
             wrapped: true,
             request: None,
             requested_at: None,
+            began_at: None,
+            first_signal_ms: None,
             started_at: None,
             finished_at: Some(time(ended)),
             exit_code: None,

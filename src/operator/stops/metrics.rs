@@ -136,7 +136,7 @@ fn durations() -> Histogram {
 }
 
 fn delays() -> Histogram {
-    Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0])
+    Histogram::new([0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0])
 }
 
 fn shares() -> Histogram {
@@ -167,17 +167,21 @@ impl Metrics {
         );
         r.register("stop_causes", "The same, those that have a cause, by the one that counts most", metrics.causes.clone());
         r.register("forced_kills", "Processes that were killed, by the cause of their container's stop", metrics.kills.clone());
-        r.register("stop_duration_seconds", "From being asked to stop to the end of a container's last process", metrics.duration.clone());
+        r.register(
+            "stop_duration_seconds",
+            "From being asked to stop to the end of a container's last process; what comes before its stop signal, as a preStop hook, counts",
+            metrics.duration.clone(),
+        );
         r.register(
             "stop_first_signal_seconds",
-            "From being asked to stop to the first signal to a process of the container: the delay, and whatever held it up",
+            "From being asked to stop to the first signal to a container's main process: preStop hooks, the delay; of stops with a report",
             metrics.first_signal.clone(),
         );
         r.register("stop_grace_used_ratio", "How much of its grace period a stop took: 1 is all of it", metrics.grace_used.clone());
         r.register("stop_events", "Events about stops, by what became of them: created, existed, heldBack, failed", metrics.events.clone());
         r.register(
             "stop_event_lookups",
-            "Times that the Events about pods were asked for, to explain a stop: found, heldBack, failed",
+            "Times that the Events about pods were asked for, to explain a stop: found, heldBack, failed, cutOff (there were more than could be read)",
             metrics.lookups.clone(),
         );
         r.register(
@@ -188,7 +192,7 @@ impl Metrics {
         for told in Told::ALL {
             let _ = metrics.events.get_or_create(&ByResult { result: told.word() });
         }
-        metrics.looked_up([0; 3]);
+        metrics.looked_up([0; 4]);
         metrics
     }
 
@@ -213,7 +217,7 @@ impl Metrics {
         if let Some(grace) = stop.grace_ms.filter(|grace| *grace > 0) {
             self.grace_used.get_or_create(&whose).observe(took * 1000.0 / grace as f64);
         }
-        if let Some(first) = first_signal(stop) {
+        if let Some(first) = stop.first_signal_ms {
             self.first_signal.get_or_create(&whose).observe(first as f64 / 1000.0);
         }
     }
@@ -235,24 +239,18 @@ impl Metrics {
         self.events.get_or_create(&ByResult { result: told.word() }).inc();
     }
 
-    /// Counts lists of Events that were made, were too many, or failed.
-    pub fn looked_up(&self, lists: [u64; 3]) {
-        for (result, times) in ["found", "heldBack", "failed"].into_iter().zip(lists) {
+    /// Counts lists of Events that were read, were too many, failed, or were too long.
+    pub fn looked_up(&self, lists: [u64; 4]) {
+        for (result, times) in ["found", "heldBack", "failed", "cutOff"].into_iter().zip(lists) {
             self.lookups.get_or_create(&ByResult { result }).inc_by(times);
         }
     }
 }
 
-/// When the first process was asked to stop, in milliseconds after the stop signal; none if that is not known.
-fn first_signal(stop: &Stop) -> Option<u64> {
-    let report = stop.report.as_ref().filter(|report| report.signal.is_some())?;
-    let asked = report.victims.iter().filter_map(|victim| victim.asked_ms);
-    asked.chain(report.slowest.iter().filter_map(|slow| slow.asked_ms)).min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn there_are_never_many_labels() {
@@ -265,5 +263,32 @@ mod tests {
         let late = labels.of("late", "Deployment", "ShutdownPolicy late/p");
         assert_eq!((late.namespace.as_str(), late.policy.as_str()), (OTHER, OTHER));
         assert_eq!(labels.of("n0", "Deployment", "ShutdownPolicy n0/p").namespace, "n0");
+    }
+
+    /// The sum and the number of a histogram's samples.
+    fn samples(registry: &Registry, name: &str) -> (f64, u64) {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+        let value = |suffix: &str| {
+            let line = text.lines().find(|line| line.starts_with(&format!("{name}_{suffix}")));
+            line.and_then(|line| line.rsplit_once(' ')).map(|(_, value)| value.parse::<f64>().unwrap()).unwrap_or_default()
+        };
+        (value("sum"), value("count") as u64)
+    }
+
+    #[test]
+    fn a_hook_is_part_of_the_time_that_a_stop_took() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let stop = json!({
+            "namespace": "shop", "pod": "web", "uid": "1", "container": "app", "run": 0, "wrapped": true, "request": "deletion", "outcome": "drained",
+            "beganAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:24Z", "firstSignalMs": 21_000, "graceMs": 30_000,
+            "report": {"ashore": 1, "signal": "TERM", "main": {"pid": 7, "name": "sh", "exitCode": 0, "afterMs": 4000}, "exitCode": 0, "durationMs": 4000,
+                "slowest": [{"pid": 9, "name": "child", "askedMs": 4000, "tookMs": 1}]},
+        });
+        metrics.stop(&serde_json::from_value(stop).unwrap(), "");
+        assert_eq!(samples(&registry, "stop_duration_seconds"), (24.0, 1));
+        assert_eq!(samples(&registry, "stop_grace_used_ratio"), (0.8, 1));
+        assert_eq!(samples(&registry, "stop_first_signal_seconds"), (21.0, 1));
     }
 }

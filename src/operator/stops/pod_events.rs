@@ -12,7 +12,7 @@ use kube::core::request::Request;
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -21,13 +21,13 @@ use tokio::time::{Instant, timeout};
 const LISTS: Rate = Rate { burst: 20.0, per_second: 5.0 };
 /// For so many pods of a namespace, the Events of all of its pods are asked for at once.
 const TOGETHER: usize = 4;
-/// The most pages of such a list, of a hundred Events each.
-const MOST_PAGES: usize = 20;
+/// So many pages of such a list are read, of a hundred Events each; more only while there is a pod of which nothing was found, or still is.
+const PAGES: usize = 20;
 /// The most Events of one pod that are looked at.
 const MOST_OF_ONE: usize = 100;
 /// How many lists are asked for at once.
 const AT_ONCE: usize = 4;
-/// How long a list may take.
+/// How long a list may take; what has not come by then is not waited for.
 const LIST: Duration = Duration::from_secs(5);
 
 /// Who asks.
@@ -47,21 +47,22 @@ pub type Jobs = HashMap<(String, String), Value>;
 pub struct Answers<T> {
     /// What was found.
     pub found: T,
-    /// How often it was asked, would have been too often, or failed.
-    pub asked: [u64; 3],
+    /// How often all was found, asking would have been too often, it failed, and there was more than could be read.
+    pub asked: [u64; 4],
     /// Why the last one failed that did.
     pub error: Option<ObjectError>,
 }
 
 impl<T: Default + Extend<I> + IntoIterator<Item = I>, I> Answers<T> {
     fn new() -> Self {
-        Self { found: T::default(), asked: [0; 3], error: None }
+        Self { found: T::default(), asked: [0; 4], error: None }
     }
 
-    fn take(&mut self, answer: Result<T, ObjectError>) {
+    /// With an answer, and whether it is all that there is.
+    fn take(&mut self, answer: Result<(T, bool), ObjectError>) {
         match answer {
-            Ok(found) => {
-                self.asked[0] += 1;
+            Ok((found, all)) => {
+                self.asked[if all { 0 } else { 3 }] += 1;
                 self.found.extend(found);
             }
             Err(error) => {
@@ -131,10 +132,10 @@ impl PodEvents {
             let what = format!("jobs.batch {namespace}/{name}");
             let request = Request::new(format!("/apis/batch/v1/namespaces/{namespace}/jobs")).get(name, &GetParams::default());
             match pages::get(&self.client, &what, request).await {
-                Err(error) if error.is_not_found() => answers.take(Ok(Jobs::new())),
+                Err(error) if error.is_not_found() => answers.take(Ok((Jobs::new(), true))),
                 answer => answers.take(answer.map(|body| {
                     let job = serde_json::from_slice(&body).ok();
-                    job.map(|job| (((*namespace).to_owned(), (*name).to_owned()), job)).into_iter().collect()
+                    (job.map(|job| (((*namespace).to_owned(), (*name).to_owned()), job)).into_iter().collect(), true)
                 })),
             }
         }
@@ -145,8 +146,8 @@ impl PodEvents {
         self.lists.lock().unwrap_or_else(|e| e.into_inner()).take(Instant::now())
     }
 
-    /// Those about one pod, or about all pods of a namespace, of which those are kept that are asked for.
-    async fn list(&self, namespace: &str, uid: Option<&str>, pods: &[(String, String)]) -> Result<ByPod, ObjectError> {
+    /// Those about one pod, or about all pods of a namespace, of which those are kept that are asked for; and whether these are all.
+    async fn list(&self, namespace: &str, uid: Option<&str>, pods: &[(String, String)]) -> Result<(ByPod, bool), ObjectError> {
         let what = format!("events {namespace}/");
         let fields = match uid {
             Some(uid) => format!("involvedObject.uid={uid}"),
@@ -159,26 +160,38 @@ impl PodEvents {
             what.clone(),
             ListParams::default().fields(&fields),
         );
-        let wanted: std::collections::HashSet<&str> = pods.iter().map(|(_, uid)| uid.as_str()).collect();
-        let mut found = ByPod::new();
-        let read = async {
-            for _ in 0..MOST_PAGES {
-                let Some(body) = pages.next().await? else { break };
+        let of_list = pods.iter().filter(|(of, pod)| of == namespace && uid.is_none_or(|uid| uid == pod));
+        let wanted: HashSet<&str> = of_list.map(|(_, uid)| uid.as_str()).collect();
+        let (mut found, mut all, mut read) = (ByPod::new(), true, 0);
+        let reading = async {
+            while let Some(body) = pages.next().await? {
+                let mut comes = false;
                 for item in pages.read(&body)?.items() {
                     let Ok(event) = serde_json::from_str::<Event<'_>>(item.get()) else { continue };
                     if !wanted.contains(&*event.involved_object.uid) {
                         continue;
                     }
+                    comes = true;
                     let of = found.entry(event.involved_object.uid.into_owned()).or_default();
                     if of.len() < MOST_OF_ONE {
                         of.extend(serde_json::from_str::<Value>(item.get()).ok());
+                    } else {
+                        all = false;
                     }
+                }
+                read += 1;
+                // They come by their names, which begin with the pod's: those of a pod are together.
+                if read >= PAGES && !comes && found.len() == wanted.len() {
+                    break;
                 }
             }
             Ok(())
         };
-        let done = timeout(LIST, read).await;
-        done.unwrap_or_else(|_| Err(ObjectError { verb: "list", what, why: format!("no answer within {LIST:?}"), code: None }))?;
-        Ok(found)
+        match timeout(LIST, reading).await {
+            Ok(done) => done?,
+            Err(_) if read > 0 => all = false,
+            Err(_) => return Err(ObjectError { verb: "list", what, why: format!("no answer within {LIST:?}"), code: None }),
+        }
+        Ok((found, all))
     }
 }

@@ -3,13 +3,14 @@
 
 use super::buckets::Buckets;
 use super::metrics::{Metrics, Told};
-use crate::complaint::{Complaints, Involved, Reason, Weight, event};
+use crate::complaint::{self, Complaints, Involved, event};
 use crate::hash::sha256;
 use crate::keeping::bucket::Rate;
 use crate::keeping::owners::Owners;
 use crate::objects::{Kind, ObjectError, Objects};
+use crate::reason::{Reason, Weight};
 use crate::skipped::Owner;
-use ashore_report::{Cause, Outcome, Severity, Stop};
+use ashore_report::{Cause, Severity, Stop};
 use kube::Client;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -67,7 +68,7 @@ struct Window {
 struct Said<'s> {
     about: Involved<'s>,
     weight: Weight,
-    reason: &'static str,
+    reason: Reason,
     text: &'s str,
     times: u32,
     /// What it is known by.
@@ -125,7 +126,7 @@ impl Teller {
             uid: owner.uid.as_str().into(),
         };
         let key = format!("{}/{}/{number}", owner.uid, cause.name());
-        self.say(Said { about, weight: Weight::Warning, reason: cause.name(), text: line, times, key }).await;
+        self.say(Said { about, weight: Weight::Warning, reason: Reason::Cause(cause), text: line, times, key }).await;
     }
 
     /// Makes an Event, unless there is one of its key or there are too many.
@@ -162,7 +163,7 @@ impl Teller {
     fn complain(&self, error: &ObjectError) {
         // A namespace that is on its way out takes no Events, and nobody looks for them.
         if error.is_forbidden() && !error.why.contains("being terminated") {
-            self.complaints.say(Reason::Forbidden, &error.to_string());
+            self.complaints.say(complaint::Reason::Forbidden, &error.to_string());
         }
         tracing::debug!(%error, "a stop is not told in an Event");
     }
@@ -188,20 +189,9 @@ pub fn is_warning(stop: &Stop) -> bool {
 }
 
 /// An Event's reason and type.
-fn reason(stop: &Stop) -> (&'static str, Weight) {
+fn reason(stop: &Stop) -> (Reason, Weight) {
     let weight = if is_warning(stop) { Weight::Warning } else { Weight::Normal };
-    (leading(stop).map_or_else(|| outcome(stop.outcome), Cause::name), weight)
-}
-
-/// An outcome, as an Event's reason.
-fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Drained => "Drained",
-        Outcome::Killed => "Killed",
-        Outcome::Completed => "Completed",
-        Outcome::Failed => "Failed",
-        Outcome::Unknown => "Unknown",
-    }
+    (leading(stop).map_or(Reason::Outcome(stop.outcome), Reason::Cause), weight)
 }
 
 /// Whether a workload is told of a cause now, and for so many times that it was so.

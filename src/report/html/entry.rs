@@ -130,7 +130,7 @@ fn timeline(out: &mut String, stop: &Stop) {
     out.push_str("</tbody></table></details></section>\n");
 }
 
-/// What is known besides; what is not is left out.
+/// What is known besides; what is not is left out, unless it could be missed.
 fn facts(out: &mut String, stop: &Stop) {
     out.push_str("<section class=\"facts\"><h3>Facts</h3><dl>");
     let mut fact = |title: &str, value: Option<String>| {
@@ -144,6 +144,7 @@ fn facts(out: &mut String, stop: &Stop) {
     fact("Workload", stop.workload.as_ref().map(|workload| name(&format!("{}/{}", workload.kind, workload.name)).to_string()));
     fact("Stopped by", stop.request.map(|request| request.words().to_owned()));
     fact("Asked", moment(&stop.requested_at));
+    fact("Before the stop signal", stop.waited_ms().map(seconds));
     fact("Ended", moment(&stop.finished_at));
     fact("Started", moment(&stop.started_at));
     fact("Exit code", stop.exit_code.map(|code| code.to_string()));
@@ -154,9 +155,38 @@ fn facts(out: &mut String, stop: &Stop) {
     fact("Node", text(&stop.node));
     fact("Pod's UID", text(&Some(stop.uid.clone())));
     if let Some(report) = &stop.report {
-        let kills = |number: u64| (number > 0).then(|| grouped(number));
-        fact("OOM kills since start", kills(report.oom_kills.unwrap_or_default()));
-        fact("Forks failed since start", kills(report.pids_max.unwrap_or_default()));
+        // Where that could not be counted, there may have been some.
+        let counted = |number: Option<u64>| match number {
+            Some(0) => None,
+            Some(number) => Some(grouped(number)),
+            None => Some("not known".to_owned()),
+        };
+        fact("OOM kills since start", counted(report.oom_kills));
+        fact("Forks failed since start", counted(report.pids_max));
     }
     out.push_str("</dl></section>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::facts;
+    use serde_json::json;
+
+    #[test]
+    fn what_could_not_be_counted_is_not_shown_as_if_there_had_been_none() {
+        let facts = |counts: serde_json::Value| {
+            let mut report = json!({"ashore": 1, "signal": "TERM", "main": {"pid": 2, "name": "sh", "exitCode": 0, "afterMs": 12}, "exitCode": 0, "durationMs": 12});
+            report.as_object_mut().unwrap().extend(counts.as_object().unwrap().clone());
+            let stop = json!({"namespace": "shop", "pod": "web-1", "uid": "u", "container": "app", "run": 0, "wrapped": true, "outcome": "drained", "report": report});
+            let mut out = String::new();
+            facts(&mut out, &serde_json::from_value(stop).unwrap());
+            out
+        };
+        let counted = facts(json!({"oomKills": 1_234, "pidsMax": 0}));
+        assert!(counted.contains("<dt>OOM kills since start</dt><dd>1,234</dd>") && !counted.contains("Forks failed"), "{counted}");
+        let unknown = facts(json!({}));
+        for what in ["OOM kills", "Forks failed"] {
+            assert!(unknown.contains(&format!("<dt>{what} since start</dt><dd>not known</dd>")), "{unknown}");
+        }
+    }
 }

@@ -34,8 +34,15 @@ fn important(name: &str, class: &str) -> Value {
     let mut manifest = pod(name, json!([container("app", "/bin/sleep 600")]));
     manifest["spec"]["priorityClassName"] = class.into();
     manifest["spec"]["terminationGracePeriodSeconds"] = 1.into();
-    settle(&mut manifest, "1500m");
+    settle(&mut manifest, &most_of_it());
     manifest
+}
+
+/// Three quarters of its processors: one pod has room for that, two have not.
+fn most_of_it() -> String {
+    let has = node().kubectl("get node node2 --output jsonpath={.status.allocatable.cpu}");
+    let millis = has.strip_suffix('m').map_or_else(|| has.parse().map(|whole: u64| whole * 1000), str::parse).unwrap();
+    format!("{}m", millis * 3 / 4)
 }
 
 /// Runs the case's pod until it is ready, does this, and looks at how it ended.
@@ -55,18 +62,23 @@ pub(crate) fn what_a_node_did_to_it() -> Tested {
     if !Path::new("/usr/lib/python3/dist-packages/dbusmock").is_dir() {
         return Err(Skip("there is nobody to be logind: apt-get install python3-dbusmock".into()));
     }
+    // What is filled up must not be felt by the first node, which evicts at one per cent.
+    let (free, all) = space(&paths::target());
+    if free < (6 << 30) + all / 50 {
+        return Err(Skip(format!("{} MiB of disk are free: 6 GiB and two per cent are needed", free >> 20)));
+    }
     let second = node().second(&[]);
     let namespace = Namespace::new();
     let class = format!("important-{}", std::process::id());
     node().kubectl(&format!("create priorityclass {class} --value 1000"));
-    let case = there("preempted", &[IGNORED, (Cause::Preempted, "")]).with(|pod| settle(pod, "1500m"));
+    let case = there("preempted", &[IGNORED, (Cause::Preempted, "")]).with(|pod| settle(pod, &most_of_it()));
     then(&namespace, &case, || namespace.apply(&important("preempts", &class)));
     namespace.ready("preempts");
     namespace.kubectl("delete pod preempts --timeout=60s");
     node().kubectl(&format!("delete priorityclass {class}"));
 
     // The kubelet makes room itself for what is critical, and gives no less time for that.
-    let case = there("critical", &[IGNORED, (Cause::Preempted, "")]).with(|pod| settle(pod, "1500m")).stays(None);
+    let case = there("critical", &[IGNORED, (Cause::Preempted, "")]).with(|pod| settle(pod, &most_of_it())).stays(None);
     then(&namespace, &case, || {
         let mut critical = important("is-critical", "system-node-critical");
         critical["spec"]["nodeName"] = "node2".into();
@@ -103,8 +115,8 @@ fn under_pressure(second: &Second, namespace: &Namespace) {
     let case = there("memory", &[IGNORED, (Cause::EvictedForMemory, "")]).stays(None);
     then(namespace, &case, || soft("memory.available", "99%"));
 
-    let free = free_bytes(&paths::target());
-    soft("nodefs.available", &(free - (2 << 30)).to_string());
+    let (free, _) = space(&paths::target());
+    soft("nodefs.available", &free.saturating_sub(2 << 30).to_string());
     no_pressure();
     let case = there("disk", &[IGNORED, (Cause::EvictedForDisk, "")]).stays(None);
     // It has no name any more, so that it goes whatever becomes of the test.
@@ -118,7 +130,7 @@ fn under_pressure(second: &Second, namespace: &Namespace) {
     drop(file);
 
     let (most, running) = (most_threads(), threads());
-    soft("pid.available", &(most - running - 1000).to_string());
+    soft("pid.available", &most.saturating_sub(running + 1000).to_string());
     no_pressure();
     let case = there("pids", &[IGNORED, (Cause::EvictedForPids, "")]).stays(None);
     let gate = RwLock::new(());
@@ -140,7 +152,8 @@ fn no_pressure() {
     });
 }
 
-fn free_bytes(path: &Path) -> u64 {
+/// What is free of the file system, and what it has, in bytes.
+fn space(path: &Path) -> (u64, u64) {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: all-zero is a value of it, and the path ends with zero.
     let (done, what) = unsafe {
@@ -148,7 +161,7 @@ fn free_bytes(path: &Path) -> u64 {
         (libc::statvfs(path.as_ptr(), &raw mut what), what)
     };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-    what.f_bavail * what.f_frsize
+    (what.f_bavail * what.f_frsize, what.f_blocks * what.f_frsize)
 }
 
 /// As a kubelet counts them (k8s.io/kubernetes pkg/kubelet/stats/pidlimit).

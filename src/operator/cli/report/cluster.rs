@@ -1,6 +1,8 @@
 //! The stops that a live cluster shows: pods that are there, with their Events, and the reports that are kept of those that are gone.
 
-use super::events::{Events, concerned};
+use super::events::Events;
+use super::jobs::{self, Jobs};
+use super::pods::{self, Pods};
 use super::{Filter, Found, kept, stops};
 use crate::cli::args::Stops;
 use crate::cli::client;
@@ -61,10 +63,11 @@ struct Reading<'r> {
     seen: bool,
     /// What may not be read, and why.
     unread: Vec<ObjectError>,
-    /// The pods with stops that may be meant.
-    pods: Vec<Value>,
+    pods: Pods,
     /// What the pods are of, those without stops among them.
     workloads: BTreeSet<(String, Workload)>,
+    /// The Jobs that have deleted some of the pods.
+    jobs: BTreeSet<jobs::Key>,
     kept: Vec<Stop>,
 }
 
@@ -92,8 +95,8 @@ pub(super) fn read(
         let namespace = wanted.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
         let namespace = (!wanted.all_namespaces).then_some(namespace);
         let looked = whose(namespace.as_deref());
-        let (pods, kept, unread, workloads) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
-        let mut reading = Reading { client, namespace, filter, progress, seen: false, unread, pods, workloads, kept };
+        let (pods, kept, unread, workloads, jobs) = (Pods::new(pods::MOST), Vec::new(), Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let mut reading = Reading { client, namespace, filter, progress, seen: false, unread, pods, workloads, jobs, kept };
         let silent = |error: ObjectError| problem(if error.is_silence() { format!("{error} ({server})") } else { error.to_string() });
         let missing = if names.is_empty() {
             reading.all(wanted.selector.as_deref()).await.map_err(silent)?;
@@ -102,6 +105,8 @@ pub(super) fn read(
             reading.named(names).await.map_err(silent)?
         };
         let events = reading.events().await.map_err(silent)?;
+        let mut jobs = Jobs::default();
+        let untold = jobs.read(&reading.client, &reading.jobs).await;
         let Reading { pods, kept, seen, unread, progress, .. } = reading;
         let mut known = BTreeSet::<&str>::new();
         let mut meant = |pod: Option<&Value>, stop: &Stop| {
@@ -109,9 +114,10 @@ pub(super) fn read(
             known.extend(&of);
             names.is_empty() || !of.is_empty()
         };
-        for pod in &pods {
-            found.pod(pod, &events.of(pod), |stop| meant(Some(pod), stop));
+        for pod in pods.iter() {
+            found.pod(&pod, &events.of(&pod), jobs.of(&pod), |stop| meant(Some(&pod), stop));
         }
+        problems.extend(pods.problem().into_iter().flat_map(problem));
         kept.into_iter().filter(|stop| meant(None, stop)).for_each(|stop| found.kept(stop));
         for (name, error) in missing {
             if !known.contains(name.given.as_str()) {
@@ -122,7 +128,7 @@ pub(super) fn read(
             problems.extend(unread.iter().flat_map(|error| problem(error.to_string())));
             return Err(std::mem::take(problems));
         }
-        unread.iter().for_each(|error| progress.warn(error));
+        unread.iter().map(ToString::to_string).chain(untold).for_each(|why| progress.warn(why));
         Ok(looked)
     })
 }
@@ -165,16 +171,14 @@ impl Reading<'_> {
     }
 
     /// Keeps a pod that has stops which may be meant.
-    fn take(&mut self, mut pod: Value) {
+    fn take(&mut self, pod: Value) {
         if let (Some(workload), Some(namespace)) = (ashore_report::workload(&pod), pod["metadata"]["namespace"].as_str()) {
             self.workloads.insert((namespace.to_owned(), workload));
         }
-        if stops(&pod, false, None, &[]).iter().any(|stop| self.filter.is_recent(stop)) {
-            if let Some(metadata) = pod["metadata"].as_object_mut() {
-                // Half of many a pod.
-                metadata.remove("managedFields");
-            }
-            self.pods.push(pod);
+        let stops = stops(&pod, false, None, &[], None);
+        if stops.iter().any(|stop| self.filter.is_recent(stop)) {
+            self.jobs.extend(jobs::job(&pod, &stops));
+            self.pods.add(pod);
         }
     }
 
@@ -251,7 +255,7 @@ impl Reading<'_> {
 
     /// The Events about the pods and their owners.
     async fn events(&mut self) -> Result<Events, ObjectError> {
-        let uids: BTreeSet<String> = self.pods.iter().flat_map(concerned).map(str::to_owned).collect();
+        let uids = self.pods.uids().clone();
         let mut events = Events::default();
         let one = |uid: &String| ListParams::default().fields(&format!("involvedObject.uid={uid}"));
         let lists = if uids.len() > FEW { vec![ListParams::default()] } else { uids.iter().map(one).collect() };

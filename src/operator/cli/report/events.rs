@@ -14,11 +14,15 @@ pub(super) struct Events(HashMap<String, Vec<Value>>);
 
 impl Events {
     /// Remembers one.
-    pub(super) fn add(&mut self, event: Value) {
+    pub(super) fn add(&mut self, mut event: Value) {
         let about = &event["involvedObject"];
         let Some(uid) = about["uid"].as_str().filter(|_| ABOUT.iter().any(|kind| about["kind"] == *kind)).map(str::to_owned) else {
             return;
         };
+        if let Some(metadata) = event["metadata"].as_object_mut() {
+            // Half of many an Event.
+            metadata.remove("managedFields");
+        }
         let events = self.0.entry(uid).or_default();
         // One that happens again is the same object, with another count.
         events.retain(|known| known["metadata"]["name"] != event["metadata"]["name"]);

@@ -61,7 +61,7 @@ pub(super) fn read(sources: &[Source], found: &mut Found, progress: &mut Progres
         }
     }
     for pod in &objects.pods {
-        found.pod(pod, &objects.events.of(pod), |_| true);
+        found.pod(pod, &objects.events.of(pod), None, |_| true);
     }
 }
 

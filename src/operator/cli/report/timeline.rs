@@ -235,7 +235,7 @@ mod tests {
             assert_eq!(killed, deadline, "{text}");
             assert!((86..=92).contains(&at(killed)) && (42..=48).contains(&at(ended)), "{width}: {text}");
             let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(words.contains("killed: waited for a lock") && words.contains("exited with 0 after 10ms"), "{text}");
+            assert!(words.contains("killed: waited for a file's lock") && words.contains("exited with 0 after 10ms"), "{text}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! Which stops of watched pods are new, and when they are shown. No I/O: versions of pods and Events in, stops out.
 
 use super::events::Events;
+use super::jobs;
 use super::stops;
 use super::words::time;
 use ashore_report::{Deletion, Stop};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -91,7 +92,7 @@ impl Tracker {
         if pod.deletion.is_none() && !gone {
             pod.deletion = Deletion::of(&object);
         }
-        let mut new = stops(&object, gone, pod.deletion, &[]);
+        let mut new = stops(&object, gone, pod.deletion, &[], None);
         if !self.begun {
             let before = |stop: &Stop| self.since.is_none_or(|since| time(stop).is_some_and(|time| time < since));
             pod.told.extend(new.iter().filter(|stop| before(stop)).map(Stop::key));
@@ -121,14 +122,26 @@ impl Tracker {
         self.queue.front().map(|(due, _)| *due)
     }
 
-    /// The stops that are to be shown now, each once, with their pods.
-    pub(super) fn take(&mut self, now: Instant) -> Vec<(Value, Stop)> {
+    /// The Jobs that may say why they have deleted pods whose stops are to be shown now.
+    pub(super) fn jobs(&self, now: Instant) -> BTreeSet<jobs::Key> {
+        let due = self.queue.iter().take_while(|(due, _)| *due <= now);
+        let job = |uid: &String| {
+            let pod = self.pods.get(uid)?;
+            let (object, gone) = pod.waiting.as_ref()?;
+            jobs::key(object)?;
+            jobs::job(object, &stops(object, *gone, pod.deletion, &[], None))
+        };
+        due.filter_map(|(_, uid)| job(uid)).collect()
+    }
+
+    /// The stops that are to be shown now, each once, with their pods. `job`: the Job of a pod, if it was read.
+    pub(super) fn take<'j>(&mut self, now: Instant, job: impl Fn(&Value) -> Option<&'j Value>) -> Vec<(Value, Stop)> {
         let mut taken = Vec::new();
         while self.due().is_some_and(|due| due <= now) {
             let Some((_, uid)) = self.queue.pop_front() else { break };
             let Some(pod) = self.pods.get_mut(&uid) else { continue };
             let Some((object, gone)) = pod.waiting.take() else { continue };
-            for stop in stops(&object, gone, pod.deletion, &self.events.of(&object)) {
+            for stop in stops(&object, gone, pod.deletion, &self.events.of(&object), job(&object)) {
                 if pod.told.insert(stop.key()) {
                     taken.push((object.clone(), stop));
                 }
@@ -171,7 +184,7 @@ mod tests {
     }
 
     fn taken(tracker: &mut Tracker) -> Vec<String> {
-        tracker.take(Instant::now() + 2 * SETTLE).iter().map(|(_, stop)| stop.key()).collect()
+        tracker.take(Instant::now() + 2 * SETTLE, |_| None).iter().map(|(_, stop)| stop.key()).collect()
     }
 
     #[test]
@@ -181,7 +194,7 @@ mod tests {
         for version in [pod("a", 2), pod("a", 2), pod("b", 1)] {
             tracker.see(version, false);
         }
-        assert!(tracker.take(Instant::now()).is_empty(), "they wait for Events");
+        assert!(tracker.take(Instant::now(), |_| None).is_empty(), "they wait for Events");
         assert_eq!(taken(&mut tracker), ["a/app/1", "b/app/0"]);
         tracker.see(pod("a", 2), false);
         assert_eq!(taken(&mut tracker), [""; 0]);

@@ -4,6 +4,7 @@
 //! watch of their own. So a stop is shown a moment after it is seen, by what is known then.
 
 use super::cluster::{is_of, selector, whose};
+use super::jobs::Jobs;
 use super::timeline::{self, Paint};
 use super::tracker::{Listed, SETTLE, Tracker};
 use super::words::{clock, time};
@@ -60,7 +61,9 @@ pub(super) fn watch(names: &[Name], wanted: &Stops, form: Form, time: Option<Dur
         let whose = whose(namespace.as_deref());
         let filter = Filter::of(wanted);
         let (tracker, progress) = (Tracker::new(filter.since), Progress::new(quiet));
-        let watch = Watch { names, filter, form, whose, server, progress, tracker, outcomes: Vec::new(), bad: false, told: String::new() };
+        let (outcomes, told, jobs) = (Vec::new(), String::new(), Jobs::default());
+        let watch =
+            Watch { client, names, filter, form, whose, server, progress, tracker, jobs, untold: false, outcomes, bad: false, told };
         watch.run(pods, events, time).await.map_err(problem)
     })
 }
@@ -74,6 +77,7 @@ fn follow(client: &Client, namespace: Option<&str>, resource: ApiResource, confi
 }
 
 struct Watch<'w> {
+    client: Client,
     names: &'w [Name],
     filter: Filter,
     form: Form,
@@ -82,6 +86,9 @@ struct Watch<'w> {
     server: String,
     progress: Progress,
     tracker: Tracker,
+    jobs: Jobs,
+    /// Whether it was said that Jobs cannot be read.
+    untold: bool,
     outcomes: Vec<Outcome>,
     bad: bool,
     /// What was said of a trouble that is not over.
@@ -111,14 +118,14 @@ impl Watch<'_> {
                     // It is tried again, and whatever is wrong is told of the pods.
                     _ => {}
                 },
-                () = sleep_until(due.unwrap_or(now)), if due.is_some() => if !self.show(now)? { break },
+                () = sleep_until(due.unwrap_or(now)), if due.is_some() => if !self.show(now).await? { break },
                 () = sleep_until(end.unwrap_or(now)), if end.is_some() => break,
                 _ = interrupted.recv() => break,
                 _ = terminated.recv() => break,
             }
         }
         // What was seen is not kept back.
-        self.show(Instant::now() + SETTLE)?;
+        self.show(Instant::now() + SETTLE).await?;
         self.progress.note(summary(self.outcomes.iter().copied(), "", 0));
         Ok(u8::from(self.bad))
     }
@@ -165,8 +172,12 @@ impl Watch<'_> {
     }
 
     /// Shows what is due, and says whether somebody still reads it.
-    fn show(&mut self, now: Instant) -> Result<bool, String> {
-        for (pod, stop) in self.tracker.take(now) {
+    async fn show(&mut self, now: Instant) -> Result<bool, String> {
+        let trouble = self.jobs.read(&self.client, &self.tracker.jobs(now)).await;
+        if let Some(trouble) = trouble.filter(|_| !std::mem::replace(&mut self.untold, true)) {
+            self.progress.warn(trouble);
+        }
+        for (pod, stop) in self.tracker.take(now, |pod| self.jobs.of(pod)) {
             let meant = self.names.is_empty() || self.names.iter().any(|name| is_of(name, Some(&pod), &stop));
             if !meant || !self.filter.wants(&stop) {
                 continue;
