@@ -757,18 +757,24 @@ mod tests {
         let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u", "resourceVersion": "1", "annotations": long},
             "spec": {"containers": [{"name": "app"}]}, "status": {"phase": "Running", "containerStatuses": [status]}});
         let pod = RawValue::from_string(pod.to_string()).unwrap();
-        let comes = tokio::spawn({
+        let works = tokio::spawn({
             let term = Arc::clone(&term);
-            async move {
-                for version in 2_u64.. {
-                    let item = Item::Pod { pod: pod.clone(), uid: "u".into(), gone: false };
-                    term.inbox.put(item, Some(&version.to_string())).await;
-                }
-            }
+            async move { reader.work(&term, store).await }
         });
-        let works = tokio::spawn(async move { reader.work(&term, store).await });
-        let first = timeout(PATIENCE, written.recv()).await;
-        comes.abort();
+        // In a thread of its own, so that it is never waited for.
+        let comes = async {
+            for version in 2_u64.. {
+                let item = Item::Pod { pod: pod.clone(), uid: "u".into(), gone: false };
+                term.inbox.put(item, Some(&version.to_string())).await;
+            }
+        };
+        let first = timeout(PATIENCE, async {
+            tokio::select! {
+                () = comes => None,
+                first = written.recv() => first,
+            }
+        })
+        .await;
         works.abort();
         assert_eq!(first, Ok(Some(())));
     }
