@@ -752,21 +752,29 @@ mod tests {
         let term = Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), told: Mutex::default() });
         let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
         let status = json!({"name": "app", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}});
-        let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u", "resourceVersion": "1"},
+        // A thousand of them are as many as can wait.
+        let long = json!({"long": "x".repeat(32 * 1024)});
+        let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u", "resourceVersion": "1", "annotations": long},
             "spec": {"containers": [{"name": "app"}]}, "status": {"phase": "Running", "containerStatuses": [status]}});
         let pod = RawValue::from_string(pod.to_string()).unwrap();
-        let comes = tokio::spawn({
+        let works = tokio::spawn({
             let term = Arc::clone(&term);
-            async move {
-                for version in 2_u64.. {
-                    let item = Item::Pod { pod: pod.clone(), uid: "u".into(), gone: false };
-                    term.inbox.put(item, Some(&version.to_string())).await;
-                }
-            }
+            async move { reader.work(&term, store).await }
         });
-        let works = tokio::spawn(async move { reader.work(&term, store).await });
-        let first = timeout(PATIENCE, written.recv()).await;
-        comes.abort();
+        // In a thread of its own, so that it is never waited for.
+        let comes = async {
+            for version in 2_u64.. {
+                let item = Item::Pod { pod: pod.clone(), uid: "u".into(), gone: false };
+                term.inbox.put(item, Some(&version.to_string())).await;
+            }
+        };
+        let first = timeout(PATIENCE, async {
+            tokio::select! {
+                () = comes => None,
+                first = written.recv() => first,
+            }
+        })
+        .await;
         works.abort();
         assert_eq!(first, Ok(Some(())));
     }
