@@ -95,7 +95,7 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
     let takes_terminal = is_foreground(init);
     let start = Start { argv, envp, mask: before, ignores_children, takes_terminal, execute: program::execute };
     // Before main: it may be killed, or fail to fork, in its first moments.
-    let counts = (init == 1 && settings.report != ReportWhen::Never).then_some(0);
+    let counts = (settings.report != ReportWhen::Never).then_some(0);
     let (oom_kills, pids_max) = (count(&OOM_KILLS, counts), count(&PIDS_MAX, counts));
     let main = match sys::spawn(&start) {
         Ok(main) => main,
