@@ -229,11 +229,13 @@ mod tests {
             let text = timeline(&[stop()], width, Paint(false));
             assert!(text.lines().all(|line| line.chars().count() <= width), "{width}: {text}");
             let (from, grace) = (column(&text, "worker[9]", 'Q'), column(&text, "worker[9]", '│'));
-            let at = |mark: usize| (mark - from) * 100 / (grace - from);
+            // To the column.
+            let is_at = |mark: usize, percent: usize| ((mark - from) * 100).abs_diff((grace - from) * percent) <= 100;
             let (killed, deadline, ended) =
                 (column(&text, "worker[9]", '✖'), column(&text, "helper[12]", '┊'), column(&text, "helper[12]", '●'));
             assert_eq!(killed, deadline, "{text}");
-            assert!((86..=92).contains(&at(killed)) && (42..=48).contains(&at(ended)), "{width}: {text}");
+            // After 9.0 s and 4.5 s of 10 s.
+            assert!(is_at(killed, 90) && is_at(ended, 45), "{width}: {text}");
             let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(words.contains("killed: waited for a file's lock") && words.contains("exited with 0 after 10ms"), "{text}");
         }
