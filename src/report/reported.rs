@@ -106,8 +106,7 @@ fn of_victim(report: &InitReport, victim: &Victim) -> Finding {
 /// Who was ended by somebody else's SIGKILL, be it before the stop: the OOM killer's, if the init says so, or whoever's it was. Returns how many
 /// were killed.
 fn by_others(report: &InitReport, about: &About, all: &mut Vec<Finding>) -> u64 {
-    // An init that is not PID 1 does not count.
-    let counted = report.oom_kills.filter(|kills| *kills > 0 || !about.shared);
+    let counted = report.oom_kills;
     let marks = report.killed_by_others.iter().any(|who| who.oom);
     let (kernels, mut rest): (Vec<&Killed>, Vec<&Killed>) = report.killed_by_others.iter().partition(|who| who.oom);
     // The last ones are listed.

@@ -947,7 +947,7 @@ fn who_killed_whom_is_said_only_where_it_is_certain() {
     // It could not count.
     assert_eq!(told_of(case(Value::Null, one())), "killed 1: Unknown 9");
     let shared = |case: &mut Case| case.pod["spec"]["shareProcessNamespace"] = true.into();
-    assert_eq!(told_of(case(0.into(), one()).with(shared)), "killed 1: Unknown 9");
+    assert_eq!(told_of(case(0.into(), one()).with(shared)), "killed 1: KilledByOther 9");
     let known = |case: &mut Case| case.status()["state"]["terminated"]["reason"] = "OOMKilled".into();
     assert_eq!(told_of(case(Value::Null, one()).with(known)), "killed 1: OutOfMemory 0");
     assert_eq!(told_of(case(0.into(), one()).with(known)), "killed 1: OutOfMemory 0");
