@@ -186,7 +186,7 @@ fn deployment(control: &Control) {
 
 /// A kind of policies, and a policy with these conditions.
 fn kind(control: &Control, kind: &str, scope: &str) {
-    let plural = format!("{}ies", kind.to_lowercase().trim_end_matches('y'));
+    let plural = ashore_crd::all().find(|of| of.name == kind).unwrap().plural;
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     let version = json!({"name": "v1alpha1", "served": true, "storage": true, "schema": schema, "subresources": {"status": {}}});
     let names = json!({"kind": kind, "plural": plural, "singular": kind.to_lowercase()});
@@ -244,6 +244,7 @@ pub fn after_an_install() -> Outcome {
     // Policies.
     kind(&control, "ShutdownPolicy", "Namespaced");
     kind(&control, "ClusterShutdownPolicy", "Cluster");
+    kind(&control, "ShutdownReport", "Namespaced");
     let policies = || check(&admin, &[]);
     eventually("the kinds", PATIENCE, || policies().report["checks"].to_string().contains("there are none").then_some(()));
     let at = "/apis/ashore.dev/v1alpha1/clustershutdownpolicies";
