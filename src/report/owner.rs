@@ -48,12 +48,8 @@ fn text<'a>(of: &'a Value, field: &str) -> Option<&'a str> {
 
 /// Whether this object controls the pod.
 pub(crate) fn is_of(pod: &Value, object: &Value) -> bool {
-    let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
-    let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array).into_iter().flatten();
-    uid.is_some()
-        && owners
-            .filter(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))
-            .any(|owner| owner.get("uid").and_then(Value::as_str) == uid)
+    let uid = object.get("metadata").and_then(|meta| text(meta, "uid"));
+    uid.is_some() && pod.get("metadata").and_then(controller).and_then(|owner| text(owner, "uid")) == uid
 }
 
 fn is_scheduled(minutes: &str, meta: &Value) -> bool {

@@ -13,6 +13,7 @@ use crate::offering::Offering;
 use crate::pages::{self, Pages};
 use crate::planners::Planners;
 use crate::rulebook::{Labels, Rulebook};
+use crate::watching::PODS;
 use ashore_inject::annotations::INJECTED;
 use ashore_inject::{Answer, Asked, ImageConfig, Images, Policy};
 use kube::api::ListParams;
@@ -99,7 +100,7 @@ async fn look(subject: &Subject) -> Result<Seen, ObjectError> {
     let sure = admission(subject, policy.clone(), &rulebook, false);
     let generous = admission(subject, policy, &rulebook, true);
     let at_large = ListParams::default().labels(&format!("{INJECTED}!=true")).fields("status.phase!=Succeeded,status.phase!=Failed");
-    let mut pages = Pages::metadata(client, "/api/v1/pods", "pods of the whole cluster", at_large);
+    let mut pages = Pages::metadata(client, PODS, "pods of the whole cluster", at_large);
     let mut census = Census::default();
     census.begin(Scope::of(&rulebook.policies()));
     while let Some(body) = pages.next().await? {
