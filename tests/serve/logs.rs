@@ -64,15 +64,22 @@ pub fn assert_no_secret(log: &str) {
     }
 }
 
-#[tokio::test]
-async fn every_line_about_an_admission_bears_its_request_and_no_secret() {
+/// A program that writes every line, who asks it, and the registry that it asks; first the folders that it needs meanwhile.
+async fn traced(more: &[&str]) -> ((Mount, TempDir), Program, Client, Hostile) {
     let ca = Ca::new();
     let mount = Mount::new(&ca.leaf());
     let (folder, registry) = (tempfile::tempdir().unwrap(), registry());
     let flags = flags(&folder, &registry);
-    let flags: Vec<&str> = flags.iter().map(String::as_str).chain(["--shutdown-delay=0", "--log-level=trace"]).collect();
-    let mut program = Program::start(&mount, &flags).await;
-    let mut client = Client::connect(program.address, &ca).await.unwrap();
+    let flags: Vec<&str> =
+        flags.iter().map(String::as_str).chain(["--shutdown-delay=0", "--log-level=trace"]).chain(more.iter().copied()).collect();
+    let program = Program::start(&mount, &flags).await;
+    let client = Client::connect(program.address, &ca).await.unwrap();
+    ((mount, folder), program, client, registry)
+}
+
+#[tokio::test]
+async fn every_line_about_an_admission_bears_its_request_and_no_secret() {
+    let (_folders, mut program, mut client, registry) = traced(&[]).await;
     let review = pod(&registry);
     let answer = posted(&mut client, "/mutate?timeout=5s", &review).await;
     assert!(answer["response"]["patch"].is_string(), "{answer}");
@@ -129,14 +136,7 @@ async fn what_was_not_planned_is_an_error_with_its_request_and_no_secret() {
 
 #[tokio::test]
 async fn as_text_it_is_the_same_and_nothing_can_forge_or_flood_it() {
-    let ca = Ca::new();
-    let mount = Mount::new(&ca.leaf());
-    let (folder, registry) = (tempfile::tempdir().unwrap(), registry());
-    let flags = flags(&folder, &registry);
-    let more = ["--shutdown-delay=0", "--log-level=trace", "--log-format=text"];
-    let flags: Vec<&str> = flags.iter().map(String::as_str).chain(more).collect();
-    let mut program = Program::start(&mount, &flags).await;
-    let mut client = Client::connect(program.address, &ca).await.unwrap();
+    let (_folders, mut program, mut client, registry) = traced(&["--log-format=text"]).await;
     let long = format!("x\nforged \u{1b}[31m{}", "y".repeat(10_000));
     let mut forged = pod(&registry);
     let request = &mut forged["request"];
