@@ -214,8 +214,9 @@ impl<'a> Pod<'a> {
                 id_before if id_before.is_none() || id_before == id(status) => Some(restarts),
                 _ => Some(one_before),
             };
-            // One that was lost sight of did not end for what befell its pod since.
-            let current = waits && !invented(before);
+            // One that was lost sight of did not end for what befell its pod since, unless that was the end of it: while a pod is evicted its
+            // containers are removed as soon as they have ended, and the kubelet may be too late to look.
+            let current = waits && (!invented(before) || self.is_over());
             runs.extend(run.map(|run| Run { run, current, ..new().ended(before) }));
         }
         if let Some(ended) = ended {

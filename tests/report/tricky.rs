@@ -640,6 +640,28 @@ fn an_event_that_came_twice_in_a_run_says_when_it_began() {
     assert_eq!(case.stop().requested_at, Some(at(100)));
 }
 
+/// The kubelet had removed the container before it looked: it says first that it waits, then that it has ended.
+#[test]
+fn an_eviction_is_why_even_if_the_ending_is_invented() {
+    let invented = json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null}});
+    let evicted = |phase: &str, state: Value| {
+        Case::wrapped(clean()).event(event("Killing", "Stopping container app", 101)).with(|case| {
+            let reason = "The node was low on resource: pids. ";
+            case.pod["status"]["phase"] = phase.into();
+            case.pod["status"]["reason"] = "Evicted".into();
+            case.pod["status"]["message"] = reason.into();
+            *case.status() = json!({"name": "app", "restartCount": 1, "state": state, "lastState": invented});
+        })
+    };
+    for state in [json!({"waiting": {"reason": "PodInitializing"}}), invented.clone()] {
+        let case = evicted("Failed", state);
+        assert_eq!(case.told(), "unknown nodePressure: EvictedForPids Unknown", "{:#?}", case.stop());
+        assert_eq!(case.stop().key(), "u1/app/0");
+    }
+    // It is to be started again: what befalls its pod meanwhile is not why it ended.
+    assert_eq!(evicted("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}})).told(), "unknown signal: Unknown");
+}
+
 #[test]
 fn an_invented_ending_has_one_key_or_is_none() {
     let invented = || json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null}});

@@ -112,13 +112,13 @@ fn under_pressure(second: &Second, namespace: &Namespace) {
             "evictionMaxPodGracePeriod: 30",
         ]);
     };
-    let case = there("memory", &[IGNORED, (Cause::EvictedForMemory, "")]).stays(None);
+    let case = there("memory", &[IGNORED, (Cause::EvictedForMemory, "")]).evicted();
     then(namespace, &case, || soft("memory.available", "99%"));
 
     let (free, _) = space(&paths::target());
     soft("nodefs.available", &free.saturating_sub(2 << 30).to_string());
     no_pressure();
-    let case = there("disk", &[IGNORED, (Cause::EvictedForDisk, "")]).stays(None);
+    let case = there("disk", &[IGNORED, (Cause::EvictedForDisk, "")]).evicted();
     // It has no name any more, so that it goes whatever becomes of the test.
     let path = paths::target().join("node/fills-the-disk");
     let file = std::fs::File::create(&path).unwrap();
@@ -132,7 +132,7 @@ fn under_pressure(second: &Second, namespace: &Namespace) {
     let (most, running) = (most_threads(), threads());
     soft("pid.available", &most.saturating_sub(running + 1000).to_string());
     no_pressure();
-    let case = there("pids", &[IGNORED, (Cause::EvictedForPids, "")]).stays(None);
+    let case = there("pids", &[IGNORED, (Cause::EvictedForPids, "")]).evicted();
     let gate = RwLock::new(());
     std::thread::scope(|scope| {
         let closed = gate.write();
