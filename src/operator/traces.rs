@@ -211,7 +211,11 @@ impl HttpClient for Collector {
             Ok((status, retry_after)) => {
                 self.metrics.traces_sent(status.is_success());
                 if !status.is_success() {
-                    self.complain(format!("it answers with {status}"));
+                    let hint = match status.as_u16() {
+                        401 | 403 => ": its key is taken from OTEL_EXPORTER_OTLP_HEADERS, as name=value",
+                        _ => "",
+                    };
+                    self.complain(format!("it answers with {status}{hint}"));
                 }
                 let mut response = Response::new(Bytes::new());
                 *response.status_mut() = status;
@@ -220,7 +224,7 @@ impl HttpClient for Collector {
             }
             Err(error) => {
                 self.metrics.traces_sent(false);
-                self.complain(chain(&error.without_url()));
+                self.complain(format!("{} (OTLP over HTTP: its port is 4318 by custom, not 4317)", chain(&error.without_url())));
                 Err("not sent".into())
             }
         }
@@ -234,10 +238,7 @@ impl Collector {
         let now = Instant::now();
         if told.is_none_or(|until| until <= now) {
             *told = Some(now + AGAIN);
-            tracing::warn!(
-                error,
-                "traces cannot be sent to the collector (OTLP over HTTP: its port is 4318 by custom, not 4317); trying on"
-            );
+            tracing::warn!(error, "traces cannot be sent to the collector; trying on");
         }
     }
 }

@@ -18,6 +18,8 @@ const ASHORE: &str = "ashore-token";
 const OWNER: &str = "owner-token";
 /// The first three numbers of the Services' addresses: of loopback, so that a test can listen on them.
 pub const SERVICES: &str = "127.77.0";
+/// The API server's own settings for traces, if it has any.
+const TRACING: &str = "tracing.yaml";
 /// The namespace that Ashore runs in.
 pub const NAMESPACE: &str = "ashore-system";
 
@@ -116,6 +118,14 @@ impl Control {
             self.agent.get(format!("http://127.0.0.1:{}/metrics", self.etcd_port)).call().unwrap().body_mut().read_to_string().unwrap();
         let found = text.lines().find_map(|line| line.strip_prefix(metric).and_then(|rest| rest.trim().parse().ok()));
         found.unwrap_or_else(|| panic!("etcd tells nothing of {metric}"))
+    }
+
+    /// Has the API server send traces of all that it does there, by OTLP over gRPC, and restarts it.
+    pub fn trace(&mut self, endpoint: &str) {
+        let tracing = json!({"apiVersion": "apiserver.config.k8s.io/v1beta1", "kind": "TracingConfiguration", "endpoint": endpoint,
+            "samplingRatePerMillion": 1_000_000});
+        self.folder.write(TRACING, &tracing.to_string());
+        self.restart();
     }
 
     /// Kills the API server.
@@ -378,6 +388,9 @@ fn server_command(kube: &PathBuf, folder: &Folder, etcd_port: u16, port: u16) ->
     server.arg("--audit-log-mode=blocking");
     // There are no controllers to make service accounts; pods are only ever created here.
     server.args(["--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--watch-cache=true"]);
+    if folder.path().join(TRACING).is_file() {
+        server.arg(format!("--tracing-config-file={}", path(TRACING)));
+    }
     server
 }
 

@@ -80,7 +80,7 @@ impl Front {
         let made = self.control.request("POST", &format!("/api/v1/namespaces/{NAMESPACE}/pods"), Some(&pod));
         assert!(matches!(made.status, 201 | 409), "{}", made.body);
         let port = format!("--service-port={}", self.port);
-        let replica = Replica::alone(&self.control, name, &[flags, &[port.as_str()]].concat());
+        let replica = Replica::alone(&[], &self.control, name, &[flags, &[port.as_str()]].concat());
         replica.wait_until_ready();
         self.replicas.lock().unwrap().insert(name.to_owned(), replica.port());
         replica

@@ -32,6 +32,7 @@ mod rotation;
 mod secret;
 mod statuses;
 mod stops;
+mod traces;
 
 use ashore_tests::harness::{Test, run_without_sandbox};
 
@@ -122,6 +123,7 @@ const TESTS: &[Test] = &[
     ("stops::of_a_cluster_that_was_restored", stops::of_a_cluster_that_was_restored),
     ("stops::without_the_rights", stops::without_the_rights),
     ("stops::what_many_cost", stops::what_many_cost),
+    ("traces::from_the_api_server_to_the_registry", traces::from_the_api_server_to_the_registry),
     ("audit::of_every_kind", audit::of_every_kind),
     ("audit::by_policies", audit::by_policies),
     ("audit::with_few_rights", audit::with_few_rights),

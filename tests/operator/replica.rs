@@ -54,16 +54,21 @@ impl Service {
 
 impl Replica {
     pub fn start(control: &Control, service: &Service, name: &str, flags: &[&str]) -> Self {
+        Self::start_in(&[], control, service, name, flags)
+    }
+
+    /// The same, in this environment.
+    pub fn start_in(environment: &[(&str, &str)], control: &Control, service: &Service, name: &str, flags: &[&str]) -> Self {
         let url = format!("--webhook-url=https://127.0.0.1:{}", service.port);
         let url = (!flags.iter().any(|flag| flag.starts_with("--service="))).then_some(url.as_str());
-        let mut replica = Self::alone(control, name, &[flags, url.as_slice()].concat());
+        let mut replica = Self::alone(environment, control, name, &[flags, url.as_slice()].concat());
         service.replicas.lock().unwrap().push(replica.port);
         replica.service = Some(service.clone());
         replica
     }
 
     /// One that nothing leads to.
-    pub fn alone(control: &Control, name: &str, flags: &[&str]) -> Self {
+    pub fn alone(environment: &[(&str, &str)], control: &Control, name: &str, flags: &[&str]) -> Self {
         let (port, health) = (free_port(LOOPBACK), free_port(LOOPBACK));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
         command.args(["serve", "--log-format=json"]).arg(format!("--namespace={NAMESPACE}"));
@@ -73,7 +78,8 @@ impl Replica {
                 command.arg(format!("{flag}={usual}"));
             }
         }
-        command.args(flags).env("KUBECONFIG", control.kubeconfig()).env("POD_NAME", name).stderr(Stdio::piped());
+        command.args(flags).envs(environment.iter().copied());
+        command.env("KUBECONFIG", control.kubeconfig()).env("POD_NAME", name).stderr(Stdio::piped());
         let mut child = die_with_the_test(&mut command).spawn().unwrap();
         let log: Arc<(Mutex<Vec<Value>>, Condvar)> = Arc::default();
         let lines = BufReader::new(child.stderr.take().unwrap());
