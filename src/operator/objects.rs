@@ -40,6 +40,14 @@ pub enum Kind {
     ConfigMap,
 }
 
+/// Whether it can be an object's name (RFC 1123). The API server takes any text where one object names another, such as a pull secret, and
+/// names become a part of a request's path as they are.
+pub(crate) fn is_name(name: &str) -> bool {
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+    let fine = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+    name.len() <= 253 && plain && name.split('.').all(fine)
+}
+
 impl Kind {
     fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
@@ -351,7 +359,7 @@ fn unreadable(error: serde_json::Error) -> ObjectError {
 
 #[cfg(test)]
 mod tests {
-    use super::chain;
+    use super::{chain, is_name};
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
@@ -373,6 +381,18 @@ mod tests {
             (&["closed", "", "by the peer"], "closed: by the peer"),
         ] {
             assert_eq!(chained(words), told);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_is_none() {
+        for good in ["a", "regcred", "my.secret-1", "0", &"a".repeat(253)] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in
+            ["", "..", "../x", "a/b", "../../other/secrets/x", "a%2Fb", "a?b", "a#b", "A", "a b", "-a", "a-", "a..b", &"a".repeat(254)]
+        {
+            assert!(!is_name(bad), "{bad}");
         }
     }
 }

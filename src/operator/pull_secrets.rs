@@ -1,6 +1,6 @@
 //! What opens registries: the Secrets that pods name, read one by one when they are needed, and files of our own.
 
-use crate::objects::{Kind, Objects};
+use crate::objects::{Kind, Objects, is_name};
 use ashore_lookup::Keyring;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -111,14 +111,6 @@ fn make_room(slots: &mut Slots) {
         let Some(key) = idle.min_by_key(|(_, slot)| worth(slot)).map(|(key, _)| key.clone()) else { return };
         left -= slots.remove(&key).as_ref().map_or(0, bytes);
     }
-}
-
-/// Whether it can be an object's name (RFC 1123). The API server takes any text for the name of a pull secret, and names become a part of
-/// the request's path as they are.
-pub(crate) fn is_name(name: &str) -> bool {
-    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
-    let fine = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
-    name.len() <= 253 && plain && name.split('.').all(fine)
 }
 
 impl PullSecrets {
@@ -396,17 +388,5 @@ mod tests {
         make_room(&mut slots);
         assert!(slots.contains_key(&key("good", 12)) && !slots.contains_key(&key("good", 13)));
         drop(reading);
-    }
-
-    #[test]
-    fn what_cannot_be_a_name_is_none() {
-        for good in ["a", "regcred", "my.secret-1", "0", &"a".repeat(253)] {
-            assert!(is_name(good), "{good}");
-        }
-        for bad in
-            ["", "..", "../x", "a/b", "../../other/secrets/x", "a%2Fb", "a?b", "a#b", "A", "a b", "-a", "a-", "a..b", &"a".repeat(254)]
-        {
-            assert!(!is_name(bad), "{bad}");
-        }
     }
 }

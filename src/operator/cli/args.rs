@@ -2,7 +2,7 @@
 
 use super::named::{self, Name};
 use super::rewrite::Output;
-use crate::{pull_secrets, serve};
+use crate::{objects, serve};
 use ashore_report::Outcome;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -408,7 +408,7 @@ fn namespace(text: &str) -> Result<String, String> {
 }
 
 fn name(text: &str) -> Result<String, String> {
-    pull_secrets::is_name(text).then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits, - and .".into())
+    objects::is_name(text).then(|| text.to_owned()).ok_or_else(|| "not a name of lower-case letters, digits, - and .".into())
 }
 
 /// The architecture in a platform, by Go's name as nodes have it.

@@ -1,9 +1,8 @@
 //! The live cluster as the command line sees it: a client of the one that the person means, and single objects by their names.
 
 use crate::cluster::ClusterError;
-use crate::objects::{ObjectError, chain};
+use crate::objects::{ObjectError, chain, is_name};
 use crate::pages::{self, Pages};
-use crate::pull_secrets;
 use kube::Client;
 use kube::api::ListParams;
 use kube::config::{Config, KubeConfigOptions};
@@ -86,7 +85,7 @@ pub(crate) fn what(group: &str, resource: &str) -> String {
 /// What the API server says, or its silence; a name that nothing can have is not asked for, and not found.
 pub(crate) async fn get(client: &Client, path: &str, what: &str, name: &str) -> Result<Value, ObjectError> {
     // It becomes a part of the path as it is, and is somebody else's word.
-    if !pull_secrets::is_name(name) {
+    if !is_name(name) {
         let (what, why) = (format!("{what}{}", name.escape_debug()), "nothing can have that name".into());
         return Err(ObjectError { verb: "get", what, why, code: Some(404) });
     }

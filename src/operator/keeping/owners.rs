@@ -1,9 +1,8 @@
 //! What a report goes with: the workload as people know it. A pod names its ReplicaSet or its Job; the Deployment or CronJob behind it, which
 //! outlives those, is asked for by its name.
 
-use crate::objects::ObjectError;
+use crate::objects::{ObjectError, is_name};
 use crate::pages;
-use crate::pull_secrets::is_name;
 use crate::skipped::Owner;
 use ashore_report::{Stop, Workload};
 use kube::Client;
