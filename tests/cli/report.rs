@@ -127,6 +127,18 @@ fn a_script_is_told_by_the_exit_code() {
     let drained = |stop: &&Value| stop["outcome"] == "drained";
     let drained = json!(reported(&["-"], WEB).iter().filter(drained).collect::<Vec<_>>()).to_string();
     assert_eq!((ask("killed", &drained), ask("failed", &drained)), (0, 0));
+    // What is shown does not change it, and is not all that is said.
+    let other = run(&["report", "--outcome", "drained", "--fail-on", "killed", "-"], WEB);
+    assert_eq!((other.code, other.out.contains("killed")), (1, false), "{}", other.out);
+    assert_eq!(other.err, "1 stop: 1 drained; 1 stop that --outcome leaves out is as bad as --fail-on says\n");
+}
+
+#[test]
+fn of_nothing_it_is_said_what_was_left_out() {
+    let say = |args: &[&str]| run(&[&["report", "-"], args].concat(), WEB).err;
+    assert_eq!(say(&["--since", "1h"]), "0 stops of the last 1h (2 older)\n");
+    assert_eq!(say(&["--since", "7d"]), "0 stops of the last 7d (2 older)\n");
+    assert_eq!(say(&["--outcome", "failed"]), "0 stops (2 ended otherwise than --outcome says)\n");
 }
 
 #[test]
@@ -188,6 +200,9 @@ fn a_wrong_word_is_told_what_is_allowed() {
     for word in ["there/none", "none/web.json", "none", "a/b/c"] {
         assert_eq!(say(&[word]), format!("error: {word}: no such file or directory\n"));
     }
+    assert!(say(&["--since", "367d"]).contains(
+        "not a duration such as 500ms, 5s or 1m30s (units h, m, s, ms; a bare number is seconds; at most 366 days); or days, such as 7d"
+    ));
     for args in [["--since", "-5m"], ["--since", "soon"], ["--for", "-1"]] {
         let said = say(&[&args[..], &["--watch"]].concat());
         assert!(

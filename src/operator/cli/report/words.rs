@@ -2,6 +2,7 @@
 
 use ashore_report::{Finding, Stop};
 use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
 
 /// When it was over, or was asked for, as far as that is known.
 pub(super) fn time(stop: &Stop) -> Option<Timestamp> {
@@ -31,6 +32,15 @@ pub(super) fn short(ms: u64) -> String {
     }
 }
 
+/// A length of time as somebody gives one, in the largest unit that has it whole: `1h`, `90m`, `7d`.
+pub(super) fn span(time: Duration) -> String {
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    // 24h is what people write for a day.
+    let units = [(86_400_000, 2, "d"), (3_600_000, 1, "h"), (60_000, 1, "m")];
+    let whole = units.into_iter().find(|(unit, least, _)| ms.is_multiple_of(*unit) && ms / unit >= *least);
+    whole.map_or_else(|| short(ms), |(unit, _, letter)| format!("{}{letter}", ms / unit))
+}
+
 /// The cause that counts most, and how many more there are.
 pub(super) fn cause(causes: &[Finding]) -> String {
     match causes {
@@ -42,7 +52,14 @@ pub(super) fn cause(causes: &[Finding]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::short;
+    use super::{short, span};
+    use std::time::Duration;
+
+    #[test]
+    fn a_length_of_time_is_told_as_it_is_given() {
+        let texts = [1, 90, 60, 3600, 5400, 86_400, 7 * 86_400].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(texts, ["1s", "1m30s", "1m", "1h", "90m", "24h", "7d"]);
+    }
 
     #[test]
     fn times_are_short() {
