@@ -26,12 +26,15 @@ use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::time::Duration;
 use timeline::Paint;
 use words::{span, time};
 
 /// How wide a picture is where nobody says how wide the terminal is.
 const WIDTH: usize = 80;
+/// So many files, and so many objects, are named in a page's title.
+const MOST_NAMED: usize = 4;
 
 /// Which of the stops are meant.
 pub(crate) struct Filter {
@@ -199,7 +202,18 @@ pub(crate) fn watch(args: &Watching) -> Result<u8, Vec<Problem>> {
 /// What a page is of.
 fn title(args: &Reporting, names: &[Name]) -> String {
     let Stops { namespace, all_namespaces, selector, since, .. } = &args.stops;
-    let named: Vec<String> = names.iter().map(|name| name.given.clone()).chain(args.files.all()).collect();
+    // Not where they are: a page goes to others.
+    let base = |file: &String| match file.as_str() {
+        "-" => "standard input".to_owned(),
+        file => Path::new(file).file_name().map_or_else(|| file.to_owned(), |name| name.to_string_lossy().into_owned()),
+    };
+    let files = args.files.all();
+    let files = if files.len() > MOST_NAMED { vec![count(files.len(), "file")] } else { files.iter().map(base).collect() };
+    let mut named: Vec<String> = names.iter().map(|name| name.given.clone()).collect();
+    if named.len() > MOST_NAMED {
+        named = vec![count(named.len(), "object")];
+    }
+    named.extend(files);
     let mut title = if named.is_empty() { "Stops".to_owned() } else { format!("Stops of {}", named.join(", ")) };
     match namespace {
         Some(namespace) => title += &format!(" in namespace {namespace}"),

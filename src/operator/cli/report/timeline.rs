@@ -1,6 +1,6 @@
 //! Stops as pictures for a terminal: each process a row, signals and ends as marks, the deadline and the grace period as lines.
 
-use super::words::{cause, short, when};
+use super::words::{self, Told, cause, short, when};
 use ashore_report::timeline::{Asked, Kind, Role, Row, Timeline};
 use ashore_report::{Outcome, Stop};
 use clap::builder::styling::{AnsiColor, Style};
@@ -68,10 +68,10 @@ fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
     if !causes.is_empty() {
         let _ = writeln!(out, "  {}", paint.outcome(*outcome, &cause(causes)));
     }
-    for finding in causes {
-        wrap(&mut out, "    ", &finding.what, width);
-        if !finding.remedy.is_empty() {
-            wrap(&mut out, "    fix: ", &finding.remedy, width);
+    for Told { what, remedy } in words::told(causes) {
+        what.iter().for_each(|what| wrap(&mut out, "    ", what, width));
+        if !remedy.is_empty() {
+            wrap(&mut out, "    fix: ", remedy, width);
         }
     }
     out

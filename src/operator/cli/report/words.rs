@@ -1,6 +1,6 @@
 //! A stop in short words: when it was, how long it took, who it is about.
 
-use ashore_report::{Finding, Stop};
+use ashore_report::{Cause, Finding, Stop};
 use k8s_openapi::jiff::Timestamp;
 use std::time::Duration;
 
@@ -48,6 +48,52 @@ pub(super) fn cause(causes: &[Finding]) -> String {
         [first] => first.cause.name().into(),
         [first, more @ ..] => format!("{} (+{})", first.cause.name(), more.len()),
     }
+}
+
+/// Findings of the same cause.
+pub(super) struct Told<'s> {
+    /// What happened, in sentences.
+    pub what: Vec<String>,
+    /// What would mend it; empty if nothing is to be done.
+    pub remedy: &'s str,
+}
+
+/// The findings, each cause with what would mend it once. Of many that are alike, one is told whole, and the others are named.
+pub(super) fn told(causes: &[Finding]) -> Vec<Told<'_>> {
+    const WHOLE: usize = 2;
+    let mut groups: Vec<(Cause, &str, Vec<&Finding>)> = Vec::new();
+    for finding in causes {
+        let remedy = finding.remedy.as_str();
+        match groups.iter_mut().find(|(cause, of, _)| *cause == finding.cause && *of == remedy) {
+            Some((.., alike)) => alike.push(finding),
+            None => groups.push((finding.cause, remedy, vec![finding])),
+        }
+    }
+    let told = |(cause, remedy, alike): (Cause, _, Vec<&Finding>)| {
+        let whole = if alike.len() > WHOLE { 1 } else { alike.len() };
+        let (first, others) = alike.split_at(whole);
+        let mut what: Vec<String> = first.iter().map(|finding| finding.what.clone()).collect();
+        if !others.is_empty() {
+            let mut names: Vec<String> = others.iter().filter_map(|finding| Some(finding.process.as_ref()?.to_string())).collect();
+            let nameless = others.len() - names.len();
+            if nameless > 0 {
+                names.push(format!("{nameless} more"));
+            }
+            what.push(format!("{}, too: {}", cause.name(), names.join(", ")));
+        }
+        Told { what, remedy }
+    };
+    groups.into_iter().map(told).collect()
+}
+
+/// How many were killed, if that is more than one, and how many of them no name is known of.
+pub(super) fn killed(stop: &Stop) -> Option<String> {
+    let all = stop.killed;
+    let report = stop.report.as_ref().filter(|_| all > 1)?;
+    let named = u64::try_from(report.victims.len() + report.killed_by_others.len()).unwrap_or(u64::MAX);
+    let nameless = all.saturating_sub(named);
+    let of_them = if nameless > 0 { format!(", {nameless} of them not named") } else { String::new() };
+    Some(format!("{all} processes killed{of_them}"))
 }
 
 #[cfg(test)]
