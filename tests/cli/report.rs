@@ -1,6 +1,6 @@
 //! `report` of files: what kubectl has printed, what was kept, and what is neither.
 
-use super::{folder, golden, run, run_in};
+use super::{folder, golden, run, run_in, run_with};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -31,6 +31,12 @@ fn texts_for_people() {
     assert!(table.err.contains("1 container has ended by itself and well") || table.err.contains("containers have ended"), "{}", table.err);
     golden("report-table.txt", &table.good());
     golden("report-timeline.txt", &show("timeline").good());
+    // In a pipe nobody knows how wide the terminal is, but for what is said.
+    let wide = |columns: &str| {
+        let picture = run_with(&stops(), &["report", "-q", "-o", "timeline", "web.json"], b"", &[("COLUMNS", columns)]).good();
+        picture.lines().map(|line| line.chars().count()).max()
+    };
+    assert_eq!((wide("60"), wide("0")), (Some(60), wide("80")));
 }
 
 #[test]
