@@ -289,6 +289,7 @@ fn on_paper_all_is_open_and_nothing_to_press() -> Outcome {
     page.eval("dispatchEvent(new Event('beforeprint'))");
     // The two in `data` are filtered out, and `lost-1` has no picture.
     assert_eq!((page.eval(pictures), page.eval(controls)), (json!(3), json!(0)));
+    assert_eq!(page.eval("getComputedStyle(document.querySelector('.timeline h3')).breakAfter"), "avoid", "a heading is not left alone");
     page.eval("dispatchEvent(new Event('afterprint'))");
     page.emulate("", "light");
     assert_eq!((page.eval(pictures), page.eval(controls)), (json!(0), json!(5)));
