@@ -154,6 +154,26 @@ impl<'a> Pod<'a> {
         matches!(policy, "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
     }
 
+    /// Whether this run, which is shown as ended, would have been started again, had its pod not been stopped.
+    pub(crate) fn would_have_restarted(&self, run: &Run<'_>) -> bool {
+        let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"].into_iter().flat_map(|list| self.list(list));
+        let mut shown = statuses.filter(|status| text(status, "name") == run.name);
+        let ended = run.current && self.is_over() && shown.any(|status| status.pointer("/state/terminated").is_some_and(Value::is_object));
+        // What its rules make of its exit code is not looked at.
+        let ruled = run.spec.get("restartPolicyRules").is_some();
+        let policy = Some(text(run.spec, "restartPolicy")).filter(|policy| !policy.is_empty());
+        let restarts = match (policy.unwrap_or(self.text("/spec/restartPolicy")), run.kind) {
+            (_, Kind::Ephemeral) | ("Never", _) => false,
+            (_, Kind::Init) | ("OnFailure", _) => run.exit_code.is_some_and(|code| code != 0),
+            _ => true,
+        };
+        let deleted = match self.deletion {
+            Some(deletion) => run.finished.is_none_or(|finished| finished >= deletion.requested_at()),
+            None => self.is_deleted(),
+        };
+        run.ending == Ending::Seen && ended && restarts && !ruled && !deleted
+    }
+
     /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as
     /// well, for they are all kept for as long (an hour, unless the API server is told otherwise).
     pub(crate) fn has_event_by(&self, time: Option<Millis>) -> bool {

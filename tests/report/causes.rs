@@ -26,9 +26,6 @@ fn unasked(change: impl FnOnce(&mut Value)) -> Case {
     case.not_deleted()
 }
 
-/// The kubelet's words.
-pub(crate) const SHUTDOWN: &str = "Pod was terminated in response to imminent node shutdown.";
-
 fn victim(report: &mut Value, field: &str, value: &str) {
     report["victims"][0][field] = value.into();
 }
@@ -174,7 +171,8 @@ fn case(cause: Cause) -> (Case, &'static str) {
             "drained preemption: Preempted",
         ),
         Cause::NodeShutdown => {
-            (clean().failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN), "drained nodeShutdown: NodeShutdown")
+            let killing = event("Killing", "Stopping container app", 100);
+            (clean().shut_down().event(killing), "drained nodeShutdown: NodeShutdown")
         }
         Cause::Tainted => (
             clean().deleted(100, 30).disrupted("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint"),

@@ -1,7 +1,7 @@
 //! What Kubernetes shows that is not what it seems.
 
-use crate::causes::{SHUTDOWN, with_sidecar};
-use crate::pods::{Case, at, ended, event, message, pod_event, report};
+use crate::causes::with_sidecar;
+use crate::pods::{Case, SHUTDOWN, at, ended, event, message, pod_event, report};
 use serde_json::{Value, json};
 
 fn clean() -> Value {
@@ -146,6 +146,7 @@ fn what_is_told() {
     let elsewhere = |case: &mut Case| {
         case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report-file=/tmp/$$(X)", "--", "app"]);
     };
+    let never = |case: &mut Case| case.pod["spec"]["restartPolicy"] = "Never".into();
     let sleeps = |case: &mut Case| case.container()["command"] = json!(["sleep", "9999"]);
     for (what, case, expected) in [
         ("an OOM kill that main outlived", Case::wrapped(ended(0, "OOMKilled", 0, 9, "")), "killed -: OutOfMemory"),
@@ -164,7 +165,7 @@ fn what_is_told() {
         ("evicted, an invented ending", Case::wrapped(invented.clone()).event(low()), "unknown nodePressure: EvictedForMemory Unknown"),
         (
             "evicted, the condition alone",
-            Case::wrapped(clean()).disrupted("TerminationByKubelet", "The node was low on resource: inodes. "),
+            Case::wrapped(clean()).disrupted("TerminationByKubelet", "The node was low on resource: inodes. ").event(stopping(100)),
             "drained nodePressure: EvictedForDisk",
         ),
         (
@@ -352,7 +353,7 @@ fn what_is_told() {
         (
             "a volume of that name",
             Case::wrapped(clean()).disrupted("TerminationByKubelet", "Usage of EmptyDir volume \"preempted\" exceeds the limit \"64Mi\". "),
-            "drained nodePressure: EmptyDirLimit",
+            "unknown -: EmptyDirLimit",
         ),
         (
             "collected, but not since its node is gone",
@@ -572,33 +573,22 @@ fn what_is_told() {
         ),
         (
             "shut down, and deleted long after",
-            Case::wrapped(clean()).failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN).deleted(500, 0),
+            Case::wrapped(clean()).shut_down().deleted(500, 0).event(stopping(100)),
             "drained nodeShutdown: NodeShutdown",
         ),
         (
             "shut down, which does not tell who had ended before that",
-            Case::wrapped(clean()).failed("Terminated", SHUTDOWN),
-            "unknown -: ",
-        ),
-        (
-            "ended by itself, a moment before the shutdown",
-            Case::wrapped(ended(3, "Error", 0, 90, "")).failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN),
-            "failed -: Failed",
+            Case::wrapped(clean()).failed("Terminated", SHUTDOWN).with(never),
+            "unknown -: Unknown",
         ),
         (
             "drained through the API, and the node was shut down meanwhile",
-            Case::wrapped(ended(0, "Completed", 0, 125, ""))
-                .deleted(100, 30)
-                .failed("Terminated", SHUTDOWN)
-                .disrupted("TerminationByKubelet", SHUTDOWN),
+            Case::wrapped(ended(0, "Completed", 0, 125, "")).deleted(100, 30).shut_down().event(stopping(100)),
             "drained deletion: ",
         ),
         (
             "the node was shut down, and the pod deleted meanwhile",
-            Case::wrapped(ended(0, "Completed", 0, 125, ""))
-                .deleted(120, 30)
-                .failed("Terminated", SHUTDOWN)
-                .disrupted("TerminationByKubelet", SHUTDOWN),
+            Case::wrapped(ended(0, "Completed", 0, 125, "")).deleted(120, 30).shut_down().event(stopping(100)),
             "drained nodeShutdown: NodeShutdown",
         ),
         (
@@ -630,6 +620,143 @@ fn what_is_told() {
     ] {
         assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
     }
+}
+
+/// The kubelet sends its condition, and dates it, when all containers have ended.
+#[test]
+fn a_stop_by_the_kubelet_that_is_dated_at_its_end_is_told() {
+    let drained = |seconds: u64| {
+        let mut report = report();
+        (report["durationMs"], report["main"]["afterMs"], report["killed"], report["victims"]) =
+            ((seconds * 1000).into(), (seconds * 1000).into(), 0.into(), json!([]));
+        message(&report)
+    };
+    let wrapped = |to: i64, message: &str| Case::wrapped(ended(0, "Completed", 0, to, message));
+    let stopping = || event("Killing", "Stopping container app", 100);
+    let of_other = |name: &str| {
+        let mut event = stopping();
+        event["involvedObject"]["fieldPath"] = format!("spec.containers{{{name}}}").into();
+        event
+    };
+    let evicted = |case: Case| {
+        let low = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 81Mi. ";
+        case.failed("Evicted", low).disrupted("TerminationByKubelet", low)
+    };
+    let over = |seconds: i64| move |case: &mut Case| case.pod["status"]["conditions"][0]["lastTransitionTime"] = at(seconds).into();
+    let never = |case: &mut Case| case.pod["spec"]["restartPolicy"] = "Never".into();
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["x"]}}});
+    let from_inside = wrapped(129, &message(&report()).replace("\"pid\":0,\"uid\":0", "\"pid\":31,\"uid\":0"));
+    let by_itself = Case::wrapped(ended(3, "Error", 0, 106, &message(&hooked())));
+    // `log` was at work until 125 s.
+    let two = |app: Case| {
+        app.with(|case| {
+            let log = json!({"name": "log", "restartCount": 0, "containerID": "containerd://9", "state": {"terminated": ended(0, "Completed", 0, 125, "")}});
+            case.pod["status"]["containerStatuses"].as_array_mut().unwrap().push(log);
+        })
+    };
+    let first = Some("10:01:40");
+    for (what, case, expected, requested) in [
+        ("the kubelet's Event", wrapped(120, &drained(20)).shut_down().event(stopping()), "drained nodeShutdown: NodeShutdown", first),
+        ("its init's word", wrapped(120, &drained(20)).shut_down(), "drained nodeShutdown: NodeShutdown", first),
+        ("when the hook began is not known", wrapped(120, &drained(2)).shut_down().with(hook), "drained nodeShutdown: NodeShutdown", None),
+        ("killed", wrapped(129, &message(&report())).shut_down().event(stopping()), "killed nodeShutdown: StillAtWork NodeShutdown", first),
+        ("evicted, and its Event has gone", evicted(wrapped(120, &drained(20))), "drained nodePressure: EvictedForMemory", first),
+        (
+            "evicted, without an init",
+            evicted(Case::plain(ended(0, "Completed", 0, 120, ""))).event(stopping()),
+            "unknown nodePressure: EvictedForMemory",
+            first,
+        ),
+        ("137, and nothing is heard of the kubelet", Case::plain(sigkill(110)).shut_down(), "unknown -: NodeShutdown Unknown", None),
+        ("nothing is heard of anybody", Case::plain(ended(1, "Error", 0, 120, "")).shut_down(), "unknown -: NodeShutdown", None),
+        ("it is not started again anyway", Case::plain(clean()).with(never).shut_down(), "unknown -: Unknown", None),
+        ("the other one ended last", two(Case::plain(ended(1, "Error", 0, 102, ""))).shut_down(), "unknown -: NodeShutdown", None),
+        (
+            "the same, and it is not started again anyway",
+            two(Case::plain(ended(1, "Error", 0, 102, ""))).with(never).shut_down(),
+            "unknown -: Unknown",
+            None,
+        ),
+        (
+            "too long before, and it is not started again",
+            two(Case::plain(ended(1, "Error", 0, 70, ""))).with(never).shut_down(),
+            "failed -: Failed",
+            None,
+        ),
+        (
+            "the API server was away, and it would have been started again",
+            Case::plain(ended(1, "Error", 0, 70, "")).shut_down().with(over(700)),
+            "unknown -: NodeShutdown",
+            None,
+        ),
+        ("its init says that no signal came", by_itself.clone().shut_down(), "killed -: ChildrenLeft StillAtWork Failed", None),
+        ("the same, and a hook may have", by_itself.with(hook).shut_down(), "killed -: ChildrenLeft StillAtWork NodeShutdown", None),
+        ("kubectl exec kill 1", from_inside.clone().shut_down(), "killed signal: StillAtWork", Some("10:01:39.996")),
+        (
+            "the same, and the shutdown meanwhile",
+            from_inside.shut_down().event(event("Killing", "Stopping container app", 120)),
+            "killed signal: StillAtWork",
+            Some("10:01:39.996"),
+        ),
+        (
+            "somebody's signal, long before",
+            wrapped(129, &message(&report())).shut_down().with(over(160)),
+            "killed signal: StillAtWork",
+            Some("10:01:39.996"),
+        ),
+        (
+            "a probe failed first",
+            wrapped(120, &drained(20)).shut_down().event(event("Killing", "Container app failed liveness probe, will be restarted", 100)),
+            "drained probe: LivenessProbe",
+            first,
+        ),
+        (
+            "a condition that came with the beginning",
+            wrapped(120, "").shut_down().with(over(100)),
+            "drained nodeShutdown: NodeShutdown",
+            first,
+        ),
+        (
+            "one that was deleted, nobody knows when",
+            wrapped(120, "").shut_down().deleted(100, 30).with(|case| case.deletion = None),
+            "unknown -: Unknown",
+            None,
+        ),
+        ("another container was stopped", wrapped(120, "").shut_down().event(of_other("log")), "unknown -: NodeShutdown", None),
+    ] {
+        let stop = case.stops().into_iter().find(|stop| stop.container == "app").unwrap();
+        let at = stop.requested_at.as_deref().map(|at| at.trim_start_matches("2026-11-24T").trim_end_matches('Z'));
+        assert_eq!((Case::told_of(&stop).as_str(), at), (expected, requested), "{what}: {stop:#?}");
+    }
+}
+
+/// A sidecar is stopped with its pod, or when the app has ended by itself.
+#[test]
+fn a_sidecar_in_a_shutdown_is_no_finished_pods() {
+    let log = |case: Case| Case::told_of(&case.stops()[0]);
+    let mut late = report();
+    (late["durationMs"], late["killed"], late["victims"]) = (5000.into(), 0.into(), json!([]));
+    let case = |report: bool| {
+        with_sidecar(10, 15).not_deleted().with(|case| {
+            let message = if report { message(&late) } else { String::new() };
+            case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(0, "Completed", 0, 115, &message);
+        })
+    };
+    let never = |case: &mut Case| case.pod["spec"]["restartPolicy"] = "Never".into();
+    let of_log = |seconds: i64| {
+        let mut event = event("Killing", "Stopping container log", seconds);
+        event["involvedObject"]["fieldPath"] = "spec.initContainers{log}".into();
+        event
+    };
+    assert_eq!(log(case(false).shut_down()), "unknown -: NodeShutdown");
+    assert_eq!(log(case(true).shut_down()), "drained nodeShutdown: NodeShutdown");
+    // The app is not started again: it may have ended by itself, and the node was shut down then.
+    assert_eq!(log(case(true).with(never).shut_down()), "drained signal: ");
+    let app = event("Killing", "Stopping container app", 100);
+    assert_eq!(log(case(true).with(never).shut_down().event(app)), "drained nodeShutdown: NodeShutdown");
+    assert_eq!(log(case(false).with(never).shut_down().event(of_log(100))), "drained nodeShutdown: NodeShutdown");
+    assert_eq!(log(case(false).with(never).shut_down().event(of_log(110))), "drained signal: ");
+    assert_eq!(log(case(true).with(never)), "drained podFinished: ");
 }
 
 #[test]
@@ -914,7 +1041,7 @@ fn sidecars_are_asked_last() {
     assert_eq!(told(finished.clone().with(fails)), ["log completed -: ", "app failed -: Failed"]);
     // The kubelet has stopped the whole pod, and nobody knows when.
     let evicted = finished.failed("Evicted", "The node was low on resource: memory. ");
-    assert_eq!(told(evicted), ["log unknown -: ", "app unknown -: "]);
+    assert_eq!(told(evicted), ["log unknown -: EvictedForMemory", "app unknown -: Unknown"]);
 }
 
 #[test]
