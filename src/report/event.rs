@@ -19,6 +19,8 @@ pub(crate) struct Event<'a> {
     pub(crate) of_kubelet: bool,
     /// Whether it is about the pod, not about its owner.
     pub(crate) of_pod: bool,
+    /// How often it was seen.
+    pub(crate) count: u64,
     /// When it was first and last seen.
     times: [Option<Millis>; 2],
     /// When the API server was first told of it.
@@ -50,6 +52,7 @@ impl<'a> Event<'a> {
             container: path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}')),
             of_kubelet: text("/source/component").or(text("/reportingComponent")) == Some("kubelet"),
             of_pod,
+            count: ["/count", "/series/count"].iter().find_map(|count| event.pointer(count)?.as_u64()).unwrap_or(1),
             told: at(&["/metadata/creationTimestamp"]),
             times: [
                 at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp", "/lastTimestamp"]),

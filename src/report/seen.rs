@@ -18,6 +18,10 @@ pub(crate) const LEAST_SECONDS: u64 = 2;
 /// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
+/// How many Events about a pod its kubelet sends before it drops them, but for one in five minutes (k8s.io/client-go tools/record, defaultSpamBurst). It
+/// counted those of all types together until lately.
+const EVENTS_SENT: u64 = 25;
+
 /// How long a kubelet takes to tell what becomes of a container that has ended: that it is started again, or that this must wait.
 const MOMENT: Millis = 10 * SECOND;
 
@@ -175,10 +179,12 @@ impl<'a> Pod<'a> {
     }
 
     /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as
-    /// well, for they are all kept for as long (an hour, unless the API server is told otherwise).
+    /// well, for they are all kept for as long (an hour, unless the API server is told otherwise), unless there are so many that the kubelet drops some.
     pub(crate) fn has_event_by(&self, time: Option<Millis>) -> bool {
         let by = time.map(|time| time.saturating_add(MOMENT));
-        self.events.iter().any(|event| event.of_pod && event.of_kubelet && event.last().zip(by).is_some_and(|(at, by)| at <= by))
+        let of_kubelet = || self.events.iter().filter(|event| event.of_pod && event.of_kubelet);
+        let sent = of_kubelet().fold(0_u64, |sum, event| sum.saturating_add(event.count));
+        sent < EVENTS_SENT && of_kubelet().any(|event| event.last().zip(by).is_some_and(|(at, by)| at <= by))
     }
 
     /// Whether its sandbox had to be made anew after this time, or ever where that is not known.
@@ -399,9 +405,18 @@ impl<'a> Run<'a> {
 
     /// Whether the kubelet may have stopped it for a reason of its own, and started it again: a probe or a postStart hook that failed.
     pub(crate) fn kubelet_may_stop_it(&self) -> bool {
-        ["/livenessProbe", "/startupProbe", "/lifecycle/postStart"]
-            .iter()
-            .any(|field| self.spec.pointer(field).is_some_and(Value::is_object))
+        let probe = |name: &str| self.spec.get(name).is_some_and(|probe| probe.is_object() && self.can_have_failed(probe));
+        probe("livenessProbe") || probe("startupProbe") || self.spec.pointer("/lifecycle/postStart").is_some_and(Value::is_object)
+    }
+
+    /// Whether it lived for as long as a probe needs to fail as often as it has to in a row, the first time when its delay is over
+    /// (k8s.io/kubernetes pkg/kubelet/prober, doProbe).
+    fn can_have_failed(&self, probe: &Value) -> bool {
+        let seconds = |field: &str, default: u64| probe.get(field).and_then(Value::as_u64).unwrap_or(default);
+        let periods = seconds("failureThreshold", 3).saturating_sub(1).saturating_mul(seconds("periodSeconds", 10));
+        let least = seconds("initialDelaySeconds", 0).saturating_add(periods).saturating_mul(1000);
+        // Whole seconds on both ends.
+        self.lived().is_none_or(|lived| lived.saturating_add(2000) >= least)
     }
 
     /// Whether it has a preStop hook, be it a sleep.

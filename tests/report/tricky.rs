@@ -826,6 +826,11 @@ fn an_invented_ending_has_one_key_or_is_none() {
 fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
     let ends = |code: i64| Case::wrapped(ended(code, if code == 0 { "Completed" } else { "Error" }, 0, 500, ""));
     let liveness = |case: &mut Case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}});
+    let lived = |code: i64, seconds: i64| Case::wrapped(ended(code, "Error", 0, seconds, ""));
+    let hasty = |case: &mut Case| {
+        (case.container()["livenessProbe"]["failureThreshold"], case.container()["livenessProbe"]["initialDelaySeconds"]) =
+            (1.into(), 5.into());
+    };
     let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"postStart": {"exec": {"command": ["x"]}}});
     let always =
         |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
@@ -843,6 +848,24 @@ fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
         ("those of its start are there", ends(3).with(liveness).event(event("Started", "Container started", 0)), "failed -: Failed"),
         ("those of its next start are there", ends(3).with(liveness).event(event("Started", "Container started", 501)), "failed -: Failed"),
         ("those of an hour later are", ends(3).with(liveness).event(event("Pulled", "x", 4000)), "unknown -: Unknown"),
+        (
+            "there were so many that the kubelet drops them",
+            ends(3).with(liveness).event(event("Started", "Container started", 0)).event(event("BackOff", "x", 9)).with(|case| {
+                case.events[1]["count"] = 24.into();
+            }),
+            "unknown -: Unknown",
+        ),
+        (
+            "there were not as many",
+            ends(3).with(liveness).event(event("Started", "Container started", 0)).event(event("BackOff", "x", 9)).with(|case| {
+                case.events[1]["count"] = 23.into();
+            }),
+            "failed -: Failed",
+        ),
+        ("it ended before any probe can have failed three times", lived(3, 17).with(liveness), "failed -: Failed"),
+        ("it may have", lived(3, 18).with(liveness), "unknown -: Unknown"),
+        ("its probe need not fail as often", lived(3, 17).with(liveness).with(hasty), "unknown -: Unknown"),
+        ("but not before its delay is over", lived(3, 2).with(liveness).with(hasty), "failed -: Failed"),
         ("somebody else's", ends(3).with(liveness).event(pod_event("vpa", "X", "x", 0)), "unknown -: Unknown"),
         ("its probe's", ends(3).with(liveness).event(killing(480)), "drained probe: LivenessProbe"),
         ("0", ends(0).with(liveness), "unknown -: "),
