@@ -151,7 +151,13 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
         return Asking::Yes(Asked { at, told, hurried: reasons > 1, ..first });
     }
     if let Some(sign) = sign {
-        return Asking::Yes(Asked { told, hurried: reasons > 0, ..Asked::new(Request::Signal, sign.at, None) });
+        let (request, grace_seconds) = match killing.filter(|(_, at)| sign.at.is_none_or(|sign| *at <= sign.saturating_add(SECOND))) {
+            // It was followed by another run.
+            Some(_) if !run.current => (Request::Restart, Some(pod.grace_seconds())),
+            Some(_) => (Request::Kubelet, None),
+            None => (Request::Signal, None),
+        };
+        return Asking::Yes(Asked { told, hurried: reasons > 0, ..Asked::new(request, sign.at, grace_seconds) });
     }
     let by_signal = signalled.is_none() && run.exit_code == Some(SIGTERM);
     let kubelets = run.kubelet_may_stop_it() || pod.was_changed();
@@ -228,9 +234,21 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
         Some(restart.since(Cause::PostStartHookFailed, "the postStart hook failed".into()))
     } else if message.contains("definition changed") || message.contains("resize requires restart") {
         Some(restart.since(Cause::ContainerChanged, format!("the kubelet says: {}", bounded(message, LONGEST_QUOTED))))
+    } else if sandbox_went(pod, at) {
+        Some(
+            restart
+                .since(Cause::SandboxChanged, "the pod's sandbox had gone, and the kubelet stopped its containers to make it anew".into()),
+        )
     } else {
         None
     }
+}
+
+/// Whether the kubelet said just before this that it makes the pod's sandbox anew: then it stops the containers that still run (k8s.io/kubernetes
+/// pkg/kubelet/kuberuntime, SyncPod).
+fn sandbox_went(pod: &Pod<'_>, at: Millis) -> bool {
+    let mut changed = pod.events.iter().filter(|event| event.of_pod && event.of_kubelet && event.reason == "SandboxChanged");
+    changed.any(|event| event.within(Some(at.saturating_sub(2 * SECOND)), Some(at.saturating_sub(SECOND))).is_some())
 }
 
 /// Why the whole pod is stopped.

@@ -143,6 +143,15 @@ fn case(cause: Cause) -> (Case, &'static str) {
             clean().event(event("Killing", "Container app definition changed, will be restarted", 100)),
             "drained restart: ContainerChanged",
         ),
+        Cause::SandboxChanged => (
+            clean().event(event("Killing", "Stopping container app", 100)).event(pod_event(
+                "kubelet",
+                "SandboxChanged",
+                "Pod sandbox changed, it will be killed and re-created.",
+                100,
+            )),
+            "drained restart: SandboxChanged",
+        ),
         Cause::EvictedForMemory => (
             evicted(
                 "The node was low on resource: memory. Threshold quantity: 100Mi, available: 81Mi. Container app was using 812Mi, request is 256Mi, has larger consumption of memory. ",

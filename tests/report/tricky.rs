@@ -289,7 +289,7 @@ fn what_is_told() {
         (
             "the kubelet stopped it for another reason, long before it was deleted",
             Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)),
-            "drained signal: ",
+            "drained kubelet: ",
         ),
         ("when it was deleted is not known", Case::wrapped(clean()).deleted(100, 30).with(|case| case.deletion = None), "unknown -: "),
         (
@@ -755,8 +755,33 @@ fn a_sidecar_in_a_shutdown_is_no_finished_pods() {
     let app = event("Killing", "Stopping container app", 100);
     assert_eq!(log(case(true).with(never).shut_down().event(app)), "drained nodeShutdown: NodeShutdown");
     assert_eq!(log(case(false).with(never).shut_down().event(of_log(100))), "drained nodeShutdown: NodeShutdown");
-    assert_eq!(log(case(false).with(never).shut_down().event(of_log(110))), "drained signal: ");
+    assert_eq!(log(case(false).with(never).shut_down().event(of_log(110))), "drained kubelet: ");
     assert_eq!(log(case(true).with(never)), "drained podFinished: ");
+}
+
+/// A pod whose sandbox has gone is made anew, and its containers run again.
+#[test]
+fn a_sandbox_that_had_gone_is_why_the_kubelet_stopped_it() {
+    let case = |changed: i64| {
+        let sandbox = pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", changed);
+        Case::wrapped(clean()).event(sandbox).event(event("Killing", "Stopping container app", 100))
+    };
+    let runs = |case: &mut Case| {
+        let ended = case.status()["state"].take();
+        (case.status()["lastState"], case.status()["state"]) = (ended, json!({"running": {"startedAt": at(110)}}));
+        (case.status()["restartCount"], case.status()["containerID"]) = (1.into(), "containerd://2".into());
+    };
+    for (what, case, expected) in [
+        ("a moment before", case(99), "drained restart: SandboxChanged"),
+        ("it runs again", case(100).with(runs), "drained restart: SandboxChanged"),
+        ("then once more", case(98).with(|case| case.events[0]["lastTimestamp"] = at(900).into()), "drained restart: SandboxChanged"),
+        ("long before", case(60), "drained kubelet: "),
+        ("after that", case(101), "drained kubelet: "),
+        ("after that, and it runs again", case(101).with(runs), "drained restart: "),
+        ("the pod had been deleted", case(100).deleted(99, 30), "drained deletion: "),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
 }
 
 #[test]
@@ -786,7 +811,7 @@ fn an_eviction_is_why_even_if_the_ending_is_invented() {
         assert_eq!(case.stop().key(), "u1/app/0");
     }
     // It is to be started again: what befalls its pod meanwhile is not why it ended.
-    assert_eq!(evicted("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}})).told(), "unknown signal: Unknown");
+    assert_eq!(evicted("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}})).told(), "unknown restart: Unknown");
 }
 
 #[test]
