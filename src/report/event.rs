@@ -78,11 +78,20 @@ impl<'a> Event<'a> {
         (self.times[0] == Some(at) && delay > 0).then_some(delay)
     }
 
+    /// When it was seen last between these two, as far as is known.
+    pub(crate) fn latest_within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
+        self.times.into_iter().flatten().filter(fits(from, to)).max()
+    }
+
     /// When it was seen first between these two. What lies between its first time and its last is not known.
     pub(crate) fn within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
-        let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to.saturating_add(SECOND));
-        self.times.into_iter().flatten().find(fits)
+        self.times.into_iter().flatten().find(fits(from, to))
     }
+}
+
+/// Whether a time lies between these two, give or take a second at the end.
+fn fits(from: Option<Millis>, to: Option<Millis>) -> impl Fn(&Millis) -> bool {
+    move |at| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to.saturating_add(SECOND))
 }
 
 /// Those about this pod, and about who owns it.

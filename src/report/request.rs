@@ -221,8 +221,10 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
         Asked::new(Request::Probe, Some(at), Some(own.unwrap_or_else(|| pod.grace_seconds())))
     };
     let said = |kind: &str| {
-        let mut unhealthy = pod.events.iter().filter(|e| e.reason == "Unhealthy" && e.of_kubelet && e.container == Some(run.name));
-        unhealthy.find_map(|e| e.message.strip_prefix(kind).filter(|_| e.within(run.started, Some(at)).is_some())).unwrap_or_default()
+        let unhealthy = pod.events.iter().filter(|e| e.reason == "Unhealthy" && e.of_kubelet && e.container == Some(run.name));
+        // It has failed several times, and may have said something else each time.
+        let latest = unhealthy.filter_map(|e| Some((e.latest_within(run.started, Some(at))?, e.message.strip_prefix(kind)?)));
+        latest.max_by_key(|(seen, _)| *seen).map(|(_, words)| words).unwrap_or_default()
     };
     let restart = Asked::new(Request::Restart, Some(at), Some(pod.grace_seconds()));
     let message = event.message;

@@ -784,6 +784,26 @@ fn a_sandbox_that_had_gone_is_why_the_kubelet_stopped_it() {
     }
 }
 
+/// What a probe said last before the kubelet stopped the container is why it did.
+#[test]
+fn a_probe_is_quoted_with_its_last_words() {
+    let failed = |words: &str, first: i64, last: i64| {
+        let mut event = event("Unhealthy", &format!("Liveness probe failed: {words}"), first);
+        event["lastTimestamp"] = at(last).into();
+        event
+    };
+    let case = |events: [Value; 3]| {
+        let case = Case::wrapped(clean()).event(event("Killing", "Container app failed liveness probe, will be restarted", 100));
+        events.into_iter().fold(case, Case::event).stop().causes[0].what.clone()
+    };
+    let start = || failed("connection refused", 5, 5);
+    let later = || failed("503", 80, 100);
+    assert_eq!(case([start(), later(), failed("reset", 40, 40)]), "the liveness probe failed: 503");
+    assert_eq!(case([later(), start(), failed("reset", 110, 110)]), "the liveness probe failed: 503");
+    // When it was seen between the two is not known.
+    assert_eq!(case([start(), failed("503", 80, 900), failed("reset", 90, 90)]), "the liveness probe failed: reset");
+}
+
 #[test]
 fn an_event_that_came_twice_in_a_run_says_when_it_began() {
     let killing = event("Killing", "Container app failed liveness probe, will be restarted", 103);
