@@ -193,9 +193,11 @@ impl<'a> Pod<'a> {
         sandboxes.any(|event| time.is_none_or(|time| event.last().is_some_and(|last| last >= time)))
     }
 
-    /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33): a changed image restarts a container.
+    /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33, and its deletion as one more): a changed image restarts a
+    /// container.
     pub(crate) fn was_changed(&self) -> bool {
-        self.raw.pointer("/metadata/generation").and_then(Value::as_u64) > Some(1)
+        let unchanged = if Deletion::of(self.raw).is_some() { 2 } else { 1 };
+        self.raw.pointer("/metadata/generation").and_then(Value::as_u64) > Some(unchanged)
     }
 
     /// Its containers' runs that have ended, the latest last.
