@@ -144,7 +144,7 @@ impl Request {
             Self::NodePressure => "the kubelet, which evicted the pod",
             Self::Preemption => "a preemption",
             Self::NodeShutdown => "the node's shutdown",
-            Self::Taint => "the node's taint",
+            Self::Taint => "a taint",
             Self::Probe => "a failed probe",
             Self::ActiveDeadline => "activeDeadlineSeconds",
             Self::NodeLost => "the loss of the node",

@@ -544,6 +544,21 @@ fn what_is_told() {
             "drained taint: Tainted",
         ),
         (
+            "a device's taint",
+            Case::wrapped(clean()).deleted(100, 30).disrupted("DeletionByDeviceTaintManager", "Device Taint manager: deleting due to NoExecute taint"),
+            "drained taint: Tainted",
+        ),
+        (
+            "the same, in its controller's Event",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event("device-taint-eviction", "DeviceTaintManagerEviction", "Marking for deletion", 99)),
+            "drained taint: Tainted",
+        ),
+        (
+            "it thought better of it",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event("device-taint-eviction", "DeviceTaintManagerEviction", "Cancelling deletion", 99)),
+            "drained deletion: ",
+        ),
+        (
             "the taint controller thought better of it",
             Case::wrapped(clean()).deleted(100, 30).event(pod_event(
                 "taint-eviction-controller",
@@ -872,6 +887,7 @@ fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
     let ends = |code: i64| Case::wrapped(ended(code, if code == 0 { "Completed" } else { "Error" }, 0, 500, ""));
     let liveness = |case: &mut Case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}});
     let lived = |code: i64, seconds: i64| Case::wrapped(ended(code, "Error", 0, seconds, ""));
+    let generation = |case: &mut Case, count: u64| case.pod["metadata"]["generation"] = count.into();
     let hasty = |case: &mut Case| {
         (case.container()["livenessProbe"]["failureThreshold"], case.container()["livenessProbe"]["initialDelaySeconds"]) =
             (1.into(), 5.into());
@@ -916,7 +932,9 @@ fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
         ("0", ends(0).with(liveness), "unknown -: "),
         ("0, and no probe", ends(0), "completed -: "),
         ("a postStart hook", ends(3).with(hook), "unknown -: Unknown"),
-        ("a changed spec", ends(3).with(|case| case.pod["metadata"]["generation"] = 2.into()), "unknown -: Unknown"),
+        ("a changed spec", ends(3).with(|case| generation(case, 2)), "unknown -: Unknown"),
+        ("a deletion since, which counts as one", ends(3).deleted(900, 30).with(|case| generation(case, 2)), "failed -: Failed"),
+        ("a changed spec, and a deletion since", ends(3).deleted(900, 30).with(|case| generation(case, 3)), "unknown -: Unknown"),
         ("137, and a probe", ends(137).with(always).with(liveness), "unknown -: Unknown"),
         ("137, and none", ends(137).with(always), "killed -: InitKilled"),
         ("a crash", ends(139).with(liveness), "unknown -: Crashed"),
