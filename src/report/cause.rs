@@ -135,6 +135,9 @@ causes! {
     ContainerChanged, Normal,
         "The container's spec was changed in the running pod (its image, or resources that need a restart), and the kubelet restarted it.",
         "";
+    SandboxChanged, Warning,
+        "The pod's sandbox, which holds its network and namespaces, had gone, and the kubelet stopped the pod's containers to make it anew.",
+        "See the node's logs of that time: its container runtime or its network plugin was restarted, or somebody ended the sandbox's own process (pause).";
     EvictedForMemory, Warning,
         "The kubelet evicted the pod, since the node was short of memory.",
         "Set memory requests to what the pods use, so that they are spread; a pod above its request goes first.";
@@ -200,6 +203,7 @@ impl Cause {
                 | Self::StartupProbe
                 | Self::PostStartHookFailed
                 | Self::ContainerChanged
+                | Self::SandboxChanged
                 | Self::EvictedForMemory
                 | Self::EvictedForDisk
                 | Self::EvictedForPids

@@ -115,8 +115,10 @@ pub enum Request {
     NodeLost,
     /// The pod's other containers have ended: a sidecar's stop.
     PodFinished,
-    /// The kubelet restarts the container: its spec was changed, or its postStart hook failed.
+    /// The kubelet restarts the container: its spec was changed, its postStart hook failed, or the pod's sandbox had gone.
     Restart,
+    /// The kubelet stopped it, and nobody says why.
+    Kubelet,
     /// Somebody sent a stop signal, and the API does not say who.
     Signal,
     /// A word of a later version.
