@@ -737,6 +737,12 @@ fn a_stop_by_the_kubelet_that_is_dated_at_its_end_is_told() {
             "unknown -: Unknown",
             None,
         ),
+        (
+            "an eviction that sets no condition",
+            Case::plain(sigkill(102)).failed("Evicted", "Usage of EmptyDir volume \"cache\" exceeds the limit \"64Mi\". "),
+            "unknown -: EmptyDirLimit Unknown",
+            None,
+        ),
         ("another container was stopped", wrapped(120, "").shut_down().event(of_other("log")), "unknown -: NodeShutdown", None),
     ] {
         let stop = case.stops().into_iter().find(|stop| stop.container == "app").unwrap();
