@@ -135,6 +135,9 @@ causes! {
     ContainerChanged, Normal,
         "The container's spec was changed in the running pod (its image, or resources that need a restart), and the kubelet restarted it.",
         "";
+    AllContainersRestarted, Warning,
+        "The kubelet restarted all of the pod's containers, since one of them ended with an exit code for which a rule of it says so (restartPolicyRules, RestartAllContainers). It removes them, and gives those that run 2 s to stop.",
+        "Leave the rule out where a container needs longer than 2 s to stop, or let it bear being killed.";
     EvictedForMemory, Warning,
         "The kubelet evicted the pod, since the node was short of memory.",
         "Set memory requests to what the pods use, so that they are spread; a pod above its request goes first.";
@@ -200,6 +203,7 @@ impl Cause {
                 | Self::StartupProbe
                 | Self::PostStartHookFailed
                 | Self::ContainerChanged
+                | Self::AllContainersRestarted
                 | Self::EvictedForMemory
                 | Self::EvictedForDisk
                 | Self::EvictedForPids

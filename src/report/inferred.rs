@@ -213,6 +213,7 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         let who = match asked.request {
             Request::Probe => "its probe's own terminationGracePeriodSeconds gives",
             Request::NodePressure => "the kubelet's eviction gave",
+            Request::Restart => "a restart of all the pod's containers gives",
             _ => "the deletion gave",
         };
         Finding::new(Cause::GracePeriodShortened, None, format!("{who} {given} s where the pod plans for {planned} s; {after}"))

@@ -3,7 +3,7 @@
 use crate::cause::Cause;
 use crate::event::Event;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
+use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, RESTARTING_ALL, Run, millis};
 use crate::stop::{Finding, LONGEST_QUOTED, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -13,6 +13,11 @@ use serde_json::Value;
 pub(crate) const SKEW: Millis = 5 * SECOND;
 /// How long a component of Kubernetes takes at most from one thing to the next.
 const SLACK: Millis = 10 * SECOND;
+
+/// How long a kubelet takes at most to restart all of a pod's containers: one after the other, 2 s each.
+const ALL_RESTARTED: Millis = 60 * SECOND;
+/// The whole message of its Event `Killing` then.
+const WITH_ALL: &str = "killing";
 
 /// 128 and SIGTERM's number: what a program ends with that has no handler for it, and what some do that have one.
 const SIGTERM: i64 = 143;
@@ -76,6 +81,9 @@ impl Asked {
 
 /// Whether and why this run was asked to stop. `report`: what its init says, if that is believed.
 pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) -> Asking {
+    if run.reason == RESTARTING_ALL {
+        return removed_with_all(pod, run);
+    }
     let length = report.map(|report| Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX));
     let begun = run.finished.zip(length).map(|(at, length)| at.saturating_sub(length));
     // Its init knows whether a signal came: if none did, main had ended when the kubelet's would have. A preStop hook can have ended it.
@@ -175,8 +183,25 @@ impl Sign {
 /// The kubelet's Event that it stops this run, and when.
 fn killing<'e, 'a>(pod: &'e Pod<'a>, run: &Run<'_>) -> Option<(&'e Event<'a>, Millis)> {
     let (from, to) = if run.clock_jumped() { (run.finished, run.started) } else { (run.started, run.finished) };
-    let of_run = pod.events.iter().filter(|event| event.reason == "Killing" && event.of_kubelet && event.container == Some(run.name));
-    of_run.filter_map(|event| Some((event, event.within(from, to)?))).min_by_key(|(_, at)| *at)
+    killings(pod, run).filter_map(|event| Some((event, event.within(from, to)?))).min_by_key(|(_, at)| *at)
+}
+
+/// All such Events about the container.
+fn killings<'e, 'a>(pod: &'e Pod<'a>, run: &Run<'_>) -> impl Iterator<Item = &'e Event<'a>> {
+    pod.events.iter().filter(|event| event.reason == "Killing" && event.of_kubelet && event.container == Some(run.name))
+}
+
+/// Why it was removed with all others. It may have ended before that: it may even be the one for whose exit code all were restarted.
+fn removed_with_all(pod: &Pod<'_>, run: &Run<'_>) -> Asking {
+    let began = |at: &Millis| pod.all_restarted().is_some_and(|all| at.saturating_sub(all).saturating_abs() <= ALL_RESTARTED);
+    let stopped = killings(pod, run).filter(|event| event.message == WITH_ALL).filter_map(Event::last).find(began);
+    stopped.map_or(Asking::Unclear(Doubt::Times), |at| Asking::Yes(Asked { told: Some(at), ..with_all(at) }))
+}
+
+/// The kubelet restarts all of the pod's containers, and leaves them the least (k8s.io/kubernetes pkg/kubelet/kuberuntime, SyncPod).
+fn with_all(at: Millis) -> Asked {
+    let what = "the kubelet restarted all of the pod's containers, for the exit code of one of them";
+    Asked::new(Request::Restart, Some(at), Some(LEAST_SECONDS)).since(Cause::AllContainersRestarted, what.into())
 }
 
 /// Why the kubelet stops this container alone.
@@ -197,6 +222,8 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
         Some(probe("startupProbe").since(Cause::StartupProbe, "the startup probe failed".into()).quoting(said("Startup probe failed")))
     } else if message.contains("FailedPostStartHook") {
         Some(restart.since(Cause::PostStartHookFailed, "the postStart hook failed".into()))
+    } else if message == WITH_ALL {
+        Some(with_all(at))
     } else if message.contains("definition changed") || message.contains("resize requires restart") {
         Some(restart.since(Cause::ContainerChanged, format!("the kubelet says: {}", bounded(message, LONGEST_QUOTED))))
     } else {

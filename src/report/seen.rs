@@ -17,6 +17,8 @@ const DEFAULT_GRACE: u64 = 30;
 pub(crate) const LEAST_SECONDS: u64 = 2;
 /// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
+/// The same for a container that it has removed, in order to restart all of the pod's (k8s.io/kubernetes pkg/kubelet, `RestartingAllContainers`).
+pub(crate) const RESTARTING_ALL: &str = "RestartingAllContainers";
 
 /// How long a kubelet takes to tell what becomes of a container that has ended: that it is started again, or that this must wait.
 const MOMENT: Millis = 10 * SECOND;
@@ -128,6 +130,11 @@ impl<'a> Pod<'a> {
         disruption(self.raw)
     }
 
+    /// When the kubelet began to restart all of its containers, or was done with that.
+    pub(crate) fn all_restarted(&self) -> Option<Millis> {
+        condition(self.raw, "AllContainersRestarting")?.1
+    }
+
     /// When the last of the app's containers ended.
     pub(crate) fn last_end_of_apps(&self) -> Option<Millis> {
         let apps = self.runs().into_iter().filter(|run| run.kind == Kind::App && run.current);
@@ -197,12 +204,13 @@ impl<'a> Pod<'a> {
         let state = |field: &str, state: &str| status.get(field).and_then(|field| field.get(state)).filter(|state| state.is_object());
         let id = |of: &'a Value| of.get("containerID").and_then(Value::as_str).filter(|id| !id.is_empty());
         let (ended, running) = (state("state", "terminated"), state("state", "running"));
-        let invented = |of: &'a Value| text(of, "reason") == STATUS_UNKNOWN && id(of).is_none();
+        let invented = |of: &'a Value| matches!(text(of, "reason"), STATUS_UNKNOWN | RESTARTING_ALL) && id(of).is_none();
         let before = state("lastState", "terminated");
-        // Where the kubelet invents an ending it counts at once, unless the pod is being deleted then; which of the two it was is not seen later
-        // on, and what would have two keys is no stop.
+        // Where the kubelet invents an ending it counts at once, unless the pod is being deleted then (and it restarts no other containers); which
+        // of the two it was is not seen later on, and what would have two keys is no stop.
         let one_before = restarts.saturating_sub(1);
-        let before_count = Some(one_before).filter(|_| restarts == 0 || !self.is_deleted());
+        let counted = before.is_some_and(|before| text(before, "reason") == RESTARTING_ALL);
+        let before_count = Some(one_before).filter(|_| restarts == 0 || counted || !self.is_deleted());
         let waits = ended.is_none() && running.is_none();
         if let Some(before) = before {
             // A container that waits to be started again counts as it did before; its last ending is moved to here. Only the container's id
@@ -252,10 +260,15 @@ pub(crate) struct Disruption<'a> {
     pub(crate) since: Option<Millis>,
 }
 
-fn disruption(pod: &Value) -> Option<Disruption<'_>> {
+/// The condition of this type, and since when it is as it is.
+fn condition<'a>(pod: &'a Value, kind: &str) -> Option<(&'a Value, Option<Millis>)> {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array)?;
-    let condition = conditions.iter().find(|c| text(c, "type") == "DisruptionTarget" && text(c, "status") == "True")?;
-    let since = condition.get("lastTransitionTime").and_then(time::read);
+    let condition = conditions.iter().find(|condition| text(condition, "type") == kind)?;
+    Some((condition, condition.get("lastTransitionTime").and_then(time::read)))
+}
+
+fn disruption(pod: &Value) -> Option<Disruption<'_>> {
+    let (condition, since) = condition(pod, "DisruptionTarget").filter(|(condition, _)| text(condition, "status") == "True")?;
     Some(Disruption { reason: text(condition, "reason"), message: text(condition, "message"), since })
 }
 
@@ -316,7 +329,7 @@ impl<'a> Run<'a> {
         let reason = text(terminated, "reason");
         let exit_code = terminated.get("exitCode").and_then(Value::as_i64);
         // containerd's words for a container that it found dead, after a restart of its own or of the node.
-        let lost = matches!(reason, STATUS_UNKNOWN | "RestartingAllContainers") || (reason == "Unknown" && exit_code == Some(255));
+        let lost = matches!(reason, STATUS_UNKNOWN | RESTARTING_ALL) || (reason == "Unknown" && exit_code == Some(255));
         Self {
             ending: if lost { Ending::Lost } else { Ending::Seen },
             started: terminated.get("startedAt").and_then(time::read),

@@ -115,7 +115,7 @@ pub enum Request {
     NodeLost,
     /// The pod's other containers have ended: a sidecar's stop.
     PodFinished,
-    /// The kubelet restarts the container: its spec was changed, or its postStart hook failed.
+    /// The kubelet restarts the container: its spec was changed, its postStart hook failed, or all of the pod's are restarted.
     Restart,
     /// Somebody sent a stop signal, and the API does not say who.
     Signal,

@@ -146,6 +146,10 @@ fn case(cause: Cause) -> (Case, &'static str) {
             clean().event(event("Killing", "Container app definition changed, will be restarted", 100)),
             "drained restart: ContainerChanged",
         ),
+        Cause::AllContainersRestarted => (
+            Case::plain(ended(143, "Error", 0, 101, "")).event(event("Killing", "killing", 100)),
+            "unknown restart: AllContainersRestarted",
+        ),
         Cause::EvictedForMemory => (
             evicted(
                 "The node was low on resource: memory. Threshold quantity: 100Mi, available: 81Mi. Container app was using 812Mi, request is 256Mi, has larger consumption of memory. ",

@@ -694,6 +694,42 @@ fn an_invented_ending_has_one_key_or_is_none() {
     assert_eq!(keys(&with(1, invented(), first())), "u1/app/0 u1/app/1");
 }
 
+/// The kubelet removes all containers when one of them ends with an exit code for which its rule says so. It runs, is removed at 100 s, waits, runs
+/// again, ends.
+#[test]
+fn a_container_that_was_restarted_with_all_others_has_one_key() {
+    let version = |restarts: u64, state: Value, id: &str, since: i64| {
+        let removed = json!({"terminated": {"exitCode": 137, "reason": "RestartingAllContainers", "startedAt": null, "finishedAt": null}});
+        Case::wrapped(clean()).event(event("Killing", "killing", 101)).with(|case| {
+            case.pod["status"]["conditions"] =
+                json!([{"type": "AllContainersRestarting", "status": "True", "lastTransitionTime": at(since)}]);
+            *case.status() = json!({"name": "app", "restartCount": restarts, "containerID": id, "state": state, "lastState": removed});
+        })
+    };
+    let told = |case: Case| case.stops().iter().map(|stop| format!("{} {}", stop.key(), Case::told_of(stop))).collect::<Vec<_>>();
+    let removed = "u1/app/0 unknown restart: AllContainersRestarted Unknown";
+    let again = || {
+        let mut again = ended(3, "Error", 105, 200, "");
+        again["containerID"] = "containerd://2".into();
+        json!({"terminated": again})
+    };
+    for (version, expected) in [
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 100), vec![removed]),
+        (version(1, json!({"running": {"startedAt": at(105)}}), "containerd://2", 105), vec![removed]),
+        (version(1, again(), "containerd://2", 105), vec![removed, "u1/app/1 failed -: Failed"]),
+        (version(1, again(), "containerd://2", 105).deleted(300, 30), vec![removed, "u1/app/1 failed -: Failed"]),
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 100).deleted(102, 30), vec![removed]),
+        // It was killed an hour ago, and has ended before the others were removed.
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 3700), vec!["u1/app/0 unknown -: Unknown"]),
+    ] {
+        assert_eq!(told(version.clone()), expected, "{version:#?}");
+    }
+    // It ended while it was looked at.
+    let seen = Case::wrapped(sigkill(102)).event(event("Killing", "killing", 100));
+    assert_eq!(seen.told(), "killed restart: GracePeriodShortened AllContainersRestarted");
+    assert!(seen.stop().causes[0].what.starts_with("a restart of all the pod's containers gives 2 s where"), "{:#?}", seen.stop());
+}
+
 /// Ended at 500 s, and nothing says that it was asked to.
 #[test]
 fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
