@@ -2,7 +2,7 @@
 
 use crate::cause::Cause;
 use crate::init_report::InitReport;
-use crate::request::{Asked, SKEW};
+use crate::request::Asked;
 use crate::seen::{Kind, LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::Finding;
 use crate::time::{Millis, SECOND};
@@ -29,8 +29,7 @@ pub(crate) fn finding(pod: &Pod<'_>, run: &Run<'_>, asked: Option<&Asked>, repor
 fn all_taken(run: &Run<'_>, asked: &Asked, report: Option<&InitReport>, failed: Option<Millis>, overrun: bool) -> Option<u64> {
     let given = asked.grace_seconds.filter(|given| *given >= LEAST_SECONDS + 2)?;
     let over = asked.began()?.saturating_add(millis(given));
-    // By two clocks, where the kubelet's word is not known.
-    let slack = if asked.told.is_some() { SECOND } else { SKEW };
+    let slack = asked.slack();
     let rest = millis(LEAST_SECONDS);
     let between = |at: Millis, after: Millis| (-SECOND..=after).contains(&at.saturating_sub(over));
     let cut_off = failed.is_some_and(|at| between(at, rest + SECOND + slack));

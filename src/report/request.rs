@@ -70,6 +70,11 @@ impl Asked {
         self.told.or(self.at)
     }
 
+    /// By how much its times may be wrong: they are by two clocks where the kubelet's word is not known.
+    pub(crate) fn slack(&self) -> Millis {
+        if self.told.is_some() { SECOND } else { SKEW }
+    }
+
     fn since(self, cause: Cause, what: String) -> Self {
         Self { finding: Some(Finding::new(cause, None, what)), ..self }
     }

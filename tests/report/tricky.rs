@@ -104,6 +104,37 @@ fn an_oom_kill_of_everybody_at_once_is_no_kill_of_the_init_alone() {
     }
 }
 
+/// A container keeps that reason: it may have been a child's OOM kill, long before.
+#[test]
+fn an_oom_kill_does_not_hide_that_the_time_was_over() {
+    let always =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
+    let killed = |seconds| ended(137, "OOMKilled", 0, seconds, "");
+    let low = || pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100);
+    let only = ("OutOfMemory", "killed at least one process in the container");
+    for (what, case, (causes, words)) in [
+        (
+            "deleted with 5 s",
+            Case::wrapped(killed(105)).deleted(100, 5).with(always),
+            ("GracePeriodShortened OutOfMemory", "killed a process in the container"),
+        ),
+        (
+            "deleted, without an init",
+            Case::plain(killed(130)).deleted(100, 30),
+            ("GracePeriodExceeded NotWrapped OutOfMemory", "killed a process in the container"),
+        ),
+        ("long before", Case::wrapped(killed(110)).deleted(100, 30).with(always), ("OutOfMemory", "killed the init")),
+        ("by two clocks, at about the end of its time", Case::wrapped(killed(127)).deleted(100, 30).with(always), only),
+        ("how long it had is not known", Case::wrapped(killed(102)).event(low()).with(always), ("OutOfMemory EvictedForMemory", only.1)),
+        ("whether it was asked is not known", Case::wrapped(killed(97)).deleted(100, 30).with(always), only),
+    ] {
+        let stop = case.stop();
+        assert_eq!(Case::told_of(&stop).split_once(": ").map(|(_, causes)| causes.to_owned()).as_deref(), Some(causes), "{what}");
+        let told = stop.causes.iter().find(|finding| finding.cause.name() == "OutOfMemory").unwrap();
+        assert!(told.what.contains(words) && stop.killed == 1, "{what}: {stop:#?}");
+    }
+}
+
 #[test]
 fn a_run_has_one_key_while_it_crashes_waits_and_runs_again() {
     let crashed = ended(1, "Error", 0, 5, "");
