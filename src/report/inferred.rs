@@ -165,7 +165,11 @@ fn doubtful(code: i64, asking: &Asking) -> Option<Finding> {
 
 /// It ended with 137: SIGKILL, or an exit code that a program passed on.
 fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
-    let unknown = |what: String| Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 };
+    // Be it open why: who reports every end, and did not, was killed.
+    let unknown = |what: String| match init_was_killed(run) {
+        true => one_killed(Finding::new(Cause::Unknown, None, format!("{what}; its init, which reports every end, was killed"))),
+        false => Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 },
+    };
     let asked = match asking {
         Asking::Yes(asked) => asked,
         Asking::No => return killed_unasked(run),

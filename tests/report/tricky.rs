@@ -789,7 +789,7 @@ fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
         ("0, and no probe", ends(0), "completed -: "),
         ("a postStart hook", ends(3).with(hook), "unknown -: Unknown"),
         ("a changed spec", ends(3).with(|case| case.pod["metadata"]["generation"] = 2.into()), "unknown -: Unknown"),
-        ("137, and a probe", ends(137).with(always).with(liveness), "unknown -: Unknown"),
+        ("137, and a probe", ends(137).with(always).with(liveness), "killed -: Unknown"),
         ("137, and none", ends(137).with(always), "killed -: InitKilled"),
         ("a crash", ends(139).with(liveness), "unknown -: Crashed"),
         ("its init says that no signal came", unasked.clone().with(liveness), "failed -: Failed"),
@@ -1089,8 +1089,42 @@ fn an_init_that_was_killed_had_time_left() {
     let killed = Case::wrapped(sigkill(107)).deleted(100, 30).with(always);
     assert_eq!(killed.told(), "killed deletion: InitKilled");
     let limit = |seconds| pod_event("kubelet", "Evicted", "Usage of EmptyDir volume \"cache\" exceeds the limit \"64Mi\". ", seconds);
-    assert_eq!(killed.clone().event(limit(105)).told(), "unknown deletion: Unknown");
+    assert_eq!(killed.clone().event(limit(105)).told(), "killed deletion: Unknown");
     assert_eq!(killed.event(limit(120)).told(), "killed deletion: InitKilled");
+}
+
+/// Why is open, but not that: it would have reported.
+#[test]
+fn an_init_that_was_killed_counts_whatever_for() {
+    let low = |case: Case| case.event(pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100));
+    let liveness = |case: Case| case.with(|case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}}));
+    let restarted =
+        |case: Case| case.event(pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 160));
+    let hurried = |case: Case| low(case.deleted(95, 30));
+    let meant = |case: Case| case.deleted(105, 30);
+    let whenever = |case: Case| case.deleted(105, 30).with(|case| case.deletion = None);
+    let changes: [(&str, &dyn Fn(Case) -> Case, &str); 6] = [
+        ("a hard eviction, perhaps", &low, "nodePressure: EvictedForMemory"),
+        ("a probe, perhaps", &liveness, "-:"),
+        ("the node's restart, perhaps", &restarted, "-:"),
+        ("deleted, and evicted since", &hurried, "deletion:"),
+        ("at about the time of its deletion", &meant, "-:"),
+        ("deleted, and nobody knows when", &whenever, "-:"),
+    ];
+    for (what, change, request) in changes {
+        let case = change(Case::wrapped(sigkill(102)));
+        assert_eq!((case.told(), case.stop().killed), (format!("unknown {request} Unknown"), 0), "{what}: {:#?}", case.stop());
+        let always =
+            case.with(|case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]));
+        let stop = always.stop();
+        assert_eq!((always.told(), stop.killed), (format!("killed {request} Unknown"), 1), "{what}: {stop:#?}");
+        assert!(
+            stop.line().contains(": killed at least 1 process (")
+                && stop.line().contains("; its init, which reports every end, was killed"),
+            "{}",
+            stop.line()
+        );
+    }
 }
 
 #[test]
