@@ -109,8 +109,8 @@ causes! {
         "The pod was deleted without a grace period (`--grace-period=0 --force`, or terminationGracePeriodSeconds is 0): it was gone while its containers ran, and their ending was never seen. The runtime still gives them 2 s.",
         "Delete without --force, unless the node is gone, and give the pod a grace period.";
     SidecarWaited, Warning,
-        "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when they have ended, and gets what is left.",
-        "Let the app's containers stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
+        "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when the app's containers and the sidecars after it have ended, and gets what is left.",
+        "Let the others stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
     PreStopHook, Warning,
         "The preStop hook took the grace period: the stop signal came only after it, with 2 s left.",
         "Shorten the hook, or raise terminationGracePeriodSeconds by what it takes.";

@@ -3,10 +3,10 @@
 use crate::cause::Cause;
 use crate::hook;
 use crate::request::{Asked, Asking, Doubt};
-use crate::seen::{Kind, LEAST_SECONDS, Pod, Run, millis};
+use crate::seen::{LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Outcome, Request};
 use crate::time::{Millis, SECOND, took};
-use crate::words::bounded;
+use crate::words::{LONGEST_NAME, bounded};
 use ashore_init::settings::ReportWhen;
 use serde_json::Value;
 
@@ -280,16 +280,15 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
     found
 }
 
-/// A sidecar is asked when the app's containers have ended.
+/// A sidecar is asked when the app's containers have ended, and the sidecars after it.
 fn waited_as_sidecar(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) -> Option<Finding> {
-    if run.kind != Kind::Sidecar || asked.request == Request::PodFinished {
-        return None;
-    }
-    let before = pod.last_end_of_apps()?.saturating_sub(asked.began()?).max(0);
+    let (last, ended) = pod.last_before(run)?;
+    let before = ended.saturating_sub(asked.began()?).max(0);
     // An init that was asked in time would have reported; without one, the others must have left it next to nothing.
     let left = millis(given).saturating_sub(before);
-    let late = if run.silence_is_good() { before > left } else { left <= 3 * SECOND };
-    let what = format!("the pod's other containers took {} of {given} s; it was asked only then", shown(before));
+    let late = before > left && (run.silence_is_good() || left <= 3 * SECOND);
+    let (last, took) = (bounded(last, LONGEST_NAME), shown(before));
+    let what = format!("the pod's other containers, {last} the last of them, took {took} of {given} s; it was asked only then");
     late.then(|| Finding::new(Cause::SidecarWaited, None, what))
 }
 

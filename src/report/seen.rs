@@ -141,6 +141,20 @@ impl<'a> Pod<'a> {
         apps.filter_map(|run| run.finished).max()
     }
 
+    /// Of those for which a sidecar waits before it is stopped (the app's containers, and the sidecars after it), who ended last, and when; `None` for
+    /// others, which wait for nobody (k8s.io/kubernetes pkg/kubelet/kuberuntime, newTerminationOrdering).
+    pub(crate) fn last_before(&self, run: &Run<'_>) -> Option<(&'a str, Millis)> {
+        let place = |name: &str| self.list("/spec/initContainers").iter().position(|spec| text(spec, "name") == name);
+        let own = place(run.name).filter(|_| run.kind == Kind::Sidecar)?;
+        let is_before = |other: &Run<'a>| match other.kind {
+            Kind::App => true,
+            Kind::Sidecar => place(other.name) > Some(own),
+            Kind::Init | Kind::Ephemeral => false,
+        };
+        let before = self.runs().into_iter().filter(|other| other.current && is_before(other));
+        before.filter_map(|other| Some((other.name, other.finished?))).max_by_key(|(_, ended)| *ended)
+    }
+
     /// Whether any of the app's containers runs or has run, which it does when the init containers have ended well.
     pub(crate) fn apps_have_begun(&self) -> bool {
         let began = |status: &Value| {
@@ -153,12 +167,34 @@ impl<'a> Pod<'a> {
 
     /// Whether the app's containers have ended, and are not started again.
     pub(crate) fn apps_have_ended(&self) -> bool {
-        let policy = self.text("/spec/restartPolicy");
         let ended = |status: &Value| {
-            let code = status.pointer("/state/terminated").map(|ended| ended.get("exitCode").and_then(Value::as_i64));
-            code.is_some_and(|code| policy == "Never" || code == Some(0))
+            let spec = self.list("/spec/containers").iter().find(|spec| text(spec, "name") == text(status, "name"));
+            let ended = status.pointer("/state/terminated");
+            ended.is_some_and(|ended| !self.is_restarted(spec, ended.get("exitCode").and_then(Value::as_i64)))
         };
-        matches!(policy, "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
+        self.list("/status/containerStatuses").iter().all(ended)
+    }
+
+    /// Whether a container that has ended so is started again (k8s.io/kubernetes pkg/api/v1/pod, ContainerShouldRestart).
+    fn is_restarted(&self, spec: Option<&Value>, code: Option<i64>) -> bool {
+        let own = spec.map(|spec| text(spec, "restartPolicy")).filter(|policy| !policy.is_empty());
+        let rules = spec.filter(|_| own.is_some()).and_then(|spec| spec.get("restartPolicyRules")).and_then(Value::as_array);
+        let matches = |rule: &Value| {
+            let values = rule.pointer("/exitCodes/values").and_then(Value::as_array);
+            let listed = values.is_some_and(|values| values.iter().any(|value| value.as_i64() == code));
+            match rule.pointer("/exitCodes/operator").and_then(Value::as_str) {
+                Some("In") => listed,
+                Some("NotIn") => !listed,
+                _ => false,
+            }
+        };
+        // Each action that there is restarts it, be it with all others.
+        rules.is_some_and(|rules| rules.iter().any(matches))
+            || match own.unwrap_or_else(|| self.text("/spec/restartPolicy")) {
+                "Never" => false,
+                "OnFailure" => code != Some(0),
+                _ => true,
+            }
     }
 
     /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as

@@ -984,6 +984,72 @@ fn sidecars_are_asked_last() {
     assert_eq!(told(evicted), ["log unknown -: ", "app unknown -: "]);
 }
 
+/// The kubelet stops them in the reverse of their order.
+#[test]
+fn a_sidecar_waits_for_those_after_it() {
+    let told = |case: &Case| case.stops().iter().map(|stop| format!("{} {}", stop.container, Case::told_of(stop))).collect::<Vec<_>>();
+    // `log` comes first, `proxy` ends at this time.
+    let case = |proxy: i64| {
+        with_sidecar(1, 31).with(|case| {
+            let (mut spec, mut status) =
+                (case.pod["spec"]["initContainers"][0].clone(), case.pod["status"]["initContainerStatuses"][0].clone());
+            (spec["name"], status["name"]) = ("proxy".into(), "proxy".into());
+            status["state"]["terminated"] = ended(0, "Completed", 0, 100 + proxy, "");
+            case.pod["spec"]["initContainers"].as_array_mut().unwrap().push(spec);
+            case.pod["status"]["initContainerStatuses"].as_array_mut().unwrap().push(status);
+        })
+    };
+    let waited = ["log killed deletion: SidecarWaited", "proxy drained deletion: ", "app drained deletion: "];
+    assert_eq!(told(&case(29)), waited);
+    let what = "the pod's other containers, proxy the last of them, took 29.0 s of 30 s; it was asked only then";
+    assert_eq!(case(29).stops()[0].causes[0].what, what);
+    assert_eq!(told(&case(2))[0], "log killed deletion: GracePeriodExceeded");
+    // Nobody waits for those before it.
+    let turned = case(29).with(|case| case.pod["spec"]["initContainers"].as_array_mut().unwrap().reverse());
+    assert_eq!(told(&turned)[0], "log killed deletion: GracePeriodExceeded");
+    // All others have ended by themselves; and those alone are no reason to wait.
+    let finished = |proxy| case(proxy).not_deleted().failed("", "").with(|case| case.pod["spec"]["restartPolicy"] = "Never".into());
+    let finished = |proxy| finished(proxy).with(|case| case.status()["state"]["terminated"] = ended(0, "Completed", 0, 100, ""));
+    assert_eq!(told(&finished(29)), ["log killed podFinished: SidecarWaited", "proxy drained podFinished: ", "app completed -: "]);
+    let short = finished(0).with(|case| {
+        case.pod["spec"]["terminationGracePeriodSeconds"] = 2.into();
+        case.pod["spec"]["initContainers"][0]["command"] = json!(["log"]);
+        case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = sigkill(102);
+    });
+    assert_eq!(told(&short)[0], "log killed podFinished: GracePeriodExceeded NotWrapped");
+}
+
+/// A container may have a policy of its own. Its app has ended at 100 s with this code, a sidecar with 1 a moment later.
+#[test]
+fn whether_the_app_has_ended_for_good_is_by_its_own_policy() {
+    let told = |code: i64, pod: &str, own: Value| {
+        let case = with_sidecar(0, 1).not_deleted().with(|case| {
+            case.pod["spec"]["restartPolicy"] = pod.into();
+            own.as_object().unwrap().iter().for_each(|(field, value)| case.container()[field] = value.clone());
+            case.status()["state"]["terminated"] = ended(code, "Error", 0, 100, "");
+            case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(1, "Error", 0, 101, "");
+        });
+        case.stops().iter().find(|stop| stop.container == "log").map(Case::told_of).unwrap()
+    };
+    let own = |policy: &str| json!({"restartPolicy": policy});
+    let rule = |operator: &str| json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]});
+    let (goes_on, ended_for_good) = ("failed -: Failed", "drained podFinished: ");
+    for (code, pod, own, expected) in [
+        (0, "Never", json!({}), ended_for_good),
+        (3, "OnFailure", json!({}), goes_on),
+        (0, "Never", own("Always"), goes_on),
+        (0, "Always", own("Never"), ended_for_good),
+        (3, "Always", own("OnFailure"), goes_on),
+        (0, "Always", own("OnFailure"), ended_for_good),
+        (42, "Never", rule("In"), goes_on),
+        (3, "Never", rule("In"), ended_for_good),
+        (42, "Never", rule("NotIn"), ended_for_good),
+        (3, "Never", rule("NotIn"), goes_on),
+    ] {
+        assert_eq!(told(code, pod, own.clone()), expected, "{code} {pod} {own}");
+    }
+}
+
 #[test]
 fn init_containers_that_ended_well_are_no_stops() {
     let init = |terminated: Value| {
