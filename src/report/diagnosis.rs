@@ -49,7 +49,7 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         Asking::No | Asking::Unclear(_) => None,
     };
     let told = |finding: &Finding| finding.cause == Cause::PreStopHook;
-    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| run.current && !findings.iter().any(told)) {
+    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| !findings.iter().any(told)) {
         // That is why there was no time.
         Some(finding) if finding.cause == Cause::PreStopHook => findings.insert(0, finding),
         finding => findings.extend(finding),

@@ -47,6 +47,10 @@ fn all_taken(run: &Run<'_>, asked: &Asked, report: Option<&InitReport>, failed: 
 
 /// When the kubelet said that the hook failed, be it a moment after the container's end.
 fn failed_at(pod: &Pod<'_>, run: &Run<'_>) -> Option<Millis> {
+    // One that was lost sight of has no times.
+    if run.finished.is_none() && !run.current {
+        return None;
+    }
     let mut events = pod.events.iter().filter(|event| event.reason == "FailedPreStopHook" && event.container == Some(run.name));
     events.find_map(|event| event.within(run.started, run.finished.map(|finished| finished.saturating_add(2 * SECOND))))
 }

@@ -725,6 +725,35 @@ fn an_invented_ending_has_one_key_or_is_none() {
     assert_eq!(keys(&with(1, invented(), first())), "u1/app/0 u1/app/1");
 }
 
+#[test]
+fn a_hook_is_told_also_when_the_container_runs_again() {
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["x"]}}});
+    let liveness = event("Killing", "Container app failed liveness probe, will be restarted", 100);
+    let stopped = |seconds: i64, text: &str| Case::wrapped(ended(0, "Completed", 0, seconds, text)).with(hook).event(liveness.clone());
+    let again = |case: Case| {
+        case.with(|case| {
+            let before = case.status()["state"].clone();
+            *case.status() = json!({"name": "app", "restartCount": 1, "containerID": "containerd://2", "state": {"running": {"startedAt": at(133)}}, "lastState": before});
+        })
+    };
+    let failed = |seconds| event("FailedPreStopHook", "PreStopHook failed", seconds);
+    for (case, expected) in [
+        (stopped(132, &message(&late())).event(failed(132)), "killed probe: PreStopHook StillAtWork LivenessProbe"),
+        (stopped(102, "").event(failed(100)), "drained probe: PreStopHookFailed LivenessProbe"),
+    ] {
+        assert_eq!(case.told(), expected);
+        assert_eq!(again(case.clone()).told(), expected);
+        // What failed since is the next run's.
+        assert!(!again(case).with(|case| case.events[1] = failed(140)).told().contains("PreStopHookFailed"));
+    }
+    let lost = again(stopped(132, "")).event(failed(100)).with(|case| {
+        case.status()["lastState"] =
+            json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null}});
+        case.events.remove(0);
+    });
+    assert_eq!(lost.told(), "unknown -: Unknown");
+}
+
 /// The kubelet removes all containers when one of them ends with an exit code for which its rule says so. It runs, is removed at 100 s, waits, runs
 /// again, ends.
 #[test]
