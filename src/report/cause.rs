@@ -112,7 +112,7 @@ causes! {
         "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when the app's containers and the sidecars after it have ended, and gets what is left.",
         "Let the others stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
     PreStopHook, Warning,
-        "The preStop hook took the grace period: the stop signal came only after it, with 2 s left.",
+        "The preStop hook, be it a sleep, took the grace period: the stop signal came only after it, with 2 s left.",
         "Shorten the hook, or raise terminationGracePeriodSeconds by what it takes.";
     PreStopHookFailed, Warning,
         "The preStop hook failed, or was cut short by the container's end.",

@@ -10,10 +10,10 @@ use crate::time::{Millis, SECOND};
 /// What is to be said of the container's preStop hook: that it took the grace period, or that it failed. `overrun`: whether the container was
 /// killed when its grace period was over, and no init reported.
 pub(crate) fn finding(pod: &Pod<'_>, run: &Run<'_>, asked: Option<&Asked>, report: Option<&InitReport>, overrun: bool) -> Option<Finding> {
-    if !run.has_hook() {
+    if !run.has_any_hook() {
         return None;
     }
-    let failed = failed_at(pod, run);
+    let failed = failed_at(pod, run).filter(|_| run.has_hook());
     if let Some(seconds) = asked.and_then(|asked| all_taken(run, asked, report, failed, overrun)) {
         let what = format!("the preStop hook took the grace period of {seconds} s; the stop signal came after it, with 2 s left at most");
         return Some(Finding::new(Cause::PreStopHook, None, what));
@@ -39,10 +39,18 @@ fn all_taken(run: &Run<'_>, asked: &Asked, report: Option<&InitReport>, failed: 
         let took = Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX);
         took <= rest + SECOND && run.finished.is_some_and(|finished| between(finished.saturating_sub(took), slack))
     });
+    // A sleep's length is known, and nobody waits for others after one that took all. Who had not ended by then was asked after it.
+    let was_there = match report {
+        None => run.finished.is_some_and(|at| between(at, rest + SECOND + slack) && (overrun || (asked.told.is_some() && at >= over))),
+        Some(_) => signal_came_late,
+    };
+    let sleep_took_all = was_there && run.sleeps().is_some_and(|seconds| seconds >= given);
     // An init that was asked in time would have reported before that.
     let planned = run.planned_ms().is_some_and(|planned| planned <= given.saturating_mul(1000));
-    let killed_late = overrun && planned && run.silence_is_good() && asked.told.is_some() && run.finished? >= over.saturating_add(rest);
-    (cut_off || (alone && (signal_came_late || killed_late))).then_some(given)
+    let killed_late =
+        overrun && planned && run.has_hook() && run.silence_is_good() && asked.told.is_some() && run.finished? >= over.saturating_add(rest);
+    let unknown_length = alone && run.has_hook() && (signal_came_late || killed_late);
+    (cut_off || sleep_took_all || unknown_length).then_some(given)
 }
 
 /// When the kubelet said that the hook failed, be it a moment after the container's end.

@@ -438,6 +438,11 @@ impl<'a> Run<'a> {
         self.spec.pointer("/lifecycle/preStop").is_some_and(Value::is_object)
     }
 
+    /// How long its preStop hook sleeps, in seconds, if that is all that it does.
+    pub(crate) fn sleeps(&self) -> Option<u64> {
+        self.spec.pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_u64)
+    }
+
     /// Whether it has a preStop hook that may take its time; a sleep of a known length is part of the plan.
     pub(crate) fn has_hook(&self) -> bool {
         let hook = self.spec.pointer("/lifecycle/preStop");

@@ -754,6 +754,48 @@ fn a_hook_is_told_also_when_the_container_runs_again() {
     assert_eq!(lost.told(), "unknown -: Unknown");
 }
 
+/// How long it sleeps is in the spec.
+#[test]
+fn a_sleep_that_takes_all_is_told() {
+    let sleeps = |seconds: u64| move |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"sleep": {"seconds": seconds}}});
+    let stopping = || event("Killing", "Stopping container app", 100);
+    let by_signal = Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30);
+    for (what, case, seconds, expected) in [
+        ("killed, no init", Case::plain(sigkill(132)).deleted(100, 30), 30, "killed deletion: PreStopHook NotWrapped"),
+        (
+            "sleep as PID 1, whose signal came late",
+            Case::plain(sigkill(132)).deleted(100, 30).with(|case| case.container()["command"] = json!(["sleep", "inf"])),
+            30,
+            "killed deletion: PreStopHook NotWrapped",
+        ),
+        ("the init was asked late", by_signal.clone(), 40, "killed deletion: PreStopHook StillAtWork"),
+        ("a shorter one", by_signal, 20, "killed deletion: StillAtWork"),
+        ("killed after a shorter one", Case::plain(sigkill(130)).deleted(100, 30), 29, "killed deletion: GracePeriodExceeded NotWrapped"),
+        (
+            "less time than planned",
+            Case::wrapped(sigkill(107)).deleted(100, 5).event(stopping()),
+            10,
+            "killed deletion: PreStopHook GracePeriodShortened",
+        ),
+        (
+            "it stopped at once after it",
+            Case::wrapped(ended(0, "Completed", 0, 131, "")).deleted(100, 30).event(stopping()),
+            30,
+            "drained deletion: PreStopHook",
+        ),
+        (
+            "how long it had is not known any more",
+            Case::plain(sigkill(200)).deleted(100, 30),
+            30,
+            "killed deletion: GracePeriodExceeded NotWrapped",
+        ),
+        ("it had ended before", Case::wrapped(clean()).deleted(100, 30).event(stopping()), 30, "drained deletion: "),
+    ] {
+        let case = case.with(sleeps(seconds));
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+}
+
 /// The kubelet removes all containers when one of them ends with an exit code for which its rule says so. It runs, is removed at 100 s, waits, runs
 /// again, ends.
 #[test]
