@@ -5,6 +5,8 @@ use crate::seen::{Ending, Run};
 
 /// By how much times may differ, in milliseconds: the kubelet's are whole seconds, and the runtime needs a moment on both ends.
 const SLACK_MS: u64 = 3000;
+/// The most processes that an init counts (its census' capacity), and so the most that it kills.
+const MOST_KILLED: u64 = ashore_init::census::CAPACITY as u64;
 
 /// What the init of this run reported; none if it is not there, or contradicts what is known without it.
 pub(crate) fn believed(run: &Run<'_>) -> Option<InitReport> {
@@ -18,6 +20,6 @@ pub(crate) fn believed(run: &Run<'_>) -> Option<InitReport> {
     let slack = report.duration_ms.saturating_add(SLACK_MS);
     let asked = report.victims.iter().filter_map(|victim| victim.asked_ms).max().unwrap_or_default();
     let in_time = report.duration_ms <= lived && report.main.after_ms.unwrap_or_default() <= slack && asked <= slack;
-    let counted = u64::try_from(report.victims.len()).is_ok_and(|named| named <= report.killed);
+    let counted = report.killed <= MOST_KILLED && u64::try_from(report.victims.len()).is_ok_and(|named| named <= report.killed);
     (same_code && same_grace && in_time && counted).then_some(report)
 }

@@ -19,6 +19,7 @@ fn a_report_that_contradicts_the_kubelet_is_not_used() {
     };
     let good = with(&message(&report()));
     assert!(good.stop().report.is_some());
+    assert_eq!(with(&changed(&|report| report["killed"] = 32_768.into())).stop().killed, 32_768);
     for (what, case) in [
         ("another exit code", with(&changed(&|report| report["exitCode"] = 3.into()))),
         ("another grace period", with(&changed(&|report| report["graceMs"] = 60_000.into()))),
@@ -26,6 +27,7 @@ fn a_report_that_contradicts_the_kubelet_is_not_used() {
         ("main ended after all was over", with(&changed(&|report| report["main"]["afterMs"] = 90_000.into()))),
         ("a victim that was asked after all was over", with(&changed(&|report| report["victims"][0]["askedMs"] = 90_000.into()))),
         ("more victims than were killed", with(&changed(&|report| report["killed"] = 0.into()))),
+        ("more killed than an init counts", with(&changed(&|report| report["killed"] = 32_769.into()))),
         ("a later version", with(&changed(&|report| report["ashore"] = 2.into()))),
         ("half of it", with(&message(&report())[..200])),
         ("a container that has no init", good.clone().with(|case| case.container()["command"] = json!(["app"]))),
@@ -64,7 +66,7 @@ fn what_is_shown_of_others_words_is_bounded_and_plain() {
     let mut report = report();
     let name = &nasty[..90];
     report["victims"] = (0..20).map(|pid| json!({"pid": pid, "name": name, "why": "caught", "asked": "TERM\u{1b}"})).collect();
-    report["killed"] = u64::MAX.into();
+    (report["killed"], report["oomKills"]) = (20.into(), u64::MAX.into());
     report["killedByOthers"] = (0..20).map(|pid| json!({"pid": pid + 100, "name": name})).collect();
     let long = |case: &mut Case| {
         case.pod["metadata"]["name"] = nasty.clone().into();
