@@ -30,7 +30,7 @@ pub fn stops(seen: &Seen<'_>) -> Vec<Stop> {
 }
 
 fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
-    let report = believed(run);
+    let report = believed(pod, run);
     let asking = asking(pod, run, report.as_ref());
     let Found { mut findings, outcome, killed } = found(pod, run, &asking, report.as_ref());
     // That is what they are for.

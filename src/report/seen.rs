@@ -15,6 +15,8 @@ const MOST: usize = 256;
 const DEFAULT_GRACE: u64 = 30;
 /// The least grace period that the kubelet gives (k8s.io/kubernetes pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
 pub(crate) const LEAST_SECONDS: u64 = 2;
+/// The most bytes of all termination messages of a pod together (k8s.io/kubernetes pkg/kubelet/container, MaxPodTerminationMessageLogLength).
+const MESSAGES: usize = 12 * 1024;
 /// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 /// The same for a container that it has removed, in order to restart all of the pod's (k8s.io/kubernetes pkg/kubelet, `RestartingAllContainers`).
@@ -113,6 +115,13 @@ impl<'a> Pod<'a> {
     /// Whether its containers see processes of others.
     pub(crate) fn shares_processes(&self) -> bool {
         ["/spec/shareProcessNamespace", "/spec/hostPID"].iter().any(|field| self.raw.pointer(field).and_then(Value::as_bool) == Some(true))
+    }
+
+    /// How many bytes a container's termination message has at most: the kubelet cuts what is longer (k8s.io/kubernetes pkg/kubelet/status,
+    /// normalizeStatus).
+    pub(crate) fn message_room(&self) -> usize {
+        let containers = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"].map(|list| self.list(list).len());
+        MESSAGES / containers.iter().sum::<usize>().max(1)
     }
 
     /// Whether it has ended for good.
