@@ -109,10 +109,10 @@ causes! {
         "The pod was deleted without a grace period (`--grace-period=0 --force`, or terminationGracePeriodSeconds is 0): it was gone while its containers ran, and their ending was never seen. The runtime still gives them 2 s.",
         "Delete without --force, unless the node is gone, and give the pod a grace period.";
     SidecarWaited, Warning,
-        "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when they have ended, and gets what is left.",
-        "Let the app's containers stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
+        "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when the app's containers and the sidecars after it have ended, and gets what is left.",
+        "Let the others stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
     PreStopHook, Warning,
-        "The preStop hook took the grace period: the stop signal came only after it, with 2 s left.",
+        "The preStop hook, be it a sleep, took the grace period: the stop signal came only after it, with 2 s left.",
         "Shorten the hook, or raise terminationGracePeriodSeconds by what it takes.";
     PreStopHookFailed, Warning,
         "The preStop hook failed, or was cut short by the container's end.",
@@ -138,6 +138,9 @@ causes! {
     SandboxChanged, Warning,
         "The pod's sandbox, which holds its network and namespaces, had gone, and the kubelet stopped the pod's containers to make it anew.",
         "See the node's logs of that time: its container runtime or its network plugin was restarted, or somebody ended the sandbox's own process (pause).";
+    AllContainersRestarted, Warning,
+        "The kubelet restarted all of the pod's containers, since one of them ended with an exit code for which a rule of it says so (restartPolicyRules, RestartAllContainers). It removes them, and gives those that run 2 s to stop.",
+        "Leave the rule out where a container needs longer than 2 s to stop, or let it bear being killed.";
     EvictedForMemory, Warning,
         "The kubelet evicted the pod, since the node was short of memory.",
         "Set memory requests to what the pods use, so that they are spread; a pod above its request goes first.";
@@ -204,6 +207,7 @@ impl Cause {
                 | Self::PostStartHookFailed
                 | Self::ContainerChanged
                 | Self::SandboxChanged
+                | Self::AllContainersRestarted
                 | Self::EvictedForMemory
                 | Self::EvictedForDisk
                 | Self::EvictedForPids

@@ -30,7 +30,7 @@ pub fn stops(seen: &Seen<'_>) -> Vec<Stop> {
 }
 
 fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
-    let report = believed(run);
+    let report = believed(pod, run);
     let asking = asking(pod, run, report.as_ref());
     let Found { mut findings, outcome, killed } = found(pod, run, &asking, report.as_ref());
     // That is what they are for.
@@ -50,7 +50,7 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
         Asking::No | Asking::Unclear(_) => None,
     };
     let told = |finding: &Finding| finding.cause == Cause::PreStopHook;
-    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| run.current && !findings.iter().any(told)) {
+    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| !findings.iter().any(told)) {
         // That is why there was no time.
         Some(finding) if finding.cause == Cause::PreStopHook => findings.insert(0, finding),
         finding => findings.extend(finding),

@@ -5,7 +5,7 @@ use crate::cause::Cause;
 use crate::event::Event;
 use crate::inferred::LATEST;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
+use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, RESTARTING_ALL, Run, millis};
 use crate::stop::{Finding, LONGEST_QUOTED, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -15,6 +15,11 @@ use serde_json::Value;
 pub(crate) const SKEW: Millis = 5 * SECOND;
 /// How long a component of Kubernetes takes at most from one thing to the next.
 const SLACK: Millis = 10 * SECOND;
+
+/// How long a kubelet takes at most to restart all of a pod's containers: one after the other, 2 s each.
+const ALL_RESTARTED: Millis = 60 * SECOND;
+/// The whole message of its Event `Killing` then.
+const WITH_ALL: &str = "killing";
 
 /// 128 and SIGTERM's number: what a program ends with that has no handler for it, and what some do that have one.
 const SIGTERM: i64 = 143;
@@ -85,6 +90,11 @@ impl Asked {
         self.told.or(self.at)
     }
 
+    /// By how much its times may be wrong: they are by two clocks where the kubelet's word is not known.
+    pub(crate) fn slack(&self) -> Millis {
+        if self.told.is_some() { SECOND } else { SKEW }
+    }
+
     fn since(self, cause: Cause, what: String) -> Self {
         Self { finding: Some(Finding::new(cause, None, what)), ..self }
     }
@@ -96,6 +106,9 @@ impl Asked {
 
 /// Whether and why this run was asked to stop. `report`: what its init says, if that is believed.
 pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) -> Asking {
+    if run.reason == RESTARTING_ALL {
+        return removed_with_all(pod, run);
+    }
     let length = report.map(|report| Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX));
     let begun = run.finished.zip(length).map(|(at, length)| at.saturating_sub(length));
     // Its init knows whether a signal came: if none did, main had ended when the kubelet's would have. A preStop hook can have ended it.
@@ -210,8 +223,25 @@ impl Sign {
 /// The kubelet's Event that it stops this run, and when.
 fn killing<'e, 'a>(pod: &'e Pod<'a>, run: &Run<'_>) -> Option<(&'e Event<'a>, Millis)> {
     let (from, to) = if run.clock_jumped() { (run.finished, run.started) } else { (run.started, run.finished) };
-    let of_run = pod.events.iter().filter(|event| event.reason == "Killing" && event.of_kubelet && event.container == Some(run.name));
-    of_run.filter_map(|event| Some((event, event.within(from, to)?))).min_by_key(|(_, at)| *at)
+    killings(pod, run).filter_map(|event| Some((event, event.within(from, to)?))).min_by_key(|(_, at)| *at)
+}
+
+/// All such Events about the container.
+fn killings<'e, 'a>(pod: &'e Pod<'a>, run: &Run<'_>) -> impl Iterator<Item = &'e Event<'a>> {
+    pod.events.iter().filter(|event| event.reason == "Killing" && event.of_kubelet && event.container == Some(run.name))
+}
+
+/// Why it was removed with all others. It may have ended before that: it may even be the one for whose exit code all were restarted.
+fn removed_with_all(pod: &Pod<'_>, run: &Run<'_>) -> Asking {
+    let began = |at: &Millis| pod.all_restarted().is_some_and(|all| at.saturating_sub(all).saturating_abs() <= ALL_RESTARTED);
+    let stopped = killings(pod, run).filter(|event| event.message == WITH_ALL).filter_map(Event::last).find(began);
+    stopped.map_or(Asking::Unclear(Doubt::Times), |at| Asking::Yes(Asked { told: Some(at), ..with_all(at) }))
+}
+
+/// The kubelet restarts all of the pod's containers, and leaves them the least (k8s.io/kubernetes pkg/kubelet/kuberuntime, SyncPod).
+fn with_all(at: Millis) -> Asked {
+    let what = "the kubelet restarted all of the pod's containers, for the exit code of one of them";
+    Asked::new(Request::Restart, Some(at), Some(LEAST_SECONDS)).since(Cause::AllContainersRestarted, what.into())
 }
 
 /// Why the kubelet stops this container alone.
@@ -234,6 +264,8 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
         Some(probe("startupProbe").since(Cause::StartupProbe, "the startup probe failed".into()).quoting(said("Startup probe failed")))
     } else if message.contains("FailedPostStartHook") {
         Some(restart.since(Cause::PostStartHookFailed, "the postStart hook failed".into()))
+    } else if message == WITH_ALL {
+        Some(with_all(at))
     } else if message.contains("definition changed") || message.contains("resize requires restart") {
         Some(restart.since(Cause::ContainerChanged, format!("the kubelet says: {}", bounded(message, LONGEST_QUOTED))))
     } else if sandbox_went(pod, at) {
@@ -311,7 +343,7 @@ fn can_have_stopped(pod: &Pod<'_>, run: &Run<'_>, stop: Undated, ended: Option<M
 /// Whether a sidecar is asked when its pod may have been about to end by itself: the app's containers had, and nobody had asked them.
 fn is_asked_after_apps(pod: &Pod<'_>, run: &Run<'_>, sign: &Sign) -> bool {
     let after = || sign.at.zip(pod.last_end_of_apps()).is_some_and(|(sign, end)| sign.saturating_add(SECOND) >= end);
-    let was_asked = |app: &Run<'_>| killing(pod, app).is_some() || believed(app).is_some_and(|report| report.signal.is_some());
+    let was_asked = |app: &Run<'_>| killing(pod, app).is_some() || believed(pod, app).is_some_and(|report| report.signal.is_some());
     run.kind == Kind::Sidecar
         && pod.apps_have_ended()
         && after()

@@ -152,6 +152,10 @@ fn case(cause: Cause) -> (Case, &'static str) {
             )),
             "drained restart: SandboxChanged",
         ),
+        Cause::AllContainersRestarted => (
+            Case::plain(ended(143, "Error", 0, 101, "")).event(event("Killing", "killing", 100)),
+            "unknown restart: AllContainersRestarted",
+        ),
         Cause::EvictedForMemory => (
             evicted(
                 "The node was low on resource: memory. Threshold quantity: 100Mi, available: 81Mi. Container app was using 812Mi, request is 256Mi, has larger consumption of memory. ",
@@ -262,7 +266,9 @@ can tell whether a container that the kubelet may have stopped (it has a postSta
 unless its init says so; nor ever, of one that ended with 143 (SIGTERM), by whom it was asked.
 
 A termination message is the app's to write. A report in it that contradicts what the kubelet saw (another exit code, a grace period that is not the
-container's, times longer than the container lived, a container that does not run under the init) is not used.
+container's, times longer than the container lived, more killed than an init counts, a container that does not run under the init) is not used. Of a pod of
+many containers (7, ashore-init among them) the kubelet may cut it, for it has 12 KiB for all messages of a pod: then how many were killed is known, and fewer
+are named.
 
 | a stop is | if |
 |---|---|

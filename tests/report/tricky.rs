@@ -104,6 +104,37 @@ fn an_oom_kill_of_everybody_at_once_is_no_kill_of_the_init_alone() {
     }
 }
 
+/// A container keeps that reason: it may have been a child's OOM kill, long before.
+#[test]
+fn an_oom_kill_does_not_hide_that_the_time_was_over() {
+    let always =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
+    let killed = |seconds| ended(137, "OOMKilled", 0, seconds, "");
+    let low = || pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100);
+    let only = ("OutOfMemory", "killed at least one process in the container");
+    for (what, case, (causes, words)) in [
+        (
+            "deleted with 5 s",
+            Case::wrapped(killed(105)).deleted(100, 5).with(always),
+            ("GracePeriodShortened OutOfMemory", "killed a process in the container"),
+        ),
+        (
+            "deleted, without an init",
+            Case::plain(killed(130)).deleted(100, 30),
+            ("GracePeriodExceeded NotWrapped OutOfMemory", "killed a process in the container"),
+        ),
+        ("long before", Case::wrapped(killed(110)).deleted(100, 30).with(always), ("OutOfMemory", "killed the init")),
+        ("by two clocks, at about the end of its time", Case::wrapped(killed(127)).deleted(100, 30).with(always), only),
+        ("how long it had is not known", Case::wrapped(killed(102)).event(low()).with(always), ("OutOfMemory EvictedForMemory", only.1)),
+        ("whether it was asked is not known", Case::wrapped(killed(97)).deleted(100, 30).with(always), only),
+    ] {
+        let stop = case.stop();
+        assert_eq!(Case::told_of(&stop).split_once(": ").map(|(_, causes)| causes.to_owned()).as_deref(), Some(causes), "{what}");
+        let told = stop.causes.iter().find(|finding| finding.cause.name() == "OutOfMemory").unwrap();
+        assert!(told.what.contains(words) && stop.killed == 1, "{what}: {stop:#?}");
+    }
+}
+
 #[test]
 fn a_run_has_one_key_while_it_crashes_waits_and_runs_again() {
     let crashed = ended(1, "Error", 0, 5, "");
@@ -887,6 +918,113 @@ fn an_invented_ending_has_one_key_or_is_none() {
     assert_eq!(keys(&with(1, invented(), first())), "u1/app/0 u1/app/1");
 }
 
+#[test]
+fn a_hook_is_told_also_when_the_container_runs_again() {
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["x"]}}});
+    let liveness = event("Killing", "Container app failed liveness probe, will be restarted", 100);
+    let stopped = |seconds: i64, text: &str| Case::wrapped(ended(0, "Completed", 0, seconds, text)).with(hook).event(liveness.clone());
+    let again = |case: Case| {
+        case.with(|case| {
+            let before = case.status()["state"].clone();
+            *case.status() = json!({"name": "app", "restartCount": 1, "containerID": "containerd://2", "state": {"running": {"startedAt": at(133)}}, "lastState": before});
+        })
+    };
+    let failed = |seconds| event("FailedPreStopHook", "PreStopHook failed", seconds);
+    for (case, expected) in [
+        (stopped(132, &message(&late())).event(failed(132)), "killed probe: PreStopHook StillAtWork LivenessProbe"),
+        (stopped(102, "").event(failed(100)), "drained probe: PreStopHookFailed LivenessProbe"),
+    ] {
+        assert_eq!(case.told(), expected);
+        assert_eq!(again(case.clone()).told(), expected);
+        // What failed since is the next run's.
+        assert!(!again(case).with(|case| case.events[1] = failed(140)).told().contains("PreStopHookFailed"));
+    }
+    let lost = again(stopped(132, "")).event(failed(100)).with(|case| {
+        case.status()["lastState"] =
+            json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null}});
+        case.events.remove(0);
+    });
+    assert_eq!(lost.told(), "unknown -: Unknown");
+}
+
+/// How long it sleeps is in the spec.
+#[test]
+fn a_sleep_that_takes_all_is_told() {
+    let sleeps = |seconds: u64| move |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"sleep": {"seconds": seconds}}});
+    let stopping = || event("Killing", "Stopping container app", 100);
+    let by_signal = Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30);
+    for (what, case, seconds, expected) in [
+        ("killed, no init", Case::plain(sigkill(132)).deleted(100, 30), 30, "killed deletion: PreStopHook NotWrapped"),
+        (
+            "sleep as PID 1, whose signal came late",
+            Case::plain(sigkill(132)).deleted(100, 30).with(|case| case.container()["command"] = json!(["sleep", "inf"])),
+            30,
+            "killed deletion: PreStopHook NotWrapped",
+        ),
+        ("the init was asked late", by_signal.clone(), 40, "killed deletion: PreStopHook StillAtWork"),
+        ("a shorter one", by_signal, 20, "killed deletion: StillAtWork"),
+        ("killed after a shorter one", Case::plain(sigkill(130)).deleted(100, 30), 29, "killed deletion: GracePeriodExceeded NotWrapped"),
+        (
+            "less time than planned",
+            Case::wrapped(sigkill(107)).deleted(100, 5).event(stopping()),
+            10,
+            "killed deletion: PreStopHook GracePeriodShortened",
+        ),
+        (
+            "it stopped at once after it",
+            Case::wrapped(ended(0, "Completed", 0, 131, "")).deleted(100, 30).event(stopping()),
+            30,
+            "drained deletion: PreStopHook",
+        ),
+        (
+            "how long it had is not known any more",
+            Case::plain(sigkill(200)).deleted(100, 30),
+            30,
+            "killed deletion: GracePeriodExceeded NotWrapped",
+        ),
+        ("it had ended before", Case::wrapped(clean()).deleted(100, 30).event(stopping()), 30, "drained deletion: "),
+    ] {
+        let case = case.with(sleeps(seconds));
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+}
+
+/// The kubelet removes all containers when one of them ends with an exit code for which its rule says so. It runs, is removed at 100 s, waits, runs
+/// again, ends.
+#[test]
+fn a_container_that_was_restarted_with_all_others_has_one_key() {
+    let version = |restarts: u64, state: Value, id: &str, since: i64| {
+        let removed = json!({"terminated": {"exitCode": 137, "reason": "RestartingAllContainers", "startedAt": null, "finishedAt": null}});
+        Case::wrapped(clean()).event(event("Killing", "killing", 101)).with(|case| {
+            case.pod["status"]["conditions"] =
+                json!([{"type": "AllContainersRestarting", "status": "True", "lastTransitionTime": at(since)}]);
+            *case.status() = json!({"name": "app", "restartCount": restarts, "containerID": id, "state": state, "lastState": removed});
+        })
+    };
+    let told = |case: Case| case.stops().iter().map(|stop| format!("{} {}", stop.key(), Case::told_of(stop))).collect::<Vec<_>>();
+    let removed = "u1/app/0 unknown restart: AllContainersRestarted Unknown";
+    let again = || {
+        let mut again = ended(3, "Error", 105, 200, "");
+        again["containerID"] = "containerd://2".into();
+        json!({"terminated": again})
+    };
+    for (version, expected) in [
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 100), vec![removed]),
+        (version(1, json!({"running": {"startedAt": at(105)}}), "containerd://2", 105), vec![removed]),
+        (version(1, again(), "containerd://2", 105), vec![removed, "u1/app/1 failed -: Failed"]),
+        (version(1, again(), "containerd://2", 105).deleted(300, 30), vec![removed, "u1/app/1 failed -: Failed"]),
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 100).deleted(102, 30), vec![removed]),
+        // It was killed an hour ago, and has ended before the others were removed.
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 3700), vec!["u1/app/0 unknown -: Unknown"]),
+    ] {
+        assert_eq!(told(version.clone()), expected, "{version:#?}");
+    }
+    // It ended while it was looked at.
+    let seen = Case::wrapped(sigkill(102)).event(event("Killing", "killing", 100));
+    assert_eq!(seen.told(), "killed restart: GracePeriodShortened AllContainersRestarted");
+    assert!(seen.stop().causes[0].what.starts_with("a restart of all the pod's containers gives 2 s where"), "{:#?}", seen.stop());
+}
+
 /// Ended at 500 s, and nothing says that it was asked to.
 #[test]
 fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
@@ -941,7 +1079,7 @@ fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
         ("a changed spec", ends(3).with(|case| generation(case, 2)), "unknown -: Unknown"),
         ("a deletion since, which counts as one", ends(3).deleted(900, 30).with(|case| generation(case, 2)), "failed -: Failed"),
         ("a changed spec, and a deletion since", ends(3).deleted(900, 30).with(|case| generation(case, 3)), "unknown -: Unknown"),
-        ("137, and a probe", ends(137).with(always).with(liveness), "unknown -: Unknown"),
+        ("137, and a probe", ends(137).with(always).with(liveness), "killed -: Unknown"),
         ("137, and none", ends(137).with(always), "killed -: InitKilled"),
         ("a crash", ends(139).with(liveness), "unknown -: Crashed"),
         ("its init says that no signal came", unasked.clone().with(liveness), "failed -: Failed"),
@@ -1136,6 +1274,72 @@ fn sidecars_are_asked_last() {
     assert_eq!(told(evicted), ["log unknown -: EvictedForMemory", "app unknown -: Unknown"]);
 }
 
+/// The kubelet stops them in the reverse of their order.
+#[test]
+fn a_sidecar_waits_for_those_after_it() {
+    let told = |case: &Case| case.stops().iter().map(|stop| format!("{} {}", stop.container, Case::told_of(stop))).collect::<Vec<_>>();
+    // `log` comes first, `proxy` ends at this time.
+    let case = |proxy: i64| {
+        with_sidecar(1, 31).with(|case| {
+            let (mut spec, mut status) =
+                (case.pod["spec"]["initContainers"][0].clone(), case.pod["status"]["initContainerStatuses"][0].clone());
+            (spec["name"], status["name"]) = ("proxy".into(), "proxy".into());
+            status["state"]["terminated"] = ended(0, "Completed", 0, 100 + proxy, "");
+            case.pod["spec"]["initContainers"].as_array_mut().unwrap().push(spec);
+            case.pod["status"]["initContainerStatuses"].as_array_mut().unwrap().push(status);
+        })
+    };
+    let waited = ["log killed deletion: SidecarWaited", "proxy drained deletion: ", "app drained deletion: "];
+    assert_eq!(told(&case(29)), waited);
+    let what = "the pod's other containers, proxy the last of them, took 29.0 s of 30 s; it was asked only then";
+    assert_eq!(case(29).stops()[0].causes[0].what, what);
+    assert_eq!(told(&case(2))[0], "log killed deletion: GracePeriodExceeded");
+    // Nobody waits for those before it.
+    let turned = case(29).with(|case| case.pod["spec"]["initContainers"].as_array_mut().unwrap().reverse());
+    assert_eq!(told(&turned)[0], "log killed deletion: GracePeriodExceeded");
+    // All others have ended by themselves; and those alone are no reason to wait.
+    let finished = |proxy| case(proxy).not_deleted().failed("", "").with(|case| case.pod["spec"]["restartPolicy"] = "Never".into());
+    let finished = |proxy| finished(proxy).with(|case| case.status()["state"]["terminated"] = ended(0, "Completed", 0, 100, ""));
+    assert_eq!(told(&finished(29)), ["log killed podFinished: SidecarWaited", "proxy drained podFinished: ", "app completed -: "]);
+    let short = finished(0).with(|case| {
+        case.pod["spec"]["terminationGracePeriodSeconds"] = 2.into();
+        case.pod["spec"]["initContainers"][0]["command"] = json!(["log"]);
+        case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = sigkill(102);
+    });
+    assert_eq!(told(&short)[0], "log killed podFinished: GracePeriodExceeded NotWrapped");
+}
+
+/// A container may have a policy of its own. Its app has ended at 100 s with this code, a sidecar with 1 a moment later.
+#[test]
+fn whether_the_app_has_ended_for_good_is_by_its_own_policy() {
+    let told = |code: i64, pod: &str, own: Value| {
+        let case = with_sidecar(0, 1).not_deleted().with(|case| {
+            case.pod["spec"]["restartPolicy"] = pod.into();
+            own.as_object().unwrap().iter().for_each(|(field, value)| case.container()[field] = value.clone());
+            case.status()["state"]["terminated"] = ended(code, "Error", 0, 100, "");
+            case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(1, "Error", 0, 101, "");
+        });
+        case.stops().iter().find(|stop| stop.container == "log").map(Case::told_of).unwrap()
+    };
+    let own = |policy: &str| json!({"restartPolicy": policy});
+    let rule = |operator: &str| json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]});
+    let (goes_on, ended_for_good) = ("failed -: Failed", "drained podFinished: ");
+    for (code, pod, own, expected) in [
+        (0, "Never", json!({}), ended_for_good),
+        (3, "OnFailure", json!({}), goes_on),
+        (0, "Never", own("Always"), goes_on),
+        (0, "Always", own("Never"), ended_for_good),
+        (3, "Always", own("OnFailure"), goes_on),
+        (0, "Always", own("OnFailure"), ended_for_good),
+        (42, "Never", rule("In"), goes_on),
+        (3, "Never", rule("In"), ended_for_good),
+        (42, "Never", rule("NotIn"), ended_for_good),
+        (3, "Never", rule("NotIn"), goes_on),
+    ] {
+        assert_eq!(told(code, pod, own.clone()), expected, "{code} {pod} {own}");
+    }
+}
+
 #[test]
 fn init_containers_that_ended_well_are_no_stops() {
     let init = |terminated: Value| {
@@ -1241,8 +1445,42 @@ fn an_init_that_was_killed_had_time_left() {
     let killed = Case::wrapped(sigkill(107)).deleted(100, 30).with(always);
     assert_eq!(killed.told(), "killed deletion: InitKilled");
     let limit = |seconds| pod_event("kubelet", "Evicted", "Usage of EmptyDir volume \"cache\" exceeds the limit \"64Mi\". ", seconds);
-    assert_eq!(killed.clone().event(limit(105)).told(), "unknown deletion: Unknown");
+    assert_eq!(killed.clone().event(limit(105)).told(), "killed deletion: Unknown");
     assert_eq!(killed.event(limit(120)).told(), "killed deletion: InitKilled");
+}
+
+/// Why is open, but not that: it would have reported.
+#[test]
+fn an_init_that_was_killed_counts_whatever_for() {
+    let low = |case: Case| case.event(pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100));
+    let liveness = |case: Case| case.with(|case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}}));
+    let restarted =
+        |case: Case| case.event(pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 160));
+    let hurried = |case: Case| low(case.deleted(95, 30));
+    let meant = |case: Case| case.deleted(105, 30);
+    let whenever = |case: Case| case.deleted(105, 30).with(|case| case.deletion = None);
+    let changes: [(&str, &dyn Fn(Case) -> Case, &str); 6] = [
+        ("a hard eviction, perhaps", &low, "nodePressure: EvictedForMemory"),
+        ("a probe, perhaps", &liveness, "-:"),
+        ("the node's restart, perhaps", &restarted, "-:"),
+        ("deleted, and evicted since", &hurried, "deletion:"),
+        ("at about the time of its deletion", &meant, "-:"),
+        ("deleted, and nobody knows when", &whenever, "-:"),
+    ];
+    for (what, change, request) in changes {
+        let case = change(Case::wrapped(sigkill(102)));
+        assert_eq!((case.told(), case.stop().killed), (format!("unknown {request} Unknown"), 0), "{what}: {:#?}", case.stop());
+        let always =
+            case.with(|case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]));
+        let stop = always.stop();
+        assert_eq!((always.told(), stop.killed), (format!("killed {request} Unknown"), 1), "{what}: {stop:#?}");
+        assert!(
+            stop.line().contains(": killed at least 1 process (")
+                && stop.line().contains("; its init, which reports every end, was killed"),
+            "{}",
+            stop.line()
+        );
+    }
 }
 
 #[test]
