@@ -431,6 +431,14 @@ fn what_is_told() {
             "completed -: ",
         ),
         (
+            "a kubelet's about what it runs from a file",
+            Case::wrapped(clean()).event(liveness(100)).with(|case| {
+                case.events[0]["involvedObject"]["uid"] = "of-a-file".into();
+                case.pod["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "of-a-file".into();
+            }),
+            "drained probe: LivenessProbe",
+        ),
+        (
             "an Event of another container",
             Case::wrapped(clean())
                 .event(event("Killing", "Container log failed liveness probe", 100))
