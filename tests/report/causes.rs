@@ -268,7 +268,7 @@ are named.
 | `killed` | somebody was killed |
 | `completed` | nobody asked, and it ended with 0 |
 | `failed` | nobody asked, and it ended otherwise |
-| `unknown` | what can be known does not tell. So is each stop of a container that has no init, if it ended in time: PID 1 did, and whoever else was there was killed by the kernel, unseen; and each that left no room for the init's report, since the app had written a termination message of its own |
+| `unknown` | what can be known does not tell. So is each stop of a container that has no init, if it ended in time: its first process did, and whoever else was there was killed, unseen; and each that left no room for the init's report, since the app had written a termination message of its own |
 
 ## The causes
 

@@ -1020,6 +1020,18 @@ fn what_mirrors_a_static_pod_may_go_and_come() {
     assert_eq!(gone.with(|case| case.pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"})).stops(), []);
 }
 
+/// PID 1 is another's where the pod's containers share a PID namespace, or use the node's.
+#[test]
+fn who_is_not_pid_1_is_not_called_that() {
+    let shared = |case: &mut Case| case.pod["spec"]["shareProcessNamespace"] = true.into();
+    let of_node = |case: &mut Case| case.pod["spec"]["hostPID"] = true.into();
+    for case in [Case::plain(sigkill(130)).deleted(100, 30), Case::plain(sigkill(9)), Case::plain(clean()).deleted(100, 30)] {
+        let [own, shared, of_node] = [case.clone(), case.clone().with(shared), case.with(of_node)].map(|case| case.stop().line());
+        assert_eq!(shared.replace("its first process", "PID 1"), own.replace("its first process", "PID 1"));
+        assert!(shared.contains("its first process") && !shared.contains("PID 1") && of_node == shared, "{shared}");
+    }
+}
+
 #[test]
 fn a_container_that_was_left_out_is_told_why() {
     let case = Case::plain(sigkill(130)).deleted(100, 30).with(|case| {
