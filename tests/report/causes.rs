@@ -255,7 +255,8 @@ logs. The one that counts most comes first: what was killed, then why the stop w
 ([init.md](init.md#the-report)); what only Kubernetes knows, from the pod's status, its conditions and its Events. What cannot be known is `Unknown`, with what is
 possible; nothing is guessed. Events are kept for an hour: a probe's, an eviction's or a hook's part in a stop is known only to who looks before that.
 Later, nobody can tell whether a container that the kubelet may have stopped (it has a liveness or startup probe or a postStart hook) ended by itself, unless
-its init says so; nor ever, of one that ended with 143 (SIGTERM), by whom it was asked.
+its init says so; nor ever, of one that ended with 143 (SIGTERM), by whom it was asked. A running pod that its kubelet refuses once that is started again (the
+node's labels have changed, or it has less room) shows no containers any more, and so no stop.
 
 A termination message is the app's to write. A report in it that contradicts what the kubelet saw (another exit code, a grace period that is not the
 container's, times longer than the container lived, more killed than an init counts, a container that does not run under the init) is not used. Of a pod of
