@@ -22,6 +22,10 @@ const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 /// The same for a container that it has removed, in order to restart all of the pod's (k8s.io/kubernetes pkg/kubelet, `RestartingAllContainers`).
 pub(crate) const RESTARTING_ALL: &str = "RestartingAllContainers";
 
+/// How many Events about a pod its kubelet sends before it drops them, but for one in five minutes (k8s.io/client-go tools/record, defaultSpamBurst). It
+/// counted those of all types together until lately.
+const EVENTS_SENT: u64 = 25;
+
 /// How long a kubelet takes to tell what becomes of a container that has ended: that it is started again, or that this must wait.
 const MOMENT: Millis = 10 * SECOND;
 
@@ -206,11 +210,33 @@ impl<'a> Pod<'a> {
             }
     }
 
+    /// Whether this run, which is shown as ended, would have been started again, had its pod not been stopped.
+    pub(crate) fn would_have_restarted(&self, run: &Run<'_>) -> bool {
+        let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"].into_iter().flat_map(|list| self.list(list));
+        let mut shown = statuses.filter(|status| text(status, "name") == run.name);
+        let ended = run.current && self.is_over() && shown.any(|status| status.pointer("/state/terminated").is_some_and(Value::is_object));
+        // What its rules make of its exit code is not looked at.
+        let ruled = run.spec.get("restartPolicyRules").is_some();
+        let policy = Some(text(run.spec, "restartPolicy")).filter(|policy| !policy.is_empty());
+        let restarts = match (policy.unwrap_or(self.text("/spec/restartPolicy")), run.kind) {
+            (_, Kind::Ephemeral) | ("Never", _) => false,
+            (_, Kind::Init) | ("OnFailure", _) => run.exit_code.is_some_and(|code| code != 0),
+            _ => true,
+        };
+        let deleted = match self.deletion {
+            Some(deletion) => run.finished.is_none_or(|finished| finished >= deletion.requested_at()),
+            None => self.is_deleted(),
+        };
+        run.ending == Ending::Seen && ended && restarts && !ruled && !deleted
+    }
+
     /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as
-    /// well, for they are all kept for as long (an hour, unless the API server is told otherwise).
+    /// well, for they are all kept for as long (an hour, unless the API server is told otherwise), unless there are so many that the kubelet drops some.
     pub(crate) fn has_event_by(&self, time: Option<Millis>) -> bool {
         let by = time.map(|time| time.saturating_add(MOMENT));
-        self.events.iter().any(|event| event.of_pod && event.of_kubelet && event.last().zip(by).is_some_and(|(at, by)| at <= by))
+        let of_kubelet = || self.events.iter().filter(|event| event.of_pod && event.of_kubelet);
+        let sent = of_kubelet().fold(0_u64, |sum, event| sum.saturating_add(event.count));
+        sent < EVENTS_SENT && of_kubelet().any(|event| event.last().zip(by).is_some_and(|(at, by)| at <= by))
     }
 
     /// Whether its sandbox had to be made anew after this time, or ever where that is not known.
@@ -437,9 +463,18 @@ impl<'a> Run<'a> {
 
     /// Whether the kubelet may have stopped it for a reason of its own, and started it again: a probe or a postStart hook that failed.
     pub(crate) fn kubelet_may_stop_it(&self) -> bool {
-        ["/livenessProbe", "/startupProbe", "/lifecycle/postStart"]
-            .iter()
-            .any(|field| self.spec.pointer(field).is_some_and(Value::is_object))
+        let probe = |name: &str| self.spec.get(name).is_some_and(|probe| probe.is_object() && self.can_have_failed(probe));
+        probe("livenessProbe") || probe("startupProbe") || self.spec.pointer("/lifecycle/postStart").is_some_and(Value::is_object)
+    }
+
+    /// Whether it lived for as long as a probe needs to fail as often as it has to in a row, the first time when its delay is over
+    /// (k8s.io/kubernetes pkg/kubelet/prober, doProbe).
+    fn can_have_failed(&self, probe: &Value) -> bool {
+        let seconds = |field: &str, default: u64| probe.get(field).and_then(Value::as_u64).unwrap_or(default);
+        let periods = seconds("failureThreshold", 3).saturating_sub(1).saturating_mul(seconds("periodSeconds", 10));
+        let least = seconds("initialDelaySeconds", 0).saturating_add(periods).saturating_mul(1000);
+        // Whole seconds on both ends.
+        self.lived().is_none_or(|lived| lived.saturating_add(2000) >= least)
     }
 
     /// Whether it has a preStop hook, be it a sleep.
