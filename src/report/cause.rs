@@ -97,7 +97,7 @@ causes! {
         "The program ran as PID 1 and has no handler for its stop signal: the kernel keeps such a signal from PID 1 (pid_namespaces(7)), so it was killed when the grace period was over.",
         "Inject the pod: under ashore-init no program is PID 1, and the signal does what it does everywhere else.";
     NotWrapped, Warning,
-        "The container does not run under Ashore's init: whoever was left in it was killed by the kernel the moment that PID 1 ended (pid_namespaces(7)), unseen.",
+        "The container does not run under Ashore's init: whoever was left in it was killed the moment that its first process ended, unseen: by the kernel, where that is PID 1 (pid_namespaces(7)), else by the runtime.",
         "Inject the pod, or see why this container was left out: `ashore explain`.";
     GracePeriodExceeded, Warning,
         "The grace period ran out and the container was killed; nobody could tell who held it up.",

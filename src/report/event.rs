@@ -5,6 +5,8 @@ use serde_json::Value;
 
 /// The most that are looked at: those of a pod that the API server keeps for an hour are fewer.
 const MOST: usize = 1000;
+/// The annotation of a pod that only mirrors what a kubelet runs from a file.
+pub(crate) const MIRRORS: &str = "kubernetes.io/config.mirror";
 
 /// An Event (core/v1).
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl<'a> Event<'a> {
         if of_pod {
             // A pod of the same name that was there before has another uid; not everybody writes one.
             let named = text("/involvedObject/name").is_none_or(|name| Some(name) == meta("name"));
-            let same = text("/involvedObject/uid").is_none_or(|uid| Some(uid) == meta("uid"));
+            let same = text("/involvedObject/uid").is_none_or(|uid| Some(uid) == meta("uid") || Some(uid) == uid_in_events(pod));
             if !named || !same {
                 return None;
             }
@@ -87,6 +89,14 @@ impl<'a> Event<'a> {
     pub(crate) fn within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
         self.times.into_iter().flatten().find(fits(from, to))
     }
+}
+
+/// The uid that a kubelet's Events about this pod have: its own; of one that only mirrors what a kubelet runs from a file, that one's, which is in
+/// an annotation (k8s.io/kubernetes pkg/kubelet/pod, CreateMirrorPod; `kubectl describe` looks for it as well).
+pub fn uid_in_events(pod: &Value) -> Option<&str> {
+    let meta = pod.get("metadata")?;
+    let mirrors = meta.get("annotations").and_then(|annotations| annotations.get(MIRRORS));
+    mirrors.or_else(|| meta.get("uid")).and_then(Value::as_str)
 }
 
 /// Whether a time lies between these two, give or take a second at the end.

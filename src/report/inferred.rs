@@ -172,7 +172,7 @@ fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     };
     let asked = match asking {
         Asking::Yes(asked) => asked,
-        Asking::No => return killed_unasked(run),
+        Asking::No => return killed_unasked(pod, run),
         Asking::Unclear(Doubt::Times | Doubt::Sigterm) => {
             return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into());
         }
@@ -200,12 +200,17 @@ fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     }
 }
 
-fn killed_unasked(run: &Run<'_>) -> Found {
+/// Who a container's stop signal goes to, in a word: PID 1, unless its pod's containers share a PID namespace, or use the node's.
+fn first_process(pod: &Pod<'_>) -> &'static str {
+    if pod.shares_processes() { "its first process" } else { "PID 1" }
+}
+
+fn killed_unasked(pod: &Pod<'_>, run: &Run<'_>) -> Found {
     if init_was_killed(run) {
         return one_killed(init_killed());
     }
     let who = match (&run.settings, run.silence_is_good()) {
-        (None, _) => "PID 1",
+        (None, _) => first_process(pod),
         // It would have reported main's.
         (Some(_), true) => "the init",
         (Some(_), false) => "the init or to main",
@@ -260,7 +265,7 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         Finding::new(Cause::NoHandler, None, what)
     } else {
         let who = match &run.settings {
-            None => "PID 1 has no handler for its stop signal, ignored it or was still at work",
+            None => &format!("{} has no handler for its stop signal, ignored it or was still at work", first_process(pod)),
             Some(settings) if settings.report == ReportWhen::Never => "its init was told not to report",
             Some(_) if !run.message.is_empty() => "there is no report of its init in its termination message, which has other words",
             Some(_) if !run.silence_is_good() => "its init reports elsewhere",

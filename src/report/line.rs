@@ -63,7 +63,7 @@ impl Stop {
     /// Why nothing is known of how it ended, where no cause says so.
     pub fn unseen(&self) -> Option<&'static str> {
         let unseen = match (self.wrapped, self.report.is_some()) {
-            (false, _) => "no init was put in: whoever was left when PID 1 ended was killed by the kernel, unseen",
+            (false, _) => "no init was put in: whoever was left when its first process had ended was killed, unseen",
             (true, false) => "its init's report is not in the termination message: whether somebody was killed is not known",
             (true, true) => "its times do not tell whether it had been asked to stop",
         };

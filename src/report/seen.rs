@@ -314,7 +314,7 @@ impl<'a> Pod<'a> {
 
     /// Whether it only mirrors what a kubelet runs from a file: deleting it stops nothing.
     fn is_mirror(&self) -> bool {
-        self.raw.pointer("/metadata/annotations").is_some_and(|all| all.get("kubernetes.io/config.mirror").is_some())
+        self.raw.pointer("/metadata/annotations").is_some_and(|all| all.get(event::MIRRORS).is_some())
     }
 }
 

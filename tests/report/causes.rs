@@ -263,7 +263,8 @@ logs. The one that counts most comes first: what was killed, then why the stop w
 possible; nothing is guessed. Events are kept for an hour: a probe's, an eviction's or a hook's part in a stop is known only to who looks before that.
 Of a pod that has had 25, as one that is restarted again and again has soon, the kubelet drops all but one in five minutes. Where Events are missing, nobody
 can tell whether a container that the kubelet may have stopped (it has a postStart hook, or a liveness or startup probe that had the time to fail) ended by itself,
-unless its init says so; nor ever, of one that ended with 143 (SIGTERM), by whom it was asked.
+unless its init says so; nor ever, of one that ended with 143 (SIGTERM), by whom it was asked. A running pod that its kubelet
+refuses once that is started again (the node's labels have changed, or it has less room) shows no containers any more, and so no stop.
 
 A termination message is the app's to write. A report in it that contradicts what the kubelet saw (another exit code, a grace period that is not the
 container's, times longer than the container lived, more killed than an init counts, a container that does not run under the init) is not used. Of a pod of
@@ -276,7 +277,7 @@ are named.
 | `killed` | somebody was killed |
 | `completed` | nobody asked, and it ended with 0 |
 | `failed` | nobody asked, and it ended otherwise |
-| `unknown` | what can be known does not tell. So is each stop of a container that has no init, if it ended in time: PID 1 did, and whoever else was there was killed by the kernel, unseen; and each that left no room for the init's report, since the app had written a termination message of its own |
+| `unknown` | what can be known does not tell. So is each stop of a container that has no init, if it ended in time: its first process did, and whoever else was there was killed, unseen; and each that left no room for the init's report, since the app had written a termination message of its own |
 
 ## The causes
 

@@ -432,6 +432,14 @@ fn what_is_told() {
             "completed -: ",
         ),
         (
+            "a kubelet's about what it runs from a file",
+            Case::wrapped(clean()).event(liveness(100)).with(|case| {
+                case.events[0]["involvedObject"]["uid"] = "of-a-file".into();
+                case.pod["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "of-a-file".into();
+            }),
+            "drained probe: LivenessProbe",
+        ),
+        (
             "an Event of another container",
             Case::wrapped(clean())
                 .event(event("Killing", "Container log failed liveness probe", 100))
@@ -1229,6 +1237,18 @@ fn what_mirrors_a_static_pod_may_go_and_come() {
     let gone = Case::plain(clean()).deleted(100, 0).with(|case| case.status()["state"] = json!({"running": {"startedAt": at(0)}}));
     assert_eq!(gone.told(), "unknown deletion: ForceDeleted");
     assert_eq!(gone.with(|case| case.pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"})).stops(), []);
+}
+
+/// PID 1 is another's where the pod's containers share a PID namespace, or use the node's.
+#[test]
+fn who_is_not_pid_1_is_not_called_that() {
+    let shared = |case: &mut Case| case.pod["spec"]["shareProcessNamespace"] = true.into();
+    let of_node = |case: &mut Case| case.pod["spec"]["hostPID"] = true.into();
+    for case in [Case::plain(sigkill(130)).deleted(100, 30), Case::plain(sigkill(9)), Case::plain(clean()).deleted(100, 30)] {
+        let [own, shared, of_node] = [case.clone(), case.clone().with(shared), case.with(of_node)].map(|case| case.stop().line());
+        assert_eq!(shared.replace("its first process", "PID 1"), own.replace("its first process", "PID 1"));
+        assert!(shared.contains("its first process") && !shared.contains("PID 1") && of_node == shared, "{shared}");
+    }
 }
 
 #[test]
