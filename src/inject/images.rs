@@ -90,6 +90,9 @@ impl StaticImages {
 
     /// The config of this image, if it is among them.
     pub fn get(&self, image: &str) -> Option<&Arc<ImageConfig>> {
+        if self.by_name.is_empty() {
+            return None;
+        }
         let same = || self.by_name.get(self.names.get(&in_full(image)?)?);
         self.by_name.get(image).or_else(same)
     }

@@ -53,7 +53,7 @@ impl Reference {
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(BadReference("the repository's name has to be in lower case"));
         }
-        if !path.split('/').all(is_component) {
+        if !path.as_bytes().split(|b| *b == b'/').all(is_component) {
             return Err(BadReference(
                 "the repository's name is not of lower-case letters and digits with '.', '_', '-' and '/' between them",
             ));
@@ -102,8 +102,8 @@ impl Reference {
 impl fmt::Display for Reference {
     /// In full, the same for all names of the same image.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = if self.digest.is_some() { '@' } else { ':' };
-        write!(f, "{}/{}{mark}{}", self.registry, self.repository, self.version())
+        let mark = if self.digest.is_some() { "@" } else { ":" };
+        [&self.registry, "/", &self.repository, mark, self.version()].into_iter().try_for_each(|part| f.write_str(part))
     }
 }
 
@@ -129,15 +129,20 @@ fn is_host(text: &str) -> bool {
     good && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0) && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Letters and digits, with one `.`, one or two `_`, or any number of `-` between them.
-fn is_component(text: &str) -> bool {
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let ends = |b: Option<&u8>| b.is_some_and(|b| word(*b));
-    ends(text.as_bytes().first())
-        && ends(text.as_bytes().last())
-        && text
-            .split(|c: char| word(c as u8) && c.is_ascii())
-            .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|b| b == b'-'))
+/// Letters and digits, with one `.`, one or two `_`, or any number of `-` between them. By bytes: each pod's admission has several of them.
+fn is_component(text: &[u8]) -> bool {
+    let word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let mut rest = text;
+    while let Some(end) = rest.iter().position(|b| !word(b)) {
+        let length = rest[end..].iter().position(word).unwrap_or_default();
+        let between = &rest[end..end + length];
+        // At the beginning there is nothing that it could be between, nor at the end.
+        if end == 0 || length == 0 || !(matches!(between, b"." | b"_" | b"__") || between.iter().all(|b| *b == b'-')) {
+            return false;
+        }
+        rest = &rest[end + length..];
+    }
+    !rest.is_empty()
 }
 
 fn is_tag(text: &str) -> bool {
