@@ -353,6 +353,7 @@ pub fn as_they_happen() -> Outcome {
     let lines = Watch::start(&admin, &["-n", "shop", "deploy/web"]);
     let objects = Watch::start(&admin, &["-A", "-o", "json", "--outcome", "killed"]);
     let before = Watch::start(&admin, &["-n", "shop", "--since", "49h", "-o", "json"]);
+    let asked = Watch::start(&admin, &["-n", "store", "--fail-on", "killed"]);
     assert!(before.prints("cache-0").contains("OutOfMemory"));
     assert!(lines.read("said").starts_with("watching deploy/web in namespace shop, 4 pods there; "), "{}", lines.read("said"));
     delete(&control, &first);
@@ -385,6 +386,16 @@ pub fn as_they_happen() -> Outcome {
     let all = objects.prints("web-3");
     let stops: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(stops.iter().all(|stop| stop["container"] == "app" && stop["outcome"] == "killed") && stops.len() == 3, "{all}");
+
+    // Whoever asks whether somebody was killed is not told "no" where that was not seen.
+    asked.says("stops may have been missed");
+    let (code, said) = asked.interrupt();
+    assert!(code == Some(1) && said.contains("error: cluster: stops of namespace store may have been missed"), "{said}");
+    let asked = Watch::start(&admin, &["-n", "store", "--fail-on", "killed"]);
+    control.down();
+    asked.says("trying again");
+    let (code, said) = asked.interrupt();
+    assert!(code == Some(1) && said.contains("; what happened since then is not known"), "{said}");
     Ok(())
 }
 
