@@ -313,7 +313,7 @@ async fn write(client: &Client, due: &Due) -> Result<(), ObjectError> {
     let body = Patch::Apply(&body);
     let failed = |why, code| {
         let place = namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        ObjectError { verb: "patch", what: format!("{}/status.{} {place}{name}", resource.plural, resource.group), why, code }
+        ObjectError { verb: "patch", what: format!("{}/status.{} {place}{name}", resource.plural, resource.group), why, code, reason: None }
     };
     match tokio::time::timeout(REQUEST, api.patch_status(name, &params, &body)).await {
         Ok(Ok(_)) => Ok(()),

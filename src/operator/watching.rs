@@ -98,7 +98,7 @@ impl std::fmt::Debug for Watch {
 }
 
 fn failed(what: &str, why: String, code: Option<u16>) -> ObjectError {
-    ObjectError { verb: "watch", what: what.to_owned(), why, code }
+    ObjectError { verb: "watch", what: what.to_owned(), why, code, reason: None }
 }
 
 impl Backoff for Slower {

@@ -190,7 +190,7 @@ impl PodEvents {
         match timeout(LIST, reading).await {
             Ok(done) => done?,
             Err(_) if read > 0 => all = false,
-            Err(_) => return Err(ObjectError { verb: "list", what, why: format!("no answer within {LIST:?}"), code: None }),
+            Err(_) => return Err(ObjectError { verb: "list", what, why: format!("no answer within {LIST:?}"), code: None, reason: None }),
         }
         Ok((found, all))
     }
