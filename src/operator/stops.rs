@@ -118,10 +118,17 @@ impl Term {
     }
 }
 
-/// The numbers are told while they are known, however that ends.
-struct Known<'l>(&'l Ledger);
+/// A policy that there is.
+struct Known {
+    /// Of which namespace; none if it is the cluster's.
+    namespace: Option<String>,
+    uid: String,
+}
 
-impl Drop for Known<'_> {
+/// The numbers are told while they are known, however that ends.
+struct Counting<'l>(&'l Ledger);
+
+impl Drop for Counting<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -178,7 +185,7 @@ impl Reader {
 
     /// Until somebody else has taken over.
     async fn lead(&self, holder: &str, owner: Option<&Value>) {
-        let _known = Known(&self.ledger);
+        let _counting = Counting(&self.ledger);
         let mut store = Store::new(self.objects.clone(), self.config_map.clone(), holder.to_owned(), owner.cloned());
         let complaints = Mutex::default();
         let checkpoint = self.take_over(&mut store, &complaints).await;
@@ -553,12 +560,12 @@ impl Reader {
         if new.is_empty() {
             return;
         }
-        let uids = self.policies();
+        let policies = self.policies();
         let at = now();
-        for (uid, stop) in new.iter().filter_map(|stop| Some((uids.get(stop.policy.as_deref()?)?, stop))) {
-            self.ledger.count(uid, stop, at);
+        for (policy, stop) in new.iter().filter_map(|stop| Some((policy(&policies, stop)?, stop))) {
+            self.ledger.count(&policy.uid, stop, at);
         }
-        let there: HashSet<&String> = uids.values().collect();
+        let there: HashSet<&String> = policies.values().map(|policy| &policy.uid).collect();
         // Where they may not be listed for a while, they are not gone.
         if !there.is_empty() {
             self.ledger.retain(|uid| there.contains(&uid.to_owned()));
@@ -566,20 +573,20 @@ impl Reader {
         desk.booked = desk.stops.len();
     }
 
-    /// The uids of the policies that there are, by their names.
-    fn policies(&self) -> HashMap<String, String> {
+    /// The policies that there are, by what annotations call them.
+    fn policies(&self) -> HashMap<String, Known> {
         let (policies, unusable) = (self.book.policies(), self.book.unusable());
-        let rules = policies.iter().map(|rule| (rule.name.to_string(), rule.uid.clone()));
-        rules.chain(unusable.iter().map(|policy| (policy.name.to_string(), policy.uid.clone()))).collect()
+        let rules = policies.iter().map(|rule| (&rule.name, &rule.uid));
+        let all = rules.chain(unusable.iter().map(|policy| (&policy.name, &policy.uid)));
+        all.map(|(name, uid)| (name.to_string(), Known { namespace: name.namespace.clone(), uid: uid.clone() })).collect()
     }
 
     fn count(&self, desk: &mut Desk) {
         self.ledger.sure();
-        let uids = if desk.stops.is_empty() { HashMap::new() } else { self.policies() };
+        let policies = if desk.stops.is_empty() { HashMap::new() } else { self.policies() };
         for stop in desk.stops.drain(..) {
-            // Whoever makes a pod can write there what he likes.
-            let policy = stop.policy.as_deref().filter(|name| uids.contains_key(*name)).unwrap_or_default();
-            self.metrics.stops.stop(&stop, policy);
+            let name = policy(&policies, &stop).and(stop.policy.as_deref()).unwrap_or_default();
+            self.metrics.stops.stop(&stop, name);
         }
         desk.unseen.drain(..).for_each(|(namespace, containers)| self.metrics.stops.unseen(&namespace, containers));
         desk.booked = 0;
@@ -612,6 +619,12 @@ impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Reader")
     }
+}
+
+/// The policy that a stop counts for: whoever makes a pod can write there what he likes, so it is one that there is, and is for its namespace.
+fn policy<'p>(policies: &'p HashMap<String, Known>, stop: &Stop) -> Option<&'p Known> {
+    let known = policies.get(stop.policy.as_deref()?)?;
+    known.namespace.as_ref().is_none_or(|namespace| *namespace == stop.namespace).then_some(known)
 }
 
 fn now_nanos() -> i128 {
@@ -699,6 +712,7 @@ fn log(stop: &Stop, before: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ashore_inject::PolicyName;
     use axum::Router;
     use axum::extract::Request;
     use axum::http::{Method, StatusCode};
@@ -741,6 +755,23 @@ mod tests {
             complaints,
         };
         (reader, store)
+    }
+
+    fn stop(namespace: &str, pod: &str, policy: &str) -> Stop {
+        let stop = json!({"namespace": namespace, "pod": pod, "uid": pod, "container": "app", "run": 0, "wrapped": true, "policy": policy,
+            "outcome": "killed", "killed": 4_000_000, "causes": []});
+        serde_json::from_value(stop).unwrap()
+    }
+
+    #[test]
+    fn a_policy_counts_no_stops_of_other_namespaces() {
+        let name = |namespace: Option<&str>| PolicyName { namespace: namespace.map(Into::into), name: "web".into() };
+        let known = |namespace: Option<&str>| Known { namespace: namespace.map(Into::into), uid: format!("{namespace:?}") };
+        let policies = [None, Some("b")].map(|namespace| (name(namespace).to_string(), known(namespace))).into();
+        let counts_for = |namespace: &str, of: &str| policy(&policies, &stop(namespace, "p", of)).map(|policy| policy.uid.clone());
+        let (theirs, all) = (name(Some("b")).to_string(), name(None).to_string());
+        assert_eq!((counts_for("good", &theirs), counts_for("b", &theirs)), (None, Some(known(Some("b")).uid)));
+        assert_eq!((counts_for("good", &all), counts_for("good", "ShutdownPolicy good/web")), (Some(known(None).uid), None));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
