@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod glance;
 pub mod hold;
 pub mod inbox;
+pub mod late;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;
@@ -19,7 +20,7 @@ pub mod pod_events;
 pub mod tell;
 
 use crate::complaint::{Complaints, Reason};
-use crate::keeping::{NotKept, Offers, Receipt};
+use crate::keeping::{NotKept, Offers};
 use crate::kinds;
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
@@ -46,7 +47,7 @@ use memory::{Memory, Stopping};
 use pod_events::PodEvents;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -89,7 +90,7 @@ pub struct Reader {
     /// Who asks for the Events of others.
     pub events: PodEvents,
     /// Who makes ours.
-    pub teller: Teller,
+    pub teller: Arc<Teller>,
     /// Where stops are handed in that are to be kept.
     pub offers: Option<Offers>,
     /// The numbers of the policies.
@@ -143,13 +144,6 @@ struct Case {
     stops: Vec<Stop>,
     /// How many of them are news; they are the first.
     news: usize,
-}
-
-/// A stop that was told.
-struct Told {
-    stop: Stop,
-    is_news: bool,
-    receipt: Option<Receipt>,
 }
 
 /// What has been told and not been remembered yet.
@@ -445,23 +439,32 @@ impl Reader {
             }
         }
         let (cases, at) = (self.explain(term, cases).await, now());
-        let mut waiting = VecDeque::new();
-        for Case { keeper, stops, news, .. } in cases {
-            waiting.extend(stops.into_iter().enumerate().map(|(nth, stop)| (stop, nth < news, keeper.clone())));
+        let (mut receipts, mut news) = (Vec::new(), Vec::new());
+        for Case { keeper, stops, news: number, .. } in cases {
+            for (nth, stop) in stops.into_iter().enumerate() {
+                // What is kept has a name of its stop's own: it is kept once, however often it is offered.
+                let receipt = self.offers.as_ref().and_then(|offers| offers.offer(&stop, keeper.as_deref()));
+                receipts.extend(receipt.map(|receipt| (hold::key(&stop), receipt)));
+                if nth < number {
+                    log(&stop);
+                    news.push((stop, keeper.clone()));
+                }
+            }
         }
-        let (mut tellings, mut receipts) = (FuturesUnordered::new(), Vec::new());
+        // Last, since it is all that waits for somebody else.
+        let (mut tellings, mut waiting) = (FuturesUnordered::new(), news.iter());
         loop {
             while tellings.len() < AT_ONCE
-                && let Some((stop, is_news, keeper)) = waiting.pop_front()
+                && let Some((stop, keeper)) = waiting.next()
             {
-                tellings.push(self.tell(stop, is_news, keeper, at));
+                tellings.push(self.teller.tell(stop, keeper.clone(), at));
             }
-            let Some(Told { stop, is_news, receipt }) = tellings.next().await else { break };
-            receipts.extend(receipt.map(|receipt| (hold::key(&stop), receipt)));
-            if is_news {
-                desk.stops.push(stop);
+            if tellings.next().await.is_none() {
+                break;
             }
         }
+        drop(tellings);
+        desk.stops.extend(news.into_iter().map(|(stop, _)| stop));
         let (mut memory, mut hold) = (term.memory(), term.hold());
         let (number, lost) = hold.batch(version, receipts, Instant::now());
         let held = hold.holds().then_some(number);
@@ -492,17 +495,6 @@ impl Reader {
             tracing::warn!(stops, "the API server does not remember stops that waited to be kept when the leader changed");
             (0..stops).for_each(|_| self.metrics.report_not_kept(NotKept::Forgotten));
         }
-    }
-
-    /// Tells of a stop, unless that was done before, and has it kept.
-    async fn tell(&self, stop: Stop, is_news: bool, keeper: Option<Arc<Owner>>, at: i64) -> Told {
-        if is_news {
-            let before = self.teller.tell(&stop, keeper.as_deref(), at).await;
-            log(&stop, before);
-        }
-        // What is kept has a name of its stop's own: it is kept once, however often it is offered.
-        let receipt = self.offers.as_ref().and_then(|offers| offers.offer(&stop, keeper.as_deref()));
-        Told { stop, is_news, receipt }
     }
 
     /// Asks for Events where they may say more.
@@ -677,8 +669,8 @@ fn may_say_more(stop: &Stop) -> bool {
         || stop.request == Some(Request::Signal)
 }
 
-/// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed. `before`: somebody else has told of it.
-fn log(stop: &Stop, before: bool) {
+/// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed.
+fn log(stop: &Stop) {
     let workload = stop.workload.as_ref().map(|workload| format!("{} {}", workload.kind, workload.name));
     let process = stop.causes.iter().find_map(|finding| finding.process.as_ref());
     macro_rules! line {
@@ -702,7 +694,7 @@ fn log(stop: &Stop, before: bool) {
             )
         };
     }
-    if !before && (stop.killed > 0 || stop.outcome == Outcome::Killed) {
+    if stop.killed > 0 || stop.outcome == Outcome::Killed {
         line!(info);
     } else {
         line!(debug);
@@ -714,7 +706,7 @@ mod tests {
     use super::*;
     use ashore_inject::PolicyName;
     use axum::Router;
-    use axum::extract::Request;
+    use axum::extract::{Path, Request};
     use axum::http::{Method, StatusCode};
     use serde_json::json;
     use tokio::sync::mpsc;
@@ -722,8 +714,31 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// A reader, and a store, of an API server that takes whatever is written, and tells of it.
-    fn reader(writes: mpsc::UnboundedSender<()>) -> (Reader, Store) {
+    /// A reader, and a store, of an API server that answers so.
+    fn reader(api: Router, which: tell::Which) -> (Reader, Store) {
+        let client = Client::new(api, "ours");
+        let objects = Objects::new(client.clone(), "ours");
+        let (complaints, metrics) = (Complaints::new(objects.clone(), "ours", "leader", None), Arc::new(Metrics::new()));
+        let store = Store::new(objects.clone(), "stops".into(), "leader".into(), None);
+        let teller = Teller::new(client.clone(), objects.clone(), "leader", which, Arc::clone(&complaints), metrics.stops.clone());
+        let reader = Reader {
+            events: PodEvents::new(client.clone()),
+            client,
+            objects,
+            config_map: "stops".into(),
+            instance: "leader".into(),
+            book: Arc::default(),
+            teller: Arc::new(teller),
+            offers: None,
+            ledger: Arc::default(),
+            metrics,
+            complaints,
+        };
+        (reader, store)
+    }
+
+    /// An API server that takes what is to be remembered, and tells of it; and knows nothing else.
+    fn remembers(writes: mpsc::UnboundedSender<()>) -> Router {
         let answer = move |request: Request| {
             let writes = writes.clone();
             async move {
@@ -735,26 +750,22 @@ mod tests {
                 (StatusCode::OK, written.to_string())
             }
         };
-        let client = Client::new(Router::new().fallback(answer), "ours");
-        let objects = Objects::new(client.clone(), "ours");
-        let (complaints, metrics) = (Complaints::new(objects.clone(), "ours", "leader", None), Arc::new(Metrics::new()));
-        let store = Store::new(objects.clone(), "stops".into(), "leader".into(), None);
-        let teller =
-            Teller::new(client.clone(), objects.clone(), "leader", tell::Which::None, Arc::clone(&complaints), metrics.stops.clone());
-        let reader = Reader {
-            events: PodEvents::new(client.clone()),
-            client,
-            objects,
-            config_map: "stops".into(),
-            instance: "leader".into(),
-            book: Arc::default(),
-            teller,
-            offers: None,
-            ledger: Arc::default(),
-            metrics,
-            complaints,
-        };
-        (reader, store)
+        Router::new().fallback(answer)
+    }
+
+    /// One whose container has been restarted.
+    fn restarted(namespace: &str, name: &str, annotations: &Value) -> Box<RawValue> {
+        let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
+        let status = json!({"name": "app", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}});
+        let metadata = json!({"namespace": namespace, "name": name, "uid": name, "resourceVersion": "1", "annotations": annotations});
+        let pod = json!({"metadata": metadata, "spec": {"containers": [{"name": "app"}]},
+            "status": {"phase": "Running", "containerStatuses": [status]}});
+        RawValue::from_string(pod.to_string()).unwrap()
+    }
+
+    fn term() -> Arc<Term> {
+        let (hold, _) = Hold::new("1".into(), None);
+        Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), told: Mutex::default() })
     }
 
     fn stop(namespace: &str, pod: &str, policy: &str) -> Stop {
@@ -777,16 +788,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_is_done_is_remembered_while_more_comes_than_can_be_done() {
         let (writes, mut written) = mpsc::unbounded_channel();
-        let (reader, store) = reader(writes);
-        let (hold, _) = Hold::new("1".into(), None);
-        let term = Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), told: Mutex::default() });
-        let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
-        let status = json!({"name": "app", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}});
+        let (reader, store) = reader(remembers(writes), tell::Which::None);
+        let term = term();
         // A thousand of them are as many as can wait.
-        let long = json!({"long": "x".repeat(32 * 1024)});
-        let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u", "resourceVersion": "1", "annotations": long},
-            "spec": {"containers": [{"name": "app"}]}, "status": {"phase": "Running", "containerStatuses": [status]}});
-        let pod = RawValue::from_string(pod.to_string()).unwrap();
+        let pod = restarted("n", "u", &json!({"long": "x".repeat(32 * 1024)}));
         let works = tokio::spawn({
             let term = Arc::clone(&term);
             async move { reader.work(&term, store).await }
@@ -807,5 +812,34 @@ mod tests {
         .await;
         works.abort();
         assert_eq!(first, Ok(Some(())));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_namespace_that_takes_no_events_holds_up_no_other() {
+        let (writes, _written) = mpsc::unbounded_channel();
+        let (tries, mut tried) = mpsc::unbounded_channel();
+        let take = move |Path(namespace): Path<String>, event: String| {
+            let event: Value = serde_json::from_str(&event).unwrap();
+            _ = tries.send((namespace == "bad", event["involvedObject"]["name"].as_str().unwrap().to_owned()));
+            async move {
+                if namespace == "bad" {
+                    std::future::pending::<()>().await;
+                }
+                (StatusCode::CREATED, event.to_string())
+            }
+        };
+        let events = "/api/v1/namespaces/{namespace}/events";
+        let (reader, store) = reader(remembers(writes).route(events, axum::routing::post(take)), tell::Which::All);
+        let term = term();
+        // Of one batch.
+        for (namespace, name) in (0..40).map(|n| ("bad", format!("bad-{n}"))).chain([("good", "good".into())]) {
+            term.inbox.put(Item::Pod { pod: restarted(namespace, &name, &json!({})), uid: name, gone: false }, Some("2")).await;
+        }
+        let works = tokio::spawn(async move { reader.work(&term, store).await });
+        let mut names = HashSet::new();
+        while let Some((true, name)) = timeout(2 * PATIENCE, tried.recv()).await.unwrap() {
+            assert!(names.insert(name), "one was given up before the other's was tried");
+        }
+        works.abort();
     }
 }

@@ -2,6 +2,7 @@
 //! leads; and there are never more of them than people can read.
 
 use super::buckets::Buckets;
+use super::late::Late;
 use super::metrics::{Metrics, Told};
 use crate::complaint::{self, Complaints, Involved, event};
 use crate::hash::sha256;
@@ -15,7 +16,8 @@ use kube::Client;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Events at once and a second after that: of all namespaces, and of each.
 const ALL: Rate = Rate { burst: 2000.0, per_second: 20.0 };
@@ -27,6 +29,11 @@ const MOST: usize = 4096;
 /// How often an Event is tried, and how long it is waited for in between at first.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long the Events of a stop are waited for, however long they are tried. Those of a namespace in which some are late are not waited for.
+const WAIT: Duration = Duration::from_secs(2);
+/// How many of those are made at the same time, and how long one waits for its turn.
+const LATE_AT_ONCE: usize = 16;
+const TURN: Duration = Duration::from_secs(30);
 /// Hexadecimal digits of the hash in an Event's name.
 const DIGITS: usize = 16;
 /// The longest part of an object's name that goes into an Event's: together they are a name, too.
@@ -48,11 +55,13 @@ pub struct Teller {
     objects: Objects,
     instance: String,
     which: Which,
-    owners: tokio::sync::Mutex<Owners>,
+    owners: Owners,
     complaints: Arc<Complaints>,
     metrics: Metrics,
     buckets: Mutex<Buckets>,
     windows: Mutex<HashMap<(String, Cause), Window>>,
+    late: Arc<Late>,
+    turns: Semaphore,
 }
 
 /// What a workload has been told of a cause.
@@ -78,17 +87,51 @@ struct Said<'s> {
 impl Teller {
     /// Tells by way of `objects`, which do not complain themselves, in the name of this pod of ours.
     pub fn new(client: Client, objects: Objects, instance: &str, which: Which, complaints: Arc<Complaints>, metrics: Metrics) -> Self {
-        let owners = tokio::sync::Mutex::new(Owners::new(client));
+        let (instance, owners) = (instance.into(), Owners::new(client));
         let buckets = Mutex::new(Buckets::new(ALL, EACH, Instant::now()));
-        Self { objects, instance: instance.into(), which, owners, complaints, metrics, buckets, windows: Mutex::default() }
+        let (windows, late, turns) = (Mutex::default(), Arc::default(), Semaphore::new(LATE_AT_ONCE));
+        Self { objects, instance, which, owners, complaints, metrics, buckets, windows, late, turns }
     }
 
-    /// Tells of a stop, at the time `now` in seconds since 1970. Gives whether somebody else has done so before.
-    pub async fn tell(&self, stop: &Stop, keeper: Option<&Owner>, now: i64) -> bool {
-        let (reason, weight) = reason(stop);
+    /// Tells of a stop, at the time `now` in seconds since 1970; waits for that, but not for long. What is told of it has names of its own: it
+    /// is told once, however often and by whomever that is tried.
+    pub async fn tell(self: &Arc<Self>, stop: &Stop, keeper: Option<Arc<Owner>>, now: i64) {
+        let (_, weight) = reason(stop);
         if self.which == Which::None || (self.which == Which::Warnings && weight == Weight::Normal) {
-            return false;
+            return;
         }
+        let (this, namespace, stop) = (Arc::clone(self), stop.namespace.clone(), stop.clone());
+        let telling = async move { this.tell_all(&stop, keeper.as_deref(), now).await };
+        if self.late.is_in(&namespace) {
+            let Some(place) = self.late.enter(&namespace) else { return self.metrics.told(Told::Failed) };
+            let this = Arc::clone(self);
+            tokio::spawn(async move {
+                let _place = place;
+                match timeout(TURN, this.turns.acquire()).await {
+                    Ok(_turn) => telling.await,
+                    Err(_) => this.metrics.told(Told::Failed),
+                }
+            });
+            return;
+        }
+        let mut telling = tokio::spawn(telling);
+        if timeout(WAIT, &mut telling).await.is_ok() {
+            return;
+        }
+        match self.late.enter(&namespace) {
+            Some(place) => drop(tokio::spawn(async move {
+                let _place = place;
+                _ = telling.await;
+            })),
+            None => {
+                telling.abort();
+                self.metrics.told(Told::Failed);
+            }
+        }
+    }
+
+    async fn tell_all(&self, stop: &Stop, keeper: Option<&Owner>, now: i64) {
+        let (reason, weight) = reason(stop);
         let line = stop.line();
         let about = Involved {
             api_version: "v1".into(),
@@ -104,11 +147,10 @@ impl Teller {
         {
             self.tell_owner(stop, owner, cause, &line, now).await;
         }
-        told == Told::Existed
     }
 
     async fn tell_owner(&self, stop: &Stop, owner: &Owner, cause: Cause, line: &str, now: i64) {
-        let owner = match self.owners.lock().await.of(stop, Some(owner)).await {
+        let owner = match self.owners.of(stop, Some(owner)).await {
             Ok(found) => found.unwrap_or_else(|| owner.clone()),
             // Whoever cannot be asked for cannot be told.
             Err(error) => {
