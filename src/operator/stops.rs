@@ -18,6 +18,7 @@ pub mod memory;
 pub mod metrics;
 pub mod pod_events;
 pub mod tell;
+pub mod windows;
 
 use crate::complaint::{Complaints, Reason};
 use crate::keeping::{NotKept, Offers};
@@ -188,6 +189,7 @@ impl Reader {
         self.book.until_known(&mut self.book.changes()).await;
         let written = self.statuses(&complaints).await;
         self.ledger.begin(written, policies);
+        self.teller.begin();
         let (hold, lost) = Hold::new(version, held);
         self.forgotten(lost);
         let (version, told) = (hold.at().to_owned(), hold.told().to_owned());
@@ -394,6 +396,7 @@ impl Reader {
             more_waits = more;
             self.batch(term, items, version, &mut desk).await;
             self.settle(term);
+            self.teller.sum_up(now());
             let changes = term.hold().changes();
             let news = !desk.is_empty() || changes != remembered_changes;
             if !news || remembered.elapsed() < every(&desk) || Instant::now() < not_before {
