@@ -145,6 +145,8 @@ struct Case {
     stops: Vec<Stop>,
     /// How many of them are news; they are the first.
     news: usize,
+    /// How many runs have ended since the last one that was told, and before these.
+    unseen: u32,
 }
 
 /// What has been told and not been remembered yet.
@@ -153,7 +155,7 @@ struct Desk {
     stops: Vec<Stop>,
     /// How many of them are in the ledger.
     booked: usize,
-    /// Pods of which nobody saw the end: by namespace, with how many containers.
+    /// Ends that nobody saw: by namespace, of how many containers or runs.
     unseen: Vec<(String, u32)>,
 }
 
@@ -443,7 +445,11 @@ impl Reader {
         }
         let (cases, at) = (self.explain(term, cases).await, now());
         let (mut receipts, mut news) = (Vec::new(), Vec::new());
-        for Case { keeper, stops, news: number, .. } in cases {
+        for Case { keeper, stops, news: number, unseen, .. } in cases {
+            if let Some(Stop { namespace, pod, .. }) = stops.first().filter(|_| unseen > 0) {
+                tracing::info!(namespace, pod, runs = unseen, "nobody saw how earlier runs of a pod's containers ended");
+                desk.unseen.push((namespace.clone(), unseen));
+            }
             for (nth, stop) in stops.into_iter().enumerate() {
                 // What is kept has a name of its stop's own: it is kept once, however often it is offered.
                 let receipt = self.offers.as_ref().and_then(|offers| offers.offer(&stop, keeper.as_deref()));
@@ -643,10 +649,10 @@ fn read(term: &Term, pod: &RawValue, uid: &str, gone: bool) -> Option<Case> {
     let all = diagnose(&pod, gone, deletion, &[], None);
     let (mut memory, mut hold) = (term.memory(), term.hold());
     let (mut stops, others): (Vec<Stop>, Vec<Stop>) = all.into_iter().partition(|stop| memory.is_news(stop));
+    let (news, unseen) = (stops.len(), memory.unseen(&stops));
     stops.iter().for_each(|stop| memory.done(stop));
-    let news = stops.len();
     stops.extend(others.into_iter().filter(|stop| hold.takes(stop)));
-    (!stops.is_empty()).then_some(Case { pod, keeper, deletion, gone, stops, news })
+    (!stops.is_empty()).then_some(Case { pod, keeper, deletion, gone, stops, news, unseen })
 }
 
 /// What a pod says of its stops. It is somebody else's text: should it be our ruin, it is so once.

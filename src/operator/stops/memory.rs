@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The most pods of which something is remembered.
 const MOST: usize = 150_000;
+/// The most runs of a pod that are counted though nobody saw them: more than there are in days without a leader.
+const MOST_UNSEEN: u64 = 1000;
 /// The most bytes that the next leader is told of pods that stop, and as many of those whose runs are done: with usual names 1,500 of the
 /// ones, and 2,900 of the others.
 const MOST_TOLD: usize = 300 * 1024;
@@ -173,6 +175,16 @@ impl Memory {
         let Some(ended) = ended else { return true };
         let asked = pod.and_then(|pod| pod.stopping.as_ref()).map(Stopping::asked);
         ended >= self.done_before || asked.is_some_and(|asked| ended + APART >= asked)
+    }
+
+    /// How many runs of a pod's containers ended between those that are done and these, which are all that there is to see of it now.
+    pub fn unseen(&self, stops: &[Stop]) -> u32 {
+        let Some(pod) = self.pods.get(stops.first().map_or("", |stop| stop.uid.as_str())) else { return 0 };
+        let unseen = pod.done.iter().map(|(container, (run, _))| {
+            let next = stops.iter().filter(|stop| *stop.container == **container && stop.run > *run).map(|stop| stop.run).min();
+            next.map_or(0, |next| next - run - 1)
+        });
+        unseen.fold(0, u64::saturating_add).min(MOST_UNSEEN) as u32
     }
 
     /// This one is done.
@@ -497,6 +509,23 @@ mod tests {
         memory.see(&glance(Some((40, 30)), true, 1), false);
         take(&mut memory, &[stop(0, 15)]);
         assert!(lost_in_list(&mut memory).is_empty() && memory.stopping("p").is_none());
+    }
+
+    #[test]
+    fn runs_that_nobody_saw_are_known_by_their_number() {
+        let mut memory = from(0);
+        memory.see(&glance(None, false, 1), false);
+        let of = |container: &str, run: u64, ended: i64| Stop { container: container.into(), ..stop(run, ended) };
+        // Nobody knows when the first one was seen.
+        assert_eq!(memory.unseen(&[of("app", 3, 5)]), 0);
+        [of("app", 0, 5), of("other", 2, 5)].iter().for_each(|stop| memory.done(stop));
+        // The last two are shown, in whatever order.
+        let shown = [of("app", 5, 90), of("app", 4, 60), of("other", 3, 60), of("new", 7, 60)];
+        assert_eq!(memory.unseen(&shown), 3);
+        shown.iter().for_each(|stop| memory.done(stop));
+        // Again, the next one, and one of a kubelet that has lost count.
+        assert_eq!((memory.unseen(&shown), memory.unseen(&[of("app", 6, 99)]), memory.unseen(&[of("app", 0, 99)])), (0, 0, 0));
+        assert_eq!(memory.unseen(&[of("app", u64::MAX, 99), of("other", u64::MAX, 99)]), 1000);
     }
 
     #[test]
