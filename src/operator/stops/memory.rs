@@ -35,6 +35,9 @@ pub struct Stopping {
     pub deletion: Deletion,
     /// How many containers it has.
     pub containers: u32,
+    /// Whether it has shown that all of them have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 impl Stopping {
@@ -65,7 +68,8 @@ const BEFORE: u64 = u64::MAX;
 impl Pod {
     /// Whether the ending that its deletion asked for has been told, since it was shown before the pod was gone.
     fn is_told(&self) -> bool {
-        let asked = self.stopping.as_ref().map(Stopping::asked);
+        // A restart in place just before it is another ending.
+        let asked = self.stopping.as_ref().filter(|stopping| stopping.ended).map(Stopping::asked);
         asked.is_some_and(|asked| self.done.values().any(|(_, ended)| ended + APART >= asked))
     }
 }
@@ -112,7 +116,8 @@ impl Memory {
             let pod = memory.pods.entry(uid.into()).or_default();
             let deletion = deletion.map(|(timestamp, grace_seconds)| Deletion { timestamp, grace_seconds });
             // Its name is of no use any more.
-            pod.stopping = deletion.map(|deletion| Stopping { namespace: String::new(), name: String::new(), deletion, containers: 0 });
+            pod.stopping =
+                deletion.map(|deletion| Stopping { namespace: String::new(), name: String::new(), deletion, containers: 0, ended: true });
             pod.gone = Some(BEFORE);
         }
         memory
@@ -143,8 +148,11 @@ impl Memory {
             // What the last version says is another one: the API server sets the grace period to 0 just before the pod goes.
             && !gone
         {
-            pod.stopping =
-                Some(Stopping { namespace: glance.namespace.clone(), name: glance.name.clone(), deletion, containers: glance.containers });
+            let (namespace, name) = (glance.namespace.clone(), glance.name.clone());
+            pod.stopping = Some(Stopping { namespace, name, deletion, containers: glance.containers, ended: false });
+        }
+        if let Some(stopping) = &mut pod.stopping {
+            stopping.ended |= glance.finished;
         }
         // A pod that is being deleted shows no ending before all of its containers have ended.
         let complete = gone || glance.finished || !asked;
@@ -283,14 +291,17 @@ impl Memory {
         stopping.retain(|(_, uid, pod)| !pod.is_told() || done.contains_key(&***uid));
         stopping.sort_unstable_by_key(|(one, _, _)| Reverse(one.deletion.timestamp));
         let mut room = MOST_TOLD;
-        let stopping = stopping.into_iter().take_while(|(one, _, _)| takes(&mut room, STOPPING + one.namespace.len() + one.name.len()));
+        let bytes = |one: &Stopping| STOPPING + one.namespace.len() + one.name.len() + if one.ended { ENDED } else { 0 };
+        let stopping = stopping.into_iter().take_while(|(one, _, _)| takes(&mut room, bytes(one)));
         let stopping = stopping.map(|(one, uid, _)| (uid.to_string(), one.clone())).collect();
         Carried { done_before, stopping, done, gone }
     }
 }
 
-/// The most bytes of a pod that stops, of one whose runs are done, and of a run, as JSON without their names; a uid has 36.
+/// The most bytes of a pod that stops, what more there is of it when it has ended, of one whose runs are done, and of a run, as JSON without
+/// their names; a uid has 36.
 const STOPPING: usize = 160;
+const ENDED: usize = 14;
 const DONE: usize = 45;
 const RUN: usize = 50;
 
@@ -509,6 +520,17 @@ mod tests {
         memory.see(&glance(Some((40, 30)), true, 1), false);
         take(&mut memory, &[stop(0, 15)]);
         assert!(lost_in_list(&mut memory).is_empty() && memory.stopping("p").is_none());
+    }
+
+    #[test]
+    fn a_restart_just_before_its_deletion_is_not_how_a_pod_ended() {
+        let mut memory = from(0);
+        memory.see(&glance(None, false, 1), false);
+        take(&mut memory, &[stop(0, 5)]);
+        memory.see(&glance(Some((40, 30)), false, 1), false);
+        // The next leader, too, sees it in no list.
+        let mut next = Memory::new(memory.tell(SECOND + 20));
+        assert_eq!((lost_in_list(&mut memory), lost_in_list(&mut next)), (vec!["p".to_owned()], vec!["p".to_owned()]));
     }
 
     #[test]
