@@ -23,6 +23,7 @@ pub mod windows;
 use crate::complaint::{Complaints, Reason};
 use crate::keeping::{NotKept, Offers};
 use crate::kinds;
+use crate::lately::{Due, Lately};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{ObjectError, Objects, is_name};
@@ -31,7 +32,7 @@ use crate::rulebook::Rulebook;
 use crate::skipped::Owner;
 use crate::tls::now;
 use crate::watching::{ALL_PODS, Change, GONE, PODS, Slower, Watch};
-use ashore_crd::KINDS;
+use ashore_crd::{KINDS, Kind};
 use ashore_inject::annotations::INJECTED;
 use ashore_report::{Deletion, Outcome, Request, Seen, Stop};
 use checkpoint::{Checkpoint, Store, Written};
@@ -73,6 +74,10 @@ const LASTED: Duration = Duration::from_secs(5);
 const FORBIDDEN_FOR: Duration = Duration::from_secs(4);
 /// Stops that wait to be remembered, at most; beyond that they are counted without.
 const MOST_WAITING: usize = 20_000;
+/// How often is looked whether a right is there that was missing.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Different things that go wrong within ten minutes, at most.
+const MOST_SAID: usize = 16;
 /// How long after another leader has taken over this one does, if it leads still: it would have heard of it from the lease by then.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 
@@ -107,7 +112,14 @@ struct Term {
     memory: Mutex<Memory>,
     hold: Mutex<Hold>,
     inbox: Inbox,
-    told: Mutex<String>,
+    said: Said,
+}
+
+/// What was said lately of what goes wrong: by verb, resource, and the API server's code.
+type Said = Mutex<Lately<(&'static str, String, Option<u16>)>>;
+
+fn nothing_said() -> Said {
+    Mutex::new(Lately::new(MOST_SAID))
 }
 
 impl Term {
@@ -184,27 +196,28 @@ impl Reader {
     async fn lead(&self, holder: &str, owner: Option<&Value>) {
         let _counting = Counting(&self.ledger);
         let mut store = Store::new(self.objects.clone(), self.config_map.clone(), holder.to_owned(), owner.cloned());
-        let complaints = Mutex::default();
-        let checkpoint = self.take_over(&mut store, &complaints).await;
+        let said = nothing_said();
+        let checkpoint = self.take_over(&mut store, &said).await;
         let Checkpoint { version, held, carried, policies, .. } = checkpoint;
         // Whose a stop is is known only when the policies are.
         self.book.until_known(&mut self.book.changes()).await;
-        let written = self.statuses(&complaints).await;
-        self.ledger.begin(written, policies);
+        let (written, complete) = self.statuses(&said).await;
+        self.ledger.begin(written, policies, complete);
         self.teller.begin();
         let (hold, lost) = Hold::new(version, held);
         self.forgotten(lost);
         let (version, told) = (hold.at().to_owned(), hold.told().to_owned());
-        let term = Term { memory: Mutex::new(Memory::new(carried)), hold: Mutex::new(hold), inbox: Inbox::default(), told: complaints };
+        let term = Term { memory: Mutex::new(Memory::new(carried)), hold: Mutex::new(hold), inbox: Inbox::default(), said };
         tracing::info!(version, told, "reading stops from this version of the cluster on");
         tokio::select! {
             () = self.follow(&term, version, told) => {}
             () = self.work(&term, store) => {}
+            () = self.until_readable(complete) => {}
         }
     }
 
     /// Takes what the leader before has remembered, and sees to it that it cannot write any more.
-    async fn take_over(&self, store: &mut Store, told: &Mutex<String>) -> Checkpoint {
+    async fn take_over(&self, store: &mut Store, said: &Said) -> Checkpoint {
         let (mut slower, mut forbidden) = (Slower::default(), None);
         loop {
             let error = match store.read().await {
@@ -216,7 +229,7 @@ impl Reader {
                 },
                 Err(error) => error,
             };
-            self.complain(told, &error);
+            self.complain(said, &error);
             // It cannot be remembered: all the rest can be done.
             if error.is_forbidden() && forbidden.get_or_insert_with(Instant::now).elapsed() > FORBIDDEN_FOR {
                 tracing::warn!(%error, "stops are read, but not remembered: what happens while nobody leads is lost");
@@ -226,25 +239,53 @@ impl Reader {
         }
     }
 
-    /// What the statuses of the policies say of stops, by the policies' uids.
-    async fn statuses(&self, told: &Mutex<String>) -> HashMap<String, Totals> {
-        let mut slower = Slower::default();
+    /// What the statuses of the policies say of stops, by the policies' uids; and whether those are all of them: where the right to list a kind
+    /// of them is missing, nobody knows of that kind, and stops are read all the same.
+    async fn statuses(&self, said: &Said) -> (HashMap<String, Totals>, bool) {
+        let (mut slower, began) = (Slower::default(), Instant::now());
         loop {
-            let mut all = HashMap::new();
-            let mut read = Ok(());
+            let (mut all, mut complete, mut read) = (HashMap::new(), true, Ok(()));
             for kind in &KINDS {
-                let each = |mut policy: serde_json::Map<String, Value>| {
-                    let uid = policy.get("metadata").and_then(|metadata| metadata["uid"].as_str()).unwrap_or_default().to_owned();
-                    let status = policy.remove("status").unwrap_or_default();
-                    all.insert(uid, serde_json::from_value(status).unwrap_or_default());
-                };
-                read = read.and(kinds::list(&self.client, kind, None, each).await);
+                match self.statuses_of(kind, &mut all).await {
+                    Err(error) if error.is_forbidden() => {
+                        self.complain(said, &error);
+                        complete = false;
+                    }
+                    done => read = read.and(done),
+                }
             }
             match read {
-                Ok(()) => return all,
-                Err(error) => self.complain(told, &error),
+                Ok(()) if complete || began.elapsed() > FORBIDDEN_FOR => return (all, complete),
+                Ok(()) => {}
+                Err(error) => self.complain(said, &error),
             }
             sleep(slower.next().unwrap_or_default()).await;
+        }
+    }
+
+    async fn statuses_of(&self, kind: &Kind, all: &mut HashMap<String, Totals>) -> Result<(), ObjectError> {
+        let each = |mut policy: serde_json::Map<String, Value>| {
+            let uid = policy.get("metadata").and_then(|metadata| metadata["uid"].as_str()).unwrap_or_default().to_owned();
+            let status = policy.remove("status").unwrap_or_default();
+            all.insert(uid, serde_json::from_value(status).unwrap_or_default());
+        };
+        kinds::list(&self.client, kind, None, each).await
+    }
+
+    /// Until the statuses of all policies can be read, if they could not.
+    async fn until_readable(&self, complete: bool) {
+        if complete {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(LOOK_AGAIN).await;
+            let mut read = Ok(());
+            for kind in &KINDS {
+                read = read.and(self.statuses_of(kind, &mut HashMap::new()).await);
+            }
+            if read.is_ok() {
+                return tracing::info!("the statuses of all policies can be read: beginning anew with their numbers");
+            }
         }
     }
 
@@ -275,7 +316,7 @@ impl Reader {
                     self.metrics.stops.history_lost.inc();
                     tracing::warn!("the API server does not remember what has happened since stops were read last: looking at all pods");
                 }
-                Err(error) => self.complain(&term.told, error),
+                Err(error) => self.complain(&term.said, error),
             }
             if began.elapsed() > LASTED {
                 slower = Slower::default();
@@ -308,7 +349,7 @@ impl Reader {
         for uid in missing {
             term.inbox.put(Item::Missing { uid }, None).await;
         }
-        self.works(term);
+        self.objects.answered();
         term.inbox.reached(pages.version().to_owned());
         Ok(pages.version().to_owned())
     }
@@ -353,7 +394,7 @@ impl Reader {
             Err(error) if is_gone(&error) => return Ok(false),
             Err(error) => return Err(error),
         };
-        self.works(term);
+        self.objects.answered();
         loop {
             let (pod, gone) = match changes.next().await {
                 Ok(Some(Change::Put(pod))) => (pod, false),
@@ -417,7 +458,7 @@ impl Reader {
                     return;
                 }
                 Err(error) => {
-                    self.complain(&term.told, &error);
+                    self.complain(&term.said, &error);
                     not_before = Instant::now() + slower.next().unwrap_or_default();
                     if error.is_forbidden() || desk.stops.len() >= MOST_WAITING {
                         self.count(&mut desk);
@@ -519,7 +560,7 @@ impl Reader {
         for (asked, error) in [(answers.asked, &answers.error), (jobs.asked, &jobs.error)] {
             self.metrics.stops.looked_up(asked);
             if let Some(error) = error {
-                self.complain(&term.told, error);
+                self.unexplained(&term.said, error);
             }
         }
         for case in &mut cases {
@@ -593,27 +634,37 @@ impl Reader {
         desk.booked = 0;
     }
 
-    fn works(&self, term: &Term) {
-        self.objects.answered();
-        term.told.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    /// Tells of an error, of one like it once in a while.
+    fn complain(&self, said: &Said, error: &ObjectError) {
+        self.failed(error);
+        if error.is_silence() {
+            self.objects.silence(&error.why);
+        } else if is_new(said, error) {
+            tracing::warn!(error = error.to_string(), "cannot read stops; trying again");
+        }
     }
 
-    /// Tells of an error once.
-    fn complain(&self, told: &Mutex<String>, error: &ObjectError) {
+    /// The same of what is told without. A list may take longer than it is waited for: that is no silence of the API server's.
+    fn unexplained(&self, said: &Said, error: &ObjectError) {
+        self.failed(error);
+        if is_new(said, error) {
+            tracing::warn!(error = error.to_string(), "what others say of a stop is not known: its cause may be less exact");
+        }
+    }
+
+    fn failed(&self, error: &ObjectError) {
         self.metrics.cluster_errors.inc();
         if error.is_forbidden() {
             self.complaints.say(Reason::Forbidden, &error.to_string());
         }
-        if error.is_silence() {
-            return self.objects.silence(&error.why);
-        }
-        let error = error.to_string();
-        let mut told = told.lock().unwrap_or_else(|e| e.into_inner());
-        if *told != error {
-            tracing::warn!(error, "cannot read stops; trying again");
-            *told = error;
-        }
     }
+}
+
+/// Whether one like it was not said lately: of whose object it is does not matter.
+fn is_new(said: &Said, error: &ObjectError) -> bool {
+    let resource = error.what.split(' ').next().unwrap_or_default().to_owned();
+    let mut said = said.lock().unwrap_or_else(|e| e.into_inner());
+    matches!(said.due((error.verb, resource, error.code), Duration::ZERO, Instant::now()), Due::Now(_))
 }
 
 impl std::fmt::Debug for Reader {
@@ -774,7 +825,7 @@ mod tests {
 
     fn term() -> Arc<Term> {
         let (hold, _) = Hold::new("1".into(), None);
-        Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), told: Mutex::default() })
+        Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), said: nothing_said() })
     }
 
     fn stop(namespace: &str, pod: &str, policy: &str) -> Stop {
@@ -821,6 +872,63 @@ mod tests {
         .await;
         works.abort();
         assert_eq!(first, Ok(Some(())));
+    }
+
+    #[tokio::test]
+    async fn stops_are_read_though_a_kind_of_policies_may_not_be_listed() {
+        let answer = |request: Request| async move {
+            if request.uri().path().ends_with("/clustershutdownpolicies") {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403});
+                return (StatusCode::FORBIDDEN, status.to_string());
+            }
+            let policy = json!({"metadata": {"uid": "u"}, "status": {"stops": 5, "forcedKills": 1}});
+            (StatusCode::OK, json!({"metadata": {"resourceVersion": "1"}, "items": [policy]}).to_string())
+        };
+        let (reader, _) = reader(Router::new().fallback(answer), tell::Which::None);
+        let (statuses, complete) = timeout(PATIENCE, reader.statuses(&nothing_said())).await.unwrap();
+        assert_eq!((statuses["u"].stops, statuses.len(), complete), (5, 1, false));
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_said_once_and_a_list_that_takes_long_is_no_silence() {
+        let (reader, _) = reader(Router::new(), tell::Which::None);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let said = nothing_said();
+        let error = |verb, what: String, code| ObjectError { verb, what, why: "no".into(), code, reason: None };
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Writer(Arc::clone(&lines))).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for n in 0..12 {
+                reader.unexplained(&said, &error("list", format!("events n{}/", n % 2), Some(403)));
+                reader.unexplained(&said, &error("get", format!("jobs.batch shop/j{n}"), Some(403)));
+                reader.unexplained(&said, &error("list", "events shop/".into(), None));
+                reader.objects.answered();
+                reader.complain(&said, &error("watch", ALL_PODS.into(), Some(500)));
+            }
+        });
+        let lines = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let warnings = ["cause may be less exact", "cannot read stops", "not answer"].map(|text| lines.matches(text).count());
+        assert_eq!((warnings, lines.lines().count()), ([3, 1, 0], 4), "{lines}");
+    }
+
+    #[derive(Clone)]
+    struct Writer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Writer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl tracing_subscriber::fmt::MakeWriter<'_> for Writer {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
