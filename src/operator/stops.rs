@@ -726,7 +726,7 @@ fn job(case: &Case) -> Option<(&str, &str)> {
 fn may_say_more(stop: &Stop) -> bool {
     is_warning(stop)
         || matches!(stop.outcome, Outcome::Killed | Outcome::Failed | Outcome::Unknown)
-        || stop.request == Some(Request::Signal)
+        || matches!(stop.request, Some(Request::Signal | Request::Kubelet))
 }
 
 /// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed.

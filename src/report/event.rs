@@ -19,6 +19,8 @@ pub(crate) struct Event<'a> {
     pub(crate) of_kubelet: bool,
     /// Whether it is about the pod, not about its owner.
     pub(crate) of_pod: bool,
+    /// How often it was seen.
+    pub(crate) count: u64,
     /// When it was first and last seen.
     times: [Option<Millis>; 2],
     /// When the API server was first told of it.
@@ -50,6 +52,7 @@ impl<'a> Event<'a> {
             container: path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}')),
             of_kubelet: text("/source/component").or(text("/reportingComponent")) == Some("kubelet"),
             of_pod,
+            count: ["/count", "/series/count"].iter().find_map(|count| event.pointer(count)?.as_u64()).unwrap_or(1),
             told: at(&["/metadata/creationTimestamp"]),
             times: [
                 at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp", "/lastTimestamp"]),
@@ -75,11 +78,20 @@ impl<'a> Event<'a> {
         (self.times[0] == Some(at) && delay > 0).then_some(delay)
     }
 
+    /// When it was seen last between these two, as far as is known.
+    pub(crate) fn latest_within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
+        self.times.into_iter().flatten().filter(fits(from, to)).max()
+    }
+
     /// When it was seen first between these two. What lies between its first time and its last is not known.
     pub(crate) fn within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
-        let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to.saturating_add(SECOND));
-        self.times.into_iter().flatten().find(fits)
+        self.times.into_iter().flatten().find(fits(from, to))
     }
+}
+
+/// Whether a time lies between these two, give or take a second at the end.
+fn fits(from: Option<Millis>, to: Option<Millis>) -> impl Fn(&Millis) -> bool {
+    move |at| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to.saturating_add(SECOND))
 }
 
 /// Those about this pod, and about who owns it.

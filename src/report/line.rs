@@ -130,6 +130,7 @@ impl Request {
             Self::NodeLost => "nodeLost",
             Self::PodFinished => "podFinished",
             Self::Restart => "restart",
+            Self::Kubelet => "kubelet",
             Self::Signal => "signal",
             Self::Unknown => "unknown",
         }
@@ -149,6 +150,7 @@ impl Request {
             Self::NodeLost => "the loss of the node",
             Self::PodFinished => "the kubelet, since the pod's other containers had ended",
             Self::Restart => "the kubelet, to start the container again",
+            Self::Kubelet => "the kubelet, and nobody says why",
             Self::Signal => "a signal, and the API does not say whose",
             Self::Unknown => "somebody whom this version does not know of",
         }
