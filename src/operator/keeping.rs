@@ -33,7 +33,8 @@ use shelf::{Doomed, Limits, Shelf};
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -198,24 +199,42 @@ impl NotKept {
 struct Offer {
     stop: Stop,
     controller: Option<Owner>,
-    /// Goes with it when it is written, or given up.
-    _pending: Arc<()>,
+    pending: Pending,
 }
 
 /// For a stop that was handed in: whether it waits still.
 #[derive(Debug)]
-pub struct Receipt(Weak<()>);
+pub struct Receipt(Arc<AtomicBool>);
+
+/// What settles it when it goes: the stop has been written, or given up.
+#[derive(Debug)]
+pub struct Pending(Option<Arc<AtomicBool>>);
 
 impl Receipt {
     /// One, and that without which it is settled.
-    pub(crate) fn new() -> (Self, Arc<()>) {
-        let pending = Arc::new(());
-        (Self(Arc::downgrade(&pending)), pending)
+    pub fn new() -> (Self, Pending) {
+        let settled = Arc::new(AtomicBool::new(false));
+        (Self(Arc::clone(&settled)), Pending(Some(settled)))
     }
 
     /// Whether it has been written, or given up.
     pub fn is_settled(&self) -> bool {
-        self.0.strong_count() == 0
+        self.0.load(Relaxed)
+    }
+}
+
+impl Pending {
+    /// Goes without settling anything: the stop is still owed, by somebody else.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(settled) = &self.0 {
+            settled.store(true, Relaxed);
+        }
     }
 }
 
@@ -241,7 +260,7 @@ impl Offers {
             return None;
         }
         let (receipt, pending) = Receipt::new();
-        let offer = Offer { stop: stop.clone(), controller: controller.cloned(), _pending: pending };
+        let offer = Offer { stop: stop.clone(), controller: controller.cloned(), pending };
         if self.queue.try_send(offer).is_err() {
             self.metrics.report_not_kept(NotKept::Queue);
             return None;
@@ -354,7 +373,12 @@ impl Keeper {
 
     /// Keeps what is offered whenever this replica leads, for ever.
     pub async fn run(mut self, mut standing: watch::Receiver<Standing>) {
-        while lease::term(&mut standing, self.lead()).await {}
+        while lease::term(&mut standing, self.lead()).await {
+            // Whoever leads next has them from the checkpoint, keeps them, and deletes them when they are old: here they would come back.
+            while let Some((offer, _)) = self.current.take().or_else(|| self.queue.try_recv().ok().map(|offer| (offer, 0))) {
+                offer.pending.leave();
+            }
+        }
     }
 
     async fn lead(&mut self) {

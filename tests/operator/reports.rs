@@ -486,6 +486,33 @@ pub fn what_is_not_kept_is_counted() -> Outcome {
     Ok(())
 }
 
+pub fn are_not_brought_back_by_who_led_before() -> Outcome {
+    let control = with_kinds()?;
+    // It writes one in a term, and has the others when it is over.
+    let slow = Settings { creations: Rate { burst: 1.0, per_second: 0.001 }, ..settings() };
+    let (before, next) = (Kept::start(&control, slow), Kept::start(&control, settings()));
+    let stops: Vec<Stop> = (0..5).map(|nth| stop("shop", "web", nth)).collect();
+    let receipts: Vec<_> = stops.iter().map(|stop| before.offers.offer(stop, None).unwrap()).collect();
+    before.until("ashore_reports_kept_total", 1.0);
+    before.standing.send_replace(Standing::Follows);
+    eventually("it says no more", PATIENCE, || before.metric("ashore_reports").is_none().then_some(()));
+    // The next one keeps what is owed, and it goes in time.
+    stops.iter().for_each(|stop| drop(next.offers.offer(stop, None)));
+    next.until("ashore_reports_kept_total", 4.0);
+    control.delete(&of("shop"));
+    until_there(&control, "shop", 0);
+
+    before.standing.send_replace(Standing::Leads { after: None });
+    let new = stop("shop", "web", 5);
+    before.offers.offer(&new, None);
+    before.until("ashore_reports_kept_total", 2.0);
+    assert_eq!(names(&control, "shop"), [keeping::name(&new)]);
+    // What it has not written, it has not settled.
+    let settled: Vec<bool> = receipts.iter().map(keeping::Receipt::is_settled).collect();
+    assert_eq!(settled, [true, false, false, false, false]);
+    Ok(())
+}
+
 /// Prints figures for docs/PERFORMANCE.md, on request: an hour's worth of stops, in as little time as the API server takes for them.
 pub fn what_many_cost() -> Outcome {
     const STOPS: usize = 10_000;
