@@ -50,8 +50,6 @@ const MOST_WORKLOADS: usize = 4096;
 const REFILL: f64 = 600.0;
 /// How many there may be beyond the most that there are to be, since those that have to go are still to be deleted.
 const BACKLOG: usize = 100;
-/// How long to wait after what went wrong.
-const RETRY: Duration = Duration::from_secs(5);
 /// Different things that go wrong within ten minutes, at most.
 const MOST_TOLD: usize = 16;
 /// How often one is tried that the API server answers for, but does not take.
@@ -105,6 +103,8 @@ pub struct Settings {
     pub deletions: Rate,
     /// How often is looked which there are, and which are too old.
     pub sweep: Duration,
+    /// How long to wait after what went wrong.
+    pub retry: Duration,
     /// The time, in seconds since 1970.
     pub clock: fn() -> i64,
 }
@@ -123,6 +123,7 @@ impl Settings {
             creations: rate,
             deletions: rate,
             sweep: Duration::from_secs(15 * 60),
+            retry: Duration::from_secs(5),
             clock: now,
         })
     }
@@ -402,7 +403,7 @@ impl Keeper {
         if at >= office.sweep {
             if let Err(error) = self.sweep(office).await {
                 self.complain(&error);
-                office.sweep = at + RETRY;
+                office.sweep = at + self.settings.retry;
             }
             return;
         }
@@ -465,7 +466,7 @@ impl Keeper {
                 self.complain(&error);
                 // It is still there, and counts.
                 office.doomed.push_back(doomed);
-                office.delete_after = Instant::now() + RETRY;
+                office.delete_after = Instant::now() + self.settings.retry;
             }
         }
     }
@@ -490,7 +491,7 @@ impl Keeper {
                 self.metrics.report_kept();
             }
             Err(Failed::Again(error)) => {
-                office.create_after = Instant::now() + RETRY;
+                office.create_after = Instant::now() + self.settings.retry;
                 return self.complain(&error);
             }
             Err(Failed::Never(why, error)) => {
@@ -529,7 +530,8 @@ impl Failed {
     fn of(error: ObjectError, tries: u32) -> Self {
         let why = match error.code {
             None | Some(429) => return Self::Again(error),
-            Some(500..) if tries < MOST_TRIES => return Self::Again(error),
+            // A conflict is not with one that is there: that is none of these errors.
+            Some(409 | 500..) if tries < MOST_TRIES => return Self::Again(error),
             // Neither is a mistake: it need not be told.
             Some(404) if error.why.contains("namespaces ") => return Self::Never(NotKept::Namespace, None),
             Some(403) if is_going(&error) => return Self::Never(NotKept::Namespace, None),
@@ -551,7 +553,7 @@ async fn create(client: &Client, owners: &mut Owners, stop: &Stop, controller: O
     let request = Request::new(kinds::path(&REPORT, Some(&stop.namespace))).create(&params, body.into_bytes());
     match pages::send(client, "create", &what(Some(&stop.namespace)), request).await {
         Ok(body) => Ok(Some(serde_json::from_slice::<Object<'_>>(&body).map_or(0, |made| made.metadata.made()))),
-        Err(error) if error.is_conflict() => Ok(None),
+        Err(error) if error.is_already_there() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -588,5 +590,72 @@ impl Metadata<'_> {
     /// When it was made, in seconds since 1970.
     fn made(&self) -> i64 {
         self.creation_timestamp.parse::<Timestamp>().map_or(0, Timestamp::as_second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::http::{Method, StatusCode};
+    use axum::response::IntoResponse;
+    use serde_json::json;
+
+    fn stop(namespace: &str, uid: &str) -> Stop {
+        let stop = json!({"namespace": namespace, "pod": "p", "uid": uid, "container": "app", "run": 0, "wrapped": true,
+            "outcome": "killed", "killed": 1, "causes": []});
+        serde_json::from_value(stop).unwrap()
+    }
+
+    /// A leader whose creations are answered with these, the last of them for ever; and how many it asks for.
+    fn leading(answers: Vec<(u16, &'static str)>) -> (Offers, Arc<Metrics>, Arc<Mutex<usize>>, watch::Sender<Standing>) {
+        let asked = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&asked);
+        let answer = move |method: Method| {
+            let (status, reason) = if method == Method::POST {
+                let mut asked = count.lock().unwrap();
+                *asked += 1;
+                answers[(*asked - 1).min(answers.len() - 1)]
+            } else {
+                (200, "")
+            };
+            std::future::ready(
+                (StatusCode::from_u16(status).unwrap(), json!({"metadata": {}, "reason": reason}).to_string()).into_response(),
+            )
+        };
+        let client = Client::new(Router::new().fallback(answer), "ours");
+        let args = Args { keep_reports: Keep::All, reports_per_workload: 20, report_days: 7 };
+        let (metrics, (standing, stands)) = (Arc::new(Metrics::new()), watch::channel(Standing::Leads { after: None }));
+        let settings = Settings { retry: Duration::from_millis(1), ..Settings::of(&args).unwrap() };
+        let keeper = Keeper::new(client, settings, Arc::clone(&metrics));
+        let offers = keeper.offers();
+        tokio::spawn(keeper.run(stands));
+        (offers, metrics, asked, standing)
+    }
+
+    fn counted(metrics: &Metrics, name: &str) -> u32 {
+        let text = metrics.encode().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_conflict_that_is_not_with_a_report_that_is_there_is_tried_again_for_a_while() {
+        const KEPT: &str = "ashore_reports_kept_total";
+        const REFUSED: &str = "ashore_reports_not_kept_total{reason=\"refused\"}";
+        for (answers, kept, refused, tries) in [
+            (vec![(409, "Conflict"), (409, "Conflict"), (201, "")], 1, 0, 3),
+            (vec![(409, "")], 0, 1, MOST_TRIES as usize),
+            (vec![(500, "InternalError")], 0, 1, MOST_TRIES as usize),
+            (vec![(409, "AlreadyExists")], 0, 0, 1),
+            (vec![(422, "Invalid")], 0, 1, 1),
+        ] {
+            let said = format!("{answers:?}");
+            let (offers, metrics, asked, _standing) = leading(answers);
+            let receipt = offers.offer(&stop("shop", "a"), None).unwrap();
+            while !receipt.is_settled() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!((counted(&metrics, KEPT), counted(&metrics, REFUSED), *asked.lock().unwrap()), (kept, refused, tries), "{said}");
+        }
     }
 }

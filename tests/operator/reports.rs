@@ -67,6 +67,7 @@ fn settings() -> Settings {
         creations: rate,
         deletions: rate,
         sweep: Duration::from_secs(3600),
+        retry: Duration::from_millis(200),
         clock: now,
     }
 }
