@@ -31,7 +31,7 @@ use crate::tls::now;
 use crate::watching::{ALL_PODS, Change, GONE, PODS, Slower, Watch};
 use ashore_crd::KINDS;
 use ashore_inject::annotations::INJECTED;
-use ashore_report::{Deletion, Outcome, Request, Seen, Stop};
+use ashore_report::{Deletion, Outcome, Request, Seen, Stop, uid_in_events};
 use checkpoint::{Checkpoint, Store, Written};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -501,8 +501,8 @@ impl Reader {
     /// Asks for Events where they may say more.
     async fn explain(&self, term: &Term, mut cases: Vec<Case>) -> Vec<Case> {
         let curious = cases.iter().filter(|case| case.stops.iter().any(may_say_more));
-        let pods: Vec<(String, String)> =
-            curious.filter_map(|case| case.stops.first()).map(|stop| (stop.namespace.clone(), stop.uid.clone())).collect();
+        let named = |case: &Case| Some((case.stops.first()?.namespace.clone(), uid_in_events(&case.pod)?.to_owned()));
+        let pods: Vec<(String, String)> = curious.filter_map(named).collect();
         if pods.is_empty() {
             return cases;
         }
@@ -515,7 +515,7 @@ impl Reader {
             }
         }
         for case in &mut cases {
-            let events = case.stops.first().and_then(|stop| answers.found.get(&stop.uid)).map(Vec::as_slice);
+            let events = uid_in_events(&case.pod).and_then(|uid| answers.found.get(uid)).map(Vec::as_slice);
             let job = job(case).and_then(|(namespace, name)| jobs.found.get(&(namespace.to_owned(), name.to_owned())));
             if events.is_none() && job.is_none() {
                 continue;
@@ -661,7 +661,7 @@ fn job(case: &Case) -> Option<(&str, &str)> {
 fn may_say_more(stop: &Stop) -> bool {
     is_warning(stop)
         || matches!(stop.outcome, Outcome::Killed | Outcome::Failed | Outcome::Unknown)
-        || stop.request == Some(Request::Signal)
+        || matches!(stop.request, Some(Request::Signal | Request::Kubelet))
 }
 
 /// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed. `before`: somebody else has told of it.

@@ -59,7 +59,7 @@ macro_rules! causes {
 causes! {
     StillAtWork, Warning,
         "The process has a handler for its stop signal (SigCgt in its status), and had not ended at the deadline: it was still at work, or stuck.",
-        "Raise terminationGracePeriodSeconds above what its work takes, or let it stop sooner: finish what is begun, take nothing new. See its log for whether it was at work.";
+        "Give it more time than its work takes (terminationGracePeriodSeconds; where main ended by itself, linger), or let it stop sooner: finish what is begun, take nothing new. See its log for whether it was at work.";
     SignalIgnored, Warning,
         "The process ignored its stop signal (SigIgn in its status), and was killed at the deadline.",
         "Do not ignore the signal: `trap '' TERM` and nohup pass that on to children. A program that stops by another signal can be sent that: rewrite.";
@@ -97,11 +97,11 @@ causes! {
         "The program ran as PID 1 and has no handler for its stop signal: the kernel keeps such a signal from PID 1 (pid_namespaces(7)), so it was killed when the grace period was over.",
         "Inject the pod: under ashore-init no program is PID 1, and the signal does what it does everywhere else.";
     NotWrapped, Warning,
-        "The container does not run under Ashore's init: whoever was left in it was killed by the kernel the moment that PID 1 ended (pid_namespaces(7)), unseen.",
+        "The container does not run under Ashore's init: whoever was left in it was killed the moment that its first process ended, unseen: by the kernel, where that is PID 1 (pid_namespaces(7)), else by the runtime.",
         "Inject the pod, or see why this container was left out: `ashore explain`.";
     GracePeriodExceeded, Warning,
         "The grace period ran out and the container was killed; nobody could tell who held it up.",
-        "Inject the pod, with reports on and the termination message left to the init: then who held it up is named.";
+        "See that the pod is injected, that its reports are on and that nobody else writes its termination message: then who held it up is named.";
     GracePeriodShortened, Warning,
         "The stop was given less time than the pod was planned for (`kubectl delete --grace-period`, an eviction's or a probe's own), and the container was killed when that was over. A container cannot see a shortened grace period.",
         "Leave the grace period out where the pod is deleted or evicted (kubectl drain --grace-period=-1), or plan for the shorter one.";
@@ -109,10 +109,10 @@ causes! {
         "The pod was deleted without a grace period (`--grace-period=0 --force`, or terminationGracePeriodSeconds is 0): it was gone while its containers ran, and their ending was never seen. The runtime still gives them 2 s.",
         "Delete without --force, unless the node is gone, and give the pod a grace period.";
     SidecarWaited, Warning,
-        "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when they have ended, and gets what is left.",
-        "Let the app's containers stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
+        "A sidecar was killed when the grace period was over, most of which the pod's other containers took: a sidecar is asked only when the app's containers and the sidecars after it have ended, and gets what is left.",
+        "Let the others stop sooner, or raise terminationGracePeriodSeconds by what the sidecar needs.";
     PreStopHook, Warning,
-        "The preStop hook took the grace period: the stop signal came only after it, with 2 s left.",
+        "The preStop hook, be it a sleep, took the grace period: the stop signal came only after it, with 2 s left.",
         "Shorten the hook, or raise terminationGracePeriodSeconds by what it takes.";
     PreStopHookFailed, Warning,
         "The preStop hook failed, or was cut short by the container's end.",
@@ -135,6 +135,12 @@ causes! {
     ContainerChanged, Normal,
         "The container's spec was changed in the running pod (its image, or resources that need a restart), and the kubelet restarted it.",
         "";
+    SandboxChanged, Warning,
+        "The pod's sandbox, which holds its network and namespaces, had gone, and the kubelet stopped the pod's containers to make it anew.",
+        "See the node's logs of that time: its container runtime or its network plugin was restarted, or somebody ended the sandbox's own process (pause).";
+    AllContainersRestarted, Warning,
+        "The kubelet restarted all of the pod's containers, since one of them ended with an exit code for which a rule of it says so (restartPolicyRules, RestartAllContainers). It removes them, and gives those that run 2 s to stop.",
+        "Leave the rule out where a container needs longer than 2 s to stop, or let it bear being killed.";
     EvictedForMemory, Warning,
         "The kubelet evicted the pod, since the node was short of memory.",
         "Set memory requests to what the pods use, so that they are spread; a pod above its request goes first.";
@@ -163,8 +169,8 @@ causes! {
         "The node was shut down, and the kubelet stopped its pods first; it may give them less than their own grace period (shutdownGracePeriod).",
         "Raise the kubelet's shutdownGracePeriod to the grace periods of what runs there, and drain a node before it is shut down.";
     Tainted, Warning,
-        "The node got a taint with NoExecute that the pod does not tolerate: not ready, unreachable, or set by somebody.",
-        "See why the node was tainted; a toleration with tolerationSeconds says how long a pod may stay.";
+        "The node, or a device that the pod uses, got a taint with NoExecute that the pod does not tolerate: not ready, unreachable, or set by somebody.",
+        "See why the node or the device was tainted; a toleration with tolerationSeconds says how long a pod may stay.";
     NodeLost, Warning,
         "The node is gone from the cluster, and the pod was collected; its ending was never seen.",
         "Drain a node before it is removed.";
@@ -200,6 +206,8 @@ impl Cause {
                 | Self::StartupProbe
                 | Self::PostStartHookFailed
                 | Self::ContainerChanged
+                | Self::SandboxChanged
+                | Self::AllContainersRestarted
                 | Self::EvictedForMemory
                 | Self::EvictedForDisk
                 | Self::EvictedForPids

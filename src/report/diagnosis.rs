@@ -8,7 +8,7 @@ use crate::inferred::{self, Found, OOM_KILLED};
 use crate::init_report::InitReport;
 use crate::owner;
 use crate::reported::{self, About};
-use crate::request::{self, Asking, asking};
+use crate::request::{self, Asking, Doubt, asking};
 use crate::seen::{Ending, Kind, Pod, Run, Seen};
 use crate::stop::{Finding, Outcome, Stop};
 use crate::time;
@@ -30,7 +30,7 @@ pub fn stops(seen: &Seen<'_>) -> Vec<Stop> {
 }
 
 fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
-    let report = believed(run);
+    let report = believed(pod, run);
     let asking = asking(pod, run, report.as_ref());
     let Found { mut findings, outcome, killed } = found(pod, run, &asking, report.as_ref());
     // That is what they are for.
@@ -44,12 +44,13 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
     if ended_well && (was_followed || !matches!(asking, Asking::Yes(_))) {
         return None;
     }
+    let possible = matches!(asking, Asking::Unclear(Doubt::Times)).then(|| request::possible(pod, run)).flatten();
     let mut asked = match asking {
         Asking::Yes(asked) => Some(asked),
         Asking::No | Asking::Unclear(_) => None,
     };
     let told = |finding: &Finding| finding.cause == Cause::PreStopHook;
-    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| run.current && !findings.iter().any(told)) {
+    match hook::finding(pod, run, asked.as_ref(), report.as_ref(), false).filter(|_| !findings.iter().any(told)) {
         // That is why there was no time.
         Some(finding) if finding.cause == Cause::PreStopHook => findings.insert(0, finding),
         finding => findings.extend(finding),
@@ -57,7 +58,7 @@ fn stop(pod: &Pod<'_>, run: &Run<'_>) -> Option<Stop> {
     let began = asked.as_ref().and_then(|asked| began::began(pod, run, asked, report.as_ref()));
     let main_asked = began::main_asked_ms(run, report.as_ref());
     findings.truncate(MOST_CAUSES - 1);
-    findings.extend(asked.as_mut().and_then(|asked| asked.finding.take()));
+    findings.extend(asked.as_mut().and_then(|asked| asked.finding.take()).or(possible));
     // What is known counts more than what is not.
     findings.sort_by_key(|finding| finding.cause == Cause::Unknown);
     let of_container = pod.injected.as_ref().and_then(|injected| injected.policy(run.name, matches!(run.kind, Kind::Init | Kind::Sidecar)));

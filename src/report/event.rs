@@ -5,6 +5,8 @@ use serde_json::Value;
 
 /// The most that are looked at: those of a pod that the API server keeps for an hour are fewer.
 const MOST: usize = 1000;
+/// The annotation of a pod that only mirrors what a kubelet runs from a file.
+pub(crate) const MIRRORS: &str = "kubernetes.io/config.mirror";
 
 /// An Event (core/v1).
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Event<'a> {
     pub(crate) of_kubelet: bool,
     /// Whether it is about the pod, not about its owner.
     pub(crate) of_pod: bool,
+    /// How often it was seen.
+    pub(crate) count: u64,
     /// When it was first and last seen.
     times: [Option<Millis>; 2],
     /// When the API server was first told of it.
@@ -33,7 +37,7 @@ impl<'a> Event<'a> {
         if of_pod {
             // A pod of the same name that was there before has another uid; not everybody writes one.
             let named = text("/involvedObject/name").is_none_or(|name| Some(name) == meta("name"));
-            let same = text("/involvedObject/uid").is_none_or(|uid| Some(uid) == meta("uid"));
+            let same = text("/involvedObject/uid").is_none_or(|uid| Some(uid) == meta("uid") || Some(uid) == uid_in_events(pod));
             if !named || !same {
                 return None;
             }
@@ -50,6 +54,7 @@ impl<'a> Event<'a> {
             container: path.split_once('{').and_then(|(_, rest)| rest.strip_suffix('}')),
             of_kubelet: text("/source/component").or(text("/reportingComponent")) == Some("kubelet"),
             of_pod,
+            count: ["/count", "/series/count"].iter().find_map(|count| event.pointer(count)?.as_u64()).unwrap_or(1),
             told: at(&["/metadata/creationTimestamp"]),
             times: [
                 at(&["/firstTimestamp", "/eventTime", "/metadata/creationTimestamp", "/lastTimestamp"]),
@@ -75,11 +80,28 @@ impl<'a> Event<'a> {
         (self.times[0] == Some(at) && delay > 0).then_some(delay)
     }
 
+    /// When it was seen last between these two, as far as is known.
+    pub(crate) fn latest_within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
+        self.times.into_iter().flatten().filter(fits(from, to)).max()
+    }
+
     /// When it was seen first between these two. What lies between its first time and its last is not known.
     pub(crate) fn within(&self, from: Option<Millis>, to: Option<Millis>) -> Option<Millis> {
-        let fits = |at: &Millis| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to.saturating_add(SECOND));
-        self.times.into_iter().flatten().find(fits)
+        self.times.into_iter().flatten().find(fits(from, to))
     }
+}
+
+/// The uid that a kubelet's Events about this pod have: its own; of one that only mirrors what a kubelet runs from a file, that one's, which is in
+/// an annotation (k8s.io/kubernetes pkg/kubelet/pod, CreateMirrorPod; `kubectl describe` looks for it as well).
+pub fn uid_in_events(pod: &Value) -> Option<&str> {
+    let meta = pod.get("metadata")?;
+    let mirrors = meta.get("annotations").and_then(|annotations| annotations.get(MIRRORS));
+    mirrors.or_else(|| meta.get("uid")).and_then(Value::as_str)
+}
+
+/// Whether a time lies between these two, give or take a second at the end.
+fn fits(from: Option<Millis>, to: Option<Millis>) -> impl Fn(&Millis) -> bool {
+    move |at| from.is_none_or(|from| from <= *at) && to.is_none_or(|to| *at <= to.saturating_add(SECOND))
 }
 
 /// Those about this pod, and about who owns it.

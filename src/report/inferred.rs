@@ -3,10 +3,10 @@
 use crate::cause::Cause;
 use crate::hook;
 use crate::request::{Asked, Asking, Doubt};
-use crate::seen::{Kind, LEAST_SECONDS, Pod, Run, millis};
+use crate::seen::{LEAST_SECONDS, Pod, Run, millis};
 use crate::stop::{Finding, Outcome, Request};
 use crate::time::{Millis, SECOND, took};
-use crate::words::bounded;
+use crate::words::{LONGEST_NAME, bounded};
 use ashore_init::settings::ReportWhen;
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ pub(crate) fn found(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
         return one(finding, Outcome::Failed, 0);
     }
     if run.reason == OOM_KILLED {
-        return one_killed(all_out_of_memory(pod, run));
+        return out_of_memory_without_report(pod, run, asking);
     }
     // Kubernetes always has one: somebody else has written this.
     let Some(code) = run.exit_code else {
@@ -90,19 +90,48 @@ pub(crate) fn out_of_memory(run: &Run<'_>) -> Finding {
 }
 
 /// The same without a report: on cgroup v2 the kubelet sets `memory.oom.group`, and one OOM kill is everybody's, the init's among them
-/// (k8s.io/kubernetes pkg/kubelet/kuberuntime, generateLinuxContainerResources).
-fn all_out_of_memory(pod: &Pod<'_>, run: &Run<'_>) -> Finding {
+/// (k8s.io/kubernetes pkg/kubelet/kuberuntime, generateLinuxContainerResources). Else it may have been a child's, long before somebody killed the
+/// rest: the container keeps that reason.
+fn out_of_memory_without_report(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     if run.exit_code != Some(KILLED) {
-        return out_of_memory(run);
+        return one_killed(out_of_memory(run));
     }
+    let unasked = match asking {
+        Asking::No => true,
+        Asking::Unclear(_) => false,
+        Asking::Yes(asked) => match given(asked).zip(took_of(run, asked)) {
+            Some((given, took)) if is_over(given, took) => {
+                let mut found = overrun(pod, run, asked, given, took);
+                found.findings.push(out_of_memory(run));
+                return found;
+            }
+            Some((given, took)) => !asked.hurried && took.saturating_add(asked.slack()) < millis(given),
+            None => false,
+        },
+    };
     // Where PID 1 is killed, so is everybody.
-    let what = if init_was_killed(run) && !pod.shares_processes() {
+    let what = if unasked && init_was_killed(run) && !pod.shares_processes() {
         "the kernel's OOM killer killed the init, and everybody in the container with it"
     } else {
         "the kernel's OOM killer killed at least one process in the container, which ended with 137; on cgroup v2 that is everybody in it at once, \
          unless the kubelet has singleProcessOOMKill: true"
     };
-    Finding::new(Cause::OutOfMemory, None, what.into())
+    one_killed(Finding::new(Cause::OutOfMemory, None, what.into()))
+}
+
+/// What it was given, in seconds, if that is known.
+fn given(asked: &Asked) -> Option<u64> {
+    asked.grace_seconds.map(|seconds| seconds.max(LEAST_SECONDS))
+}
+
+/// How long it lived after it was asked, if that is known.
+fn took_of(run: &Run<'_>, asked: &Asked) -> Option<Millis> {
+    asked.began().zip(run.finished).map(|(at, finished)| finished.saturating_sub(at))
+}
+
+/// Whether its time was over by then: whole seconds on both ends.
+fn is_over(given: u64, took: Millis) -> bool {
+    took.saturating_add(SECOND) >= millis(given)
 }
 
 fn crashed(run: &Run<'_>, code: i64, signal: &str) -> String {
@@ -136,24 +165,26 @@ fn doubtful(code: i64, asking: &Asking) -> Option<Finding> {
 
 /// It ended with 137: SIGKILL, or an exit code that a program passed on.
 fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
-    let unknown = |what: String| Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 };
+    // Be it open why: who reports every end, and did not, was killed.
+    let unknown = |what: String| match init_was_killed(run) {
+        true => one_killed(Finding::new(Cause::Unknown, None, format!("{what}; its init, which reports every end, was killed"))),
+        false => Found { findings: vec![Finding::new(Cause::Unknown, None, what)], outcome: Outcome::Unknown, killed: 0 },
+    };
     let asked = match asking {
         Asking::Yes(asked) => asked,
-        Asking::No => return killed_unasked(run),
+        Asking::No => return killed_unasked(pod, run),
         Asking::Unclear(Doubt::Times | Doubt::Sigterm) => {
             return unknown("it ended with 137, and its times do not tell whether it had been asked to stop".into());
         }
         Asking::Unclear(Doubt::Events) => return unknown(format!("it ended with 137, and {UNHEARD}")),
         Asking::Unclear(Doubt::Sandbox) => return unknown(format!("it ended with 137, and {SANDBOX}")),
     };
-    let Some(given) = asked.grace_seconds.map(|seconds| seconds.max(LEAST_SECONDS)) else {
+    let Some(given) = given(asked) else {
         let hard = if asked.request == Request::NodePressure { " (an eviction that cannot wait gives 2 s)" } else { "" };
         return unknown(format!("it ended with 137 after it was asked to stop; how long it had been given is not known{hard}"));
     };
-    // Whole seconds on both ends.
-    let took = asked.began().zip(run.finished).map(|(at, finished)| finished.saturating_sub(at));
-    match took {
-        Some(took) if took.saturating_add(SECOND) >= millis(given) => overrun(pod, run, asked, given, took),
+    match took_of(run, asked) {
+        Some(took) if is_over(given, took) => overrun(pod, run, asked, given, took),
         Some(_) if init_was_killed(run) && !asked.hurried => one_killed(init_killed()),
         Some(took) if asked.hurried => unknown(format!(
             "it ended with 137, {} after it was asked and before its {given} s were over; it was asked in another way meanwhile, which may have left it \
@@ -169,12 +200,17 @@ fn killed(pod: &Pod<'_>, run: &Run<'_>, asking: &Asking) -> Found {
     }
 }
 
-fn killed_unasked(run: &Run<'_>) -> Found {
+/// Who a container's stop signal goes to, in a word: PID 1, unless its pod's containers share a PID namespace, or use the node's.
+fn first_process(pod: &Pod<'_>) -> &'static str {
+    if pod.shares_processes() { "its first process" } else { "PID 1" }
+}
+
+fn killed_unasked(pod: &Pod<'_>, run: &Run<'_>) -> Found {
     if init_was_killed(run) {
         return one_killed(init_killed());
     }
     let who = match (&run.settings, run.silence_is_good()) {
-        (None, _) => "PID 1",
+        (None, _) => first_process(pod),
         // It would have reported main's.
         (Some(_), true) => "the init",
         (Some(_), false) => "the init or to main",
@@ -206,33 +242,38 @@ fn shown(time: Millis) -> String {
 /// The runtime killed it when its grace period was over. An init would have reported a moment before that, so it had less time than it knew of.
 fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis) -> Found {
     let planned = pod.grace_seconds();
-    let after = format!("killed {} after it was asked", shown(took));
-    // Who lived for longer was given more before the numbers were changed.
+    // Who lived for longer was given more before the numbers were changed, or its kubelet was late: it may have been cut off.
     let in_time = took <= millis(given).saturating_add(LATEST);
+    let after = match in_time || asked.told.is_some() {
+        true => format!("killed {} after it was asked", shown(took)),
+        false => format!("killed {} after the stop was asked for; when the kubelet began with it is not known", shown(took)),
+    };
     let mut found = one_killed(if in_time && asked.grace_seconds.is_some_and(|seconds| seconds < planned) {
         let who = match asked.request {
             Request::Probe => "its probe's own terminationGracePeriodSeconds gives",
             Request::NodePressure => "the kubelet's eviction gave",
+            Request::Restart => "a restart of all the pod's containers gives",
             _ => "the deletion gave",
         };
         Finding::new(Cause::GracePeriodShortened, None, format!("{who} {given} s where the pod plans for {planned} s; {after}"))
     } else if let Some(finding) = hook::finding(pod, run, Some(asked), None, true).filter(|finding| finding.cause == Cause::PreStopHook) {
         finding
-    } else if let Some(finding) = waited_as_sidecar(pod, run, asked, given) {
+    } else if let Some(finding) = waited_as_sidecar(pod, run, asked, given).filter(|_| in_time) {
         finding
     } else if let Some(program) = without_handler(pod, run) {
         let what = format!("{program} has no handler for SIGTERM, and as PID 1 does not get it; {after}");
         Finding::new(Cause::NoHandler, None, what)
     } else {
         let who = match &run.settings {
-            None => "PID 1 has no handler for its stop signal, ignored it or was still at work",
+            None => &format!("{} has no handler for its stop signal, ignored it or was still at work", first_process(pod)),
             Some(settings) if settings.report == ReportWhen::Never => "its init was told not to report",
             Some(_) if !run.message.is_empty() => "there is no report of its init in its termination message, which has other words",
             Some(_) if !run.silence_is_good() => "its init reports elsewhere",
             Some(_) if run.has_hook() => "its init was asked when the preStop hook had ended, which is not known, and could not tell",
             Some(_) => "its init could not tell",
         };
-        Finding::new(Cause::GracePeriodExceeded, None, format!("its {given} s were over: {who}; {after}"))
+        let over = if in_time { format!("its {given} s were over") } else { "its grace period was over".into() };
+        Finding::new(Cause::GracePeriodExceeded, None, format!("{over}: {who}; {after}"))
     });
     if run.settings.is_none() {
         let skipped = pod.injected.as_ref().and_then(|injected| injected.skipped(run.name));
@@ -248,16 +289,15 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
     found
 }
 
-/// A sidecar is asked when the app's containers have ended.
+/// A sidecar is asked when the app's containers have ended, and the sidecars after it.
 fn waited_as_sidecar(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64) -> Option<Finding> {
-    if run.kind != Kind::Sidecar || asked.request == Request::PodFinished {
-        return None;
-    }
-    let before = pod.last_end_of_apps()?.saturating_sub(asked.began()?).max(0);
+    let (last, ended) = pod.last_before(run)?;
+    let before = ended.saturating_sub(asked.began()?).max(0);
     // An init that was asked in time would have reported; without one, the others must have left it next to nothing.
     let left = millis(given).saturating_sub(before);
-    let late = if run.silence_is_good() { before > left } else { left <= 3 * SECOND };
-    let what = format!("the pod's other containers took {} of {given} s; it was asked only then", shown(before));
+    let late = before > left && (run.silence_is_good() || left <= 3 * SECOND);
+    let (last, took) = (bounded(last, LONGEST_NAME), shown(before));
+    let what = format!("the pod's other containers, {last} the last of them, took {took} of {given} s; it was asked only then");
     late.then(|| Finding::new(Cause::SidecarWaited, None, what))
 }
 

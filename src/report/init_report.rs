@@ -217,6 +217,18 @@ impl InitReport {
         Some(found)
     }
 
+    /// The beginning of a report, with which a message ends that the kubelet has cut: what comes before its lists, and as much of them as is whole. How
+    /// many were killed stands before them; none if it does not tell that, or that nobody was, and whom others have killed is not all there.
+    pub(crate) fn find_cut(message: &str) -> Option<Self> {
+        let line = message.lines().next_back().filter(|line| line.starts_with("{\"ashore\":") && line.len() <= LONGEST)?;
+        let (whole, closing) = whole_items(line)?;
+        let mut found = serde_json::from_str::<Self>(&format!("{whole}{closing}")).ok()?;
+        let has = |text: &str| whole.contains(text);
+        let tells = has(",\"killed\":") && (found.killed > 0 || has(",\"victims\":"));
+        found.bound();
+        (found.version == 1 && tells).then_some(found)
+    }
+
     fn bound(&mut self) {
         let name = |name: &mut String| *name = bounded(name, LONGEST_NAME);
         let word = |word: &mut Option<String>| {
@@ -236,6 +248,29 @@ impl InitReport {
         self.slowest.iter_mut().for_each(|slow| name(&mut slow.name));
         self.killed_by_others.iter_mut().for_each(|killed| name(&mut killed.name));
     }
+}
+
+/// The beginning of a JSON object, up to its last member, or to the last item of a list in it, that is whole; and what closes it.
+fn whole_items(line: &str) -> Option<(&str, &'static str)> {
+    let (mut depth, mut in_text, mut escaped) = (0_u32, false, false);
+    let mut last = None;
+    for (at, byte) in line.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            // Before the next member.
+            b',' if depth == 1 => last = Some((at, "}")),
+            _ => {}
+        }
+        if byte == b'}' && !in_text && depth == 2 {
+            last = Some((at + 1, "]}"));
+        }
+    }
+    last.map(|(at, closing)| (&line[..at], closing))
 }
 
 #[cfg(test)]

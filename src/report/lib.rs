@@ -24,6 +24,7 @@ mod words;
 
 pub use cause::{Cause, Severity};
 pub use diagnosis::{MOST_CAUSES, stops};
+pub use event::uid_in_events;
 pub use init_report::{InitReport, Killed, Main, Sender, Slow, Victim, Waits, Why};
 pub use owner::{job, workload};
 pub use seen::{Deletion, Seen};

@@ -63,7 +63,7 @@ impl Stop {
     /// Why nothing is known of how it ended, where no cause says so.
     pub fn unseen(&self) -> Option<&'static str> {
         let unseen = match (self.wrapped, self.report.is_some()) {
-            (false, _) => "no init was put in: whoever was left when PID 1 ended was killed by the kernel, unseen",
+            (false, _) => "no init was put in: whoever was left when its first process had ended was killed, unseen",
             (true, false) => "its init's report is not in the termination message: whether somebody was killed is not known",
             (true, true) => "its times do not tell whether it had been asked to stop",
         };
@@ -75,10 +75,8 @@ impl Stop {
     /// node's clock is not the API server's, or has jumped.
     pub fn took_ms(&self) -> Option<u64> {
         let measured = self.measured_ms();
-        // What has a report and no more is measured by that alone.
-        let began = self.began_at.as_ref().or(self.requested_at.as_ref().filter(|_| measured.is_none()));
         let whole = || {
-            let took = time::parse(self.finished_at.as_deref()?)?.saturating_sub(time::parse(began?)?);
+            let took = time::parse(self.finished_at.as_deref()?)?.saturating_sub(time::parse(self.began_at.as_deref()?)?);
             (took >= -time::SECOND).then(|| u64::try_from(took).unwrap_or_default())
         };
         whole().max(measured)
@@ -130,6 +128,7 @@ impl Request {
             Self::NodeLost => "nodeLost",
             Self::PodFinished => "podFinished",
             Self::Restart => "restart",
+            Self::Kubelet => "kubelet",
             Self::Signal => "signal",
             Self::Unknown => "unknown",
         }
@@ -143,12 +142,13 @@ impl Request {
             Self::NodePressure => "the kubelet, which evicted the pod",
             Self::Preemption => "a preemption",
             Self::NodeShutdown => "the node's shutdown",
-            Self::Taint => "the node's taint",
+            Self::Taint => "a taint",
             Self::Probe => "a failed probe",
             Self::ActiveDeadline => "activeDeadlineSeconds",
             Self::NodeLost => "the loss of the node",
             Self::PodFinished => "the kubelet, since the pod's other containers had ended",
             Self::Restart => "the kubelet, to start the container again",
+            Self::Kubelet => "the kubelet, and nobody says why",
             Self::Signal => "a signal, and the API does not say whose",
             Self::Unknown => "somebody whom this version does not know of",
         }

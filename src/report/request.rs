@@ -1,9 +1,11 @@
 //! Why a container was asked to stop, and when: from the pod's own words and its Events.
 
+use crate::belief::believed;
 use crate::cause::Cause;
 use crate::event::Event;
+use crate::inferred::LATEST;
 use crate::init_report::InitReport;
-use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, Run, millis};
+use crate::seen::{Deletion, Disruption, Ending, Kind, LEAST_SECONDS, Pod, RESTARTING_ALL, Run, millis};
 use crate::stop::{Finding, LONGEST_QUOTED, Request};
 use crate::time::{self, Millis, SECOND};
 use crate::words::bounded;
@@ -13,6 +15,11 @@ use serde_json::Value;
 pub(crate) const SKEW: Millis = 5 * SECOND;
 /// How long a component of Kubernetes takes at most from one thing to the next.
 const SLACK: Millis = 10 * SECOND;
+
+/// How long a kubelet takes at most to restart all of a pod's containers: one after the other, 2 s each.
+const ALL_RESTARTED: Millis = 60 * SECOND;
+/// The whole message of its Event `Killing` then.
+const WITH_ALL: &str = "killing";
 
 /// 128 and SIGTERM's number: what a program ends with that has no handler for it, and what some do that have one.
 const SIGTERM: i64 = 143;
@@ -45,6 +52,8 @@ pub(crate) struct Asked {
     pub(crate) request: Request,
     /// When, if that is known.
     pub(crate) at: Option<Millis>,
+    /// Where it was the kubelet that stopped the whole pod, and nobody says when.
+    undated: Option<Undated>,
     /// When the kubelet said that it stops the container, before its hooks: by the node's clock, as the container's end is.
     pub(crate) told: Option<Millis>,
     /// The grace period that was given, if that is known.
@@ -55,14 +64,35 @@ pub(crate) struct Asked {
     pub(crate) finding: Option<Finding>,
 }
 
+/// A stop of the whole pod by its kubelet, of which it is not known when it began.
+#[derive(Clone, Copy)]
+struct Undated {
+    /// When it was over, by the node's clock, if that is known.
+    over: Option<Millis>,
+    /// How long it can have taken.
+    most: Millis,
+}
+
+impl Undated {
+    /// Whether this time lies in it, as far as is known.
+    fn can_have(self, at: Millis) -> bool {
+        self.over.is_none_or(|over| (0..=self.most).contains(&over.saturating_sub(at)))
+    }
+}
+
 impl Asked {
     fn new(request: Request, at: Option<Millis>, grace_seconds: Option<u64>) -> Self {
-        Self { request, at, told: None, grace_seconds, hurried: false, finding: None }
+        Self { request, at, undated: None, told: None, grace_seconds, hurried: false, finding: None }
     }
 
     /// When its grace period began: by the clock that its end has, where that is known.
     pub(crate) fn began(&self) -> Option<Millis> {
         self.told.or(self.at)
+    }
+
+    /// By how much its times may be wrong: they are by two clocks where the kubelet's word is not known.
+    pub(crate) fn slack(&self) -> Millis {
+        if self.told.is_some() { SECOND } else { SKEW }
     }
 
     fn since(self, cause: Cause, what: String) -> Self {
@@ -76,6 +106,9 @@ impl Asked {
 
 /// Whether and why this run was asked to stop. `report`: what its init says, if that is believed.
 pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) -> Asking {
+    if run.reason == RESTARTING_ALL {
+        return removed_with_all(pod, run);
+    }
     let length = report.map(|report| Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX));
     let begun = run.finished.zip(length).map(|(at, length)| at.saturating_sub(length));
     // Its init knows whether a signal came: if none did, main had ended when the kubelet's would have. A preStop hook can have ended it.
@@ -91,14 +124,17 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
     let mut unclear = false;
     let mut concerns = |asked: &Asked| {
         if let Some(sign) = &sign {
-            return sign.is_of(asked);
+            // The kubelet says of each container when it begins with that.
+            return sign.is_of(asked.at.or(told.filter(|_| asked.undated.is_some())), asked.undated);
         }
         // What the pod shows of an ending that nobody saw stands for its own.
         if run.ending != Ending::Seen && ended.is_none() {
             return true;
         }
         let (Some(at), Some(ended)) = (asked.at.filter(|_| !run.clock_jumped()), ended) else {
-            unclear = true;
+            // One that no signal came to before its end was stopped by nobody, unless a hook did that.
+            let by_itself = signalled == Some(false) && !run.has_hook();
+            unclear |= asked.undated.is_none_or(|stop| !by_itself && can_have_stopped(pod, run, stop, ended));
             return false;
         };
         // The node's clock and the API server's are not the same one.
@@ -117,15 +153,24 @@ pub(crate) fn asking(pod: &Pod<'_>, run: &Run<'_>, report: Option<&InitReport>) 
             of_pod.iter().filter(|asked| asked.at.zip(run.finished).is_none_or(|(at, end)| at <= end.saturating_add(SECOND))).count();
         // Where it is not known when the pod was stopped, it may have been before its other containers had ended.
         let dated = of_pod.iter().all(|asked| asked.at.is_some());
-        all.extend(of_pod.into_iter().filter(&mut concerns));
+        let after_its_apps = sign.as_ref().is_some_and(|sign| is_asked_after_apps(pod, run, sign));
+        all.extend(of_pod.into_iter().filter(|asked| concerns(asked) && !(asked.undated.is_some() && after_its_apps)));
         all.extend(pod_finished(pod, run).filter(|asked| dated && concerns(asked)));
     }
     // Who was first has asked; who does not say when, last.
     if let Some(first) = all.into_iter().min_by_key(|asked| asked.at.unwrap_or(Millis::MAX)) {
-        return Asking::Yes(Asked { told, hurried: reasons > 1, ..first });
+        let by_signal = || sign.filter(|_| run.kind != Kind::Sidecar && !run.has_any_hook())?.at;
+        let at = first.at.or_else(|| first.undated.and_then(|_| told.or_else(by_signal)));
+        return Asking::Yes(Asked { at, told, hurried: reasons > 1, ..first });
     }
     if let Some(sign) = sign {
-        return Asking::Yes(Asked { told, hurried: reasons > 0, ..Asked::new(Request::Signal, sign.at, None) });
+        let (request, grace_seconds) = match killing.filter(|(_, at)| sign.at.is_none_or(|sign| *at <= sign.saturating_add(SECOND))) {
+            // It was followed by another run.
+            Some(_) if !run.current => (Request::Restart, Some(pod.grace_seconds())),
+            Some(_) => (Request::Kubelet, None),
+            None => (Request::Signal, None),
+        };
+        return Asking::Yes(Asked { told, hurried: reasons > 0, ..Asked::new(request, sign.at, grace_seconds) });
     }
     let by_signal = signalled.is_none() && run.exit_code == Some(SIGTERM);
     let kubelets = run.kubelet_may_stop_it() || pod.was_changed();
@@ -164,9 +209,12 @@ impl Sign {
         }
     }
 
-    /// Whether this can have led to it: then it was there before.
-    fn is_of(&self, asked: &Asked) -> bool {
-        let (Some(sign), Some(at)) = (self.at, asked.at) else { return !self.from_inside };
+    /// Whether what was asked for at this time, or in this stop of the pod, can have led to it: then it was there before.
+    fn is_of(&self, at: Option<Millis>, undated: Option<Undated>) -> bool {
+        if self.at.zip(undated).is_some_and(|(sign, stop)| !stop.can_have(sign)) {
+            return false;
+        }
+        let (Some(sign), Some(at)) = (self.at, at) else { return !self.from_inside };
         let late = at.saturating_sub(sign.saturating_add(self.behind));
         late <= SECOND || (late <= SKEW && !self.from_inside)
     }
@@ -175,8 +223,25 @@ impl Sign {
 /// The kubelet's Event that it stops this run, and when.
 fn killing<'e, 'a>(pod: &'e Pod<'a>, run: &Run<'_>) -> Option<(&'e Event<'a>, Millis)> {
     let (from, to) = if run.clock_jumped() { (run.finished, run.started) } else { (run.started, run.finished) };
-    let of_run = pod.events.iter().filter(|event| event.reason == "Killing" && event.of_kubelet && event.container == Some(run.name));
-    of_run.filter_map(|event| Some((event, event.within(from, to)?))).min_by_key(|(_, at)| *at)
+    killings(pod, run).filter_map(|event| Some((event, event.within(from, to)?))).min_by_key(|(_, at)| *at)
+}
+
+/// All such Events about the container.
+fn killings<'e, 'a>(pod: &'e Pod<'a>, run: &Run<'_>) -> impl Iterator<Item = &'e Event<'a>> {
+    pod.events.iter().filter(|event| event.reason == "Killing" && event.of_kubelet && event.container == Some(run.name))
+}
+
+/// Why it was removed with all others. It may have ended before that: it may even be the one for whose exit code all were restarted.
+fn removed_with_all(pod: &Pod<'_>, run: &Run<'_>) -> Asking {
+    let began = |at: &Millis| pod.all_restarted().is_some_and(|all| at.saturating_sub(all).saturating_abs() <= ALL_RESTARTED);
+    let stopped = killings(pod, run).filter(|event| event.message == WITH_ALL).filter_map(Event::last).find(began);
+    stopped.map_or(Asking::Unclear(Doubt::Times), |at| Asking::Yes(Asked { told: Some(at), ..with_all(at) }))
+}
+
+/// The kubelet restarts all of the pod's containers, and leaves them the least (k8s.io/kubernetes pkg/kubelet/kuberuntime, SyncPod).
+fn with_all(at: Millis) -> Asked {
+    let what = "the kubelet restarted all of the pod's containers, for the exit code of one of them";
+    Asked::new(Request::Restart, Some(at), Some(LEAST_SECONDS)).since(Cause::AllContainersRestarted, what.into())
 }
 
 /// Why the kubelet stops this container alone.
@@ -186,8 +251,10 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
         Asked::new(Request::Probe, Some(at), Some(own.unwrap_or_else(|| pod.grace_seconds())))
     };
     let said = |kind: &str| {
-        let mut unhealthy = pod.events.iter().filter(|e| e.reason == "Unhealthy" && e.of_kubelet && e.container == Some(run.name));
-        unhealthy.find_map(|e| e.message.strip_prefix(kind).filter(|_| e.within(run.started, Some(at)).is_some())).unwrap_or_default()
+        let unhealthy = pod.events.iter().filter(|e| e.reason == "Unhealthy" && e.of_kubelet && e.container == Some(run.name));
+        // It has failed several times, and may have said something else each time.
+        let latest = unhealthy.filter_map(|e| Some((e.latest_within(run.started, Some(at))?, e.message.strip_prefix(kind)?)));
+        latest.max_by_key(|(seen, _)| *seen).map(|(_, words)| words).unwrap_or_default()
     };
     let restart = Asked::new(Request::Restart, Some(at), Some(pod.grace_seconds()));
     let message = event.message;
@@ -197,11 +264,25 @@ fn of_container(pod: &Pod<'_>, run: &Run<'_>, event: &Event<'_>, at: Millis) -> 
         Some(probe("startupProbe").since(Cause::StartupProbe, "the startup probe failed".into()).quoting(said("Startup probe failed")))
     } else if message.contains("FailedPostStartHook") {
         Some(restart.since(Cause::PostStartHookFailed, "the postStart hook failed".into()))
+    } else if message == WITH_ALL {
+        Some(with_all(at))
     } else if message.contains("definition changed") || message.contains("resize requires restart") {
         Some(restart.since(Cause::ContainerChanged, format!("the kubelet says: {}", bounded(message, LONGEST_QUOTED))))
+    } else if sandbox_went(pod, at) {
+        Some(
+            restart
+                .since(Cause::SandboxChanged, "the pod's sandbox had gone, and the kubelet stopped its containers to make it anew".into()),
+        )
     } else {
         None
     }
+}
+
+/// Whether the kubelet said just before this that it makes the pod's sandbox anew: then it stops the containers that still run (k8s.io/kubernetes
+/// pkg/kubelet/kuberuntime, SyncPod).
+fn sandbox_went(pod: &Pod<'_>, at: Millis) -> bool {
+    let mut changed = pod.events.iter().filter(|event| event.of_pod && event.of_kubelet && event.reason == "SandboxChanged");
+    changed.any(|event| event.within(Some(at.saturating_sub(2 * SECOND)), Some(at.saturating_sub(SECOND))).is_some())
 }
 
 /// Why the whole pod is stopped.
@@ -224,7 +305,7 @@ fn evicted(pod: &Pod<'_>) -> Option<Asked> {
     let cause = eviction(message);
     // immediateEvictionGracePeriodSeconds is less than the least.
     let limit = matches!(cause, Cause::EphemeralStorageLimit | Cause::EmptyDirLimit);
-    let asked = Asked::new(Request::NodePressure, stopped_at(pod, event), limit.then_some(LEAST_SECONDS));
+    let asked = by_its_kubelet(pod, Request::NodePressure, event, limit.then_some(LEAST_SECONDS));
     Some(asked.since(cause, format!("the kubelet evicted the pod: {}", bounded(message.trim_end(), LONGEST_QUOTED))))
 }
 
@@ -233,13 +314,50 @@ fn by_kubelet<'a>(pod: &Pod<'a>) -> Option<Disruption<'a>> {
     pod.disruption().filter(|disruption| disruption.reason == "TerminationByKubelet")
 }
 
-/// When the kubelet began to stop the whole pod: by its Event, else by its condition, which it sets then. A condition as old as the pod's deletion
-/// was another's (an eviction through the API), whose words the kubelet's have replaced, but not its time.
-fn stopped_at(pod: &Pod<'_>, event: Option<&Event<'_>>) -> Option<Millis> {
+/// A stop of the whole pod by its kubelet, which began when its Event says so.
+///
+/// Its condition is sent, and dated, when all containers have ended (k8s.io/kubernetes pkg/kubelet/status, mergePodStatus; no kubelet since 1.26 has
+/// done otherwise). One that is older than that came with the beginning, unless it is as old as the pod's deletion: then it was another's (an
+/// eviction through the API), whose words the kubelet's have replaced, but not its time.
+fn by_its_kubelet(pod: &Pod<'_>, request: Request, event: Option<&Event<'_>>, grace_seconds: Option<u64>) -> Asked {
+    let since = by_kubelet(pod).and_then(|disruption| disruption.since);
+    let ends = || pod.runs().into_iter().filter_map(|run| run.finished).max();
+    let (over, before) = match since {
+        Some(since) if ends().is_some_and(|end| since < end) => (None, Some(since)),
+        over => (over, None),
+    };
     let deleted = pod.deletion.map(Deletion::requested_at);
     let anothers = |since: Millis| deleted.is_some_and(|deleted| (-SKEW..=SECOND).contains(&since.saturating_sub(deleted)));
-    let condition = || by_kubelet(pod)?.since.filter(|since| !anothers(*since));
-    event.and_then(Event::first).or_else(condition)
+    let at = event.and_then(Event::first).or(before.filter(|since| !anothers(*since)));
+    // What it gives instead of the pod's own grace period is less.
+    let most = millis(pod.grace_seconds()).saturating_add(LATEST + SLACK);
+    let undated = at.is_none().then_some(Undated { over, most });
+    Asked { undated, ..Asked::new(request, at, grace_seconds) }
+}
+
+/// Whether a stop of the pod can be why this run ended at this time.
+fn can_have_stopped(pod: &Pod<'_>, run: &Run<'_>, stop: Undated, ended: Option<Millis>) -> bool {
+    ended.is_none_or(|ended| run.clock_jumped() || stop.can_have(ended)) || pod.would_have_restarted(run)
+}
+
+/// Whether a sidecar is asked when its pod may have been about to end by itself: the app's containers had, and nobody had asked them.
+fn is_asked_after_apps(pod: &Pod<'_>, run: &Run<'_>, sign: &Sign) -> bool {
+    let after = || sign.at.zip(pod.last_end_of_apps()).is_some_and(|(sign, end)| sign.saturating_add(SECOND) >= end);
+    let was_asked = |app: &Run<'_>| killing(pod, app).is_some() || believed(pod, app).is_some_and(|report| report.signal.is_some());
+    run.kind == Kind::Sidecar
+        && pod.apps_have_ended()
+        && after()
+        && !pod.runs().iter().any(|app| app.kind == Kind::App && app.current && was_asked(app))
+}
+
+/// Where it is not known whether a run had been asked to stop when it ended: what its pod was stopped for at about that time. Of one that would have
+/// been started again, had it ended by itself, it is the cause as far as can be told.
+pub(crate) fn possible(pod: &Pod<'_>, run: &Run<'_>) -> Option<Finding> {
+    let in_doubt = |asked: &Asked| asked.undated.is_some_and(|stop| can_have_stopped(pod, run, stop, run.finished));
+    let finding = of_pod(pod, run, None).into_iter().filter(|_| run.current).find(in_doubt)?.finding?;
+    let cause = if pod.would_have_restarted(run) { finding.cause } else { Cause::Unknown };
+    let what = format!("{}; whether that stopped this container, or it had ended before that, is not known", finding.what);
+    Some(Finding::new(cause, None, what))
 }
 
 /// For what (k8s.io/kubernetes pkg/kubelet/eviction/helpers.go has the words).
@@ -264,7 +382,7 @@ fn node_shutdown(pod: &Pod<'_>) -> Option<Asked> {
     let (status, message) = (pod.text("/status/reason"), pod.text("/status/message"));
     let by_status = matches!(status, "Terminated" | "NodeShutdown" | "Shutdown") && message.to_ascii_lowercase().contains("shut");
     let by_condition = by_kubelet(pod).is_some_and(|disruption| disruption.message.contains("node shutdown"));
-    let asked = Asked::new(Request::NodeShutdown, stopped_at(pod, None), None);
+    let asked = by_its_kubelet(pod, Request::NodeShutdown, None, None);
     (by_status || by_condition).then(|| asked.since(Cause::NodeShutdown, "the node was shut down".into()))
 }
 
@@ -275,7 +393,7 @@ fn preempted_by_kubelet(pod: &Pod<'_>) -> Option<Asked> {
     if event.is_none() && !by_condition && pod.text("/status/reason") != "Preempting" {
         return None;
     }
-    let asked = Asked::new(Request::Preemption, stopped_at(pod, event), Some(pod.grace_seconds()));
+    let asked = by_its_kubelet(pod, Request::Preemption, event, Some(pod.grace_seconds()));
     Some(asked.since(Cause::Preempted, "the kubelet preempted the pod, to make room for a critical one".into()))
 }
 
@@ -335,12 +453,15 @@ fn why_deleted(pod: &Pod<'_>, deleted: Option<Millis>) -> Option<(Request, Cause
         let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && event.of_pod == of_pod && event.container.is_none());
         of_reason.any(|event| event.message.starts_with(message) && is_about(event.first(), deleted))
     };
+    let device_taint = || (Request::Taint, Cause::Tainted, "a device that it uses has a taint that the pod does not tolerate".into());
     match reason {
         "EvictionByEvictionAPI" => Some((Request::Eviction, Cause::EvictedByApi, "the pod was evicted through the API".into())),
         "PreemptionByScheduler" => {
             Some((Request::Preemption, Cause::Preempted, format!("the pod was preempted: {}", bounded(message, LONGEST_QUOTED))))
         }
         "DeletionByTaintManager" => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
+        "DeletionByDeviceTaintManager" => Some(device_taint()),
+        _ if said("DeviceTaintManagerEviction", true, "Marking for deletion") => Some(device_taint()),
         _ if said("TaintManagerEviction", true, "Marking for deletion") => {
             Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into()))
         }

@@ -15,8 +15,16 @@ const MOST: usize = 256;
 const DEFAULT_GRACE: u64 = 30;
 /// The least grace period that the kubelet gives (k8s.io/kubernetes pkg/kubelet/kuberuntime, minimumGracePeriodInSeconds).
 pub(crate) const LEAST_SECONDS: u64 = 2;
+/// The most bytes of all termination messages of a pod together (k8s.io/kubernetes pkg/kubelet/container, MaxPodTerminationMessageLogLength).
+const MESSAGES: usize = 12 * 1024;
 /// What the kubelet writes where it did not see an ending (k8s.io/kubernetes pkg/kubelet, `ContainerReasonStatusUnknown`).
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
+/// The same for a container that it has removed, in order to restart all of the pod's (k8s.io/kubernetes pkg/kubelet, `RestartingAllContainers`).
+pub(crate) const RESTARTING_ALL: &str = "RestartingAllContainers";
+
+/// How many Events about a pod its kubelet sends before it drops them, but for one in five minutes (k8s.io/client-go tools/record, defaultSpamBurst). It
+/// counted those of all types together until lately.
+const EVENTS_SENT: u64 = 25;
 
 /// How long a kubelet takes to tell what becomes of a container that has ended: that it is started again, or that this must wait.
 const MOMENT: Millis = 10 * SECOND;
@@ -113,6 +121,13 @@ impl<'a> Pod<'a> {
         ["/spec/shareProcessNamespace", "/spec/hostPID"].iter().any(|field| self.raw.pointer(field).and_then(Value::as_bool) == Some(true))
     }
 
+    /// How many bytes a container's termination message has at most: the kubelet cuts what is longer (k8s.io/kubernetes pkg/kubelet/status,
+    /// normalizeStatus).
+    pub(crate) fn message_room(&self) -> usize {
+        let containers = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"].map(|list| self.list(list).len());
+        MESSAGES / containers.iter().sum::<usize>().max(1)
+    }
+
     /// Whether it has ended for good.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.text("/status/phase"), "Succeeded" | "Failed")
@@ -128,10 +143,29 @@ impl<'a> Pod<'a> {
         disruption(self.raw)
     }
 
+    /// When the kubelet began to restart all of its containers, or was done with that.
+    pub(crate) fn all_restarted(&self) -> Option<Millis> {
+        condition(self.raw, "AllContainersRestarting")?.1
+    }
+
     /// When the last of the app's containers ended.
     pub(crate) fn last_end_of_apps(&self) -> Option<Millis> {
         let apps = self.runs().into_iter().filter(|run| run.kind == Kind::App && run.current);
         apps.filter_map(|run| run.finished).max()
+    }
+
+    /// Of those for which a sidecar waits before it is stopped (the app's containers, and the sidecars after it), who ended last, and when; `None` for
+    /// others, which wait for nobody (k8s.io/kubernetes pkg/kubelet/kuberuntime, newTerminationOrdering).
+    pub(crate) fn last_before(&self, run: &Run<'_>) -> Option<(&'a str, Millis)> {
+        let place = |name: &str| self.list("/spec/initContainers").iter().position(|spec| text(spec, "name") == name);
+        let own = place(run.name).filter(|_| run.kind == Kind::Sidecar)?;
+        let is_before = |other: &Run<'a>| match other.kind {
+            Kind::App => true,
+            Kind::Sidecar => place(other.name) > Some(own),
+            Kind::Init | Kind::Ephemeral => false,
+        };
+        let before = self.runs().into_iter().filter(|other| other.current && is_before(other));
+        before.filter_map(|other| Some((other.name, other.finished?))).max_by_key(|(_, ended)| *ended)
     }
 
     /// Whether any of the app's containers runs or has run, which it does when the init containers have ended well.
@@ -146,19 +180,60 @@ impl<'a> Pod<'a> {
 
     /// Whether the app's containers have ended, and are not started again.
     pub(crate) fn apps_have_ended(&self) -> bool {
-        let policy = self.text("/spec/restartPolicy");
         let ended = |status: &Value| {
-            let code = status.pointer("/state/terminated").map(|ended| ended.get("exitCode").and_then(Value::as_i64));
-            code.is_some_and(|code| policy == "Never" || code == Some(0))
+            let spec = self.list("/spec/containers").iter().find(|spec| text(spec, "name") == text(status, "name"));
+            let ended = status.pointer("/state/terminated");
+            ended.is_some_and(|ended| !self.is_restarted(spec, ended.get("exitCode").and_then(Value::as_i64)))
         };
-        matches!(policy, "Never" | "OnFailure") && self.list("/status/containerStatuses").iter().all(ended)
+        self.list("/status/containerStatuses").iter().all(ended)
+    }
+
+    /// Whether a container that has ended so is started again (k8s.io/kubernetes pkg/api/v1/pod, ContainerShouldRestart).
+    fn is_restarted(&self, spec: Option<&Value>, code: Option<i64>) -> bool {
+        let own = spec.map(|spec| text(spec, "restartPolicy")).filter(|policy| !policy.is_empty());
+        let rules = spec.filter(|_| own.is_some()).and_then(|spec| spec.get("restartPolicyRules")).and_then(Value::as_array);
+        let matches = |rule: &Value| {
+            let values = rule.pointer("/exitCodes/values").and_then(Value::as_array);
+            let listed = values.is_some_and(|values| values.iter().any(|value| value.as_i64() == code));
+            match rule.pointer("/exitCodes/operator").and_then(Value::as_str) {
+                Some("In") => listed,
+                Some("NotIn") => !listed,
+                _ => false,
+            }
+        };
+        // Each action that there is restarts it, be it with all others.
+        rules.is_some_and(|rules| rules.iter().any(matches))
+            || match own.unwrap_or_else(|| self.text("/spec/restartPolicy")) {
+                "Never" => false,
+                "OnFailure" => code != Some(0),
+                _ => true,
+            }
+    }
+
+    /// Whether this run, which is shown as ended, would have been started again, had its pod not been stopped.
+    pub(crate) fn would_have_restarted(&self, run: &Run<'_>) -> bool {
+        let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"].into_iter().flat_map(|list| self.list(list));
+        let mut shown = statuses.filter(|status| text(status, "name") == run.name);
+        let ended = run.current && self.is_over() && shown.any(|status| status.pointer("/state/terminated").is_some_and(Value::is_object));
+        let restarts = match run.kind {
+            Kind::Ephemeral => false,
+            Kind::Init if run.exit_code == Some(0) => false,
+            Kind::Init | Kind::App | Kind::Sidecar => self.is_restarted(Some(run.spec), run.exit_code),
+        };
+        let deleted = match self.deletion {
+            Some(deletion) => run.finished.is_none_or(|finished| finished >= deletion.requested_at()),
+            None => self.is_deleted(),
+        };
+        run.ending == Ending::Seen && ended && restarts && !deleted
     }
 
     /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as
-    /// well, for they are all kept for as long (an hour, unless the API server is told otherwise).
+    /// well, for they are all kept for as long (an hour, unless the API server is told otherwise), unless there are so many that the kubelet drops some.
     pub(crate) fn has_event_by(&self, time: Option<Millis>) -> bool {
         let by = time.map(|time| time.saturating_add(MOMENT));
-        self.events.iter().any(|event| event.of_pod && event.of_kubelet && event.last().zip(by).is_some_and(|(at, by)| at <= by))
+        let of_kubelet = || self.events.iter().filter(|event| event.of_pod && event.of_kubelet);
+        let sent = of_kubelet().fold(0_u64, |sum, event| sum.saturating_add(event.count));
+        sent < EVENTS_SENT && of_kubelet().any(|event| event.last().zip(by).is_some_and(|(at, by)| at <= by))
     }
 
     /// Whether its sandbox had to be made anew after this time, or ever where that is not known.
@@ -167,9 +242,11 @@ impl<'a> Pod<'a> {
         sandboxes.any(|event| time.is_none_or(|time| event.last().is_some_and(|last| last >= time)))
     }
 
-    /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33): a changed image restarts a container.
+    /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33, and its deletion as one more): a changed image restarts a
+    /// container.
     pub(crate) fn was_changed(&self) -> bool {
-        self.raw.pointer("/metadata/generation").and_then(Value::as_u64) > Some(1)
+        let unchanged = if Deletion::of(self.raw).is_some() { 2 } else { 1 };
+        self.raw.pointer("/metadata/generation").and_then(Value::as_u64) > Some(unchanged)
     }
 
     /// Its containers' runs that have ended, the latest last.
@@ -197,12 +274,13 @@ impl<'a> Pod<'a> {
         let state = |field: &str, state: &str| status.get(field).and_then(|field| field.get(state)).filter(|state| state.is_object());
         let id = |of: &'a Value| of.get("containerID").and_then(Value::as_str).filter(|id| !id.is_empty());
         let (ended, running) = (state("state", "terminated"), state("state", "running"));
-        let invented = |of: &'a Value| text(of, "reason") == STATUS_UNKNOWN && id(of).is_none();
+        let invented = |of: &'a Value| matches!(text(of, "reason"), STATUS_UNKNOWN | RESTARTING_ALL) && id(of).is_none();
         let before = state("lastState", "terminated");
-        // Where the kubelet invents an ending it counts at once, unless the pod is being deleted then; which of the two it was is not seen later
-        // on, and what would have two keys is no stop.
+        // Where the kubelet invents an ending it counts at once, unless the pod is being deleted then (and it restarts no other containers); which
+        // of the two it was is not seen later on, and what would have two keys is no stop.
         let one_before = restarts.saturating_sub(1);
-        let before_count = Some(one_before).filter(|_| restarts == 0 || !self.is_deleted());
+        let counted = before.is_some_and(|before| text(before, "reason") == RESTARTING_ALL);
+        let before_count = Some(one_before).filter(|_| restarts == 0 || counted || !self.is_deleted());
         let waits = ended.is_none() && running.is_none();
         if let Some(before) = before {
             // A container that waits to be started again counts as it did before; its last ending is moved to here. Only the container's id
@@ -236,7 +314,7 @@ impl<'a> Pod<'a> {
 
     /// Whether it only mirrors what a kubelet runs from a file: deleting it stops nothing.
     fn is_mirror(&self) -> bool {
-        self.raw.pointer("/metadata/annotations").is_some_and(|all| all.get("kubernetes.io/config.mirror").is_some())
+        self.raw.pointer("/metadata/annotations").is_some_and(|all| all.get(event::MIRRORS).is_some())
     }
 }
 
@@ -252,10 +330,15 @@ pub(crate) struct Disruption<'a> {
     pub(crate) since: Option<Millis>,
 }
 
-fn disruption(pod: &Value) -> Option<Disruption<'_>> {
+/// The condition of this type, and since when it is as it is.
+fn condition<'a>(pod: &'a Value, kind: &str) -> Option<(&'a Value, Option<Millis>)> {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array)?;
-    let condition = conditions.iter().find(|c| text(c, "type") == "DisruptionTarget" && text(c, "status") == "True")?;
-    let since = condition.get("lastTransitionTime").and_then(time::read);
+    let condition = conditions.iter().find(|condition| text(condition, "type") == kind)?;
+    Some((condition, condition.get("lastTransitionTime").and_then(time::read)))
+}
+
+fn disruption(pod: &Value) -> Option<Disruption<'_>> {
+    let (condition, since) = condition(pod, "DisruptionTarget").filter(|(condition, _)| text(condition, "status") == "True")?;
     Some(Disruption { reason: text(condition, "reason"), message: text(condition, "message"), since })
 }
 
@@ -316,7 +399,7 @@ impl<'a> Run<'a> {
         let reason = text(terminated, "reason");
         let exit_code = terminated.get("exitCode").and_then(Value::as_i64);
         // containerd's words for a container that it found dead, after a restart of its own or of the node.
-        let lost = matches!(reason, STATUS_UNKNOWN | "RestartingAllContainers") || (reason == "Unknown" && exit_code == Some(255));
+        let lost = matches!(reason, STATUS_UNKNOWN | RESTARTING_ALL) || (reason == "Unknown" && exit_code == Some(255));
         Self {
             ending: if lost { Ending::Lost } else { Ending::Seen },
             started: terminated.get("startedAt").and_then(time::read),
@@ -379,14 +462,28 @@ impl<'a> Run<'a> {
 
     /// Whether the kubelet may have stopped it for a reason of its own, and started it again: a probe or a postStart hook that failed.
     pub(crate) fn kubelet_may_stop_it(&self) -> bool {
-        ["/livenessProbe", "/startupProbe", "/lifecycle/postStart"]
-            .iter()
-            .any(|field| self.spec.pointer(field).is_some_and(Value::is_object))
+        let probe = |name: &str| self.spec.get(name).is_some_and(|probe| probe.is_object() && self.can_have_failed(probe));
+        probe("livenessProbe") || probe("startupProbe") || self.spec.pointer("/lifecycle/postStart").is_some_and(Value::is_object)
+    }
+
+    /// Whether it lived for as long as a probe needs to fail as often as it has to in a row, the first time when its delay is over
+    /// (k8s.io/kubernetes pkg/kubelet/prober, doProbe).
+    fn can_have_failed(&self, probe: &Value) -> bool {
+        let seconds = |field: &str, default: u64| probe.get(field).and_then(Value::as_u64).unwrap_or(default);
+        let periods = seconds("failureThreshold", 3).saturating_sub(1).saturating_mul(seconds("periodSeconds", 10));
+        let least = seconds("initialDelaySeconds", 0).saturating_add(periods).saturating_mul(1000);
+        // Whole seconds on both ends.
+        self.lived().is_none_or(|lived| lived.saturating_add(2000) >= least)
     }
 
     /// Whether it has a preStop hook, be it a sleep.
     pub(crate) fn has_any_hook(&self) -> bool {
         self.spec.pointer("/lifecycle/preStop").is_some_and(Value::is_object)
+    }
+
+    /// How long its preStop hook sleeps, in seconds, if that is all that it does.
+    pub(crate) fn sleeps(&self) -> Option<u64> {
+        self.spec.pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_u64)
     }
 
     /// Whether it has a preStop hook that may take its time; a sleep of a known length is part of the plan.

@@ -105,7 +105,7 @@ pub enum Request {
     Preemption,
     /// The node was shut down.
     NodeShutdown,
-    /// The node has a taint.
+    /// The node, or a device of the pod's, has a taint.
     Taint,
     /// A probe failed.
     Probe,
@@ -115,8 +115,11 @@ pub enum Request {
     NodeLost,
     /// The pod's other containers have ended: a sidecar's stop.
     PodFinished,
-    /// The kubelet restarts the container: its spec was changed, or its postStart hook failed.
+    /// The kubelet restarts the container: its spec was changed, its postStart hook failed, the pod's sandbox had gone, or all of the pod's are
+    /// restarted.
     Restart,
+    /// The kubelet stopped it, and nobody says why.
+    Kubelet,
     /// Somebody sent a stop signal, and the API does not say who.
     Signal,
     /// A word of a later version.

@@ -26,9 +26,6 @@ fn unasked(change: impl FnOnce(&mut Value)) -> Case {
     case.not_deleted()
 }
 
-/// The kubelet's words.
-pub(crate) const SHUTDOWN: &str = "Pod was terminated in response to imminent node shutdown.";
-
 fn victim(report: &mut Value, field: &str, value: &str) {
     report["victims"][0][field] = value.into();
 }
@@ -146,6 +143,19 @@ fn case(cause: Cause) -> (Case, &'static str) {
             clean().event(event("Killing", "Container app definition changed, will be restarted", 100)),
             "drained restart: ContainerChanged",
         ),
+        Cause::SandboxChanged => (
+            clean().event(event("Killing", "Stopping container app", 100)).event(pod_event(
+                "kubelet",
+                "SandboxChanged",
+                "Pod sandbox changed, it will be killed and re-created.",
+                100,
+            )),
+            "drained restart: SandboxChanged",
+        ),
+        Cause::AllContainersRestarted => (
+            Case::plain(ended(143, "Error", 0, 101, "")).event(event("Killing", "killing", 100)),
+            "unknown restart: AllContainersRestarted",
+        ),
         Cause::EvictedForMemory => (
             evicted(
                 "The node was low on resource: memory. Threshold quantity: 100Mi, available: 81Mi. Container app was using 812Mi, request is 256Mi, has larger consumption of memory. ",
@@ -174,7 +184,8 @@ fn case(cause: Cause) -> (Case, &'static str) {
             "drained preemption: Preempted",
         ),
         Cause::NodeShutdown => {
-            (clean().failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN), "drained nodeShutdown: NodeShutdown")
+            let killing = event("Killing", "Stopping container app", 100);
+            (clean().shut_down().event(killing), "drained nodeShutdown: NodeShutdown")
         }
         Cause::Tainted => (
             clean().deleted(100, 30).disrupted("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint"),
@@ -250,11 +261,15 @@ Each stop of a container is told with its causes, by these names: in Events, in 
 logs. The one that counts most comes first: what was killed, then why the stop was asked for. What only the container knows comes from its init's report
 ([init.md](init.md#the-report)); what only Kubernetes knows, from the pod's status, its conditions and its Events. What cannot be known is `Unknown`, with what is
 possible; nothing is guessed. Events are kept for an hour: a probe's, an eviction's or a hook's part in a stop is known only to who looks before that.
-Later, nobody can tell whether a container that the kubelet may have stopped (it has a liveness or startup probe or a postStart hook) ended by itself, unless
-its init says so; nor ever, of one that ended with 143 (SIGTERM), by whom it was asked.
+Of a pod that has had 25, as one that is restarted again and again has soon, the kubelet drops all but one in five minutes. Where Events are missing, nobody
+can tell whether a container that the kubelet may have stopped (it has a postStart hook, or a liveness or startup probe that had the time to fail) ended by itself,
+unless its init says so; nor ever, of one that ended with 143 (SIGTERM), by whom it was asked. A running pod that its kubelet
+refuses once that is started again (the node's labels have changed, or it has less room) shows no containers any more, and so no stop.
 
 A termination message is the app's to write. A report in it that contradicts what the kubelet saw (another exit code, a grace period that is not the
-container's, times longer than the container lived, a container that does not run under the init) is not used.
+container's, times longer than the container lived, more killed than an init counts, a container that does not run under the init) is not used. Of a pod of
+many containers (7, ashore-init among them) the kubelet may cut it, for it has 12 KiB for all messages of a pod: then how many were killed is known, and fewer
+are named.
 
 | a stop is | if |
 |---|---|
@@ -262,7 +277,7 @@ container's, times longer than the container lived, a container that does not ru
 | `killed` | somebody was killed |
 | `completed` | nobody asked, and it ended with 0 |
 | `failed` | nobody asked, and it ended otherwise |
-| `unknown` | what can be known does not tell. So is each stop of a container that has no init, if it ended in time: PID 1 did, and whoever else was there was killed by the kernel, unseen; and each that left no room for the init's report, since the app had written a termination message of its own |
+| `unknown` | what can be known does not tell. So is each stop of a container that has no init, if it ended in time: its first process did, and whoever else was there was killed, unseen; and each that left no room for the init's report, since the app had written a termination message of its own |
 
 ## The causes
 

@@ -3,6 +3,9 @@
 use ashore_report::{Deletion, Seen, Stop, stops};
 use serde_json::{Value, json};
 
+/// The kubelet's words.
+pub(crate) const SHUTDOWN: &str = "Pod was terminated in response to imminent node shutdown.";
+
 /// A point in time: so many seconds after ten o'clock.
 pub(crate) fn at(seconds: i64) -> String {
     let (minutes, seconds) = (seconds.div_euclid(60), seconds.rem_euclid(60));
@@ -108,10 +111,20 @@ impl Case {
         self
     }
 
-    /// With the condition `DisruptionTarget`, which became true at 100 s.
+    /// With the condition `DisruptionTarget`, which became true at 100 s; the kubelet's own, with the phase, when the last container had ended.
     pub(crate) fn disrupted(mut self, reason: &str, message: &str) -> Self {
+        let statuses = ["containerStatuses", "initContainerStatuses"].map(|list| self.pod["status"][list].as_array().cloned());
+        let ends = statuses.into_iter().flatten().flatten().map(|status| status["state"]["terminated"]["finishedAt"].clone());
+        let last = ends.filter_map(|end| end.as_str().map(str::to_owned)).max();
+        let since = match last {
+            Some(last) if reason == "TerminationByKubelet" => {
+                self.pod["status"]["phase"] = "Failed".into();
+                last
+            }
+            _ => at(100),
+        };
         self.pod["status"]["conditions"] = json!([
-            {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message, "lastTransitionTime": at(100)}]);
+            {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message, "lastTransitionTime": since}]);
         self
     }
 
@@ -121,6 +134,11 @@ impl Case {
         self.pod["status"]["reason"] = reason.into();
         self.pod["status"]["message"] = message.into();
         self
+    }
+
+    /// As a kubelet leaves it that was told of its node's shutdown.
+    pub(crate) fn shut_down(self) -> Self {
+        self.failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN)
     }
 
     /// With the Job that controls it.

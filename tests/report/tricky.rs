@@ -1,7 +1,7 @@
 //! What Kubernetes shows that is not what it seems.
 
-use crate::causes::{SHUTDOWN, with_sidecar};
-use crate::pods::{Case, at, ended, event, message, pod_event, report};
+use crate::causes::with_sidecar;
+use crate::pods::{Case, SHUTDOWN, at, ended, event, message, pod_event, report};
 use serde_json::{Value, json};
 
 fn clean() -> Value {
@@ -104,6 +104,37 @@ fn an_oom_kill_of_everybody_at_once_is_no_kill_of_the_init_alone() {
     }
 }
 
+/// A container keeps that reason: it may have been a child's OOM kill, long before.
+#[test]
+fn an_oom_kill_does_not_hide_that_the_time_was_over() {
+    let always =
+        |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
+    let killed = |seconds| ended(137, "OOMKilled", 0, seconds, "");
+    let low = || pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100);
+    let only = ("OutOfMemory", "killed at least one process in the container");
+    for (what, case, (causes, words)) in [
+        (
+            "deleted with 5 s",
+            Case::wrapped(killed(105)).deleted(100, 5).with(always),
+            ("GracePeriodShortened OutOfMemory", "killed a process in the container"),
+        ),
+        (
+            "deleted, without an init",
+            Case::plain(killed(130)).deleted(100, 30),
+            ("GracePeriodExceeded NotWrapped OutOfMemory", "killed a process in the container"),
+        ),
+        ("long before", Case::wrapped(killed(110)).deleted(100, 30).with(always), ("OutOfMemory", "killed the init")),
+        ("by two clocks, at about the end of its time", Case::wrapped(killed(127)).deleted(100, 30).with(always), only),
+        ("how long it had is not known", Case::wrapped(killed(102)).event(low()).with(always), ("OutOfMemory EvictedForMemory", only.1)),
+        ("whether it was asked is not known", Case::wrapped(killed(97)).deleted(100, 30).with(always), only),
+    ] {
+        let stop = case.stop();
+        assert_eq!(Case::told_of(&stop).split_once(": ").map(|(_, causes)| causes.to_owned()).as_deref(), Some(causes), "{what}");
+        let told = stop.causes.iter().find(|finding| finding.cause.name() == "OutOfMemory").unwrap();
+        assert!(told.what.contains(words) && stop.killed == 1, "{what}: {stop:#?}");
+    }
+}
+
 #[test]
 fn a_run_has_one_key_while_it_crashes_waits_and_runs_again() {
     let crashed = ended(1, "Error", 0, 5, "");
@@ -146,6 +177,7 @@ fn what_is_told() {
     let elsewhere = |case: &mut Case| {
         case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report-file=/tmp/$$(X)", "--", "app"]);
     };
+    let never = |case: &mut Case| case.pod["spec"]["restartPolicy"] = "Never".into();
     let sleeps = |case: &mut Case| case.container()["command"] = json!(["sleep", "9999"]);
     for (what, case, expected) in [
         ("an OOM kill that main outlived", Case::wrapped(ended(0, "OOMKilled", 0, 9, "")), "killed -: OutOfMemory"),
@@ -164,7 +196,7 @@ fn what_is_told() {
         ("evicted, an invented ending", Case::wrapped(invented.clone()).event(low()), "unknown nodePressure: EvictedForMemory Unknown"),
         (
             "evicted, the condition alone",
-            Case::wrapped(clean()).disrupted("TerminationByKubelet", "The node was low on resource: inodes. "),
+            Case::wrapped(clean()).disrupted("TerminationByKubelet", "The node was low on resource: inodes. ").event(stopping(100)),
             "drained nodePressure: EvictedForDisk",
         ),
         (
@@ -288,7 +320,7 @@ fn what_is_told() {
         (
             "the kubelet stopped it for another reason, long before it was deleted",
             Case::wrapped(ended(0, "Completed", 0, 40, "")).deleted(100, 30).event(event("Killing", "Stopping container app", 38)),
-            "drained signal: ",
+            "drained kubelet: ",
         ),
         ("when it was deleted is not known", Case::wrapped(clean()).deleted(100, 30).with(|case| case.deletion = None), "unknown -: "),
         (
@@ -352,7 +384,7 @@ fn what_is_told() {
         (
             "a volume of that name",
             Case::wrapped(clean()).disrupted("TerminationByKubelet", "Usage of EmptyDir volume \"preempted\" exceeds the limit \"64Mi\". "),
-            "drained nodePressure: EmptyDirLimit",
+            "unknown -: EmptyDirLimit",
         ),
         (
             "collected, but not since its node is gone",
@@ -398,6 +430,14 @@ fn what_is_told() {
                 .event(event("Killing", "Container app failed liveness probe", 100))
                 .with(|case| case.events[0]["involvedObject"]["uid"] = "u0".into()),
             "completed -: ",
+        ),
+        (
+            "a kubelet's about what it runs from a file",
+            Case::wrapped(clean()).event(liveness(100)).with(|case| {
+                case.events[0]["involvedObject"]["uid"] = "of-a-file".into();
+                case.pod["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "of-a-file".into();
+            }),
+            "drained probe: LivenessProbe",
         ),
         (
             "an Event of another container",
@@ -543,6 +583,21 @@ fn what_is_told() {
             "drained taint: Tainted",
         ),
         (
+            "a device's taint",
+            Case::wrapped(clean()).deleted(100, 30).disrupted("DeletionByDeviceTaintManager", "Device Taint manager: deleting due to NoExecute taint"),
+            "drained taint: Tainted",
+        ),
+        (
+            "the same, in its controller's Event",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event("device-taint-eviction", "DeviceTaintManagerEviction", "Marking for deletion", 99)),
+            "drained taint: Tainted",
+        ),
+        (
+            "it thought better of it",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event("device-taint-eviction", "DeviceTaintManagerEviction", "Cancelling deletion", 99)),
+            "drained deletion: ",
+        ),
+        (
             "the taint controller thought better of it",
             Case::wrapped(clean()).deleted(100, 30).event(pod_event(
                 "taint-eviction-controller",
@@ -572,33 +627,22 @@ fn what_is_told() {
         ),
         (
             "shut down, and deleted long after",
-            Case::wrapped(clean()).failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN).deleted(500, 0),
+            Case::wrapped(clean()).shut_down().deleted(500, 0).event(stopping(100)),
             "drained nodeShutdown: NodeShutdown",
         ),
         (
             "shut down, which does not tell who had ended before that",
-            Case::wrapped(clean()).failed("Terminated", SHUTDOWN),
-            "unknown -: ",
-        ),
-        (
-            "ended by itself, a moment before the shutdown",
-            Case::wrapped(ended(3, "Error", 0, 90, "")).failed("Terminated", SHUTDOWN).disrupted("TerminationByKubelet", SHUTDOWN),
-            "failed -: Failed",
+            Case::wrapped(clean()).failed("Terminated", SHUTDOWN).with(never),
+            "unknown -: Unknown",
         ),
         (
             "drained through the API, and the node was shut down meanwhile",
-            Case::wrapped(ended(0, "Completed", 0, 125, ""))
-                .deleted(100, 30)
-                .failed("Terminated", SHUTDOWN)
-                .disrupted("TerminationByKubelet", SHUTDOWN),
+            Case::wrapped(ended(0, "Completed", 0, 125, "")).deleted(100, 30).shut_down().event(stopping(100)),
             "drained deletion: ",
         ),
         (
             "the node was shut down, and the pod deleted meanwhile",
-            Case::wrapped(ended(0, "Completed", 0, 125, ""))
-                .deleted(120, 30)
-                .failed("Terminated", SHUTDOWN)
-                .disrupted("TerminationByKubelet", SHUTDOWN),
+            Case::wrapped(ended(0, "Completed", 0, 125, "")).deleted(120, 30).shut_down().event(stopping(100)),
             "drained nodeShutdown: NodeShutdown",
         ),
         (
@@ -632,6 +676,194 @@ fn what_is_told() {
     }
 }
 
+/// The kubelet sends its condition, and dates it, when all containers have ended.
+#[test]
+fn a_stop_by_the_kubelet_that_is_dated_at_its_end_is_told() {
+    let drained = |seconds: u64| {
+        let mut report = report();
+        (report["durationMs"], report["main"]["afterMs"], report["killed"], report["victims"]) =
+            ((seconds * 1000).into(), (seconds * 1000).into(), 0.into(), json!([]));
+        message(&report)
+    };
+    let wrapped = |to: i64, message: &str| Case::wrapped(ended(0, "Completed", 0, to, message));
+    let stopping = || event("Killing", "Stopping container app", 100);
+    let of_other = |name: &str| {
+        let mut event = stopping();
+        event["involvedObject"]["fieldPath"] = format!("spec.containers{{{name}}}").into();
+        event
+    };
+    let evicted = |case: Case| {
+        let low = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 81Mi. ";
+        case.failed("Evicted", low).disrupted("TerminationByKubelet", low)
+    };
+    let over = |seconds: i64| move |case: &mut Case| case.pod["status"]["conditions"][0]["lastTransitionTime"] = at(seconds).into();
+    let never = |case: &mut Case| case.pod["spec"]["restartPolicy"] = "Never".into();
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["x"]}}});
+    let from_inside = wrapped(129, &message(&report()).replace("\"pid\":0,\"uid\":0", "\"pid\":31,\"uid\":0"));
+    let by_itself = Case::wrapped(ended(3, "Error", 0, 106, &message(&hooked())));
+    // `log` was at work until 125 s.
+    let two = |app: Case| {
+        app.with(|case| {
+            let log = json!({"name": "log", "restartCount": 0, "containerID": "containerd://9", "state": {"terminated": ended(0, "Completed", 0, 125, "")}});
+            case.pod["status"]["containerStatuses"].as_array_mut().unwrap().push(log);
+        })
+    };
+    let first = Some("10:01:40");
+    for (what, case, expected, requested) in [
+        ("the kubelet's Event", wrapped(120, &drained(20)).shut_down().event(stopping()), "drained nodeShutdown: NodeShutdown", first),
+        ("its init's word", wrapped(120, &drained(20)).shut_down(), "drained nodeShutdown: NodeShutdown", first),
+        ("when the hook began is not known", wrapped(120, &drained(2)).shut_down().with(hook), "drained nodeShutdown: NodeShutdown", None),
+        ("killed", wrapped(129, &message(&report())).shut_down().event(stopping()), "killed nodeShutdown: StillAtWork NodeShutdown", first),
+        ("evicted, and its Event has gone", evicted(wrapped(120, &drained(20))), "drained nodePressure: EvictedForMemory", first),
+        (
+            "evicted, without an init",
+            evicted(Case::plain(ended(0, "Completed", 0, 120, ""))).event(stopping()),
+            "unknown nodePressure: EvictedForMemory",
+            first,
+        ),
+        ("137, and nothing is heard of the kubelet", Case::plain(sigkill(110)).shut_down(), "unknown -: NodeShutdown Unknown", None),
+        ("nothing is heard of anybody", Case::plain(ended(1, "Error", 0, 120, "")).shut_down(), "unknown -: NodeShutdown", None),
+        ("it is not started again anyway", Case::plain(clean()).with(never).shut_down(), "unknown -: Unknown", None),
+        ("the other one ended last", two(Case::plain(ended(1, "Error", 0, 102, ""))).shut_down(), "unknown -: NodeShutdown", None),
+        (
+            "the same, and it is not started again anyway",
+            two(Case::plain(ended(1, "Error", 0, 102, ""))).with(never).shut_down(),
+            "unknown -: Unknown",
+            None,
+        ),
+        (
+            "too long before, and it is not started again",
+            two(Case::plain(ended(1, "Error", 0, 70, ""))).with(never).shut_down(),
+            "failed -: Failed",
+            None,
+        ),
+        (
+            "the API server was away, and it would have been started again",
+            Case::plain(ended(1, "Error", 0, 70, "")).shut_down().with(over(700)),
+            "unknown -: NodeShutdown",
+            None,
+        ),
+        ("its init says that no signal came", by_itself.clone().shut_down(), "killed -: ChildrenLeft StillAtWork Failed", None),
+        ("the same, and a hook may have", by_itself.with(hook).shut_down(), "killed -: ChildrenLeft StillAtWork NodeShutdown", None),
+        ("kubectl exec kill 1", from_inside.clone().shut_down(), "killed signal: StillAtWork", Some("10:01:39.996")),
+        (
+            "the same, and the shutdown meanwhile",
+            from_inside.shut_down().event(event("Killing", "Stopping container app", 120)),
+            "killed signal: StillAtWork",
+            Some("10:01:39.996"),
+        ),
+        (
+            "somebody's signal, long before",
+            wrapped(129, &message(&report())).shut_down().with(over(160)),
+            "killed signal: StillAtWork",
+            Some("10:01:39.996"),
+        ),
+        (
+            "a probe failed first",
+            wrapped(120, &drained(20)).shut_down().event(event("Killing", "Container app failed liveness probe, will be restarted", 100)),
+            "drained probe: LivenessProbe",
+            first,
+        ),
+        (
+            "a condition that came with the beginning",
+            wrapped(120, "").shut_down().with(over(100)),
+            "drained nodeShutdown: NodeShutdown",
+            first,
+        ),
+        (
+            "one that was deleted, nobody knows when",
+            wrapped(120, "").shut_down().deleted(100, 30).with(|case| case.deletion = None),
+            "unknown -: Unknown",
+            None,
+        ),
+        (
+            "an eviction that sets no condition",
+            Case::plain(sigkill(102)).failed("Evicted", "Usage of EmptyDir volume \"cache\" exceeds the limit \"64Mi\". "),
+            "unknown -: EmptyDirLimit Unknown",
+            None,
+        ),
+        ("another container was stopped", wrapped(120, "").shut_down().event(of_other("log")), "unknown -: NodeShutdown", None),
+    ] {
+        let stop = case.stops().into_iter().find(|stop| stop.container == "app").unwrap();
+        let at = stop.requested_at.as_deref().map(|at| at.trim_start_matches("2026-11-24T").trim_end_matches('Z'));
+        assert_eq!((Case::told_of(&stop).as_str(), at), (expected, requested), "{what}: {stop:#?}");
+    }
+}
+
+/// A sidecar is stopped with its pod, or when the app has ended by itself.
+#[test]
+fn a_sidecar_in_a_shutdown_is_no_finished_pods() {
+    let log = |case: Case| Case::told_of(&case.stops()[0]);
+    let mut late = report();
+    (late["durationMs"], late["killed"], late["victims"]) = (5000.into(), 0.into(), json!([]));
+    let case = |report: bool| {
+        with_sidecar(10, 15).not_deleted().with(|case| {
+            let message = if report { message(&late) } else { String::new() };
+            case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(0, "Completed", 0, 115, &message);
+        })
+    };
+    let never = |case: &mut Case| case.pod["spec"]["restartPolicy"] = "Never".into();
+    let of_log = |seconds: i64| {
+        let mut event = event("Killing", "Stopping container log", seconds);
+        event["involvedObject"]["fieldPath"] = "spec.initContainers{log}".into();
+        event
+    };
+    assert_eq!(log(case(false).shut_down()), "unknown -: NodeShutdown");
+    assert_eq!(log(case(true).shut_down()), "drained nodeShutdown: NodeShutdown");
+    // The app is not started again: it may have ended by itself, and the node was shut down then.
+    assert_eq!(log(case(true).with(never).shut_down()), "drained signal: ");
+    let app = event("Killing", "Stopping container app", 100);
+    assert_eq!(log(case(true).with(never).shut_down().event(app)), "drained nodeShutdown: NodeShutdown");
+    assert_eq!(log(case(false).with(never).shut_down().event(of_log(100))), "drained nodeShutdown: NodeShutdown");
+    assert_eq!(log(case(false).with(never).shut_down().event(of_log(110))), "drained kubelet: ");
+    assert_eq!(log(case(true).with(never)), "drained podFinished: ");
+}
+
+/// A pod whose sandbox has gone is made anew, and its containers run again.
+#[test]
+fn a_sandbox_that_had_gone_is_why_the_kubelet_stopped_it() {
+    let case = |changed: i64| {
+        let sandbox = pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", changed);
+        Case::wrapped(clean()).event(sandbox).event(event("Killing", "Stopping container app", 100))
+    };
+    let runs = |case: &mut Case| {
+        let ended = case.status()["state"].take();
+        (case.status()["lastState"], case.status()["state"]) = (ended, json!({"running": {"startedAt": at(110)}}));
+        (case.status()["restartCount"], case.status()["containerID"]) = (1.into(), "containerd://2".into());
+    };
+    for (what, case, expected) in [
+        ("a moment before", case(99), "drained restart: SandboxChanged"),
+        ("it runs again", case(100).with(runs), "drained restart: SandboxChanged"),
+        ("then once more", case(98).with(|case| case.events[0]["lastTimestamp"] = at(900).into()), "drained restart: SandboxChanged"),
+        ("long before", case(60), "drained kubelet: "),
+        ("after that", case(101), "drained kubelet: "),
+        ("after that, and it runs again", case(101).with(runs), "drained restart: "),
+        ("the pod had been deleted", case(100).deleted(99, 30), "drained deletion: "),
+    ] {
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+}
+
+/// What a probe said last before the kubelet stopped the container is why it did.
+#[test]
+fn a_probe_is_quoted_with_its_last_words() {
+    let failed = |words: &str, first: i64, last: i64| {
+        let mut event = event("Unhealthy", &format!("Liveness probe failed: {words}"), first);
+        event["lastTimestamp"] = at(last).into();
+        event
+    };
+    let case = |events: [Value; 3]| {
+        let case = Case::wrapped(clean()).event(event("Killing", "Container app failed liveness probe, will be restarted", 100));
+        events.into_iter().fold(case, Case::event).stop().causes[0].what.clone()
+    };
+    let start = || failed("connection refused", 5, 5);
+    let later = || failed("503", 80, 100);
+    assert_eq!(case([start(), later(), failed("reset", 40, 40)]), "the liveness probe failed: 503");
+    assert_eq!(case([later(), start(), failed("reset", 110, 110)]), "the liveness probe failed: 503");
+    // When it was seen between the two is not known.
+    assert_eq!(case([start(), failed("503", 80, 900), failed("reset", 90, 90)]), "the liveness probe failed: reset");
+}
+
 #[test]
 fn an_event_that_came_twice_in_a_run_says_when_it_began() {
     let killing = event("Killing", "Container app failed liveness probe, will be restarted", 103);
@@ -659,7 +891,7 @@ fn an_eviction_is_why_even_if_the_ending_is_invented() {
         assert_eq!(case.stop().key(), "u1/app/0");
     }
     // It is to be started again: what befalls its pod meanwhile is not why it ended.
-    assert_eq!(evicted("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}})).told(), "unknown signal: Unknown");
+    assert_eq!(evicted("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}})).told(), "unknown restart: Unknown");
 }
 
 #[test]
@@ -694,11 +926,124 @@ fn an_invented_ending_has_one_key_or_is_none() {
     assert_eq!(keys(&with(1, invented(), first())), "u1/app/0 u1/app/1");
 }
 
+#[test]
+fn a_hook_is_told_also_when_the_container_runs_again() {
+    let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"exec": {"command": ["x"]}}});
+    let liveness = event("Killing", "Container app failed liveness probe, will be restarted", 100);
+    let stopped = |seconds: i64, text: &str| Case::wrapped(ended(0, "Completed", 0, seconds, text)).with(hook).event(liveness.clone());
+    let again = |case: Case| {
+        case.with(|case| {
+            let before = case.status()["state"].clone();
+            *case.status() = json!({"name": "app", "restartCount": 1, "containerID": "containerd://2", "state": {"running": {"startedAt": at(133)}}, "lastState": before});
+        })
+    };
+    let failed = |seconds| event("FailedPreStopHook", "PreStopHook failed", seconds);
+    for (case, expected) in [
+        (stopped(132, &message(&late())).event(failed(132)), "killed probe: PreStopHook StillAtWork LivenessProbe"),
+        (stopped(102, "").event(failed(100)), "drained probe: PreStopHookFailed LivenessProbe"),
+    ] {
+        assert_eq!(case.told(), expected);
+        assert_eq!(again(case.clone()).told(), expected);
+        // What failed since is the next run's.
+        assert!(!again(case).with(|case| case.events[1] = failed(140)).told().contains("PreStopHookFailed"));
+    }
+    let lost = again(stopped(132, "")).event(failed(100)).with(|case| {
+        case.status()["lastState"] =
+            json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null}});
+        case.events.remove(0);
+    });
+    assert_eq!(lost.told(), "unknown -: Unknown");
+}
+
+/// How long it sleeps is in the spec.
+#[test]
+fn a_sleep_that_takes_all_is_told() {
+    let sleeps = |seconds: u64| move |case: &mut Case| case.container()["lifecycle"] = json!({"preStop": {"sleep": {"seconds": seconds}}});
+    let stopping = || event("Killing", "Stopping container app", 100);
+    let by_signal = Case::wrapped(ended(0, "Completed", 0, 132, &message(&late()))).deleted(100, 30);
+    for (what, case, seconds, expected) in [
+        ("killed, no init", Case::plain(sigkill(132)).deleted(100, 30), 30, "killed deletion: PreStopHook NotWrapped"),
+        (
+            "sleep as PID 1, whose signal came late",
+            Case::plain(sigkill(132)).deleted(100, 30).with(|case| case.container()["command"] = json!(["sleep", "inf"])),
+            30,
+            "killed deletion: PreStopHook NotWrapped",
+        ),
+        ("the init was asked late", by_signal.clone(), 40, "killed deletion: PreStopHook StillAtWork"),
+        ("a shorter one", by_signal, 20, "killed deletion: StillAtWork"),
+        ("killed after a shorter one", Case::plain(sigkill(130)).deleted(100, 30), 29, "killed deletion: GracePeriodExceeded NotWrapped"),
+        (
+            "less time than planned",
+            Case::wrapped(sigkill(107)).deleted(100, 5).event(stopping()),
+            10,
+            "killed deletion: PreStopHook GracePeriodShortened",
+        ),
+        (
+            "it stopped at once after it",
+            Case::wrapped(ended(0, "Completed", 0, 131, "")).deleted(100, 30).event(stopping()),
+            30,
+            "drained deletion: PreStopHook",
+        ),
+        (
+            "how long it had is not known any more",
+            Case::plain(sigkill(200)).deleted(100, 30),
+            30,
+            "killed deletion: GracePeriodExceeded NotWrapped",
+        ),
+        ("it had ended before", Case::wrapped(clean()).deleted(100, 30).event(stopping()), 30, "drained deletion: "),
+    ] {
+        let case = case.with(sleeps(seconds));
+        assert_eq!(case.told(), expected, "{what}: {:#?}", case.stop());
+    }
+}
+
+/// The kubelet removes all containers when one of them ends with an exit code for which its rule says so. It runs, is removed at 100 s, waits, runs
+/// again, ends.
+#[test]
+fn a_container_that_was_restarted_with_all_others_has_one_key() {
+    let version = |restarts: u64, state: Value, id: &str, since: i64| {
+        let removed = json!({"terminated": {"exitCode": 137, "reason": "RestartingAllContainers", "startedAt": null, "finishedAt": null}});
+        Case::wrapped(clean()).event(event("Killing", "killing", 101)).with(|case| {
+            case.pod["status"]["conditions"] =
+                json!([{"type": "AllContainersRestarting", "status": "True", "lastTransitionTime": at(since)}]);
+            *case.status() = json!({"name": "app", "restartCount": restarts, "containerID": id, "state": state, "lastState": removed});
+        })
+    };
+    let told = |case: Case| case.stops().iter().map(|stop| format!("{} {}", stop.key(), Case::told_of(stop))).collect::<Vec<_>>();
+    let removed = "u1/app/0 unknown restart: AllContainersRestarted Unknown";
+    let again = || {
+        let mut again = ended(3, "Error", 105, 200, "");
+        again["containerID"] = "containerd://2".into();
+        json!({"terminated": again})
+    };
+    for (version, expected) in [
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 100), vec![removed]),
+        (version(1, json!({"running": {"startedAt": at(105)}}), "containerd://2", 105), vec![removed]),
+        (version(1, again(), "containerd://2", 105), vec![removed, "u1/app/1 failed -: Failed"]),
+        (version(1, again(), "containerd://2", 105).deleted(300, 30), vec![removed, "u1/app/1 failed -: Failed"]),
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 100).deleted(102, 30), vec![removed]),
+        // It was killed an hour ago, and has ended before the others were removed.
+        (version(1, json!({"waiting": {"reason": "RestartingAllContainers"}}), "", 3700), vec!["u1/app/0 unknown -: Unknown"]),
+    ] {
+        assert_eq!(told(version.clone()), expected, "{version:#?}");
+    }
+    // It ended while it was looked at.
+    let seen = Case::wrapped(sigkill(102)).event(event("Killing", "killing", 100));
+    assert_eq!(seen.told(), "killed restart: GracePeriodShortened AllContainersRestarted");
+    assert!(seen.stop().causes[0].what.starts_with("a restart of all the pod's containers gives 2 s where"), "{:#?}", seen.stop());
+}
+
 /// Ended at 500 s, and nothing says that it was asked to.
 #[test]
 fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
     let ends = |code: i64| Case::wrapped(ended(code, if code == 0 { "Completed" } else { "Error" }, 0, 500, ""));
     let liveness = |case: &mut Case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}});
+    let lived = |code: i64, seconds: i64| Case::wrapped(ended(code, "Error", 0, seconds, ""));
+    let generation = |case: &mut Case, count: u64| case.pod["metadata"]["generation"] = count.into();
+    let hasty = |case: &mut Case| {
+        (case.container()["livenessProbe"]["failureThreshold"], case.container()["livenessProbe"]["initialDelaySeconds"]) =
+            (1.into(), 5.into());
+    };
     let hook = |case: &mut Case| case.container()["lifecycle"] = json!({"postStart": {"exec": {"command": ["x"]}}});
     let always =
         |case: &mut Case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]);
@@ -716,13 +1061,33 @@ fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
         ("those of its start are there", ends(3).with(liveness).event(event("Started", "Container started", 0)), "failed -: Failed"),
         ("those of its next start are there", ends(3).with(liveness).event(event("Started", "Container started", 501)), "failed -: Failed"),
         ("those of an hour later are", ends(3).with(liveness).event(event("Pulled", "x", 4000)), "unknown -: Unknown"),
+        (
+            "there were so many that the kubelet drops them",
+            ends(3).with(liveness).event(event("Started", "Container started", 0)).event(event("BackOff", "x", 9)).with(|case| {
+                case.events[1]["count"] = 24.into();
+            }),
+            "unknown -: Unknown",
+        ),
+        (
+            "there were not as many",
+            ends(3).with(liveness).event(event("Started", "Container started", 0)).event(event("BackOff", "x", 9)).with(|case| {
+                case.events[1]["count"] = 23.into();
+            }),
+            "failed -: Failed",
+        ),
+        ("it ended before any probe can have failed three times", lived(3, 17).with(liveness), "failed -: Failed"),
+        ("it may have", lived(3, 18).with(liveness), "unknown -: Unknown"),
+        ("its probe need not fail as often", lived(3, 17).with(liveness).with(hasty), "unknown -: Unknown"),
+        ("but not before its delay is over", lived(3, 2).with(liveness).with(hasty), "failed -: Failed"),
         ("somebody else's", ends(3).with(liveness).event(pod_event("vpa", "X", "x", 0)), "unknown -: Unknown"),
         ("its probe's", ends(3).with(liveness).event(killing(480)), "drained probe: LivenessProbe"),
         ("0", ends(0).with(liveness), "unknown -: "),
         ("0, and no probe", ends(0), "completed -: "),
         ("a postStart hook", ends(3).with(hook), "unknown -: Unknown"),
-        ("a changed spec", ends(3).with(|case| case.pod["metadata"]["generation"] = 2.into()), "unknown -: Unknown"),
-        ("137, and a probe", ends(137).with(always).with(liveness), "unknown -: Unknown"),
+        ("a changed spec", ends(3).with(|case| generation(case, 2)), "unknown -: Unknown"),
+        ("a deletion since, which counts as one", ends(3).deleted(900, 30).with(|case| generation(case, 2)), "failed -: Failed"),
+        ("a changed spec, and a deletion since", ends(3).deleted(900, 30).with(|case| generation(case, 3)), "unknown -: Unknown"),
+        ("137, and a probe", ends(137).with(always).with(liveness), "killed -: Unknown"),
         ("137, and none", ends(137).with(always), "killed -: InitKilled"),
         ("a crash", ends(139).with(liveness), "unknown -: Crashed"),
         ("its init says that no signal came", unasked.clone().with(liveness), "failed -: Failed"),
@@ -874,6 +1239,18 @@ fn what_mirrors_a_static_pod_may_go_and_come() {
     assert_eq!(gone.with(|case| case.pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"})).stops(), []);
 }
 
+/// PID 1 is another's where the pod's containers share a PID namespace, or use the node's.
+#[test]
+fn who_is_not_pid_1_is_not_called_that() {
+    let shared = |case: &mut Case| case.pod["spec"]["shareProcessNamespace"] = true.into();
+    let of_node = |case: &mut Case| case.pod["spec"]["hostPID"] = true.into();
+    for case in [Case::plain(sigkill(130)).deleted(100, 30), Case::plain(sigkill(9)), Case::plain(clean()).deleted(100, 30)] {
+        let [own, shared, of_node] = [case.clone(), case.clone().with(shared), case.with(of_node)].map(|case| case.stop().line());
+        assert_eq!(shared.replace("its first process", "PID 1"), own.replace("its first process", "PID 1"));
+        assert!(shared.contains("its first process") && !shared.contains("PID 1") && of_node == shared, "{shared}");
+    }
+}
+
 #[test]
 fn a_container_that_was_left_out_is_told_why() {
     let case = Case::plain(sigkill(130)).deleted(100, 30).with(|case| {
@@ -914,7 +1291,73 @@ fn sidecars_are_asked_last() {
     assert_eq!(told(finished.clone().with(fails)), ["log completed -: ", "app failed -: Failed"]);
     // The kubelet has stopped the whole pod, and nobody knows when.
     let evicted = finished.failed("Evicted", "The node was low on resource: memory. ");
-    assert_eq!(told(evicted), ["log unknown -: ", "app unknown -: "]);
+    assert_eq!(told(evicted), ["log unknown -: EvictedForMemory", "app unknown -: Unknown"]);
+}
+
+/// The kubelet stops them in the reverse of their order.
+#[test]
+fn a_sidecar_waits_for_those_after_it() {
+    let told = |case: &Case| case.stops().iter().map(|stop| format!("{} {}", stop.container, Case::told_of(stop))).collect::<Vec<_>>();
+    // `log` comes first, `proxy` ends at this time.
+    let case = |proxy: i64| {
+        with_sidecar(1, 31).with(|case| {
+            let (mut spec, mut status) =
+                (case.pod["spec"]["initContainers"][0].clone(), case.pod["status"]["initContainerStatuses"][0].clone());
+            (spec["name"], status["name"]) = ("proxy".into(), "proxy".into());
+            status["state"]["terminated"] = ended(0, "Completed", 0, 100 + proxy, "");
+            case.pod["spec"]["initContainers"].as_array_mut().unwrap().push(spec);
+            case.pod["status"]["initContainerStatuses"].as_array_mut().unwrap().push(status);
+        })
+    };
+    let waited = ["log killed deletion: SidecarWaited", "proxy drained deletion: ", "app drained deletion: "];
+    assert_eq!(told(&case(29)), waited);
+    let what = "the pod's other containers, proxy the last of them, took 29.0 s of 30 s; it was asked only then";
+    assert_eq!(case(29).stops()[0].causes[0].what, what);
+    assert_eq!(told(&case(2))[0], "log killed deletion: GracePeriodExceeded");
+    // Nobody waits for those before it.
+    let turned = case(29).with(|case| case.pod["spec"]["initContainers"].as_array_mut().unwrap().reverse());
+    assert_eq!(told(&turned)[0], "log killed deletion: GracePeriodExceeded");
+    // All others have ended by themselves; and those alone are no reason to wait.
+    let finished = |proxy| case(proxy).not_deleted().failed("", "").with(|case| case.pod["spec"]["restartPolicy"] = "Never".into());
+    let finished = |proxy| finished(proxy).with(|case| case.status()["state"]["terminated"] = ended(0, "Completed", 0, 100, ""));
+    assert_eq!(told(&finished(29)), ["log killed podFinished: SidecarWaited", "proxy drained podFinished: ", "app completed -: "]);
+    let short = finished(0).with(|case| {
+        case.pod["spec"]["terminationGracePeriodSeconds"] = 2.into();
+        case.pod["spec"]["initContainers"][0]["command"] = json!(["log"]);
+        case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = sigkill(102);
+    });
+    assert_eq!(told(&short)[0], "log killed podFinished: GracePeriodExceeded NotWrapped");
+}
+
+/// A container may have a policy of its own. Its app has ended at 100 s with this code, a sidecar with 1 a moment later.
+#[test]
+fn whether_the_app_has_ended_for_good_is_by_its_own_policy() {
+    let told = |code: i64, pod: &str, own: Value| {
+        let case = with_sidecar(0, 1).not_deleted().with(|case| {
+            case.pod["spec"]["restartPolicy"] = pod.into();
+            own.as_object().unwrap().iter().for_each(|(field, value)| case.container()[field] = value.clone());
+            case.status()["state"]["terminated"] = ended(code, "Error", 0, 100, "");
+            case.pod["status"]["initContainerStatuses"][0]["state"]["terminated"] = ended(1, "Error", 0, 101, "");
+        });
+        case.stops().iter().find(|stop| stop.container == "log").map(Case::told_of).unwrap()
+    };
+    let own = |policy: &str| json!({"restartPolicy": policy});
+    let rule = |operator: &str| json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]});
+    let (goes_on, ended_for_good) = ("failed -: Failed", "drained podFinished: ");
+    for (code, pod, own, expected) in [
+        (0, "Never", json!({}), ended_for_good),
+        (3, "OnFailure", json!({}), goes_on),
+        (0, "Never", own("Always"), goes_on),
+        (0, "Always", own("Never"), ended_for_good),
+        (3, "Always", own("OnFailure"), goes_on),
+        (0, "Always", own("OnFailure"), ended_for_good),
+        (42, "Never", rule("In"), goes_on),
+        (3, "Never", rule("In"), ended_for_good),
+        (42, "Never", rule("NotIn"), ended_for_good),
+        (3, "Never", rule("NotIn"), goes_on),
+    ] {
+        assert_eq!(told(code, pod, own.clone()), expected, "{code} {pod} {own}");
+    }
 }
 
 #[test]
@@ -1022,8 +1465,42 @@ fn an_init_that_was_killed_had_time_left() {
     let killed = Case::wrapped(sigkill(107)).deleted(100, 30).with(always);
     assert_eq!(killed.told(), "killed deletion: InitKilled");
     let limit = |seconds| pod_event("kubelet", "Evicted", "Usage of EmptyDir volume \"cache\" exceeds the limit \"64Mi\". ", seconds);
-    assert_eq!(killed.clone().event(limit(105)).told(), "unknown deletion: Unknown");
+    assert_eq!(killed.clone().event(limit(105)).told(), "killed deletion: Unknown");
     assert_eq!(killed.event(limit(120)).told(), "killed deletion: InitKilled");
+}
+
+/// Why is open, but not that: it would have reported.
+#[test]
+fn an_init_that_was_killed_counts_whatever_for() {
+    let low = |case: Case| case.event(pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100));
+    let liveness = |case: Case| case.with(|case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}}));
+    let restarted =
+        |case: Case| case.event(pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 160));
+    let hurried = |case: Case| low(case.deleted(95, 30));
+    let meant = |case: Case| case.deleted(105, 30);
+    let whenever = |case: Case| case.deleted(105, 30).with(|case| case.deletion = None);
+    let changes: [(&str, &dyn Fn(Case) -> Case, &str); 6] = [
+        ("a hard eviction, perhaps", &low, "nodePressure: EvictedForMemory"),
+        ("a probe, perhaps", &liveness, "-:"),
+        ("the node's restart, perhaps", &restarted, "-:"),
+        ("deleted, and evicted since", &hurried, "deletion:"),
+        ("at about the time of its deletion", &meant, "-:"),
+        ("deleted, and nobody knows when", &whenever, "-:"),
+    ];
+    for (what, change, request) in changes {
+        let case = change(Case::wrapped(sigkill(102)));
+        assert_eq!((case.told(), case.stop().killed), (format!("unknown {request} Unknown"), 0), "{what}: {:#?}", case.stop());
+        let always =
+            case.with(|case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]));
+        let stop = always.stop();
+        assert_eq!((always.told(), stop.killed), (format!("killed {request} Unknown"), 1), "{what}: {stop:#?}");
+        assert!(
+            stop.line().contains(": killed at least 1 process (")
+                && stop.line().contains("; its init, which reports every end, was killed"),
+            "{}",
+            stop.line()
+        );
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn a_report_that_contradicts_the_kubelet_is_not_used() {
     };
     let good = with(&message(&report()));
     assert!(good.stop().report.is_some());
+    assert_eq!(with(&changed(&|report| report["killed"] = 32_768.into())).stop().killed, 32_768);
     for (what, case) in [
         ("another exit code", with(&changed(&|report| report["exitCode"] = 3.into()))),
         ("another grace period", with(&changed(&|report| report["graceMs"] = 60_000.into()))),
@@ -26,6 +27,7 @@ fn a_report_that_contradicts_the_kubelet_is_not_used() {
         ("main ended after all was over", with(&changed(&|report| report["main"]["afterMs"] = 90_000.into()))),
         ("a victim that was asked after all was over", with(&changed(&|report| report["victims"][0]["askedMs"] = 90_000.into()))),
         ("more victims than were killed", with(&changed(&|report| report["killed"] = 0.into()))),
+        ("more killed than an init counts", with(&changed(&|report| report["killed"] = 32_769.into()))),
         ("a later version", with(&changed(&|report| report["ashore"] = 2.into()))),
         ("half of it", with(&message(&report())[..200])),
         ("a container that has no init", good.clone().with(|case| case.container()["command"] = json!(["app"]))),
@@ -39,6 +41,46 @@ fn a_report_that_contradicts_the_kubelet_is_not_used() {
         // Who did not tell cannot have told that all was well.
         assert_eq!(Case::told_of(&stop), "unknown deletion: ", "{what}");
     }
+}
+
+/// A report of so many killed as the init writes it, in a pod of so many containers.
+fn crowded(containers: usize, killed: usize, others: &str) -> Case {
+    let victim = |pid| format!(r#"{{"pid":{pid},"name":"worker-{pid}","why":"ignored","state":"S","asked":"TERM","askedMs":13}}"#);
+    let victims: Vec<_> = (20..20 + killed).map(victim).collect();
+    let text = format!(
+        r#"{{"ashore":1,"signal":"TERM","from":{{"pid":0,"uid":0}},"main":{{"pid":2,"name":"a\\\"]}},","exitCode":0,"afterMs":12}},"exitCode":0,"durationMs":29004,"graceMs":30000,"deadlineMs":29000,"ended":1,"killed":{killed},"oomKills":0,"pidsMax":0,"killedByOthers":[{others}],"victims":[{}],"slowest":[]}}"#,
+        victims.join(",")
+    );
+    let text = format!("ashore: stopped by SIGTERM; {}\n{text}\n", "main and many words ".repeat(35));
+    with(text.get(..12_288 / containers).unwrap_or(&text)).with(|case| {
+        case.pod["spec"]["initContainers"] = (1..containers).map(|at| json!({"name": format!("c{at}")})).collect();
+    })
+}
+
+/// The kubelet has 12,288 bytes for all messages of a pod.
+#[test]
+fn of_a_report_that_the_kubelet_has_cut_the_number_is_known() {
+    for containers in 1..40 {
+        let mut case = crowded(containers, 12, "");
+        let message = case.status()["state"]["terminated"]["message"].as_str().unwrap().to_owned();
+        let (is_known, named) = (message.contains("\"killed\":12,"), message.matches("\"askedMs\":13}").count());
+        let stop = case.stop();
+        let report = stop.report.as_ref().map(|report| (report.victims.len(), report.main.name.as_str()));
+        assert_eq!((stop.killed, report), if is_known { (12, Some((named, "a\\\"]},"))) } else { (0, None) }, "{containers}: {message}");
+        let cause = match (is_known, named) {
+            (false, _) => "",
+            (true, 0) => "LeftAtDeadline",
+            (true, _) => "SignalIgnored",
+        };
+        assert_eq!(stop.causes.first().map_or("", |finding| finding.cause.name()), cause, "{containers}: {stop:#?}");
+        // It is no longer than others; so it was not the kubelet.
+        let roomy = case.with(|case| case.pod["spec"]["initContainers"] = Value::Null).stop();
+        assert_eq!(roomy.report.is_some(), message.ends_with("]}\n"), "{containers}: {message}");
+    }
+    // Whom others have killed is not all there: it may not have ended well.
+    let others = vec![r#"{"pid":9,"name":"child","atMs":5}"#; 9].join(",");
+    assert_eq!(Case::told_of(&crowded(10, 0, &others).stop()), "unknown deletion: ");
+    assert_eq!(crowded(10, 12, &others).stop().killed, 12 + 7);
 }
 
 /// As only a file can have it.
@@ -64,7 +106,7 @@ fn what_is_shown_of_others_words_is_bounded_and_plain() {
     let mut report = report();
     let name = &nasty[..90];
     report["victims"] = (0..20).map(|pid| json!({"pid": pid, "name": name, "why": "caught", "asked": "TERM\u{1b}"})).collect();
-    report["killed"] = u64::MAX.into();
+    (report["killed"], report["oomKills"]) = (20.into(), u64::MAX.into());
     report["killedByOthers"] = (0..20).map(|pid| json!({"pid": pid + 100, "name": name})).collect();
     let long = |case: &mut Case| {
         case.pod["metadata"]["name"] = nasty.clone().into();

@@ -211,8 +211,8 @@ mod tests {
             node: None,
             wrapped: true,
             request: None,
-            requested_at: Some(time(NOW - seconds)),
-            began_at: None,
+            requested_at: None,
+            began_at: Some(time(NOW - seconds)),
             first_signal_ms: None,
             started_at: None,
             finished_at: Some(time(NOW)),
@@ -250,7 +250,7 @@ mod tests {
             let report = serde_json::from_value(report.clone()).unwrap();
             Stop { report: Some(report), began_at, ..stop(workload, 22) }
         };
-        let hooked = stop("", 22).requested_at;
+        let hooked = stop("", 22).began_at;
         totals.count(&reported("plain", None), NOW);
         totals.count(&reported("hooked", hooked), NOW);
         assert_eq!(slowest(&totals), [("hooked", 22), ("plain", 2)]);

@@ -92,8 +92,10 @@ pub(crate) fn what_a_node_did_to_it() -> Tested {
 
     under_pressure(&second, &namespace);
 
-    second.kubelet(&["shutdownGracePeriod: 5s", "shutdownGracePeriodCriticalPods: 1s"]);
-    let case = there("shutdown", &[IGNORED, (Cause::NodeShutdown, "")]).stays(None);
+    second.kubelet(&["shutdownGracePeriod: 15s", "shutdownGracePeriodCriticalPods: 1s"]);
+    // The kubelet's condition comes when all is over: later than clocks may differ.
+    let longer = |pod: &mut Value| pod["spec"]["terminationGracePeriodSeconds"] = 9.into();
+    let case = there("shutdown", &[IGNORED, (Cause::NodeShutdown, "")]).with(longer).stays(None);
     then(&namespace, &case, || second.shut_down());
 
     second.kubelet(&[]);

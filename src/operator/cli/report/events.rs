@@ -1,5 +1,6 @@
 //! Events (core/v1) about pods and about who owns them: some causes are told there alone.
 
+use ashore_report::uid_in_events;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -53,9 +54,28 @@ impl Events {
     }
 }
 
-/// The uids of a pod and of its owners.
+/// The uids of a pod, of what it mirrors and of its owners.
 pub(super) fn concerned(pod: &Value) -> impl Iterator<Item = &str> {
     let metadata = &pod["metadata"];
     let owners = metadata["ownerReferences"].as_array().into_iter().flatten();
-    std::iter::once(metadata).chain(owners).filter_map(|object| object["uid"].as_str())
+    let own = metadata["uid"].as_str();
+    let mirrored = uid_in_events(pod).filter(|uid| Some(*uid) != own);
+    own.into_iter().chain(mirrored).chain(owners.filter_map(|owner| owner["uid"].as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn those_about_what_a_pod_mirrors_are_about_it() {
+        let about = |uid: &str| json!({"metadata": {"name": uid}, "involvedObject": {"kind": "Pod", "uid": uid}});
+        let mut events = Events::default();
+        ["own", "of-a-file", "another"].into_iter().for_each(|uid| events.add(about(uid)));
+        let mut pod = json!({"metadata": {"uid": "own"}});
+        assert_eq!(events.of(&pod), [about("own")]);
+        pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "of-a-file"});
+        assert_eq!(events.of(&pod), [about("own"), about("of-a-file")]);
+    }
 }
