@@ -1479,7 +1479,8 @@ fn an_init_that_was_killed_counts_whatever_for() {
     let hurried = |case: Case| low(case.deleted(95, 30));
     let meant = |case: Case| case.deleted(105, 30);
     let whenever = |case: Case| case.deleted(105, 30).with(|case| case.deletion = None);
-    let changes: [(&str, &dyn Fn(Case) -> Case, &str); 6] = [
+    type Change<'a> = &'a dyn Fn(Case) -> Case;
+    let changes: [(&str, Change<'_>, &str); 6] = [
         ("a hard eviction, perhaps", &low, "nodePressure: EvictedForMemory"),
         ("a probe, perhaps", &liveness, "-:"),
         ("the node's restart, perhaps", &restarted, "-:"),
