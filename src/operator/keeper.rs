@@ -481,7 +481,7 @@ async fn other_groups(changes: &mut watch::Receiver<u64>, shared: &Shared, settl
 }
 
 fn failed(error: impl std::fmt::Display) -> ObjectError {
-    ObjectError { verb: "make", what: "a certificate".into(), why: error.to_string(), code: None }
+    ObjectError { verb: "make", what: "a certificate".into(), why: error.to_string(), code: None, reason: None }
 }
 
 #[cfg(test)]

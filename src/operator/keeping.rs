@@ -5,6 +5,7 @@
 //! second, and so many of one workload. Each has a name that its stop gives it, so that nothing is kept twice whoever leads.
 
 pub(crate) mod bucket;
+mod line;
 mod object;
 pub(crate) mod owners;
 mod shelf;
@@ -23,19 +24,25 @@ use crate::watching::Slower;
 use ashore_crd::REPORT;
 use ashore_report::{Outcome, Stop};
 use bucket::Bucket;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::core::request::Request;
+use line::{Line, Offer};
 use owners::Owners;
 use serde::Deserialize;
 use shelf::{Doomed, Limits, Shelf};
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use bucket::Rate;
@@ -49,12 +56,10 @@ const MOST_WORKLOADS: usize = 4096;
 const REFILL: f64 = 600.0;
 /// How many there may be beyond the most that there are to be, since those that have to go are still to be deleted.
 const BACKLOG: usize = 100;
-/// How long to wait after what went wrong.
-const RETRY: Duration = Duration::from_secs(5);
 /// Different things that go wrong within ten minutes, at most.
 const MOST_TOLD: usize = 16;
-/// How often one is tried that the API server answers for, but does not take.
-const MOST_TRIES: u32 = 5;
+/// How many are written at once, of as many namespaces: one of which the API server says nothing holds up no other.
+const AT_ONCE: usize = 16;
 
 /// Which stops are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -104,6 +109,8 @@ pub struct Settings {
     pub deletions: Rate,
     /// How often is looked which there are, and which are too old.
     pub sweep: Duration,
+    /// How long to wait after what went wrong: in the same namespace twice as long each time, up to 16 times.
+    pub retry: Duration,
     /// The time, in seconds since 1970.
     pub clock: fn() -> i64,
 }
@@ -122,6 +129,7 @@ impl Settings {
             creations: rate,
             deletions: rate,
             sweep: Duration::from_secs(15 * 60),
+            retry: Duration::from_secs(5),
             clock: now,
         })
     }
@@ -193,29 +201,39 @@ impl NotKept {
     }
 }
 
-/// A stop that is to be kept, and the controller of its pod.
-#[derive(Debug)]
-struct Offer {
-    stop: Stop,
-    controller: Option<Owner>,
-    /// Goes with it when it is written, or given up.
-    _pending: Arc<()>,
-}
-
 /// For a stop that was handed in: whether it waits still.
 #[derive(Debug)]
-pub struct Receipt(Weak<()>);
+pub struct Receipt(Arc<AtomicBool>);
+
+/// What settles it when it goes: the stop has been written, or given up.
+#[derive(Debug)]
+pub struct Pending(Option<Arc<AtomicBool>>);
 
 impl Receipt {
     /// One, and that without which it is settled.
-    pub(crate) fn new() -> (Self, Arc<()>) {
-        let pending = Arc::new(());
-        (Self(Arc::downgrade(&pending)), pending)
+    pub fn new() -> (Self, Pending) {
+        let settled = Arc::new(AtomicBool::new(false));
+        (Self(Arc::clone(&settled)), Pending(Some(settled)))
     }
 
     /// Whether it has been written, or given up.
     pub fn is_settled(&self) -> bool {
-        self.0.strong_count() == 0
+        self.0.load(Relaxed)
+    }
+}
+
+impl Pending {
+    /// Goes without settling anything: the stop is still owed, by somebody else.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(settled) = &self.0 {
+            settled.store(true, Relaxed);
+        }
     }
 }
 
@@ -223,7 +241,7 @@ impl Receipt {
 #[derive(Debug, Clone)]
 pub struct Offers {
     settings: Settings,
-    queue: mpsc::Sender<Offer>,
+    line: Arc<Line>,
     lately: Arc<Mutex<HashMap<u64, Bucket>>>,
     hasher: RandomState,
     metrics: Arc<Metrics>,
@@ -241,12 +259,10 @@ impl Offers {
             return None;
         }
         let (receipt, pending) = Receipt::new();
-        let offer = Offer { stop: stop.clone(), controller: controller.cloned(), _pending: pending };
-        if self.queue.try_send(offer).is_err() {
+        if self.line.put(Offer { stop: stop.clone(), controller: controller.cloned() }, pending) {
             self.metrics.report_not_kept(NotKept::Queue);
-            return None;
         }
-        Some(receipt)
+        (!receipt.is_settled()).then_some(receipt)
     }
 
     /// Whether one more of this workload does not only drive out one that is hardly older.
@@ -272,11 +288,8 @@ pub struct Keeper {
     settings: Settings,
     metrics: Arc<Metrics>,
     complaints: Option<Arc<Complaints>>,
-    offers: mpsc::Sender<Offer>,
-    queue: mpsc::Receiver<Offer>,
-    /// The one that is being written, and how often it was tried.
-    current: Option<(Offer, u32)>,
-    owners: Owners,
+    line: Arc<Line>,
+    owners: Arc<Owners>,
     told: Lately<(&'static str, Option<u16>)>,
 }
 
@@ -289,7 +302,10 @@ struct Office {
     deletions: Bucket,
     /// When to look again which there are.
     sweep: Instant,
-    /// Nothing is created, or deleted, before this, since it went wrong.
+    /// How many are being written, and whether one is being deleted.
+    writing: usize,
+    deleting: bool,
+    /// Nothing is created before this, since the API server has too much to do; nor deleted, since it went wrong.
     create_after: Instant,
     delete_after: Instant,
 }
@@ -303,6 +319,8 @@ impl Office {
             creations: Bucket::new(settings.creations, at),
             deletions: Bucket::new(settings.deletions, at),
             sweep: at,
+            writing: 0,
+            deleting: false,
             create_after: at,
             delete_after: at,
         }
@@ -315,9 +333,30 @@ impl Office {
 
     /// When the next one can be deleted, if one has to go.
     fn next_deletion(&mut self, at: Instant) -> Option<Instant> {
-        (!self.doomed.is_empty()).then(|| self.delete_after.max(at + self.deletions.wait(at)))
+        (!self.deleting && !self.doomed.is_empty()).then(|| self.delete_after.max(at + self.deletions.wait(at)))
+    }
+
+    /// When to look next which there are: not while one is being deleted, which would be there, and have to go, a second time.
+    fn next_sweep(&self) -> Option<Instant> {
+        (!self.deleting).then_some(self.sweep)
+    }
+
+    /// When the next one can be created, if one more can be.
+    fn next_creation(&mut self, at: Instant) -> Option<Instant> {
+        (self.writing < AT_ONCE).then(|| self.create_after.max(at + self.creations.wait(at)))
     }
 }
+
+/// What was done.
+enum Done {
+    /// One was created, at this time, or was there already.
+    Created(Arc<Offer>, Result<Option<i64>, ObjectError>),
+    /// One was deleted.
+    Deleted(Doomed, Result<(), ObjectError>),
+}
+
+/// What is being done.
+type Doing = FuturesUnordered<BoxFuture<'static, Done>>;
 
 /// How many there are is said by the leader alone.
 struct Says(Arc<Metrics>);
@@ -331,9 +370,8 @@ impl Drop for Says {
 impl Keeper {
     /// By this client, with these settings.
     pub fn new(client: Client, settings: Settings, metrics: Arc<Metrics>) -> Self {
-        let (offers, queue) = mpsc::channel(MOST_WAITING);
-        let owners = Owners::new(client.clone());
-        Self { client, settings, metrics, complaints: None, offers, queue, current: None, owners, told: Lately::new(MOST_TOLD) }
+        let (line, owners) = (Arc::new(Line::new(MOST_WAITING)), Arc::new(Owners::new(client.clone())));
+        Self { client, settings, metrics, complaints: None, line, owners, told: Lately::new(MOST_TOLD) }
     }
 
     /// The same, with an Event of a right that is missing.
@@ -345,7 +383,7 @@ impl Keeper {
     pub fn offers(&self) -> Offers {
         Offers {
             settings: self.settings.clone(),
-            queue: self.offers.clone(),
+            line: Arc::clone(&self.line),
             lately: Arc::default(),
             hasher: RandomState::new(),
             metrics: Arc::clone(&self.metrics),
@@ -354,7 +392,10 @@ impl Keeper {
 
     /// Keeps what is offered whenever this replica leads, for ever.
     pub async fn run(mut self, mut standing: watch::Receiver<Standing>) {
-        while lease::term(&mut standing, self.lead()).await {}
+        while lease::term(&mut standing, self.lead()).await {
+            // Whoever leads next has them from the checkpoint, keeps them, and deletes them when they are old: here they would come back.
+            self.line.leave();
+        }
     }
 
     async fn lead(&mut self) {
@@ -366,40 +407,63 @@ impl Keeper {
             self.complain(&error);
             tokio::time::sleep(waits.next().unwrap_or_default()).await;
         }
+        let mut doing = Doing::new();
         loop {
             self.metrics.reports(Some(office.len()));
-            self.step(&mut office).await;
+            self.step(&mut office, &mut doing).await;
         }
     }
 
-    /// Does what is next: a look at what there is, a deletion, a creation.
-    async fn step(&mut self, office: &mut Office) {
+    /// Begins what there is to do now, a look at what there is, a deletion, creations, and waits for what is next.
+    async fn step(&mut self, office: &mut Office, doing: &mut Doing) {
         let at = Instant::now();
-        if at >= office.sweep {
+        if office.next_sweep().is_some_and(|next| next <= at) {
             if let Err(error) = self.sweep(office).await {
                 self.complain(&error);
-                office.sweep = at + RETRY;
+                office.sweep = at + self.settings.retry;
             }
             return;
         }
-        if office.next_deletion(at).is_some_and(|next| next <= at) {
+        if office.next_deletion(at).is_some_and(|next| next <= at)
+            && let Some(doomed) = office.doomed.pop_front()
+        {
             office.deletions.take(at);
-            return self.delete_one(office).await;
+            office.deleting = true;
+            doing.push(Box::pin(delete(self.client.clone(), doomed)));
         }
-        let next = office.next_deletion(at).map_or(office.sweep, |deletion| deletion.min(office.sweep));
-        if self.current.is_none() {
-            tokio::select! {
-                offer = self.queue.recv() => self.current = offer.map(|offer| (offer, 0)),
-                () = tokio::time::sleep_until(next) => return,
+        // Where those that are being written may be the last for which there is room, the next one waits for them.
+        while office.len() >= self.room() || office.len() + office.writing < self.room() {
+            if office.next_creation(at).is_none_or(|next| next > at) {
+                break;
             }
+            let Some(offer) = self.line.next(at) else { break };
+            office.creations.take(at);
+            if office.len() >= self.room() {
+                self.metrics.report_not_kept(NotKept::Full);
+                self.line.done(&offer.stop.namespace);
+                continue;
+            }
+            office.writing += 1;
+            doing.push(Box::pin(create(self.client.clone(), Arc::clone(&self.owners), offer)));
         }
-        let at = Instant::now();
-        let ready = office.create_after.max(at + office.creations.wait(at));
-        if ready > at {
-            return tokio::time::sleep_until(ready.min(next)).await;
+        let creation = office.next_creation(at).zip(self.line.due(at)).map(|(next, due)| next.max(due)).filter(|next| *next > at);
+        let next = [office.next_sweep(), office.next_deletion(at), creation].into_iter().flatten().min();
+        let sleep = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            Some(done) = doing.next() => self.done(office, done),
+            () = self.line.wait() => {}
+            () = sleep => {}
         }
-        office.creations.take(at);
-        self.write(office).await;
+    }
+
+    /// How many there may be when one more is created.
+    fn room(&self) -> usize {
+        self.settings.all + BACKLOG
     }
 
     /// Looks which there are: some may have gone with their workloads, and others have grown old.
@@ -430,53 +494,64 @@ impl Keeper {
         Ok(())
     }
 
-    async fn delete_one(&mut self, office: &mut Office) {
-        let Some(doomed) = office.doomed.pop_front() else { return };
-        let Doomed { namespace, name } = &doomed;
-        let request = Request::new(kinds::path(&REPORT, Some(namespace))).delete(name, &DeleteParams::default());
-        match pages::send(&self.client, "delete", &what(Some(namespace)), request).await {
-            Ok(_) => self.metrics.report_pruned(),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => {
-                self.complain(&error);
-                // It is still there, and counts.
-                office.doomed.push_back(doomed);
-                office.delete_after = Instant::now() + RETRY;
+    /// Sees what became of it.
+    fn done(&mut self, office: &mut Office, done: Done) {
+        match done {
+            Done::Created(offer, written) => {
+                office.writing -= 1;
+                self.written(office, &offer.stop, written);
+            }
+            Done::Deleted(doomed, deleted) => {
+                office.deleting = false;
+                match deleted {
+                    Ok(()) => self.metrics.report_pruned(),
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => {
+                        self.complain(&error);
+                        // It is still there, and counts.
+                        office.doomed.push_back(doomed);
+                        office.delete_after = Instant::now() + self.settings.retry;
+                    }
+                }
             }
         }
     }
 
-    /// Writes the current one. It stays the current one if it is to be tried again.
-    async fn write(&mut self, office: &mut Office) {
-        let Some((Offer { stop, controller, .. }, tries)) = &mut self.current else { return };
-        let written = if office.len() >= self.settings.all + BACKLOG {
-            Err(Failed::Never(NotKept::Full, None))
-        } else {
-            *tries += 1;
-            create(&self.client, &mut self.owners, stop, controller.as_ref()).await.map_err(|error| Failed::of(error, *tries))
+    fn written(&mut self, office: &mut Office, stop: &Stop, written: Result<Option<i64>, ObjectError>) {
+        let namespace = &stop.namespace;
+        let error = match written {
+            Ok(made) => {
+                // One that is there already is on the shelf since it was looked for.
+                if let Some(made) = made {
+                    let (kind, workload) = object::workload(stop);
+                    let workload = object::on_shelf(&label_value(kind), &label_value(workload));
+                    office.doomed.extend(office.shelf.put(namespace, &workload, &name(stop), made));
+                    self.metrics.report_kept();
+                }
+                return self.line.done(namespace);
+            }
+            Err(error) => error,
         };
-        match written {
-            // It is on the shelf since it was looked for.
-            Ok(None) => {}
-            Ok(Some(made)) => {
-                let (kind, workload) = object::workload(stop);
-                let doomed =
-                    office.shelf.put(&stop.namespace, &object::on_shelf(&label_value(kind), &label_value(workload)), &name(stop), made);
-                office.doomed.extend(doomed);
-                self.metrics.report_kept();
+        match Failed::of(&error) {
+            Failed::Again { busy } => {
+                let at = Instant::now();
+                if busy {
+                    office.create_after = at + self.settings.retry;
+                }
+                if !self.line.failed(namespace, self.settings.retry, busy, at) {
+                    self.metrics.report_not_kept(NotKept::Refused);
+                }
+                self.complain(&error);
             }
-            Err(Failed::Again(error)) => {
-                office.create_after = Instant::now() + RETRY;
-                return self.complain(&error);
-            }
-            Err(Failed::Never(why, error)) => {
+            Failed::Never(why) => {
                 self.metrics.report_not_kept(why);
-                if let Some(error) = error {
+                self.line.done(namespace);
+                // It is nobody's mistake.
+                if !matches!(why, NotKept::Namespace | NotKept::Quota) {
                     self.complain(&error);
                 }
             }
         }
-        self.current = None;
     }
 
     /// Tells of an error, of one like it once in a while.
@@ -493,43 +568,55 @@ impl Keeper {
     }
 }
 
-/// Why one could not be written.
+/// What becomes of one that could not be written.
 enum Failed {
-    /// It is tried again.
-    Again(ObjectError),
+    /// It is tried again; where the API server is `busy` with all else, however often.
+    Again { busy: bool },
     /// It is not.
-    Never(NotKept, Option<ObjectError>),
+    Never(NotKept),
 }
 
 impl Failed {
-    fn of(error: ObjectError, tries: u32) -> Self {
-        let why = match error.code {
-            None | Some(429) => return Self::Again(error),
-            Some(500..) if tries < MOST_TRIES => return Self::Again(error),
-            // Neither is a mistake: it need not be told.
-            Some(404) if error.why.contains("namespaces ") => return Self::Never(NotKept::Namespace, None),
-            Some(403) if is_going(&error) => return Self::Never(NotKept::Namespace, None),
-            Some(403) if error.why.contains("exceeded quota") => return Self::Never(NotKept::Quota, None),
+    fn of(error: &ObjectError) -> Self {
+        Self::Never(match error.code {
+            Some(429) => return Self::Again { busy: true },
+            // A conflict is not with one that is there: that is none of these errors.
+            None | Some(409 | 500..) => return Self::Again { busy: false },
+            Some(404) if error.why.contains("namespaces ") => NotKept::Namespace,
+            Some(403) if is_going(error) => NotKept::Namespace,
+            Some(403) if error.why.contains("exceeded quota") => NotKept::Quota,
             Some(403) => NotKept::Forbidden,
             Some(404) => NotKept::Unknown,
             _ => NotKept::Refused,
-        };
-        Self::Never(why, Some(error))
+        })
     }
 }
 
 /// Creates the report of a stop, and says when that was, in seconds since 1970, by the API server's clock as of all others; none if it is there
 /// already.
-async fn create(client: &Client, owners: &mut Owners, stop: &Stop, controller: Option<&Owner>) -> Result<Option<i64>, ObjectError> {
-    let owner = owners.of(stop, controller).await?;
-    let body = object::report(stop, owner.as_ref()).to_string();
-    let params = PostParams { field_manager: Some("ashore".into()), ..PostParams::default() };
-    let request = Request::new(kinds::path(&REPORT, Some(&stop.namespace))).create(&params, body.into_bytes());
-    match pages::send(client, "create", &what(Some(&stop.namespace)), request).await {
-        Ok(body) => Ok(Some(serde_json::from_slice::<Object<'_>>(&body).map_or(0, |made| made.metadata.made()))),
-        Err(error) if error.is_conflict() => Ok(None),
-        Err(error) => Err(error),
-    }
+async fn create(client: Client, owners: Arc<Owners>, offer: Arc<Offer>) -> Done {
+    let Offer { stop, controller } = &*offer;
+    let create = async {
+        let owner = owners.of(stop, controller.as_ref()).await?;
+        let body = object::report(stop, owner.as_ref()).to_string();
+        let params = PostParams { field_manager: Some("ashore".into()), ..PostParams::default() };
+        let request = Request::new(kinds::path(&REPORT, Some(&stop.namespace))).create(&params, body.into_bytes());
+        match pages::send(&client, "create", &what(Some(&stop.namespace)), request).await {
+            Ok(body) => Ok(Some(serde_json::from_slice::<Object<'_>>(&body).map_or(0, |made| made.metadata.made()))),
+            Err(error) if error.is_already_there() => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    let written = create.await;
+    Done::Created(offer, written)
+}
+
+/// Deletes one.
+async fn delete(client: Client, doomed: Doomed) -> Done {
+    let Doomed { namespace, name } = &doomed;
+    let request = Request::new(kinds::path(&REPORT, Some(namespace))).delete(name, &DeleteParams::default());
+    let deleted = pages::send(&client, "delete", &what(Some(namespace)), request).await.map(drop);
+    Done::Deleted(doomed, deleted)
 }
 
 /// What they are called in messages: without the name of one, for what is in the way is the same for all of them.
@@ -564,5 +651,72 @@ impl Metadata<'_> {
     /// When it was made, in seconds since 1970.
     fn made(&self) -> i64 {
         self.creation_timestamp.parse::<Timestamp>().map_or(0, Timestamp::as_second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::http::{Method, StatusCode};
+    use axum::response::IntoResponse;
+    use serde_json::json;
+
+    fn stop(namespace: &str, uid: &str) -> Stop {
+        let stop = json!({"namespace": namespace, "pod": "p", "uid": uid, "container": "app", "run": 0, "wrapped": true,
+            "outcome": "killed", "killed": 1, "causes": []});
+        serde_json::from_value(stop).unwrap()
+    }
+
+    /// A leader whose creations are answered with these, the last of them for ever; and how many it asks for.
+    fn leading(answers: Vec<(u16, &'static str)>) -> (Offers, Arc<Metrics>, Arc<Mutex<usize>>, watch::Sender<Standing>) {
+        let asked = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&asked);
+        let answer = move |method: Method| {
+            let (status, reason) = if method == Method::POST {
+                let mut asked = count.lock().unwrap();
+                *asked += 1;
+                answers[(*asked - 1).min(answers.len() - 1)]
+            } else {
+                (200, "")
+            };
+            std::future::ready(
+                (StatusCode::from_u16(status).unwrap(), json!({"metadata": {}, "reason": reason}).to_string()).into_response(),
+            )
+        };
+        let client = Client::new(Router::new().fallback(answer), "ours");
+        let args = Args { keep_reports: Keep::All, reports_per_workload: 20, report_days: 7 };
+        let (metrics, (standing, stands)) = (Arc::new(Metrics::new()), watch::channel(Standing::Leads { after: None }));
+        let settings = Settings { retry: Duration::from_millis(1), ..Settings::of(&args).unwrap() };
+        let keeper = Keeper::new(client, settings, Arc::clone(&metrics));
+        let offers = keeper.offers();
+        tokio::spawn(keeper.run(stands));
+        (offers, metrics, asked, standing)
+    }
+
+    fn counted(metrics: &Metrics, name: &str) -> u32 {
+        let text = metrics.encode().unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_conflict_that_is_not_with_a_report_that_is_there_is_tried_again_for_a_while() {
+        const KEPT: &str = "ashore_reports_kept_total";
+        const REFUSED: &str = "ashore_reports_not_kept_total{reason=\"refused\"}";
+        for (answers, kept, refused, tries) in [
+            (vec![(409, "Conflict"), (409, "Conflict"), (201, "")], 1, 0, 3),
+            (vec![(409, "")], 0, 1, line::MOST_TRIES as usize),
+            (vec![(500, "InternalError")], 0, 1, line::MOST_TRIES as usize),
+            (vec![(409, "AlreadyExists")], 0, 0, 1),
+            (vec![(422, "Invalid")], 0, 1, 1),
+        ] {
+            let said = format!("{answers:?}");
+            let (offers, metrics, asked, _standing) = leading(answers);
+            let receipt = offers.offer(&stop("shop", "a"), None).unwrap();
+            while !receipt.is_settled() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!((counted(&metrics, KEPT), counted(&metrics, REFUSED), *asked.lock().unwrap()), (kept, refused, tries), "{said}");
+        }
     }
 }

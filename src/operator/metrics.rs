@@ -4,6 +4,7 @@ use crate::counts::{Counts, Tally};
 use crate::keeping::NotKept;
 use crate::status::Read;
 use crate::stops;
+use crate::tls::now;
 use ashore_inject::{PolicyName, Reason};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -107,6 +108,8 @@ const MOST_LABELS: usize = 100;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What every process tells, by names that are not ours.
+    process: Registry,
     reviews: Family<ByOutcome, Counter>,
     retries: Family<ByOutcome, Counter>,
     seconds: Histogram,
@@ -159,10 +162,14 @@ impl Metrics {
     pub fn new() -> Self {
         // From well under a millisecond to the longest timeout that Kubernetes allows.
         let seconds = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0];
-        let mut registry = Registry::with_prefix("ashore");
+        let (mut registry, mut process) = (Registry::with_prefix("ashore"), Registry::default());
+        let started: Gauge = Gauge::default();
+        started.set(now());
+        process.register("process_start_time_seconds", "When the process began, in seconds since 1970", started);
         let mut metrics = Self {
             stops: stops::metrics::Metrics::new(&mut registry),
             registry,
+            process,
             reviews: Family::default(),
             retries: Family::default(),
             seconds: Histogram::new(seconds),
@@ -471,6 +478,7 @@ impl Metrics {
     /// All of it in the OpenMetrics text format.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
+        text::encode_registry(&mut out, &self.process)?;
         text::encode(&mut out, &self.registry)?;
         Ok(out)
     }

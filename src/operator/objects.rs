@@ -100,6 +100,9 @@ pub struct ObjectError {
     pub why: String,
     /// The status, when the API server answered.
     pub code: Option<u16>,
+    /// Why in one word, if it said so
+    /// (<https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md#response-status-kind>).
+    pub reason: Option<String>,
 }
 
 impl ObjectError {
@@ -111,6 +114,11 @@ impl ObjectError {
     /// Whether somebody else was quicker.
     pub fn is_conflict(&self) -> bool {
         self.code == Some(409)
+    }
+
+    /// Whether there is an object of the name already. Other conflicts are not about it: a ResourceQuota that many use at once answers with one.
+    pub fn is_already_there(&self) -> bool {
+        self.is_conflict() && self.reason.as_deref() == Some("AlreadyExists")
     }
 
     /// Whether there is no such object.
@@ -284,18 +292,18 @@ impl Objects {
     }
 
     async fn request<T>(&self, verb: &'static str, what: String, request: impl Future<Output = kube::Result<T>>) -> Result<T, ObjectError> {
-        let failed = |why, code| ObjectError { verb, what: what.clone(), why, code };
+        let failed = |why, code, reason| ObjectError { verb, what: what.clone(), why, code, reason };
         let done = match tokio::time::timeout(REQUEST, request).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(kube::Error::Api(status))) => {
-                let error = failed(status.message.clone(), Some(status.code));
+                let error = failed(status.message.clone(), Some(status.code), said(&status.reason));
                 if let Some(complaints) = self.complaints.as_ref().filter(|_| error.is_forbidden()) {
                     complaints.say(Reason::Forbidden, &error.to_string());
                 }
                 Err(error)
             }
-            Ok(Err(error)) => Err(failed(chain(&error), None)),
-            Err(_) => Err(failed(format!("no answer within {REQUEST:?}"), None)),
+            Ok(Err(error)) => Err(failed(chain(&error), None, None)),
+            Err(_) => Err(failed(format!("no answer within {REQUEST:?}"), None, None)),
         };
         match &done {
             Err(error) if error.is_silence() => self.silence(&error.why),
@@ -323,6 +331,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// The reason of an answer, if it has one.
+fn said(reason: &str) -> Option<String> {
+    Some(reason).filter(|reason| !reason.is_empty()).map(str::to_owned)
 }
 
 /// Whether this is a part of the text: between colons or in parentheses, not among somebody else's words.
@@ -354,12 +367,12 @@ pub fn json(object: DynamicObject) -> Result<Value, ObjectError> {
 }
 
 fn unreadable(error: serde_json::Error) -> ObjectError {
-    ObjectError { verb: "read", what: "an object".into(), why: error.to_string(), code: None }
+    ObjectError { verb: "read", what: "an object".into(), why: error.to_string(), code: None, reason: None }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{chain, is_name};
+    use super::{ObjectError, chain, is_name};
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
@@ -381,6 +394,17 @@ mod tests {
             (&["closed", "", "by the peer"], "closed: by the peer"),
         ] {
             assert_eq!(chained(words), told);
+        }
+    }
+
+    #[test]
+    fn a_conflict_is_not_always_with_one_that_is_there() {
+        for (code, reason, there) in
+            [(409, Some("AlreadyExists"), true), (409, Some("Conflict"), false), (409, None, false), (500, Some("AlreadyExists"), false)]
+        {
+            let (what, why) = ("events shop/x".into(), "no".into());
+            let error = ObjectError { verb: "create", what, why, code: Some(code), reason: reason.map(Into::into) };
+            assert_eq!(error.is_already_there(), there, "{code} {reason:?}");
         }
     }
 

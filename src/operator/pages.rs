@@ -138,7 +138,7 @@ impl<'c> Pages<'c> {
     }
 
     fn failed(&self, why: String) -> ObjectError {
-        ObjectError { verb: "list", what: self.what.clone(), why, code: None }
+        ObjectError { verb: "list", what: self.what.clone(), why, code: None, reason: None }
     }
 }
 
@@ -170,7 +170,7 @@ async fn fetch(
     what: &str,
     request: Result<Request<Vec<u8>>, request::Error>,
 ) -> Result<Option<(Bytes, Option<i64>)>, ObjectError> {
-    let failed = |why, code| ObjectError { verb, what: what.to_owned(), why, code };
+    let failed = |why, code| ObjectError { verb, what: what.to_owned(), why, code, reason: None };
     let request = request.map_err(|error| failed(chain(&error), None))?;
     let answer = async {
         let answer = client.send(request.map(Into::into)).await.map_err(|error| failed(chain(&error), None))?;
@@ -187,11 +187,12 @@ async fn fetch(
         }
         let said = serde_json::from_slice::<serde_json::Value>(&body).ok();
         let why = said.as_ref().and_then(|said| said["message"].as_str()).map_or_else(|| status.to_string(), str::to_owned);
-        Err(failed(why, Some(status.as_u16())))
+        let reason = said.as_ref().and_then(|said| said["reason"].as_str()).map(str::to_owned);
+        Err(ObjectError { reason, ..failed(why, Some(status.as_u16())) })
     };
     timeout(REQUEST, answer).await.unwrap_or_else(|_| Err(failed(format!("no answer within {REQUEST:?}"), None)))
 }
 
 fn too_long(verb: &'static str, what: &str) -> ObjectError {
-    ObjectError { verb, what: what.to_owned(), why: format!("an answer of more than {LONGEST} bytes"), code: None }
+    ObjectError { verb, what: what.to_owned(), why: format!("an answer of more than {LONGEST} bytes"), code: None, reason: None }
 }

@@ -254,7 +254,8 @@ impl Statuses {
         let rules = policies.iter().map(|rule| (&rule.name, &rule.uid, rule.generation, Read::Rule(rule)));
         let others = unusable.iter().map(|policy| (&policy.name, &policy.uid, policy.generation, Read::Unusable(&policy.why)));
         let (mut due, mut next) = (Vec::new(), LOOK_AGAIN);
-        let (at, now) = (Instant::now(), timestamp(now()));
+        let (at, seconds) = (Instant::now(), now());
+        let now = timestamp(seconds);
         let mut metrics = Vec::new();
         let counts = counted.map(|counted| &counted.counts);
         let mut there = std::collections::HashSet::new();
@@ -266,7 +267,7 @@ impl Statuses {
             // Older counts say nothing of a policy that is new.
             let counts = if current || written.is_some() { counts } else { Err("pods are being counted") };
             let account = self.accounts.of(name);
-            let stops = self.stops.as_ref().and_then(|stops| stops.of(uid));
+            let stops = self.stops.as_ref().and_then(|stops| stops.of(uid, seconds));
             let (remedy, stops) = (account.as_ref(), stops.as_ref());
             let status = Facts { read, generation, effect, counts, remedy, stops, name, now: &now }.status(before);
             metrics.push((name, read, matches!((read, effect), (Read::Rule(_), Effect::Everywhere))));
@@ -313,7 +314,7 @@ async fn write(client: &Client, due: &Due) -> Result<(), ObjectError> {
     let body = Patch::Apply(&body);
     let failed = |why, code| {
         let place = namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        ObjectError { verb: "patch", what: format!("{}/status.{} {place}{name}", resource.plural, resource.group), why, code }
+        ObjectError { verb: "patch", what: format!("{}/status.{} {place}{name}", resource.plural, resource.group), why, code, reason: None }
     };
     match tokio::time::timeout(REQUEST, api.patch_status(name, &params, &body)).await {
         Ok(Ok(_)) => Ok(()),

@@ -12,15 +12,18 @@ pub mod checkpoint;
 pub mod glance;
 pub mod hold;
 pub mod inbox;
+pub mod late;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;
 pub mod pod_events;
 pub mod tell;
+pub mod windows;
 
 use crate::complaint::{Complaints, Reason};
-use crate::keeping::{NotKept, Offers, Receipt};
+use crate::keeping::{NotKept, Offers};
 use crate::kinds;
+use crate::lately::{Due, Lately};
 use crate::lease::{self, Standing};
 use crate::metrics::Metrics;
 use crate::objects::{ObjectError, Objects, is_name};
@@ -29,7 +32,7 @@ use crate::rulebook::Rulebook;
 use crate::skipped::Owner;
 use crate::tls::now;
 use crate::watching::{ALL_PODS, Change, GONE, PODS, Slower, Watch};
-use ashore_crd::KINDS;
+use ashore_crd::{KINDS, Kind};
 use ashore_inject::annotations::INJECTED;
 use ashore_report::{Deletion, Outcome, Request, Seen, Stop, uid_in_events};
 use checkpoint::{Checkpoint, Store, Written};
@@ -46,7 +49,7 @@ use memory::{Memory, Stopping};
 use pod_events::PodEvents;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -71,6 +74,10 @@ const LASTED: Duration = Duration::from_secs(5);
 const FORBIDDEN_FOR: Duration = Duration::from_secs(4);
 /// Stops that wait to be remembered, at most; beyond that they are counted without.
 const MOST_WAITING: usize = 20_000;
+/// How often is looked whether a right is there that was missing.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Different things that go wrong within ten minutes, at most.
+const MOST_SAID: usize = 16;
 /// How long after another leader has taken over this one does, if it leads still: it would have heard of it from the lease by then.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 
@@ -89,7 +96,7 @@ pub struct Reader {
     /// Who asks for the Events of others.
     pub events: PodEvents,
     /// Who makes ours.
-    pub teller: Teller,
+    pub teller: Arc<Teller>,
     /// Where stops are handed in that are to be kept.
     pub offers: Option<Offers>,
     /// The numbers of the policies.
@@ -105,7 +112,14 @@ struct Term {
     memory: Mutex<Memory>,
     hold: Mutex<Hold>,
     inbox: Inbox,
-    told: Mutex<String>,
+    said: Said,
+}
+
+/// What was said lately of what goes wrong: by verb, resource, and the API server's code.
+type Said = Mutex<Lately<(&'static str, String, Option<u16>)>>;
+
+fn nothing_said() -> Said {
+    Mutex::new(Lately::new(MOST_SAID))
 }
 
 impl Term {
@@ -118,10 +132,17 @@ impl Term {
     }
 }
 
-/// The numbers are told while they are known, however that ends.
-struct Known<'l>(&'l Ledger);
+/// A policy that there is.
+struct Known {
+    /// Of which namespace; none if it is the cluster's.
+    namespace: Option<String>,
+    uid: String,
+}
 
-impl Drop for Known<'_> {
+/// The numbers are told while they are known, however that ends.
+struct Counting<'l>(&'l Ledger);
+
+impl Drop for Counting<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -136,13 +157,8 @@ struct Case {
     stops: Vec<Stop>,
     /// How many of them are news; they are the first.
     news: usize,
-}
-
-/// A stop that was told.
-struct Told {
-    stop: Stop,
-    is_news: bool,
-    receipt: Option<Receipt>,
+    /// How many runs have ended since the last one that was told, and before these.
+    unseen: u32,
 }
 
 /// What has been told and not been remembered yet.
@@ -151,7 +167,7 @@ struct Desk {
     stops: Vec<Stop>,
     /// How many of them are in the ledger.
     booked: usize,
-    /// Pods of which nobody saw the end: by namespace, with how many containers.
+    /// Ends that nobody saw: by namespace, of how many containers or runs.
     unseen: Vec<(String, u32)>,
 }
 
@@ -178,28 +194,30 @@ impl Reader {
 
     /// Until somebody else has taken over.
     async fn lead(&self, holder: &str, owner: Option<&Value>) {
-        let _known = Known(&self.ledger);
+        let _counting = Counting(&self.ledger);
         let mut store = Store::new(self.objects.clone(), self.config_map.clone(), holder.to_owned(), owner.cloned());
-        let complaints = Mutex::default();
-        let checkpoint = self.take_over(&mut store, &complaints).await;
+        let said = nothing_said();
+        let checkpoint = self.take_over(&mut store, &said).await;
         let Checkpoint { version, held, carried, policies, .. } = checkpoint;
         // Whose a stop is is known only when the policies are.
         self.book.until_known(&mut self.book.changes()).await;
-        let written = self.statuses(&complaints).await;
-        self.ledger.begin(written, policies);
+        let (written, complete) = self.statuses(&said).await;
+        self.ledger.begin(written, policies, complete);
+        self.teller.begin();
         let (hold, lost) = Hold::new(version, held);
         self.forgotten(lost);
         let (version, told) = (hold.at().to_owned(), hold.told().to_owned());
-        let term = Term { memory: Mutex::new(Memory::new(carried)), hold: Mutex::new(hold), inbox: Inbox::default(), told: complaints };
+        let term = Term { memory: Mutex::new(Memory::new(carried)), hold: Mutex::new(hold), inbox: Inbox::default(), said };
         tracing::info!(version, told, "reading stops from this version of the cluster on");
         tokio::select! {
             () = self.follow(&term, version, told) => {}
             () = self.work(&term, store) => {}
+            () = self.until_readable(complete) => {}
         }
     }
 
     /// Takes what the leader before has remembered, and sees to it that it cannot write any more.
-    async fn take_over(&self, store: &mut Store, told: &Mutex<String>) -> Checkpoint {
+    async fn take_over(&self, store: &mut Store, said: &Said) -> Checkpoint {
         let (mut slower, mut forbidden) = (Slower::default(), None);
         loop {
             let error = match store.read().await {
@@ -211,7 +229,7 @@ impl Reader {
                 },
                 Err(error) => error,
             };
-            self.complain(told, &error);
+            self.complain(said, &error);
             // It cannot be remembered: all the rest can be done.
             if error.is_forbidden() && forbidden.get_or_insert_with(Instant::now).elapsed() > FORBIDDEN_FOR {
                 tracing::warn!(%error, "stops are read, but not remembered: what happens while nobody leads is lost");
@@ -221,25 +239,53 @@ impl Reader {
         }
     }
 
-    /// What the statuses of the policies say of stops, by the policies' uids.
-    async fn statuses(&self, told: &Mutex<String>) -> HashMap<String, Totals> {
-        let mut slower = Slower::default();
+    /// What the statuses of the policies say of stops, by the policies' uids; and whether those are all of them: where the right to list a kind
+    /// of them is missing, nobody knows of that kind, and stops are read all the same.
+    async fn statuses(&self, said: &Said) -> (HashMap<String, Totals>, bool) {
+        let (mut slower, began) = (Slower::default(), Instant::now());
         loop {
-            let mut all = HashMap::new();
-            let mut read = Ok(());
+            let (mut all, mut complete, mut read) = (HashMap::new(), true, Ok(()));
             for kind in &KINDS {
-                let each = |mut policy: serde_json::Map<String, Value>| {
-                    let uid = policy.get("metadata").and_then(|metadata| metadata["uid"].as_str()).unwrap_or_default().to_owned();
-                    let status = policy.remove("status").unwrap_or_default();
-                    all.insert(uid, serde_json::from_value(status).unwrap_or_default());
-                };
-                read = read.and(kinds::list(&self.client, kind, None, each).await);
+                match self.statuses_of(kind, &mut all).await {
+                    Err(error) if error.is_forbidden() => {
+                        self.complain(said, &error);
+                        complete = false;
+                    }
+                    done => read = read.and(done),
+                }
             }
             match read {
-                Ok(()) => return all,
-                Err(error) => self.complain(told, &error),
+                Ok(()) if complete || began.elapsed() > FORBIDDEN_FOR => return (all, complete),
+                Ok(()) => {}
+                Err(error) => self.complain(said, &error),
             }
             sleep(slower.next().unwrap_or_default()).await;
+        }
+    }
+
+    async fn statuses_of(&self, kind: &Kind, all: &mut HashMap<String, Totals>) -> Result<(), ObjectError> {
+        let each = |mut policy: serde_json::Map<String, Value>| {
+            let uid = policy.get("metadata").and_then(|metadata| metadata["uid"].as_str()).unwrap_or_default().to_owned();
+            let status = policy.remove("status").unwrap_or_default();
+            all.insert(uid, serde_json::from_value(status).unwrap_or_default());
+        };
+        kinds::list(&self.client, kind, None, each).await
+    }
+
+    /// Until the statuses of all policies can be read, if they could not.
+    async fn until_readable(&self, complete: bool) {
+        if complete {
+            return std::future::pending().await;
+        }
+        loop {
+            sleep(LOOK_AGAIN).await;
+            let mut read = Ok(());
+            for kind in &KINDS {
+                read = read.and(self.statuses_of(kind, &mut HashMap::new()).await);
+            }
+            if read.is_ok() {
+                return tracing::info!("the statuses of all policies can be read: beginning anew with their numbers");
+            }
         }
     }
 
@@ -270,7 +316,7 @@ impl Reader {
                     self.metrics.stops.history_lost.inc();
                     tracing::warn!("the API server does not remember what has happened since stops were read last: looking at all pods");
                 }
-                Err(error) => self.complain(&term.told, error),
+                Err(error) => self.complain(&term.said, error),
             }
             if began.elapsed() > LASTED {
                 slower = Slower::default();
@@ -303,7 +349,7 @@ impl Reader {
         for uid in missing {
             term.inbox.put(Item::Missing { uid }, None).await;
         }
-        self.works(term);
+        self.objects.answered();
         term.inbox.reached(pages.version().to_owned());
         Ok(pages.version().to_owned())
     }
@@ -348,7 +394,7 @@ impl Reader {
             Err(error) if is_gone(&error) => return Ok(false),
             Err(error) => return Err(error),
         };
-        self.works(term);
+        self.objects.answered();
         loop {
             let (pod, gone) = match changes.next().await {
                 Ok(Some(Change::Put(pod))) => (pod, false),
@@ -393,6 +439,7 @@ impl Reader {
             more_waits = more;
             self.batch(term, items, version, &mut desk).await;
             self.settle(term);
+            self.teller.sum_up(now());
             let changes = term.hold().changes();
             let news = !desk.is_empty() || changes != remembered_changes;
             if !news || remembered.elapsed() < every(&desk) || Instant::now() < not_before {
@@ -411,7 +458,7 @@ impl Reader {
                     return;
                 }
                 Err(error) => {
-                    self.complain(&term.told, &error);
+                    self.complain(&term.said, &error);
                     not_before = Instant::now() + slower.next().unwrap_or_default();
                     if error.is_forbidden() || desk.stops.len() >= MOST_WAITING {
                         self.count(&mut desk);
@@ -438,23 +485,36 @@ impl Reader {
             }
         }
         let (cases, at) = (self.explain(term, cases).await, now());
-        let mut waiting = VecDeque::new();
-        for Case { keeper, stops, news, .. } in cases {
-            waiting.extend(stops.into_iter().enumerate().map(|(nth, stop)| (stop, nth < news, keeper.clone())));
+        let (mut receipts, mut news) = (Vec::new(), Vec::new());
+        for Case { keeper, stops, news: number, unseen, .. } in cases {
+            if let Some(Stop { namespace, pod, .. }) = stops.first().filter(|_| unseen > 0) {
+                tracing::info!(namespace, pod, runs = unseen, "nobody saw how earlier runs of a pod's containers ended");
+                desk.unseen.push((namespace.clone(), unseen));
+            }
+            for (nth, stop) in stops.into_iter().enumerate() {
+                // What is kept has a name of its stop's own: it is kept once, however often it is offered.
+                let receipt = self.offers.as_ref().and_then(|offers| offers.offer(&stop, keeper.as_deref()));
+                receipts.extend(receipt.map(|receipt| (hold::key(&stop), receipt)));
+                if nth < number {
+                    log(&stop);
+                    news.push((stop, keeper.clone()));
+                }
+            }
         }
-        let (mut tellings, mut receipts) = (FuturesUnordered::new(), Vec::new());
+        // Last, since it is all that waits for somebody else.
+        let (mut tellings, mut waiting) = (FuturesUnordered::new(), news.iter());
         loop {
             while tellings.len() < AT_ONCE
-                && let Some((stop, is_news, keeper)) = waiting.pop_front()
+                && let Some((stop, keeper)) = waiting.next()
             {
-                tellings.push(self.tell(stop, is_news, keeper, at));
+                tellings.push(self.teller.tell(stop, keeper.clone(), at));
             }
-            let Some(Told { stop, is_news, receipt }) = tellings.next().await else { break };
-            receipts.extend(receipt.map(|receipt| (hold::key(&stop), receipt)));
-            if is_news {
-                desk.stops.push(stop);
+            if tellings.next().await.is_none() {
+                break;
             }
         }
+        drop(tellings);
+        desk.stops.extend(news.into_iter().map(|(stop, _)| stop));
         let (mut memory, mut hold) = (term.memory(), term.hold());
         let (number, lost) = hold.batch(version, receipts, Instant::now());
         let held = hold.holds().then_some(number);
@@ -487,17 +547,6 @@ impl Reader {
         }
     }
 
-    /// Tells of a stop, unless that was done before, and has it kept.
-    async fn tell(&self, stop: Stop, is_news: bool, keeper: Option<Arc<Owner>>, at: i64) -> Told {
-        if is_news {
-            let before = self.teller.tell(&stop, keeper.as_deref(), at).await;
-            log(&stop, before);
-        }
-        // What is kept has a name of its stop's own: it is kept once, however often it is offered.
-        let receipt = self.offers.as_ref().and_then(|offers| offers.offer(&stop, keeper.as_deref()));
-        Told { stop, is_news, receipt }
-    }
-
     /// Asks for Events where they may say more.
     async fn explain(&self, term: &Term, mut cases: Vec<Case>) -> Vec<Case> {
         let curious = cases.iter().filter(|case| case.stops.iter().any(may_say_more));
@@ -511,7 +560,7 @@ impl Reader {
         for (asked, error) in [(answers.asked, &answers.error), (jobs.asked, &jobs.error)] {
             self.metrics.stops.looked_up(asked);
             if let Some(error) = error {
-                self.complain(&term.told, error);
+                self.unexplained(&term.said, error);
             }
         }
         for case in &mut cases {
@@ -553,12 +602,12 @@ impl Reader {
         if new.is_empty() {
             return;
         }
-        let uids = self.policies();
+        let policies = self.policies();
         let at = now();
-        for (uid, stop) in new.iter().filter_map(|stop| Some((uids.get(stop.policy.as_deref()?)?, stop))) {
-            self.ledger.count(uid, stop, at);
+        for (policy, stop) in new.iter().filter_map(|stop| Some((policy(&policies, stop)?, stop))) {
+            self.ledger.count(&policy.uid, stop, at);
         }
-        let there: HashSet<&String> = uids.values().collect();
+        let there: HashSet<&String> = policies.values().map(|policy| &policy.uid).collect();
         // Where they may not be listed for a while, they are not gone.
         if !there.is_empty() {
             self.ledger.retain(|uid| there.contains(&uid.to_owned()));
@@ -566,52 +615,68 @@ impl Reader {
         desk.booked = desk.stops.len();
     }
 
-    /// The uids of the policies that there are, by their names.
-    fn policies(&self) -> HashMap<String, String> {
+    /// The policies that there are, by what annotations call them.
+    fn policies(&self) -> HashMap<String, Known> {
         let (policies, unusable) = (self.book.policies(), self.book.unusable());
-        let rules = policies.iter().map(|rule| (rule.name.to_string(), rule.uid.clone()));
-        rules.chain(unusable.iter().map(|policy| (policy.name.to_string(), policy.uid.clone()))).collect()
+        let rules = policies.iter().map(|rule| (&rule.name, &rule.uid));
+        let all = rules.chain(unusable.iter().map(|policy| (&policy.name, &policy.uid)));
+        all.map(|(name, uid)| (name.to_string(), Known { namespace: name.namespace.clone(), uid: uid.clone() })).collect()
     }
 
     fn count(&self, desk: &mut Desk) {
         self.ledger.sure();
-        let uids = if desk.stops.is_empty() { HashMap::new() } else { self.policies() };
+        let policies = if desk.stops.is_empty() { HashMap::new() } else { self.policies() };
         for stop in desk.stops.drain(..) {
-            // Whoever makes a pod can write there what he likes.
-            let policy = stop.policy.as_deref().filter(|name| uids.contains_key(*name)).unwrap_or_default();
-            self.metrics.stops.stop(&stop, policy);
+            let name = policy(&policies, &stop).and(stop.policy.as_deref()).unwrap_or_default();
+            self.metrics.stops.stop(&stop, name);
         }
         desk.unseen.drain(..).for_each(|(namespace, containers)| self.metrics.stops.unseen(&namespace, containers));
         desk.booked = 0;
     }
 
-    fn works(&self, term: &Term) {
-        self.objects.answered();
-        term.told.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    /// Tells of an error, of one like it once in a while.
+    fn complain(&self, said: &Said, error: &ObjectError) {
+        self.failed(error);
+        if error.is_silence() {
+            self.objects.silence(&error.why);
+        } else if is_new(said, error) {
+            tracing::warn!(error = error.to_string(), "cannot read stops; trying again");
+        }
     }
 
-    /// Tells of an error once.
-    fn complain(&self, told: &Mutex<String>, error: &ObjectError) {
+    /// The same of what is told without. A list may take longer than it is waited for: that is no silence of the API server's.
+    fn unexplained(&self, said: &Said, error: &ObjectError) {
+        self.failed(error);
+        if is_new(said, error) {
+            tracing::warn!(error = error.to_string(), "what others say of a stop is not known: its cause may be less exact");
+        }
+    }
+
+    fn failed(&self, error: &ObjectError) {
         self.metrics.cluster_errors.inc();
         if error.is_forbidden() {
             self.complaints.say(Reason::Forbidden, &error.to_string());
         }
-        if error.is_silence() {
-            return self.objects.silence(&error.why);
-        }
-        let error = error.to_string();
-        let mut told = told.lock().unwrap_or_else(|e| e.into_inner());
-        if *told != error {
-            tracing::warn!(error, "cannot read stops; trying again");
-            *told = error;
-        }
     }
+}
+
+/// Whether one like it was not said lately: of whose object it is does not matter.
+fn is_new(said: &Said, error: &ObjectError) -> bool {
+    let resource = error.what.split(' ').next().unwrap_or_default().to_owned();
+    let mut said = said.lock().unwrap_or_else(|e| e.into_inner());
+    matches!(said.due((error.verb, resource, error.code), Duration::ZERO, Instant::now()), Due::Now(_))
 }
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Reader")
     }
+}
+
+/// The policy that a stop counts for: whoever makes a pod can write there what he likes, so it is one that there is, and is for its namespace.
+fn policy<'p>(policies: &'p HashMap<String, Known>, stop: &Stop) -> Option<&'p Known> {
+    let known = policies.get(stop.policy.as_deref()?)?;
+    known.namespace.as_ref().is_none_or(|namespace| *namespace == stop.namespace).then_some(known)
 }
 
 fn now_nanos() -> i128 {
@@ -635,10 +700,10 @@ fn read(term: &Term, pod: &RawValue, uid: &str, gone: bool) -> Option<Case> {
     let all = diagnose(&pod, gone, deletion, &[], None);
     let (mut memory, mut hold) = (term.memory(), term.hold());
     let (mut stops, others): (Vec<Stop>, Vec<Stop>) = all.into_iter().partition(|stop| memory.is_news(stop));
+    let (news, unseen) = (stops.len(), memory.unseen(&stops));
     stops.iter().for_each(|stop| memory.done(stop));
-    let news = stops.len();
     stops.extend(others.into_iter().filter(|stop| hold.takes(stop)));
-    (!stops.is_empty()).then_some(Case { pod, keeper, deletion, gone, stops, news })
+    (!stops.is_empty()).then_some(Case { pod, keeper, deletion, gone, stops, news, unseen })
 }
 
 /// What a pod says of its stops. It is somebody else's text: should it be our ruin, it is so once.
@@ -664,8 +729,8 @@ fn may_say_more(stop: &Stop) -> bool {
         || matches!(stop.request, Some(Request::Signal | Request::Kubelet))
 }
 
-/// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed. `before`: somebody else has told of it.
-fn log(stop: &Stop, before: bool) {
+/// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed.
+fn log(stop: &Stop) {
     let workload = stop.workload.as_ref().map(|workload| format!("{} {}", workload.kind, workload.name));
     let process = stop.causes.iter().find_map(|finding| finding.process.as_ref());
     macro_rules! line {
@@ -689,7 +754,7 @@ fn log(stop: &Stop, before: bool) {
             )
         };
     }
-    if !before && (stop.killed > 0 || stop.outcome == Outcome::Killed) {
+    if stop.killed > 0 || stop.outcome == Outcome::Killed {
         line!(info);
     } else {
         line!(debug);
@@ -699,8 +764,9 @@ fn log(stop: &Stop, before: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ashore_inject::PolicyName;
     use axum::Router;
-    use axum::extract::Request;
+    use axum::extract::{Path, Request};
     use axum::http::{Method, StatusCode};
     use serde_json::json;
     use tokio::sync::mpsc;
@@ -708,8 +774,31 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// A reader, and a store, of an API server that takes whatever is written, and tells of it.
-    fn reader(writes: mpsc::UnboundedSender<()>) -> (Reader, Store) {
+    /// A reader, and a store, of an API server that answers so.
+    fn reader(api: Router, which: tell::Which) -> (Reader, Store) {
+        let client = Client::new(api, "ours");
+        let objects = Objects::new(client.clone(), "ours");
+        let (complaints, metrics) = (Complaints::new(objects.clone(), "ours", "leader", None), Arc::new(Metrics::new()));
+        let store = Store::new(objects.clone(), "stops".into(), "leader".into(), None);
+        let teller = Teller::new(client.clone(), objects.clone(), "leader", which, Arc::clone(&complaints), metrics.stops.clone());
+        let reader = Reader {
+            events: PodEvents::new(client.clone()),
+            client,
+            objects,
+            config_map: "stops".into(),
+            instance: "leader".into(),
+            book: Arc::default(),
+            teller: Arc::new(teller),
+            offers: None,
+            ledger: Arc::default(),
+            metrics,
+            complaints,
+        };
+        (reader, store)
+    }
+
+    /// An API server that takes what is to be remembered, and tells of it; and knows nothing else.
+    fn remembers(writes: mpsc::UnboundedSender<()>) -> Router {
         let answer = move |request: Request| {
             let writes = writes.clone();
             async move {
@@ -721,41 +810,48 @@ mod tests {
                 (StatusCode::OK, written.to_string())
             }
         };
-        let client = Client::new(Router::new().fallback(answer), "ours");
-        let objects = Objects::new(client.clone(), "ours");
-        let (complaints, metrics) = (Complaints::new(objects.clone(), "ours", "leader", None), Arc::new(Metrics::new()));
-        let store = Store::new(objects.clone(), "stops".into(), "leader".into(), None);
-        let teller =
-            Teller::new(client.clone(), objects.clone(), "leader", tell::Which::None, Arc::clone(&complaints), metrics.stops.clone());
-        let reader = Reader {
-            events: PodEvents::new(client.clone()),
-            client,
-            objects,
-            config_map: "stops".into(),
-            instance: "leader".into(),
-            book: Arc::default(),
-            teller,
-            offers: None,
-            ledger: Arc::default(),
-            metrics,
-            complaints,
-        };
-        (reader, store)
+        Router::new().fallback(answer)
+    }
+
+    /// One whose container has been restarted.
+    fn restarted(namespace: &str, name: &str, annotations: &Value) -> Box<RawValue> {
+        let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
+        let status = json!({"name": "app", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}});
+        let metadata = json!({"namespace": namespace, "name": name, "uid": name, "resourceVersion": "1", "annotations": annotations});
+        let pod = json!({"metadata": metadata, "spec": {"containers": [{"name": "app"}]},
+            "status": {"phase": "Running", "containerStatuses": [status]}});
+        RawValue::from_string(pod.to_string()).unwrap()
+    }
+
+    fn term() -> Arc<Term> {
+        let (hold, _) = Hold::new("1".into(), None);
+        Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), said: nothing_said() })
+    }
+
+    fn stop(namespace: &str, pod: &str, policy: &str) -> Stop {
+        let stop = json!({"namespace": namespace, "pod": pod, "uid": pod, "container": "app", "run": 0, "wrapped": true, "policy": policy,
+            "outcome": "killed", "killed": 4_000_000, "causes": []});
+        serde_json::from_value(stop).unwrap()
+    }
+
+    #[test]
+    fn a_policy_counts_no_stops_of_other_namespaces() {
+        let name = |namespace: Option<&str>| PolicyName { namespace: namespace.map(Into::into), name: "web".into() };
+        let known = |namespace: Option<&str>| Known { namespace: namespace.map(Into::into), uid: format!("{namespace:?}") };
+        let policies = [None, Some("b")].map(|namespace| (name(namespace).to_string(), known(namespace))).into();
+        let counts_for = |namespace: &str, of: &str| policy(&policies, &stop(namespace, "p", of)).map(|policy| policy.uid.clone());
+        let (theirs, all) = (name(Some("b")).to_string(), name(None).to_string());
+        assert_eq!((counts_for("good", &theirs), counts_for("b", &theirs)), (None, Some(known(Some("b")).uid)));
+        assert_eq!((counts_for("good", &all), counts_for("good", "ShutdownPolicy good/web")), (Some(known(None).uid), None));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn what_is_done_is_remembered_while_more_comes_than_can_be_done() {
         let (writes, mut written) = mpsc::unbounded_channel();
-        let (reader, store) = reader(writes);
-        let (hold, _) = Hold::new("1".into(), None);
-        let term = Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), told: Mutex::default() });
-        let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
-        let status = json!({"name": "app", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}});
+        let (reader, store) = reader(remembers(writes), tell::Which::None);
+        let term = term();
         // A thousand of them are as many as can wait.
-        let long = json!({"long": "x".repeat(32 * 1024)});
-        let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u", "resourceVersion": "1", "annotations": long},
-            "spec": {"containers": [{"name": "app"}]}, "status": {"phase": "Running", "containerStatuses": [status]}});
-        let pod = RawValue::from_string(pod.to_string()).unwrap();
+        let pod = restarted("n", "u", &json!({"long": "x".repeat(32 * 1024)}));
         let works = tokio::spawn({
             let term = Arc::clone(&term);
             async move { reader.work(&term, store).await }
@@ -776,5 +872,91 @@ mod tests {
         .await;
         works.abort();
         assert_eq!(first, Ok(Some(())));
+    }
+
+    #[tokio::test]
+    async fn stops_are_read_though_a_kind_of_policies_may_not_be_listed() {
+        let answer = |request: Request| async move {
+            if request.uri().path().ends_with("/clustershutdownpolicies") {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403});
+                return (StatusCode::FORBIDDEN, status.to_string());
+            }
+            let policy = json!({"metadata": {"uid": "u"}, "status": {"stops": 5, "forcedKills": 1}});
+            (StatusCode::OK, json!({"metadata": {"resourceVersion": "1"}, "items": [policy]}).to_string())
+        };
+        let (reader, _) = reader(Router::new().fallback(answer), tell::Which::None);
+        let (statuses, complete) = timeout(PATIENCE, reader.statuses(&nothing_said())).await.unwrap();
+        assert_eq!((statuses["u"].stops, statuses.len(), complete), (5, 1, false));
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_said_once_and_a_list_that_takes_long_is_no_silence() {
+        let (reader, _) = reader(Router::new(), tell::Which::None);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let said = nothing_said();
+        let error = |verb, what: String, code| ObjectError { verb, what, why: "no".into(), code, reason: None };
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Writer(Arc::clone(&lines))).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for n in 0..12 {
+                reader.unexplained(&said, &error("list", format!("events n{}/", n % 2), Some(403)));
+                reader.unexplained(&said, &error("get", format!("jobs.batch shop/j{n}"), Some(403)));
+                reader.unexplained(&said, &error("list", "events shop/".into(), None));
+                reader.objects.answered();
+                reader.complain(&said, &error("watch", ALL_PODS.into(), Some(500)));
+            }
+        });
+        let lines = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let warnings = ["cause may be less exact", "cannot read stops", "not answer"].map(|text| lines.matches(text).count());
+        assert_eq!((warnings, lines.lines().count()), ([3, 1, 0], 4), "{lines}");
+    }
+
+    #[derive(Clone)]
+    struct Writer(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Writer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl tracing_subscriber::fmt::MakeWriter<'_> for Writer {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_namespace_that_takes_no_events_holds_up_no_other() {
+        let (writes, _written) = mpsc::unbounded_channel();
+        let (tries, mut tried) = mpsc::unbounded_channel();
+        let take = move |Path(namespace): Path<String>, event: String| {
+            let event: Value = serde_json::from_str(&event).unwrap();
+            _ = tries.send((namespace == "bad", event["involvedObject"]["name"].as_str().unwrap().to_owned()));
+            async move {
+                if namespace == "bad" {
+                    std::future::pending::<()>().await;
+                }
+                (StatusCode::CREATED, event.to_string())
+            }
+        };
+        let events = "/api/v1/namespaces/{namespace}/events";
+        let (reader, store) = reader(remembers(writes).route(events, axum::routing::post(take)), tell::Which::All);
+        let term = term();
+        // Of one batch.
+        for (namespace, name) in (0..40).map(|n| ("bad", format!("bad-{n}"))).chain([("good", "good".into())]) {
+            term.inbox.put(Item::Pod { pod: restarted(namespace, &name, &json!({})), uid: name, gone: false }, Some("2")).await;
+        }
+        let works = tokio::spawn(async move { reader.work(&term, store).await });
+        let mut names = HashSet::new();
+        while let Some((true, name)) = timeout(2 * PATIENCE, tried.recv()).await.unwrap() {
+            assert!(names.insert(name), "one was given up before the other's was tried");
+        }
+        works.abort();
     }
 }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
+/// How long the API server may take to begin with a watch, as with a page of a list.
+const OPENS: Duration = Duration::from_secs(20);
 /// How long a watch is silent at most.
 const SILENT: Duration = Duration::from_secs(120);
 
@@ -63,11 +65,22 @@ impl Watch {
     /// # Errors
     /// What the API server says, as [`GONE`], or its silence.
     pub async fn open(client: &Client, what: &'static str, request: Result<Request<Vec<u8>>, request::Error>) -> Result<Self, ObjectError> {
+        Self::open_within(OPENS, client, what, request).await
+    }
+
+    /// The same with another limit. What is beneath has none of its own, and waits before it tries again for as long as an answer says.
+    async fn open_within(
+        limit: Duration,
+        client: &Client,
+        what: &'static str,
+        request: Result<Request<Vec<u8>>, request::Error>,
+    ) -> Result<Self, ObjectError> {
         let request = request.map_err(|error| failed(what, chain(&error), None))?;
-        match client.request_events::<Box<RawValue>>(request).await {
-            Ok(events) => Ok(Self { what, events: events.boxed() }),
-            Err(kube::Error::Api(status)) => Err(failed(what, status.message.clone(), Some(status.code))),
-            Err(error) => Err(failed(what, chain(&error), None)),
+        match timeout(limit, client.request_events::<Box<RawValue>>(request)).await {
+            Ok(Ok(events)) => Ok(Self { what, events: events.boxed() }),
+            Ok(Err(kube::Error::Api(status))) => Err(failed(what, status.message.clone(), Some(status.code))),
+            Ok(Err(error)) => Err(failed(what, chain(&error), None)),
+            Err(_) => Err(failed(what, format!("no answer within {limit:?}"), None)),
         }
     }
 
@@ -98,7 +111,7 @@ impl std::fmt::Debug for Watch {
 }
 
 fn failed(what: &str, why: String, code: Option<u16>) -> ObjectError {
-    ObjectError { verb: "watch", what: what.to_owned(), why, code }
+    ObjectError { verb: "watch", what: what.to_owned(), why, code, reason: None }
 }
 
 impl Backoff for Slower {
@@ -182,5 +195,22 @@ fn silent(error: &watcher::Error) -> bool {
             !matches!(error, kube::Error::Api(_))
         }
         watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use kube::api::WatchParams;
+
+    #[tokio::test]
+    async fn a_watch_that_nobody_begins_with_is_given_up() {
+        // Somebody takes the request, and never answers.
+        let client = Client::new(Router::new().fallback(std::future::pending::<()>), "ours");
+        let request = request::Request::new(PODS).watch(&WatchParams::default(), "1");
+        let opening = Watch::open_within(Duration::from_millis(50), &client, ALL_PODS, request);
+        let opened = timeout(Duration::from_secs(30), opening).await.unwrap();
+        assert!(opened.is_err_and(|error| error.is_silence() && error.why.contains("no answer within")));
     }
 }

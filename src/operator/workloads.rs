@@ -128,7 +128,7 @@ impl Workloads {
     pub async fn pods(&self, workload: &Workload, live: &Value, mut budgets: Option<&mut Budgets>) -> Result<usize, ObjectError> {
         let Workload { kind, namespace, uid, .. } = workload;
         let what = format!("pods of {workload}");
-        let failed = |why: String| ObjectError { verb: "list", what: what.clone(), why, code: Some(422) };
+        let failed = |why: String| ObjectError { verb: "list", what: what.clone(), why, code: Some(422), reason: None };
         let selector =
             serde_json::from_value::<LabelSelector>(live["spec"]["selector"].clone()).map_err(|error| failed(error.to_string()))?;
         let selector = Selector::try_from(selector).map_err(|error| failed(error.to_string()))?;

@@ -15,7 +15,7 @@ const ROUNDING: Millis = 2 * SECOND;
 /// The kubelet counts a preStop hook (native sleeps as well), and for a sidecar the time until the pod's other containers have ended, before it
 /// sends the signal (k8s.io/kubernetes pkg/kubelet/kuberuntime, killContainer): the init knows nothing of them.
 pub(crate) fn began(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, report: Option<&InitReport>) -> Option<Millis> {
-    let Some(signal) = signal(run, report) else { return asked.began() };
+    let Some(signal) = signal(run, report) else { return asked.began().filter(|at| can_have_begun(pod, run, asked, *at)) };
     let before = asked.began().filter(|began| can_have_waited(pod, run, asked, signal.saturating_sub(*began)));
     before.or(Some(signal))
 }
@@ -26,13 +26,23 @@ fn signal(run: &Run<'_>, report: Option<&InitReport>) -> Option<Millis> {
     Some(run.finished?.saturating_sub(Millis::try_from(report.duration_ms).unwrap_or(Millis::MAX)))
 }
 
+/// Whether the kubelet can have begun when the stop was asked for, where it does not say when: it gives no more than the grace period, but may have been
+/// cut off from the API server until later.
+fn can_have_begun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, at: Millis) -> bool {
+    asked.told.is_some() || run.finished.is_none_or(|finished| finished.saturating_sub(at) <= longest(pod, asked))
+}
+
+/// How long a stop takes at most.
+fn longest(pod: &Pod<'_>, asked: &Asked) -> Millis {
+    millis(asked.grace_seconds.unwrap_or_else(|| pod.grace_seconds())).saturating_add(LATEST)
+}
+
 /// Whether the stop signal was held back for so long: else it is the clocks that differ.
 fn can_have_waited(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, time: Millis) -> bool {
     let same_clock = asked.told.is_some();
     let least = if same_clock || run.kind == Kind::Sidecar || run.has_any_hook() { ROUNDING } else { SKEW };
     // The kubelet waits for no longer than the grace period is.
-    let most = millis(asked.grace_seconds.unwrap_or_else(|| pod.grace_seconds())).saturating_add(LATEST);
-    !run.clock_jumped() && time > least && time <= most
+    !run.clock_jumped() && time > least && time <= longest(pod, asked)
 }
 
 /// When the first process was sent its stop signal, in milliseconds after the init got it: main, when `--delay` is over; none where main had ended

@@ -169,8 +169,8 @@ causes! {
         "The node was shut down, and the kubelet stopped its pods first; it may give them less than their own grace period (shutdownGracePeriod).",
         "Raise the kubelet's shutdownGracePeriod to the grace periods of what runs there, and drain a node before it is shut down.";
     Tainted, Warning,
-        "The node got a taint with NoExecute that the pod does not tolerate: not ready, unreachable, or set by somebody.",
-        "See why the node was tainted; a toleration with tolerationSeconds says how long a pod may stay.";
+        "The node, or a device that the pod uses, got a taint with NoExecute that the pod does not tolerate: not ready, unreachable, or set by somebody.",
+        "See why the node or the device was tainted; a toleration with tolerationSeconds says how long a pod may stay.";
     NodeLost, Warning,
         "The node is gone from the cluster, and the pod was collected; its ending was never seen.",
         "Drain a node before it is removed.";

@@ -242,9 +242,12 @@ fn shown(time: Millis) -> String {
 /// The runtime killed it when its grace period was over. An init would have reported a moment before that, so it had less time than it knew of.
 fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis) -> Found {
     let planned = pod.grace_seconds();
-    let after = format!("killed {} after it was asked", shown(took));
-    // Who lived for longer was given more before the numbers were changed.
+    // Who lived for longer was given more before the numbers were changed, or its kubelet was late: it may have been cut off.
     let in_time = took <= millis(given).saturating_add(LATEST);
+    let after = match in_time || asked.told.is_some() {
+        true => format!("killed {} after it was asked", shown(took)),
+        false => format!("killed {} after the stop was asked for; when the kubelet began with it is not known", shown(took)),
+    };
     let mut found = one_killed(if in_time && asked.grace_seconds.is_some_and(|seconds| seconds < planned) {
         let who = match asked.request {
             Request::Probe => "its probe's own terminationGracePeriodSeconds gives",
@@ -255,7 +258,7 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
         Finding::new(Cause::GracePeriodShortened, None, format!("{who} {given} s where the pod plans for {planned} s; {after}"))
     } else if let Some(finding) = hook::finding(pod, run, Some(asked), None, true).filter(|finding| finding.cause == Cause::PreStopHook) {
         finding
-    } else if let Some(finding) = waited_as_sidecar(pod, run, asked, given) {
+    } else if let Some(finding) = waited_as_sidecar(pod, run, asked, given).filter(|_| in_time) {
         finding
     } else if let Some(program) = without_handler(pod, run) {
         let what = format!("{program} has no handler for SIGTERM, and as PID 1 does not get it; {after}");
@@ -269,7 +272,8 @@ fn overrun(pod: &Pod<'_>, run: &Run<'_>, asked: &Asked, given: u64, took: Millis
             Some(_) if run.has_hook() => "its init was asked when the preStop hook had ended, which is not known, and could not tell",
             Some(_) => "its init could not tell",
         };
-        Finding::new(Cause::GracePeriodExceeded, None, format!("its {given} s were over: {who}; {after}"))
+        let over = if in_time { format!("its {given} s were over") } else { "its grace period was over".into() };
+        Finding::new(Cause::GracePeriodExceeded, None, format!("{over}: {who}; {after}"))
     });
     if run.settings.is_none() {
         let skipped = pod.injected.as_ref().and_then(|injected| injected.skipped(run.name));

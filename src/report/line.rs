@@ -75,10 +75,8 @@ impl Stop {
     /// node's clock is not the API server's, or has jumped.
     pub fn took_ms(&self) -> Option<u64> {
         let measured = self.measured_ms();
-        // What has a report and no more is measured by that alone.
-        let began = self.began_at.as_ref().or(self.requested_at.as_ref().filter(|_| measured.is_none()));
         let whole = || {
-            let took = time::parse(self.finished_at.as_deref()?)?.saturating_sub(time::parse(began?)?);
+            let took = time::parse(self.finished_at.as_deref()?)?.saturating_sub(time::parse(self.began_at.as_deref()?)?);
             (took >= -time::SECOND).then(|| u64::try_from(took).unwrap_or_default())
         };
         whole().max(measured)
@@ -144,7 +142,7 @@ impl Request {
             Self::NodePressure => "the kubelet, which evicted the pod",
             Self::Preemption => "a preemption",
             Self::NodeShutdown => "the node's shutdown",
-            Self::Taint => "the node's taint",
+            Self::Taint => "a taint",
             Self::Probe => "a failed probe",
             Self::ActiveDeadline => "activeDeadlineSeconds",
             Self::NodeLost => "the loss of the node",

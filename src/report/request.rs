@@ -453,12 +453,15 @@ fn why_deleted(pod: &Pod<'_>, deleted: Option<Millis>) -> Option<(Request, Cause
         let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && event.of_pod == of_pod && event.container.is_none());
         of_reason.any(|event| event.message.starts_with(message) && is_about(event.first(), deleted))
     };
+    let device_taint = || (Request::Taint, Cause::Tainted, "a device that it uses has a taint that the pod does not tolerate".into());
     match reason {
         "EvictionByEvictionAPI" => Some((Request::Eviction, Cause::EvictedByApi, "the pod was evicted through the API".into())),
         "PreemptionByScheduler" => {
             Some((Request::Preemption, Cause::Preempted, format!("the pod was preempted: {}", bounded(message, LONGEST_QUOTED))))
         }
         "DeletionByTaintManager" => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
+        "DeletionByDeviceTaintManager" => Some(device_taint()),
+        _ if said("DeviceTaintManagerEviction", true, "Marking for deletion") => Some(device_taint()),
         _ if said("TaintManagerEviction", true, "Marking for deletion") => {
             Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into()))
         }

@@ -215,19 +215,16 @@ impl<'a> Pod<'a> {
         let statuses = ["/status/containerStatuses", "/status/initContainerStatuses"].into_iter().flat_map(|list| self.list(list));
         let mut shown = statuses.filter(|status| text(status, "name") == run.name);
         let ended = run.current && self.is_over() && shown.any(|status| status.pointer("/state/terminated").is_some_and(Value::is_object));
-        // What its rules make of its exit code is not looked at.
-        let ruled = run.spec.get("restartPolicyRules").is_some();
-        let policy = Some(text(run.spec, "restartPolicy")).filter(|policy| !policy.is_empty());
-        let restarts = match (policy.unwrap_or(self.text("/spec/restartPolicy")), run.kind) {
-            (_, Kind::Ephemeral) | ("Never", _) => false,
-            (_, Kind::Init) | ("OnFailure", _) => run.exit_code.is_some_and(|code| code != 0),
-            _ => true,
+        let restarts = match run.kind {
+            Kind::Ephemeral => false,
+            Kind::Init if run.exit_code == Some(0) => false,
+            Kind::Init | Kind::App | Kind::Sidecar => self.is_restarted(Some(run.spec), run.exit_code),
         };
         let deleted = match self.deletion {
             Some(deletion) => run.finished.is_none_or(|finished| finished >= deletion.requested_at()),
             None => self.is_deleted(),
         };
-        run.ending == Ending::Seen && ended && restarts && !ruled && !deleted
+        run.ending == Ending::Seen && ended && restarts && !deleted
     }
 
     /// Whether there is an Event of the kubelet from before this time, or a moment after it: then those that it may have sent meanwhile are there as
@@ -245,9 +242,11 @@ impl<'a> Pod<'a> {
         sandboxes.any(|event| time.is_none_or(|time| event.last().is_some_and(|last| last >= time)))
     }
 
-    /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33): a changed image restarts a container.
+    /// Whether its spec was changed since it was made (Kubernetes counts that since 1.33, and its deletion as one more): a changed image restarts a
+    /// container.
     pub(crate) fn was_changed(&self) -> bool {
-        self.raw.pointer("/metadata/generation").and_then(Value::as_u64) > Some(1)
+        let unchanged = if Deletion::of(self.raw).is_some() { 2 } else { 1 };
+        self.raw.pointer("/metadata/generation").and_then(Value::as_u64) > Some(unchanged)
     }
 
     /// Its containers' runs that have ended, the latest last.

@@ -105,7 +105,7 @@ pub enum Request {
     Preemption,
     /// The node was shut down.
     NodeShutdown,
-    /// The node has a taint.
+    /// The node, or a device of the pod's, has a taint.
     Taint,
     /// A probe failed.
     Probe,

@@ -355,14 +355,14 @@ mod tests {
 
     #[test]
     fn without_a_report_there_is_the_container_alone_if_its_times_are_known() {
-        let known = json!({"request": "deletion", "requestedAt": "2026-01-02T03:04:05Z", "finishedAt": "2026-01-02T03:04:35Z", "exitCode": 137, "graceMs": 30_000});
+        let known = json!({"request": "deletion", "beganAt": "2026-01-02T03:04:05Z", "finishedAt": "2026-01-02T03:04:35Z", "exitCode": 137, "graceMs": 30_000});
         let timeline = Timeline::of(&stop(known)).unwrap();
         assert_eq!((timeline.rows[0].ended, timeline.rows[0].killed, timeline.end), (Some(30_000), true, 30_000));
         for other in [
             json!({}),
-            json!({"requestedAt": "2026-01-02T03:04:05Z"}),
-            json!({"requestedAt": "2026-01-02T03:04:05Z", "finishedAt": "2026-01-02T03:04:03Z"}),
-            json!({"requestedAt": "x", "finishedAt": "y"}),
+            json!({"beganAt": "2026-01-02T03:04:05Z"}),
+            json!({"beganAt": "2026-01-02T03:04:05Z", "finishedAt": "2026-01-02T03:04:03Z"}),
+            json!({"beganAt": "x", "finishedAt": "y"}),
         ] {
             assert_eq!(Timeline::of(&stop(other.clone())), None, "{other}");
         }

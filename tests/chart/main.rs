@@ -48,11 +48,12 @@ ashore_tests::tests![
     alerts_are_of_what_is_switched_on,
     alerts_come_when_they_should_and_not_else,
     every_alert_says_what_to_do_and_is_in_the_docs,
+    the_dashboards_totals_outlive_a_restart,
 ];
 use missing::a_value_that_an_older_chart_did_not_have_is_the_default;
 use monitoring::{
     alerts_are_of_what_is_switched_on, alerts_come_when_they_should_and_not_else, every_alert_says_what_to_do_and_is_in_the_docs,
-    the_dashboard_is_one_that_grafana_can_show,
+    the_dashboard_is_one_that_grafana_can_show, the_dashboards_totals_outlive_a_restart,
 };
 use wrong::{a_wrong_value_is_refused_and_named, every_signal_is_taken_and_nothing_else, every_value_refuses_another_type_by_its_path};
 

@@ -140,6 +140,34 @@ pub(crate) fn alerts_come_when_they_should_and_not_else() -> Outcome {
     Ok(())
 }
 
+/// Totals of the dashboard, of an hour in which a replica was new, and its container was restarted where it was.
+pub(crate) fn the_dashboards_totals_outlive_a_restart() -> Outcome {
+    let promtool = paths::need("promtool", "prometheus")?;
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(format!("{}/dashboards/ashore.json", chart())).unwrap()).unwrap();
+    let targets = dashboard["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let queries = targets.filter_map(|target| target["expr"].as_str());
+    let totals: Vec<String> = queries
+        .filter(|query| query.contains("$__range") && query.ends_with("or vector(0)"))
+        .map(|query| query.replace("$__range", "60m").replace("$namespace", ".*"))
+        .collect();
+    assert_eq!(totals.len(), 3);
+    let series = ["ashore_stops_total", "ashore_forced_kills_total", "ashore_reports_not_kept_total"].map(|name| {
+        let labels = "job=\"ashore\",instance=\"a\",namespace=\"shop\",reason=\"queue\"";
+        // 210 before the restart, and 5 after it.
+        json!({"series": format!("{name}{{{labels}}}"), "values": "_x70 10+10x20 5x29"})
+    });
+    let all: Vec<Value> = totals
+        .iter()
+        .map(|query| json!({"expr": format!("({query}) > bool 200"), "eval_time": "118m", "exp_samples": [{"labels": "{}", "value": 1}]}))
+        .collect();
+    let test = json!({"evaluation_interval": "1m", "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": all}]});
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("test.yaml"), test.to_string()).unwrap();
+    let output = Command::new(&promtool).current_dir(&folder).args(["test", "rules", "test.yaml"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}
+
 /// How GitHub calls the place of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase().chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).collect::<String>();

@@ -106,6 +106,8 @@ const TESTS: &[Test] = &[
     ("reports::whoever_sees_pods_reads_them_and_nobody_writes", reports::whoever_sees_pods_reads_them_and_nobody_writes),
     ("reports::forged_text_is_bounded", reports::forged_text_is_bounded),
     ("reports::what_is_not_kept_is_counted", reports::what_is_not_kept_is_counted),
+    ("reports::are_not_brought_back_by_who_led_before", reports::are_not_brought_back_by_who_led_before),
+    ("reports::a_namespace_that_takes_none_holds_up_no_other", reports::a_namespace_that_takes_none_holds_up_no_other),
     ("reports::what_many_cost", reports::what_many_cost),
     ("statuses::count_pods_and_say_whether_they_hold", statuses::count_pods_and_say_whether_they_hold),
     ("statuses::name_who_is_in_the_way", statuses::name_who_is_in_the_way),

@@ -9,6 +9,7 @@ use ashore::skipped::Owner;
 use ashore::tls::now;
 use ashore_report::Stop;
 use ashore_tests::harness::eventually;
+use ashore_tests::server::{LOOPBACK, free_port};
 use ashore_tests::{Outcome, Skip, paths};
 use serde_json::{Value, json};
 use std::fs;
@@ -67,6 +68,7 @@ fn settings() -> Settings {
         creations: rate,
         deletions: rate,
         sweep: Duration::from_secs(3600),
+        retry: Duration::from_millis(200),
         clock: now,
     }
 }
@@ -442,7 +444,8 @@ pub fn what_is_not_kept_is_counted() -> Outcome {
     }
     kept.offers.offer(&stop("shop", "web", 2), None);
     until_there(&control, "shop", 2);
-    assert_eq!((kept.not_kept("namespace"), kept.metric("ashore_cluster_errors_total")), (2.0, errors));
+    kept.until("ashore_reports_not_kept_total{reason=\"namespace\"}", 2.0);
+    assert_eq!(kept.metric("ashore_cluster_errors_total"), errors);
 
     // More at once than wait.
     let slow = Kept::start(&control, Settings { creations: Rate { burst: 1.0, per_second: 0.1 }, ..settings() });
@@ -483,6 +486,66 @@ pub fn what_is_not_kept_is_counted() -> Outcome {
     idle.offers.offer(&stop("shop", "late", 1), None);
     idle.until("ashore_reports_not_kept_total{reason=\"forbidden\"}", 1.0);
     assert_eq!(names(&control, "shop"), before);
+    Ok(())
+}
+
+pub fn are_not_brought_back_by_who_led_before() -> Outcome {
+    let control = with_kinds()?;
+    // It writes one in a term, and has the others when it is over.
+    let slow = Settings { creations: Rate { burst: 1.0, per_second: 0.001 }, ..settings() };
+    let (before, next) = (Kept::start(&control, slow), Kept::start(&control, settings()));
+    let stops: Vec<Stop> = (0..5).map(|nth| stop("shop", "web", nth)).collect();
+    let receipts: Vec<_> = stops.iter().map(|stop| before.offers.offer(stop, None).unwrap()).collect();
+    before.until("ashore_reports_kept_total", 1.0);
+    before.standing.send_replace(Standing::Follows);
+    eventually("it says no more", PATIENCE, || before.metric("ashore_reports").is_none().then_some(()));
+    // The next one keeps what is owed, and it goes in time.
+    stops.iter().for_each(|stop| drop(next.offers.offer(stop, None)));
+    next.until("ashore_reports_kept_total", 4.0);
+    control.delete(&of("shop"));
+    until_there(&control, "shop", 0);
+
+    before.standing.send_replace(Standing::Leads { after: None });
+    let new = stop("shop", "web", 5);
+    before.offers.offer(&new, None);
+    before.until("ashore_reports_kept_total", 2.0);
+    assert_eq!(names(&control, "shop"), [keeping::name(&new)]);
+    // What it has not written, it has not settled.
+    let settled: Vec<bool> = receipts.iter().map(keeping::Receipt::is_settled).collect();
+    assert_eq!(settled, [true, false, false, false, false]);
+    Ok(())
+}
+
+pub fn a_namespace_that_takes_none_holds_up_no_other() -> Outcome {
+    let control = with_kinds()?;
+    ["bad", "silent", "good"].iter().for_each(|namespace| control.namespace(namespace, &json!({})));
+    // A connection to it is made, and nobody says anything.
+    let silent = std::net::TcpListener::bind((LOOPBACK, 0)).unwrap();
+    let webhook = |namespace: &str, port: u16, seconds: u8| {
+        json!({"name": format!("{namespace}.example.com"), "clientConfig": {"url": format!("https://127.0.0.1:{port}/")},
+            "rules": [{"apiGroups": ["ashore.dev"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["shutdownreports"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}, "timeoutSeconds": seconds,
+            "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"]})
+    };
+    const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    let webhooks = json!([webhook("bad", free_port(LOOPBACK), 1), webhook("silent", silent.local_addr().unwrap().port(), 30)]);
+    control.create(WEBHOOKS, &json!({"metadata": {"name": "broken"}, "webhooks": webhooks}));
+    let probe =
+        json!({"apiVersion": "ashore.dev/v1alpha1", "kind": "ShutdownReport", "metadata": {"name": "x"}, "stop": stop("bad", "web", 9)});
+    let probed = || control.request("POST", &format!("{}?dryRun=All", of("bad")), Some(&probe)).status;
+    eventually("the webhook", PATIENCE, || (probed() == 500).then_some(()));
+
+    let kept = Kept::start(&control, Settings { retry: Duration::from_secs(2), ..settings() });
+    let stops = |namespace: &str| (0..3).map(|nth| stop(namespace, "web", nth)).collect::<Vec<_>>();
+    for stop in ["silent", "bad", "good"].iter().flat_map(|namespace| stops(namespace)) {
+        kept.offers.offer(&stop, None);
+    }
+    kept.until("ashore_reports_kept_total", 3.0);
+    // None of the others has been given up, and those that can be kept in the end are.
+    assert_eq!((there(&control, "good").len(), kept.not_kept("refused")), (3, 0.0));
+    control.delete(&format!("{WEBHOOKS}/broken"));
+    until_there(&control, "bad", 3);
+    assert_eq!(kept.not_kept("refused"), 0.0);
     Ok(())
 }
 

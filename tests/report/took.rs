@@ -82,6 +82,36 @@ fn what_comes_before_the_stop_signal_counts() {
     }
 }
 
+/// A kubelet that is cut off from its API server hears of a deletion when that is over.
+#[test]
+fn when_a_kubelet_began_that_was_late_is_not_known() {
+    let case = |seconds: i64, grace: u32| Case::wrapped(ended(0, "Completed", 0, seconds, "")).deleted(100, grace);
+    for (what, case, expected) in [
+        ("ten minutes", case(702, 30), None),
+        ("as long as a hook and the kubelet can take", case(135, 30), Some(35_000)),
+        ("longer than that", case(136, 30), None),
+        ("the kubelet says when", case(702, 30).event(killing(700)), Some(2000)),
+        ("a shorter deletion that came second", case(130, 5), None),
+    ] {
+        let stop = case.stop();
+        assert_eq!((stop.took_ms(), stop.began_at.is_some()), (expected, expected.is_some()), "{what}: {stop:#?}");
+        assert_eq!((Case::told_of(&stop).as_str(), stop.requested_at), ("drained deletion: ", Some(at(100))), "{what}");
+    }
+    let what = |case: Case| case.stop().causes[0].what.clone();
+    let killed = |seconds: i64, grace: u32| Case::wrapped(ended(137, "Error", 0, seconds, "")).deleted(100, grace);
+    let late = "killed 430.0 s after the stop was asked for; when the kubelet began with it is not known";
+    assert_eq!(what(killed(530, 30)), format!("its grace period was over: its init could not tell; {late}"));
+    assert_eq!(what(killed(130, 30)), "its 30 s were over: its init could not tell; killed 30.0 s after it was asked");
+    // It was the first deletion's that was over, not this one's.
+    assert_eq!(
+        what(killed(130, 5).event(killing(100))),
+        "its grace period was over: its init could not tell; killed 30.0 s after it was asked"
+    );
+    // What the others took is not known.
+    let log = |app, sidecar| Case::told_of(&with_sidecar(app, sidecar).stops()[0]);
+    assert_eq!((log(26, 31), log(426, 431)), ("killed deletion: SidecarWaited".into(), "killed deletion: GracePeriodExceeded".into()));
+}
+
 #[test]
 fn a_probes_restart_is_measured_from_when_the_kubelet_said_so() {
     let case =

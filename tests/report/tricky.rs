@@ -583,6 +583,21 @@ fn what_is_told() {
             "drained taint: Tainted",
         ),
         (
+            "a device's taint",
+            Case::wrapped(clean()).deleted(100, 30).disrupted("DeletionByDeviceTaintManager", "Device Taint manager: deleting due to NoExecute taint"),
+            "drained taint: Tainted",
+        ),
+        (
+            "the same, in its controller's Event",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event("device-taint-eviction", "DeviceTaintManagerEviction", "Marking for deletion", 99)),
+            "drained taint: Tainted",
+        ),
+        (
+            "it thought better of it",
+            Case::wrapped(clean()).deleted(100, 30).event(pod_event("device-taint-eviction", "DeviceTaintManagerEviction", "Cancelling deletion", 99)),
+            "drained deletion: ",
+        ),
+        (
             "the taint controller thought better of it",
             Case::wrapped(clean()).deleted(100, 30).event(pod_event(
                 "taint-eviction-controller",
@@ -759,6 +774,12 @@ fn a_stop_by_the_kubelet_that_is_dated_at_its_end_is_told() {
             "one that was deleted, nobody knows when",
             wrapped(120, "").shut_down().deleted(100, 30).with(|case| case.deletion = None),
             "unknown -: Unknown",
+            None,
+        ),
+        (
+            "an eviction that sets no condition",
+            Case::plain(sigkill(102)).failed("Evicted", "Usage of EmptyDir volume \"cache\" exceeds the limit \"64Mi\". "),
+            "unknown -: EmptyDirLimit Unknown",
             None,
         ),
         ("another container was stopped", wrapped(120, "").shut_down().event(of_other("log")), "unknown -: NodeShutdown", None),
@@ -1018,6 +1039,7 @@ fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
     let ends = |code: i64| Case::wrapped(ended(code, if code == 0 { "Completed" } else { "Error" }, 0, 500, ""));
     let liveness = |case: &mut Case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}});
     let lived = |code: i64, seconds: i64| Case::wrapped(ended(code, "Error", 0, seconds, ""));
+    let generation = |case: &mut Case, count: u64| case.pod["metadata"]["generation"] = count.into();
     let hasty = |case: &mut Case| {
         (case.container()["livenessProbe"]["failureThreshold"], case.container()["livenessProbe"]["initialDelaySeconds"]) =
             (1.into(), 5.into());
@@ -1062,7 +1084,9 @@ fn who_ended_by_itself_is_known_only_where_the_kubelet_would_have_been_heard() {
         ("0", ends(0).with(liveness), "unknown -: "),
         ("0, and no probe", ends(0), "completed -: "),
         ("a postStart hook", ends(3).with(hook), "unknown -: Unknown"),
-        ("a changed spec", ends(3).with(|case| case.pod["metadata"]["generation"] = 2.into()), "unknown -: Unknown"),
+        ("a changed spec", ends(3).with(|case| generation(case, 2)), "unknown -: Unknown"),
+        ("a deletion since, which counts as one", ends(3).deleted(900, 30).with(|case| generation(case, 2)), "failed -: Failed"),
+        ("a changed spec, and a deletion since", ends(3).deleted(900, 30).with(|case| generation(case, 3)), "unknown -: Unknown"),
         ("137, and a probe", ends(137).with(always).with(liveness), "killed -: Unknown"),
         ("137, and none", ends(137).with(always), "killed -: InitKilled"),
         ("a crash", ends(139).with(liveness), "unknown -: Crashed"),
@@ -1448,23 +1472,18 @@ fn an_init_that_was_killed_had_time_left() {
 /// Why is open, but not that: it would have reported.
 #[test]
 fn an_init_that_was_killed_counts_whatever_for() {
-    let low = |case: Case| case.event(pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100));
-    let liveness = |case: Case| case.with(|case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}}));
-    let restarted =
-        |case: Case| case.event(pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 160));
-    let hurried = |case: Case| low(case.deleted(95, 30));
-    let meant = |case: Case| case.deleted(105, 30);
-    let whenever = |case: Case| case.deleted(105, 30).with(|case| case.deletion = None);
-    let changes: [(&str, &dyn Fn(Case) -> Case, &str); 6] = [
-        ("a hard eviction, perhaps", &low, "nodePressure: EvictedForMemory"),
-        ("a probe, perhaps", &liveness, "-:"),
-        ("the node's restart, perhaps", &restarted, "-:"),
-        ("deleted, and evicted since", &hurried, "deletion:"),
-        ("at about the time of its deletion", &meant, "-:"),
-        ("deleted, and nobody knows when", &whenever, "-:"),
-    ];
-    for (what, change, request) in changes {
-        let case = change(Case::wrapped(sigkill(102)));
+    let killed = || Case::wrapped(sigkill(102));
+    let low = || pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100);
+    let restarted = pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 160);
+    let liveness = |case: &mut Case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}});
+    for (what, case, request) in [
+        ("a hard eviction, perhaps", killed().event(low()), "nodePressure: EvictedForMemory"),
+        ("a probe, perhaps", killed().with(liveness), "-:"),
+        ("the node's restart, perhaps", killed().event(restarted), "-:"),
+        ("deleted, and evicted since", killed().deleted(95, 30).event(low()), "deletion:"),
+        ("at about the time of its deletion", killed().deleted(105, 30), "-:"),
+        ("deleted, and nobody knows when", killed().deleted(105, 30).with(|case| case.deletion = None), "-:"),
+    ] {
         assert_eq!((case.told(), case.stop().killed), (format!("unknown {request} Unknown"), 0), "{what}: {:#?}", case.stop());
         let always =
             case.with(|case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]));

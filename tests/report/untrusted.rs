@@ -78,7 +78,7 @@ fn of_a_report_that_the_kubelet_has_cut_the_number_is_known() {
         assert_eq!(roomy.report.is_some(), message.ends_with("]}\n"), "{containers}: {message}");
     }
     // Whom others have killed is not all there: it may not have ended well.
-    let others = vec![r#"{"pid":9,"name":"child","atMs":5}"#; 9].join(",");
+    let others = [r#"{"pid":9,"name":"child","atMs":5}"#; 9].join(",");
     assert_eq!(Case::told_of(&crowded(10, 0, &others).stop()), "unknown deletion: ");
     assert_eq!(crowded(10, 12, &others).stop().killed, 12 + 7);
 }

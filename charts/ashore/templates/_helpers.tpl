@@ -180,3 +180,19 @@ seccompProfile:
 {{- toYaml $all -}}
 {{- end -}}
 {{- end -}}
+
+{{- /*
+By how much a counter has grown in a time, from a list of both. increase() begins with the first sample, and does not see what a process had
+counted by then, nor a label set that comes to be with its first count. What a process says that began within the time is all of it; a label set
+that is new, and whose process Prometheus saw before, counts from nothing. Where Prometheus itself was away, or sees Ashore for the first time,
+neither is so.
+*/}}
+{{- define "ashore.grown" }}
+{{- $counter := index . 0 }}{{ $time := index . 1 }}
+{{- $new := printf "%s and on (job, instance) (process_start_time_seconds > time() - %s)" $counter (include "ashore.seconds" $time) }}
+{{- $came := printf "(%s unless %s offset %s) and on (job, instance) (ashore_leader offset %s)" $counter $counter $time $time -}}
+(({{ $new }} or {{ $came }}) > increase({{ $counter }}[{{ $time }}]))
+or increase({{ $counter }}[{{ $time }}])
+or {{ $new }}
+or {{ $came }}
+{{- end }}

@@ -87,7 +87,7 @@ pub(crate) async fn get(client: &Client, path: &str, what: &str, name: &str) -> 
     // It becomes a part of the path as it is, and is somebody else's word.
     if !is_name(name) {
         let (what, why) = (format!("{what}{}", name.escape_debug()), "nothing can have that name".into());
-        return Err(ObjectError { verb: "get", what, why, code: Some(404) });
+        return Err(ObjectError { verb: "get", what, why, code: Some(404), reason: None });
     }
     let body = pages::get(client, &format!("{what}{name}"), Request::new(path).get(name, &Default::default())).await?;
     Ok(serde_json::from_slice(&body).unwrap_or_default())

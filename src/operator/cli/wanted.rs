@@ -271,7 +271,7 @@ mod tests {
                 let document = json!({"apiVersion": "ashore.dev/v1alpha1", "kind": kind, "metadata": metadata});
                 Arc::new(Rule::read(&document, &Policy::default()).expect("a policy"))
             };
-            let error = ObjectError { verb: "list", what: "policies".into(), why: "you may not".into(), code: Some(403) };
+            let error = ObjectError { verb: "list", what: "policies".into(), why: "you may not".into(), code: Some(403), reason: None };
             let namespace = Namespace {
                 name: "shop".into(),
                 labels: Ok(label.map(|label| (INJECT.to_owned(), label.to_owned())).into_iter().collect()),

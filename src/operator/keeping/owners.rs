@@ -10,6 +10,7 @@ use kube::api::GetParams;
 use kube::core::request::Request;
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -28,16 +29,16 @@ type Key = (String, &'static str, String);
 pub(crate) struct Owners {
     client: Client,
     /// Their uids, and when that was said; `None` if there is none of the name.
-    known: HashMap<Key, (Option<String>, Instant)>,
+    known: Mutex<HashMap<Key, (Option<String>, Instant)>>,
 }
 
 impl Owners {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, known: HashMap::new() }
+        Self { client, known: Mutex::default() }
     }
 
     /// What the report of this stop goes with: the workload, or if there is none of its name the pod's own controller, as the pod names it.
-    pub(crate) async fn of(&mut self, stop: &Stop, controller: Option<&Owner>) -> Result<Option<Owner>, ObjectError> {
+    pub(crate) async fn of(&self, stop: &Stop, controller: Option<&Owner>) -> Result<Option<Owner>, ObjectError> {
         // A static pod's is its node.
         let (Some(controller), Some(Workload { kind, name })) = (controller, &stop.workload) else { return Ok(None) };
         let Some((kind, version, resource)) = BEHIND.into_iter().find(|(behind, ..)| behind == kind && *behind != controller.kind) else {
@@ -48,18 +49,25 @@ impl Owners {
             return Ok(Some(controller.clone()));
         }
         let key = (stop.namespace.clone(), resource, name.clone());
-        let uid = match self.known.get(&key).filter(|(_, at)| at.elapsed() < HOLDS) {
-            Some((uid, _)) => uid.clone(),
+        let known = self.known().get(&key).filter(|(_, at)| at.elapsed() < HOLDS).map(|(uid, _)| uid.clone());
+        let uid = match known {
+            Some(uid) => uid,
             None => {
+                // Nobody waits for what another one asks.
                 let uid = self.ask(&key, version).await?;
-                if self.known.len() >= MOST {
-                    self.known.clear();
+                let mut known = self.known();
+                if known.len() >= MOST {
+                    known.clear();
                 }
-                self.known.insert(key, (uid.clone(), Instant::now()));
+                known.insert(key, (uid.clone(), Instant::now()));
                 uid
             }
         };
         Ok(Some(uid.map_or_else(|| controller.clone(), |uid| Owner::new(version, kind, name, &uid))))
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, (Option<String>, Instant)>> {
+        self.known.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     async fn ask(&self, (namespace, resource, name): &Key, version: &str) -> Result<Option<String>, ObjectError> {

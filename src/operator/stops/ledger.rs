@@ -47,11 +47,16 @@ pub struct Slowest {
 }
 
 impl Totals {
+    /// Forgets slow stops of more than a week ago.
+    fn forget_old(&mut self, now: i64) {
+        self.slowest_workloads.retain(|slow| seconds(&slow.at).is_some_and(|at| at.saturating_add(WEEK) > now));
+    }
+
     /// Counts a stop.
     pub fn count(&mut self, stop: &Stop, now: i64) {
         self.stops += 1;
         self.forced_kills = self.forced_kills.saturating_add(stop.killed);
-        self.slowest_workloads.retain(|slow| seconds(&slow.at).is_some_and(|at| at + WEEK > now));
+        self.forget_old(now);
         let Some((duration_ms, at)) = stop.took_ms().zip(stop.finished_at.as_ref()) else { return };
         let Workload { kind, name } = stop.workload.clone().unwrap_or_else(|| Workload { kind: "Pod".into(), name: stop.pod.clone() });
         let slow = Slowest { namespace: stop.namespace.clone(), kind, name, duration_ms, at: at.clone() };
@@ -76,6 +81,7 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct State {
     known: bool,
+    complete: bool,
     all: HashMap<String, Account>,
 }
 
@@ -99,8 +105,9 @@ impl Ledger {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Begins with what the statuses say, and with what was remembered and may not have been written.
-    pub fn begin(&self, written: HashMap<String, Totals>, remembered: BTreeMap<String, Totals>) {
+    /// Begins with what the statuses say, and with what was remembered and may not have been written. `complete`: whether all statuses could be
+    /// read; if not, nothing is counted for a policy of which neither is known, since nobody knows from where on.
+    pub fn begin(&self, written: HashMap<String, Totals>, remembered: BTreeMap<String, Totals>, complete: bool) {
         let mut all: HashMap<String, Account> = HashMap::new();
         for (uid, totals) in written {
             let account = all.entry(uid).or_default();
@@ -118,7 +125,7 @@ impl Ledger {
             }
         }
         all.values_mut().for_each(|account| account.now = account.sure.clone());
-        *self.state() = State { known: true, all };
+        *self.state() = State { known: true, complete, all };
         self.changes.send_modify(|changes| *changes += 1);
     }
 
@@ -130,8 +137,10 @@ impl Ledger {
     /// Counts a stop of the policy with this uid.
     pub fn count(&self, uid: &str, stop: &Stop, now: i64) {
         let mut state = self.state();
+        let begins = state.complete || !state.known;
         match state.all.get_mut(uid) {
             Some(account) => account.now.count(stop, now),
+            None if !begins => {}
             None => state.all.entry(uid.into()).or_default().now.count(stop, now),
         }
     }
@@ -167,10 +176,15 @@ impl Ledger {
         }
     }
 
-    /// What may be told of the policy with this uid; none while nobody knows.
-    pub fn of(&self, uid: &str) -> Option<Totals> {
+    /// What may be told of the policy with this uid at the time `now`, in seconds since 1970; none while nobody knows.
+    pub fn of(&self, uid: &str, now: i64) -> Option<Totals> {
         let state = self.state();
-        state.known.then(|| state.all.get(uid).map(|account| account.sure.clone()).unwrap_or_default())
+        let account = state.all.get(uid);
+        (state.known && (state.complete || account.is_some())).then(|| {
+            let mut totals = account.map(|account| account.sure.clone()).unwrap_or_default();
+            totals.forget_old(now);
+            totals
+        })
     }
 
     /// This many stops are in its status.
@@ -180,9 +194,11 @@ impl Ledger {
         }
     }
 
-    /// Forgets the policies that are not there any more.
+    /// Forgets the policies that are not there any more; none while some cannot be seen.
     pub fn retain(&self, there: impl Fn(&str) -> bool) {
-        self.state().all.retain(|uid, _| there(uid));
+        let mut state = self.state();
+        let complete = state.complete;
+        state.all.retain(|uid, _| !complete || there(uid));
     }
 
     /// Tells of changes.
@@ -211,8 +227,8 @@ mod tests {
             node: None,
             wrapped: true,
             request: None,
-            requested_at: Some(time(NOW - seconds)),
-            began_at: None,
+            requested_at: None,
+            began_at: Some(time(NOW - seconds)),
             first_signal_ms: None,
             started_at: None,
             finished_at: Some(time(NOW)),
@@ -250,7 +266,7 @@ mod tests {
             let report = serde_json::from_value(report.clone()).unwrap();
             Stop { report: Some(report), began_at, ..stop(workload, 22) }
         };
-        let hooked = stop("", 22).requested_at;
+        let hooked = stop("", 22).began_at;
         totals.count(&reported("plain", None), NOW);
         totals.count(&reported("hooked", hooked), NOW);
         assert_eq!(slowest(&totals), [("hooked", 22), ("plain", 2)]);
@@ -273,12 +289,12 @@ mod tests {
     #[test]
     fn a_number_is_told_when_it_is_remembered_and_remembered_until_it_is_written() {
         let ledger = Ledger::default();
-        assert_eq!(ledger.of("p"), None);
+        assert_eq!(ledger.of("p", NOW), None);
         let totals = |stops| Totals { stops, ..Totals::default() };
         // One was written by the leader before, the other only remembered.
         let written = [("p".to_owned(), totals(5)), ("q".to_owned(), totals(5))].into();
-        ledger.begin(written, [("p".to_owned(), totals(7)), ("q".to_owned(), totals(3))].into());
-        let told = |uid| ledger.of(uid).map(|totals| totals.stops);
+        ledger.begin(written, [("p".to_owned(), totals(7)), ("q".to_owned(), totals(3))].into(), true);
+        let told = |uid| ledger.of(uid, NOW).map(|totals| totals.stops);
         assert_eq!((told("p"), told("q"), told("new")), (Some(7), Some(5), Some(0)));
         ledger.count("q", &stop("a", 1), NOW);
         let unwritten: Vec<_> = ledger.unwritten().into_iter().map(|(uid, totals)| (uid, totals.stops)).collect();
@@ -288,5 +304,27 @@ mod tests {
         assert_eq!((told("q"), ledger.unwritten().len()), (Some(6), 1));
         ledger.end();
         assert_eq!(told("q"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_begun_anew() {
+        let ledger = Ledger::default();
+        let totals = Totals { stops: 5, ..Totals::default() };
+        ledger.begin([("read".to_owned(), totals.clone())].into(), [("remembered".to_owned(), totals)].into(), false);
+        ["read", "remembered", "other"].iter().for_each(|uid| ledger.count(uid, &stop("a", 1), NOW));
+        ledger.sure();
+        ledger.retain(|uid| uid == "read");
+        let told = ["read", "remembered", "other"].map(|uid| ledger.of(uid, NOW).map(|totals| totals.stops));
+        assert_eq!((told, ledger.unwritten().contains_key("other")), ([Some(6), Some(6), None], false));
+    }
+
+    #[test]
+    fn a_slow_stop_is_told_for_a_week_whatever_comes_after() {
+        let ledger = Ledger::default();
+        ledger.begin(HashMap::new(), BTreeMap::new(), true);
+        ledger.count("p", &stop("a", 1), NOW);
+        ledger.sure();
+        let told = |now| ledger.of("p", now).map(|totals| (totals.stops, totals.slowest_workloads.len()));
+        assert_eq!((told(NOW), told(NOW + WEEK)), (Some((1, 1)), Some((1, 0))));
     }
 }

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The most pods of which something is remembered.
 const MOST: usize = 150_000;
+/// The most runs of a pod that are counted though nobody saw them: more than there are in days without a leader.
+const MOST_UNSEEN: u64 = 1000;
 /// The most bytes that the next leader is told of pods that stop, and as many of those whose runs are done: with usual names 1,500 of the
 /// ones, and 2,900 of the others.
 const MOST_TOLD: usize = 300 * 1024;
@@ -33,6 +35,9 @@ pub struct Stopping {
     pub deletion: Deletion,
     /// How many containers it has.
     pub containers: u32,
+    /// Whether it has shown that all of them have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 impl Stopping {
@@ -63,7 +68,8 @@ const BEFORE: u64 = u64::MAX;
 impl Pod {
     /// Whether the ending that its deletion asked for has been told, since it was shown before the pod was gone.
     fn is_told(&self) -> bool {
-        let asked = self.stopping.as_ref().map(Stopping::asked);
+        // A restart in place just before it is another ending.
+        let asked = self.stopping.as_ref().filter(|stopping| stopping.ended).map(Stopping::asked);
         asked.is_some_and(|asked| self.done.values().any(|(_, ended)| ended + APART >= asked))
     }
 }
@@ -110,7 +116,8 @@ impl Memory {
             let pod = memory.pods.entry(uid.into()).or_default();
             let deletion = deletion.map(|(timestamp, grace_seconds)| Deletion { timestamp, grace_seconds });
             // Its name is of no use any more.
-            pod.stopping = deletion.map(|deletion| Stopping { namespace: String::new(), name: String::new(), deletion, containers: 0 });
+            pod.stopping =
+                deletion.map(|deletion| Stopping { namespace: String::new(), name: String::new(), deletion, containers: 0, ended: true });
             pod.gone = Some(BEFORE);
         }
         memory
@@ -141,8 +148,11 @@ impl Memory {
             // What the last version says is another one: the API server sets the grace period to 0 just before the pod goes.
             && !gone
         {
-            pod.stopping =
-                Some(Stopping { namespace: glance.namespace.clone(), name: glance.name.clone(), deletion, containers: glance.containers });
+            let (namespace, name) = (glance.namespace.clone(), glance.name.clone());
+            pod.stopping = Some(Stopping { namespace, name, deletion, containers: glance.containers, ended: false });
+        }
+        if let Some(stopping) = &mut pod.stopping {
+            stopping.ended |= glance.finished;
         }
         // A pod that is being deleted shows no ending before all of its containers have ended.
         let complete = gone || glance.finished || !asked;
@@ -173,6 +183,16 @@ impl Memory {
         let Some(ended) = ended else { return true };
         let asked = pod.and_then(|pod| pod.stopping.as_ref()).map(Stopping::asked);
         ended >= self.done_before || asked.is_some_and(|asked| ended + APART >= asked)
+    }
+
+    /// How many runs of a pod's containers ended between those that are done and these, which are all that there is to see of it now.
+    pub fn unseen(&self, stops: &[Stop]) -> u32 {
+        let Some(pod) = self.pods.get(stops.first().map_or("", |stop| stop.uid.as_str())) else { return 0 };
+        let unseen = pod.done.iter().map(|(container, (run, _))| {
+            let next = stops.iter().filter(|stop| *stop.container == **container && stop.run > *run).map(|stop| stop.run).min();
+            next.map_or(0, |next| next - run - 1)
+        });
+        unseen.fold(0, u64::saturating_add).min(MOST_UNSEEN) as u32
     }
 
     /// This one is done.
@@ -271,14 +291,17 @@ impl Memory {
         stopping.retain(|(_, uid, pod)| !pod.is_told() || done.contains_key(&***uid));
         stopping.sort_unstable_by_key(|(one, _, _)| Reverse(one.deletion.timestamp));
         let mut room = MOST_TOLD;
-        let stopping = stopping.into_iter().take_while(|(one, _, _)| takes(&mut room, STOPPING + one.namespace.len() + one.name.len()));
+        let bytes = |one: &Stopping| STOPPING + one.namespace.len() + one.name.len() + if one.ended { ENDED } else { 0 };
+        let stopping = stopping.into_iter().take_while(|(one, _, _)| takes(&mut room, bytes(one)));
         let stopping = stopping.map(|(one, uid, _)| (uid.to_string(), one.clone())).collect();
         Carried { done_before, stopping, done, gone }
     }
 }
 
-/// The most bytes of a pod that stops, of one whose runs are done, and of a run, as JSON without their names; a uid has 36.
+/// The most bytes of a pod that stops, what more there is of it when it has ended, of one whose runs are done, and of a run, as JSON without
+/// their names; a uid has 36.
 const STOPPING: usize = 160;
+const ENDED: usize = 14;
 const DONE: usize = 45;
 const RUN: usize = 50;
 
@@ -497,6 +520,34 @@ mod tests {
         memory.see(&glance(Some((40, 30)), true, 1), false);
         take(&mut memory, &[stop(0, 15)]);
         assert!(lost_in_list(&mut memory).is_empty() && memory.stopping("p").is_none());
+    }
+
+    #[test]
+    fn a_restart_just_before_its_deletion_is_not_how_a_pod_ended() {
+        let mut memory = from(0);
+        memory.see(&glance(None, false, 1), false);
+        take(&mut memory, &[stop(0, 5)]);
+        memory.see(&glance(Some((40, 30)), false, 1), false);
+        // The next leader, too, sees it in no list.
+        let mut next = Memory::new(memory.tell(SECOND + 20));
+        assert_eq!((lost_in_list(&mut memory), lost_in_list(&mut next)), (vec!["p".to_owned()], vec!["p".to_owned()]));
+    }
+
+    #[test]
+    fn runs_that_nobody_saw_are_known_by_their_number() {
+        let mut memory = from(0);
+        memory.see(&glance(None, false, 1), false);
+        let of = |container: &str, run: u64, ended: i64| Stop { container: container.into(), ..stop(run, ended) };
+        // Nobody knows when the first one was seen.
+        assert_eq!(memory.unseen(&[of("app", 3, 5)]), 0);
+        [of("app", 0, 5), of("other", 2, 5)].iter().for_each(|stop| memory.done(stop));
+        // The last two are shown, in whatever order.
+        let shown = [of("app", 5, 90), of("app", 4, 60), of("other", 3, 60), of("new", 7, 60)];
+        assert_eq!(memory.unseen(&shown), 3);
+        shown.iter().for_each(|stop| memory.done(stop));
+        // Again, the next one, and one of a kubelet that has lost count.
+        assert_eq!((memory.unseen(&shown), memory.unseen(&[of("app", 6, 99)]), memory.unseen(&[of("app", 0, 99)])), (0, 0, 0));
+        assert_eq!(memory.unseen(&[of("app", u64::MAX, 99), of("other", u64::MAX, 99)]), 1000);
     }
 
     #[test]

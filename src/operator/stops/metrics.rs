@@ -239,6 +239,12 @@ impl Metrics {
         self.events.get_or_create(&ByResult { result: told.word() }).inc();
     }
 
+    /// How many Events became of this.
+    #[cfg(test)]
+    pub(super) fn times(&self, told: Told) -> u64 {
+        self.events.get_or_create(&ByResult { result: told.word() }).get()
+    }
+
     /// Counts lists of Events that were read, were too many, failed, or were too long.
     pub fn looked_up(&self, lists: [u64; 4]) {
         for (result, times) in ["found", "heldBack", "failed", "cutOff"].into_iter().zip(lists) {

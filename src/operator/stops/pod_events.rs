@@ -27,8 +27,8 @@ const PAGES: usize = 20;
 const MOST_OF_ONE: usize = 100;
 /// How many lists are asked for at once.
 const AT_ONCE: usize = 4;
-/// How long a list may take; what has not come by then is not waited for.
-const LIST: Duration = Duration::from_secs(5);
+/// How long a list, or a Job, may take; what has not come by then is not waited for.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Who asks.
 pub struct PodEvents {
@@ -123,23 +123,35 @@ impl PodEvents {
 
     /// These Jobs, of which there are few: a Job that deletes its pods has many of them.
     pub async fn jobs(&self, wanted: &BTreeSet<(&str, &str)>) -> Answers<Jobs> {
-        let mut answers = Answers::new();
-        for (namespace, name) in wanted {
-            if !self.may_ask() {
-                answers.asked[1] += 1;
-                continue;
+        let (mut answers, mut asking, mut wanted) = (Answers::new(), FuturesUnordered::new(), wanted.iter());
+        loop {
+            while asking.len() < AT_ONCE
+                && let Some((namespace, name)) = wanted.next()
+            {
+                if self.may_ask() {
+                    asking.push(self.job(namespace, name));
+                } else {
+                    answers.asked[1] += 1;
+                }
             }
-            let what = format!("jobs.batch {namespace}/{name}");
-            let request = Request::new(format!("/apis/batch/v1/namespaces/{namespace}/jobs")).get(name, &GetParams::default());
-            match pages::get(&self.client, &what, request).await {
-                Err(error) if error.is_not_found() => answers.take(Ok((Jobs::new(), true))),
-                answer => answers.take(answer.map(|body| {
-                    let job = serde_json::from_slice(&body).ok();
-                    (job.map(|job| (((*namespace).to_owned(), (*name).to_owned()), job)).into_iter().collect(), true)
-                })),
-            }
+            let Some(answer) = asking.next().await else { break };
+            answers.take(answer);
         }
         answers
+    }
+
+    async fn job(&self, namespace: &str, name: &str) -> Result<(Jobs, bool), ObjectError> {
+        let what = format!("jobs.batch {namespace}/{name}");
+        let request = Request::new(format!("/apis/batch/v1/namespaces/{namespace}/jobs")).get(name, &GetParams::default());
+        match timeout(ANSWER, pages::get(&self.client, &what, request)).await {
+            Ok(Ok(body)) => {
+                let job = serde_json::from_slice(&body).ok();
+                Ok((job.map(|job| ((namespace.to_owned(), name.to_owned()), job)).into_iter().collect(), true))
+            }
+            Ok(Err(error)) if error.is_not_found() => Ok((Jobs::new(), true)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(late("get", what)),
+        }
     }
 
     fn may_ask(&self) -> bool {
@@ -187,11 +199,15 @@ impl PodEvents {
             }
             Ok(())
         };
-        match timeout(LIST, reading).await {
+        match timeout(ANSWER, reading).await {
             Ok(done) => done?,
             Err(_) if read > 0 => all = false,
-            Err(_) => return Err(ObjectError { verb: "list", what, why: format!("no answer within {LIST:?}"), code: None }),
+            Err(_) => return Err(late("list", what)),
         }
         Ok((found, all))
     }
+}
+
+fn late(verb: &'static str, what: String) -> ObjectError {
+    ObjectError { verb, what, why: format!("no answer within {ANSWER:?}"), code: None, reason: None }
 }

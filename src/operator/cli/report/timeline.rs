@@ -252,10 +252,10 @@ mod tests {
     #[test]
     fn without_a_report_there_is_the_container_or_nothing() {
         let mut stop = stop();
-        (stop.report, stop.exit_code, stop.requested_at) = (None, Some(137), Some("2025-10-09T09:29:59Z".into()));
+        (stop.report, stop.exit_code, stop.began_at) = (None, Some(137), Some("2025-10-09T09:29:59Z".into()));
         let text = timeline(&[stop.clone()], 80, Paint(false));
         assert!(text.contains("exit code 137") && text.contains('✖'), "{text}");
-        (stop.requested_at, stop.finished_at) = (None, None);
+        (stop.began_at, stop.finished_at) = (None, None);
         let text = timeline(&[stop], 80, Paint(false));
         assert!(!text.contains('✖') && text.contains("worker[9] waited for a lock"), "{text}");
     }
