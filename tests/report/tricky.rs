@@ -1472,24 +1472,18 @@ fn an_init_that_was_killed_had_time_left() {
 /// Why is open, but not that: it would have reported.
 #[test]
 fn an_init_that_was_killed_counts_whatever_for() {
-    let low = |case: Case| case.event(pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100));
-    let liveness = |case: Case| case.with(|case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}}));
-    let restarted =
-        |case: Case| case.event(pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 160));
-    let hurried = |case: Case| low(case.deleted(95, 30));
-    let meant = |case: Case| case.deleted(105, 30);
-    let whenever = |case: Case| case.deleted(105, 30).with(|case| case.deletion = None);
-    type Change<'c> = (&'c str, &'c dyn Fn(Case) -> Case, &'c str);
-    let changes: [Change<'_>; 6] = [
-        ("a hard eviction, perhaps", &low, "nodePressure: EvictedForMemory"),
-        ("a probe, perhaps", &liveness, "-:"),
-        ("the node's restart, perhaps", &restarted, "-:"),
-        ("deleted, and evicted since", &hurried, "deletion:"),
-        ("at about the time of its deletion", &meant, "-:"),
-        ("deleted, and nobody knows when", &whenever, "-:"),
-    ];
-    for (what, change, request) in changes {
-        let case = change(Case::wrapped(sigkill(102)));
+    let killed = || Case::wrapped(sigkill(102));
+    let low = || pod_event("kubelet", "Evicted", "The node was low on resource: memory. ", 100);
+    let restarted = pod_event("kubelet", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.", 160);
+    let liveness = |case: &mut Case| case.container()["livenessProbe"] = json!({"httpGet": {"port": 80}});
+    for (what, case, request) in [
+        ("a hard eviction, perhaps", killed().event(low()), "nodePressure: EvictedForMemory"),
+        ("a probe, perhaps", killed().with(liveness), "-:"),
+        ("the node's restart, perhaps", killed().event(restarted), "-:"),
+        ("deleted, and evicted since", killed().deleted(95, 30).event(low()), "deletion:"),
+        ("at about the time of its deletion", killed().deleted(105, 30), "-:"),
+        ("deleted, and nobody knows when", killed().deleted(105, 30).with(|case| case.deletion = None), "-:"),
+    ] {
         assert_eq!((case.told(), case.stop().killed), (format!("unknown {request} Unknown"), 0), "{what}: {:#?}", case.stop());
         let always =
             case.with(|case| case.container()["command"] = json!(["/ashore/ashore-init", "--grace=30s", "--report=always", "--", "app"]));
