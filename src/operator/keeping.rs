@@ -521,14 +521,17 @@ impl Keeper {
         let namespace = &stop.namespace;
         let error = match written {
             Ok(made) => {
-                // One that is there already is on the shelf since it was looked for.
                 if let Some(made) = made {
                     let (kind, workload) = object::workload(stop);
                     let workload = object::on_shelf(&label_value(kind), &label_value(workload));
                     office.doomed.extend(office.shelf.put(namespace, &workload, &name(stop), made));
+                }
+                // One that is there already was made by whoever led before, and is on the shelf since it was looked for; or by us, and nobody
+                // heard the answer: it is counted now, and on the shelf at the next look.
+                if self.line.done(namespace) > 1 || made.is_some() {
                     self.metrics.report_kept();
                 }
-                return self.line.done(namespace);
+                return;
             }
             Err(error) => error,
         };
@@ -708,6 +711,7 @@ mod tests {
             (vec![(409, "")], 0, 1, line::MOST_TRIES as usize),
             (vec![(500, "InternalError")], 0, 1, line::MOST_TRIES as usize),
             (vec![(409, "AlreadyExists")], 0, 0, 1),
+            (vec![(500, "InternalError"), (409, "AlreadyExists")], 1, 0, 2),
             (vec![(422, "Invalid")], 0, 1, 1),
         ] {
             let said = format!("{answers:?}");

@@ -53,7 +53,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use tell::{Teller, is_warning, leading};
+use tell::{Teller, is_warning, leading, leading_process};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -732,7 +732,7 @@ fn may_say_more(stop: &Stop) -> bool {
 /// A line in the log: no more of a process than its name, and nothing that a probe or an app has printed.
 fn log(stop: &Stop) {
     let workload = stop.workload.as_ref().map(|workload| format!("{} {}", workload.kind, workload.name));
-    let process = stop.causes.iter().find_map(|finding| finding.process.as_ref());
+    let process = leading_process(stop);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -773,6 +773,41 @@ mod tests {
     use tokio::time::timeout;
 
     const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_names_no_process_beside_a_cause_that_is_another_ones() {
+        use tracing_subscriber::layer::SubscriberExt;
+        let finding = |cause: &str, more: Value| json!({"cause": cause, "what": "it", "process": more});
+        let worker = json!({"pid": 9, "name": "worker"});
+        for (causes, process) in [
+            (json!([finding("OutOfMemory", Value::Null), finding("SignalIgnored", worker.clone())]), Value::Null),
+            (json!([finding("SignalIgnored", worker)]), json!("worker")),
+        ] {
+            let stop = json!({"namespace": "n", "pod": "p", "uid": "u", "container": "c", "run": 0, "wrapped": true, "outcome": "killed",
+                "killed": 2, "causes": causes});
+            let written = Written::default();
+            let to = written.clone();
+            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(move || to.clone());
+            let stop: Stop = serde_json::from_value(stop).unwrap();
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || log(&stop));
+            let line: Value = serde_json::from_slice(&written.0.lock().unwrap()).unwrap();
+            assert_eq!((&line["cause"], &line["process"]), (&causes[0]["cause"], &process), "{line}");
+        }
+    }
 
     /// A reader, and a store, of an API server that answers so.
     fn reader(api: Router, which: tell::Which) -> (Reader, Store) {

@@ -194,7 +194,7 @@ causes! {
         "Look on the node: somebody or something there sent SIGKILL to the container's first process; its kernel's log tells of OOM kills that the kubelet has missed.";
     Unknown #[serde(other)], Warning,
         "What can be known does not tell.",
-        "See what is said of it.";
+        "Look at `kubectl get events` of its namespace while they are there (an hour), and at the kernel's and the kubelet's logs on its node.";
 }
 
 impl Cause {

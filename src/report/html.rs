@@ -68,7 +68,7 @@ fn table(out: &mut String, stops: &[&Stop]) {
     out.push_str(
         "<div class=\"stops\">\n<table id=\"stops\">\n<caption>Stops, each of which opens its findings and its timeline</caption>\n<thead><tr>\
          <th scope=\"col\">Pod, container</th><th scope=\"col\" class=\"namespace\">Namespace</th><th scope=\"col\" class=\"workload\">Workload</th>\
-         <th scope=\"col\" class=\"when\" aria-sort=\"descending\">Ended</th><th scope=\"col\">Outcome</th><th scope=\"col\">Cause</th>\
+         <th scope=\"col\" class=\"when\" aria-sort=\"descending\">Ended (UTC)</th><th scope=\"col\">Outcome</th><th scope=\"col\">Cause</th>\
          <th scope=\"col\" class=\"number\">Killed</th><th scope=\"col\" class=\"number\">Took</th></tr></thead>\n",
     );
     for (at, stop) in stops.iter().enumerate() {

@@ -91,7 +91,7 @@ fn a_wrong_value_is_named_with_what_is_allowed() {
             &["explain", "-n", "shop", "x"],
             "--namespace and --context say where TYPE/NAME is, and nothing is named so (pod/web, deploy/web)",
         ),
-        (&["report", "--since", "1d"], "'1d' for '--since <DURATION>': not a duration such as 500ms, 5s or 1m30s"),
+        (&["report", "--since", "1w"], "'1w' for '--since <DURATION>': not a duration such as 500ms, 5s or 1m30s"),
         (&["report", "--fail-on", "x"], "[possible values: killed, failed]"),
         (&["report", "-n", "shop", "x.yaml"], "choose stops of a cluster, and files are named"),
         (&["watch", "web"], "'web' for '[TYPE/NAME]...': not TYPE/NAME, such as pod/web, deploy/web"),

@@ -11,7 +11,7 @@ mod report;
 mod round_trip;
 mod run;
 
-use run::{Run, folder, run_in};
+use run::{Run, folder, run_in, run_with};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

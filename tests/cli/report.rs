@@ -1,6 +1,6 @@
 //! `report` of files: what kubectl has printed, what was kept, and what is neither.
 
-use super::{folder, golden, run, run_in};
+use super::{folder, golden, run, run_in, run_with};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -31,6 +31,12 @@ fn texts_for_people() {
     assert!(table.err.contains("1 container has ended by itself and well") || table.err.contains("containers have ended"), "{}", table.err);
     golden("report-table.txt", &table.good());
     golden("report-timeline.txt", &show("timeline").good());
+    // In a pipe nobody knows how wide the terminal is, but for what is said.
+    let wide = |columns: &str| {
+        let picture = run_with(&stops(), &["report", "-q", "-o", "timeline", "web.json"], b"", &[("COLUMNS", columns)]).good();
+        picture.lines().map(|line| line.chars().count()).max()
+    };
+    assert_eq!((wide("60"), wide("0")), (Some(60), wide("80")));
 }
 
 #[test]
@@ -127,6 +133,47 @@ fn a_script_is_told_by_the_exit_code() {
     let drained = |stop: &&Value| stop["outcome"] == "drained";
     let drained = json!(reported(&["-"], WEB).iter().filter(drained).collect::<Vec<_>>()).to_string();
     assert_eq!((ask("killed", &drained), ask("failed", &drained)), (0, 0));
+    // What is shown does not change it, and is not all that is said.
+    let other = run(&["report", "--outcome", "drained", "--fail-on", "killed", "-"], WEB);
+    assert_eq!((other.code, other.out.contains("killed")), (1, false), "{}", other.out);
+    assert_eq!(other.err, "1 stop: 1 drained; 1 stop that --outcome leaves out is as bad as --fail-on says\n");
+}
+
+/// A stop with so many victims, of which the report has names for twelve.
+fn many_killed(killed: u64) -> String {
+    let mut pod: Value = serde_json::from_str(WEB).expect("JSON");
+    let terminated = &mut pod["status"]["containerStatuses"][0]["state"]["terminated"];
+    let message = terminated["message"].as_str().expect("a message").to_owned();
+    let (line, report) = message.split_once('\n').expect("a line for people, and the report");
+    let mut report: Value = serde_json::from_str(report).expect("a report");
+    let victim = |pid: u64| json!({"pid": pid, "name": "w", "why": "ignored", "state": "S", "asked": "TERM", "askedMs": 12});
+    (report["killed"], report["victims"]) = (json!(killed), (9..21).map(victim).collect());
+    terminated["message"] = json!(format!("{line}\n{report}"));
+    pod.to_string()
+}
+
+#[test]
+fn many_that_were_killed_alike_are_told_of_once() {
+    let pod = many_killed(40);
+    let show = |output: &str| run(&["report", "-q", "-o", output, "--outcome", "killed", "-"], &pod).good();
+    let table = show("table");
+    let lines: Vec<&str> = table.lines().map(str::trim).collect();
+    assert_eq!(lines[2], "40 processes killed, 28 of them not named");
+    assert!(lines[3].starts_with("w[9] ignores SIGTERM; killed "), "{table}");
+    assert!(lines[4].starts_with("SignalIgnored, too: w[10], w[11], ") && lines[4].ends_with(", w[20]"), "{table}");
+    assert_eq!((lines.len(), lines[5].starts_with("fix: ")), (6, true), "{table}");
+    let picture = show("timeline");
+    assert_eq!((picture.matches("fix: ").count(), picture.matches("ignores SIGTERM").count()), (1, 1), "{picture}");
+    let page = run(&["report", "-q", "--html", "-", "-"], &pod).good();
+    assert_eq!((page.matches("<b>What to do:</b>").count(), page.matches("ignores SIGTERM").count()), (1, 12));
+}
+
+#[test]
+fn of_nothing_it_is_said_what_was_left_out() {
+    let say = |args: &[&str]| run(&[&["report", "-"], args].concat(), WEB).err;
+    assert_eq!(say(&["--since", "1h"]), "0 stops of the last 1h (2 older)\n");
+    assert_eq!(say(&["--since", "7d"]), "0 stops of the last 7d (2 older)\n");
+    assert_eq!(say(&["--outcome", "failed"]), "0 stops (2 ended otherwise than --outcome says)\n");
 }
 
 #[test]
@@ -158,6 +205,23 @@ fn what_is_wrong_is_named_and_the_rest_is_reported() {
     ] {
         assert!(run.err.contains(what), "{what}: {}", run.err);
     }
+    let mut list = vec![json!({"uid": "u"}); 300];
+    list[0] = json!({"kind": "Pod", "metadata": {"name": "young"}});
+    for (text, at) in [(json!(list[1..]).to_string(), ""), (json!({"kind": "List", "items": list}).to_string(), "items")] {
+        let dir = folder("report-many-wrong", &[("many.json", &text)]);
+        let said = run_in(&dir, &["report", "-q", "many.json"], b"").err;
+        assert_eq!(
+            (said.lines().count(), said.matches("; expected pods as").count()),
+            if at.is_empty() { (11, 1) } else { (1, 1) },
+            "{said}"
+        );
+        let first = if at.is_empty() { "[0]: not a stop: missing field" } else { "items[0]: Pod young has no status, " };
+        assert!(said.starts_with(&format!("error: many.json:1: document 1: {first}")), "{said}");
+        if at.is_empty() {
+            assert!(said.contains("error: many.json:1: document 1: [9]: not a stop: "), "{said}");
+            assert!(said.ends_with("\nerror: many.json: 289 more are wrong like these\n"), "{said}");
+        }
+    }
     let nothing = run_in(&dir, &["report", "none.json"], b"").refused();
     assert_eq!(nothing, "error: none.json: no such file or directory\n");
     // No pod is no mistake.
@@ -185,9 +249,19 @@ fn a_wrong_word_is_told_what_is_allowed() {
         );
     }
     // What can only be a file is one.
-    for word in ["there/none", "none/web.json", "none", "a/b/c"] {
+    for word in ["there/none", "none/web.json", "none.json", "a/b/c"] {
         assert_eq!(say(&[word]), format!("error: {word}: no such file or directory\n"));
     }
+    // A pod's own name, and as kubectl takes them.
+    assert_eq!(
+        say(&["deploy", "web-5d9f7c6b8-x2x7k"]),
+        "error: deploy: no such file or directory; an object of the cluster is named deploy/NAME\n\
+         error: web-5d9f7c6b8-x2x7k: no such file or directory; an object of the cluster is named TYPE/NAME, such as pod/web-5d9f7c6b8-x2x7k or \
+         deploy/web-5d9f7c6b8-x2x7k\n"
+    );
+    assert!(say(&["--since", "367d"]).contains(
+        "not a duration such as 500ms, 5s or 1m30s (units h, m, s, ms; a bare number is seconds; at most 366 days); or days, such as 7d"
+    ));
     for args in [["--since", "-5m"], ["--since", "soon"], ["--for", "-1"]] {
         let said = say(&[&args[..], &["--watch"]].concat());
         assert!(
@@ -267,7 +341,20 @@ fn a_page_is_written_whole_or_not_at_all() {
         let page = fs::read_to_string(dir.join(name)).expect("a page");
         assert!(page.starts_with("<!doctype html>") && page.contains("worker"), "{page}");
     }
-    assert!(write("-").good().starts_with("<!doctype html>"));
+    // It is there with what could be read, and that is said beside what is wrong.
+    let some = run_in(&dir, &["report", "--html", "new.html", "none.json", "web.json"], b"");
+    assert_eq!(some.code, 1);
+    assert!(some.err.contains("; the page is in new.html\nerror: none.json: "), "{}", some.err);
+    let page = write("-").good();
+    assert!(page.starts_with("<!doctype html>") && page.contains("<title>Stops of web.json</title>"));
+    let title = |args: &[&str]| {
+        let page = run_in(&dir, &[&["report", "-q", "--html", "-"], args].concat(), WEB.as_bytes()).good();
+        page.split_once("<h1>").expect("a title").1.split_once("</h1>").expect("its end").0.to_owned()
+    };
+    let whole = dir.join("web.json").display().to_string();
+    assert_eq!(title(&[&whole]), "Stops of web.json", "whose folder it is in is nobody's business");
+    assert_eq!(title(&["-", "--since", "7d"]), "Stops of standard input, the last 7d");
+    assert_eq!(title(&[whole.as_str(); 9]), "Stops of 9 files");
     let nowhere = write("none/x.html");
     assert!(
         nowhere.code == 1 && nowhere.err.contains("error: none/x.html: cannot be written: no such file or directory"),

@@ -132,6 +132,7 @@ const TESTS: &[Test] = &[
     ("audit::inside_of_what_cannot_be_looked_into", audit::inside_of_what_cannot_be_looked_into),
     ("report::of_pods_that_are_there", report::of_pods_that_are_there),
     ("report::of_pods_that_are_gone", report::of_pods_that_are_gone),
+    ("report::of_reports_that_cannot_be_read", report::of_reports_that_cannot_be_read),
     ("report::with_few_rights", report::with_few_rights),
     ("report::as_they_happen", report::as_they_happen),
     ("report::until_it_ends", report::until_it_ends),

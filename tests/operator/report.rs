@@ -8,6 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output};
 use std::time::Duration;
@@ -104,7 +105,11 @@ fn cluster(control: &Control) {
 
 /// The kind of what is kept.
 fn install(control: &Control) {
-    control.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &REPORT.definition());
+    define(control, &REPORT.definition());
+}
+
+fn define(control: &Control, definition: &Value) {
+    control.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition);
     let path = format!("/apis/ashore.dev/v1alpha1/{}", REPORT.plural);
     eventually("the resource", PATIENCE, || (control.get(&path).status == 200).then_some(()));
 }
@@ -149,6 +154,10 @@ pub fn of_pods_that_are_there() -> Outcome {
     assert_eq!(causes(&["-n", "store", "--outcome", "completed"]), ["nightly-29333280-k9 job -"]);
     assert_eq!(causes(&["-A", "-l", "app=web"]), [app, log]);
     assert_eq!(causes(&["-A", "--since", "1s"]), [""; 0]);
+    let said = |args: &[&str]| report(&admin, args).said;
+    assert_eq!(said(&["-A", "--since", "1h"]), "0 stops of the last 1h in all namespaces (5 older)\n");
+    assert_eq!(said(&["-n", "shop", "--since", "1h", "sts/cache"]), "0 stops of the last 1h (1 older)\n");
+    assert_eq!(said(&["-n", "store", "--outcome", "failed"]), "0 stops in namespace store (2 ended otherwise than --outcome says)\n");
     let table = report(&admin, &["-A"]);
     let head: Vec<&str> = table.out.lines().next().unwrap().split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
     assert_eq!(head, ["WHEN (UTC)", "NAMESPACE", "POD", "CONTAINER", "OUTCOME", "CAUSE", "PROCESS", "TOOK"]);
@@ -189,6 +198,41 @@ pub fn of_pods_that_are_gone() -> Outcome {
     }
     // What is kept has no labels of its pod, and is chosen by its workload.
     assert_eq!(ask(&["-l", "app=web"]).causes().len(), 3);
+
+    // It says no more than what is at the top: what is between is known by its pods' names.
+    let nightly = json!({"kind": "CronJob", "name": "nightly"});
+    keep(&control, "night", |stop| (stop["pod"], stop["workload"]) = (json!("nightly-29333280-k9zzz"), nightly));
+    let api = json!({"kind": "Deployment", "name": "api"});
+    keep(&control, "api", |stop| (stop["pod"], stop["workload"]) = (json!("api-77b9c-abcde"), api));
+    for (name, expected) in [("job/nightly-29333280", 1), ("cronjob/nightly", 1), ("rs/api-77b9c", 1)] {
+        let found = ask(&[name]);
+        assert_eq!((found.code, found.causes().len()), (Some(0), expected), "{name}: {}{}", found.out, found.said);
+    }
+    for name in ["job/nightly-2933328", "job/nightly", "rs/api", "sts/api-77b9c"] {
+        assert_eq!((ask(&[name]).code, ask(&[name]).causes().len()), (Some(1), 0), "{name}");
+    }
+    Ok(())
+}
+
+/// A later version, or somebody else, may have written them.
+pub fn of_reports_that_cannot_be_read() -> Outcome {
+    let control = Control::start()?;
+    let mut definition = REPORT.definition();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+        json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    define(&control, &definition);
+    control.namespace("shop", &json!({}));
+    keep(&control, "good", |stop| stop["outcome"] = json!("drained"));
+    keep(&control, "bad", |stop| stop["graceMs"] = json!(-1));
+    keep(&control, "worse", |stop| _ = stop.as_object_mut().unwrap().remove("uid"));
+    let admin = control.admin_kubeconfig();
+    let all = report(&admin, &["-n", "shop", "-o", "json"]);
+    assert_eq!((all.code, all.stops().len()), (Some(0), 1));
+    let warning =
+        "warning: cluster: 2 ShutdownReports of namespace shop cannot be read: the first is shop/bad: invalid value: integer `-1`";
+    assert!(all.said.contains(&warning.replace("cluster: ", "")), "{}", all.said);
+    let asked = report(&admin, &["-q", "-n", "shop", "--fail-on", "killed"]);
+    assert!(asked.code == Some(1) && asked.said.starts_with(&warning.replace("warning", "error")), "{}", asked.said);
     Ok(())
 }
 
@@ -205,6 +249,10 @@ pub fn with_few_rights() -> Outcome {
     assert!(some.out.contains("SignalIgnored"), "{}", some.out);
     assert!(some.said.contains("warning: cannot list events of namespace shop: "), "{}", some.said);
     assert!(some.said.contains("warning: cannot list shutdownreports.ashore.dev of namespace shop: "), "{}", some.said);
+    // Whoever asks whether somebody was killed is not told "no" where that could not be looked up.
+    let blind = report(&own, &["-q", "-n", "shop", "--since", "1s", "--fail-on", "killed"]);
+    let error = "error: cluster: cannot list shutdownreports.ashore.dev of namespace shop: ";
+    assert!(blind.code == Some(1) && blind.said.starts_with(error), "{}", blind.said);
     let one = report(&own, &["-n", "shop", "pod/cache-0"]);
     assert!(one.code == Some(0) && one.out.contains("OutOfMemory"), "{}{}", one.out, one.said);
     let of_workload = report(&own, &["-n", "shop", "deploy/web"]);
@@ -305,7 +353,9 @@ pub fn as_they_happen() -> Outcome {
     let lines = Watch::start(&admin, &["-n", "shop", "deploy/web"]);
     let objects = Watch::start(&admin, &["-A", "-o", "json", "--outcome", "killed"]);
     let before = Watch::start(&admin, &["-n", "shop", "--since", "49h", "-o", "json"]);
+    let asked = Watch::start(&admin, &["-n", "store", "--fail-on", "killed"]);
     assert!(before.prints("cache-0").contains("OutOfMemory"));
+    assert!(lines.read("said").starts_with("watching deploy/web in namespace shop, 4 pods there; "), "{}", lines.read("said"));
     delete(&control, &first);
     let text = lines.prints("shop/web-1 log");
     assert!(!text.contains("cache-0") && !text.contains("x2x7k"), "what happened before, and to others, is not shown: {text}");
@@ -317,6 +367,7 @@ pub fn as_they_happen() -> Outcome {
     control.down();
     lines.says("trying again");
     control.restart();
+    lines.says("the API server answers again");
     delete(&control, &second);
     lines.prints("shop/web-2 app");
 
@@ -335,6 +386,16 @@ pub fn as_they_happen() -> Outcome {
     let all = objects.prints("web-3");
     let stops: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(stops.iter().all(|stop| stop["container"] == "app" && stop["outcome"] == "killed") && stops.len() == 3, "{all}");
+
+    // Whoever asks whether somebody was killed is not told "no" where that was not seen.
+    asked.says("stops may have been missed");
+    let (code, said) = asked.interrupt();
+    assert!(code == Some(1) && said.contains("error: cluster: stops of namespace store may have been missed"), "{said}");
+    let asked = Watch::start(&admin, &["-n", "store", "--fail-on", "killed"]);
+    control.down();
+    asked.says("trying again");
+    let (code, said) = asked.interrupt();
+    assert!(code == Some(1) && said.contains("; what happened since then is not known"), "{said}");
     Ok(())
 }
 
@@ -359,6 +420,22 @@ pub fn until_it_ends() -> Outcome {
         let said = String::from_utf8_lossy(&silent.stderr);
         assert!(silent.status.code() == Some(1) && said.contains("(https://127.0.0.1:1)"), "which one does not answer: {said}");
     }
+
+    // One that takes a call and says nothing has shown nothing.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", deaf.local_addr().unwrap()));
+    fs::write(&nowhere, config.to_string()).unwrap();
+    let waited = run(&nowhere, &["watch", "-n", "shop", "--for", "7s", "--fail-on", "killed"]);
+    let said = String::from_utf8_lossy(&waited.stderr);
+    assert_eq!(waited.status.code(), Some(1), "{said}");
+    assert!(said.contains("warning: the pods of namespace shop are not listed yet; still waiting for the API server (https://"), "{said}");
+    assert!(said.contains("error: cluster: nothing was watched: the API server (https://"), "{said}");
+
+    // A name that nothing has.
+    let wrong = run(&admin, &["watch", "-n", "shop", "deploy/nope", "--for", "1s", "--fail-on", "killed"]);
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(said.starts_with("watching deploy/nope in namespace shop, which is not there (yet); "), "{said}");
+    assert!(wrong.status.code() == Some(1) && said.contains("error: cluster: deploy/nope was not there, and no pod of it"), "{said}");
 
     // Without Events it goes on, and says what that means.
     control.allow("shop", "looks", &json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}));

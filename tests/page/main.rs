@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         ("nothing_moves_by_itself", nothing_moves_by_itself),
         ("on_paper_all_is_open_and_nothing_to_press", on_paper_all_is_open_and_nothing_to_press),
         ("a_narrow_screen_shows_it_all", a_narrow_screen_shows_it_all),
+        ("at_no_width_is_a_cell_cut", at_no_width_is_a_cell_cut),
         ("without_scripts_it_is_all_there", without_scripts_it_is_all_there),
         ("forged_text_is_text", forged_text_is_text),
         ("no_stops_are_said", no_stops_are_said),
@@ -78,7 +79,7 @@ fn columns_sort_by_click_and_by_key() -> Outcome {
     let page = open(&stops::few())?;
     let column = |at: usize| format!("document.querySelectorAll('#stops > thead button')[{at}]");
     let sorted = || page.strings("[...document.querySelectorAll('[aria-sort]')].map(cell => cell.textContent + ' ' + cell.ariaSort)");
-    assert_eq!((page.strings(SHOWN), sorted()), (NEWEST_FIRST.map(str::to_owned).to_vec(), vec!["Ended descending".to_owned()]));
+    assert_eq!((page.strings(SHOWN), sorted()), (NEWEST_FIRST.map(str::to_owned).to_vec(), vec!["Ended (UTC) descending".to_owned()]));
 
     page.click(&column(0));
     assert_eq!((page.strings(SHOWN), sorted()), (BY_NAME.map(str::to_owned).to_vec(), vec!["Pod, container ascending".to_owned()]));
@@ -142,6 +143,27 @@ fn the_filter_narrows_and_counts() -> Outcome {
     assert_eq!((page.strings(SHOWN).len(), status()), (0, json!("0 of 6 stops, all shown")));
     page.click("document.querySelector('#nothing button')");
     assert_eq!((page.strings(SHOWN).len(), status()), (6, json!("6 of 6 stops, all shown")));
+    // Each word, wherever it stands; names and moments as they are told elsewhere; and none of the page's own.
+    page.click("document.querySelectorAll('#stops > tbody')[2].querySelector('button')");
+    for (text, found) in [
+        ("flusher gunicorn", vec!["web-6c5b8f7d9-x2x8k"]),
+        ("  killed   LEGACY ", vec!["legacy-77b9c-aaaaa"]),
+        ("shop/web-6c5b8f7d9-q", vec!["web-6c5b8f7d9-q7lmp"]),
+        ("data/db-0 2026-03-04T10:07", vec!["db-0"]),
+        ("2026-03-04 10:07", vec!["db-0"]),
+        ("trap '' TERM", vec!["web-6c5b8f7d9-x2x8k"]),
+        ("failed", vec!["nightly-29384756-kx7fz"]),
+        ("timeline", vec![]),
+        ("kubelet's reason", vec![]),
+        ("what to do:", vec![]),
+    ] {
+        let value = format!("document.querySelector('[name=text]').value = {}", json!(text));
+        page.eval(&format!("{value}; document.querySelector('[name=text]').dispatchEvent(new Event('input', {{bubbles: true}}))"));
+        page.drawn();
+        assert_eq!(page.strings(SHOWN), found, "{text}");
+    }
+    page.click("document.querySelector('[type=reset]')");
+    page.click("document.querySelectorAll('#stops > tbody')[2].querySelector('button')");
 
     let options = |name: &str| page.strings(&format!("[...document.querySelector('[name={name}]')].map(option => option.textContent)"));
     assert_eq!(options("outcome"), ["all", "Killed (3)", "Failed (1)", "Unknown (1)", "Drained (1)"]);
@@ -176,7 +198,7 @@ fn the_keyboard_reaches_all_and_leaves() -> Outcome {
         reached.push(at[0].as_str().unwrap().to_owned());
     }
     let mut expected = vec!["Causes", "text", "outcome", "cause", "namespace", "Reset"];
-    expected.extend(["Pod, container", "Namespace", "Workload", "Ended", "Outcome", "Cause", "Killed", "Took"]);
+    expected.extend(["Pod, container", "Namespace", "Workload", "Ended (UTC)", "Outcome", "Cause", "Killed", "Took"]);
     expected.extend(NEWEST_FIRST);
     assert_eq!(reached, expected);
     Ok(())
@@ -267,6 +289,7 @@ fn on_paper_all_is_open_and_nothing_to_press() -> Outcome {
     page.eval("dispatchEvent(new Event('beforeprint'))");
     // The two in `data` are filtered out, and `lost-1` has no picture.
     assert_eq!((page.eval(pictures), page.eval(controls)), (json!(3), json!(0)));
+    assert_eq!(page.eval("getComputedStyle(document.querySelector('.timeline h3')).breakAfter"), "avoid", "a heading is not left alone");
     page.eval("dispatchEvent(new Event('afterprint'))");
     page.emulate("", "light");
     assert_eq!((page.eval(pictures), page.eval(controls)), (json!(0), json!(5)));
@@ -288,6 +311,19 @@ fn a_narrow_screen_shows_it_all() -> Outcome {
         assert_eq!(page.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth"), 0);
         let hidden = "[...document.querySelectorAll('#stops > thead button, #stops > tbody > tr:first-child > *')].filter(cell => !cell.checkVisibility()).length";
         assert_eq!(page.eval(hidden), 0);
+    }
+    Ok(())
+}
+
+fn at_no_width_is_a_cell_cut() -> Outcome {
+    let page = open(&stops::few())?;
+    // The longest word of that column.
+    page.eval("document.querySelector('.outcome.drained').textContent = 'Completed'");
+    for width in [700, 1000, 1024, 1030, 1100, 1200, 1270, 1400] {
+        page.resize(width);
+        let cut = "[...document.querySelectorAll('#stops > tbody > tr:first-child > td, #stops > thead th')] \
+            .filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)";
+        assert_eq!(page.strings(cut), [""; 0], "{width}");
     }
     Ok(())
 }

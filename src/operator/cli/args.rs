@@ -305,6 +305,14 @@ pub(crate) struct Watching {
     pub quiet: bool,
 }
 
+/// A duration that may be days: what is kept is kept for days.
+fn days(text: &str) -> Result<Duration, String> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    const MOST: u32 = 366;
+    let days = text.strip_suffix('d').and_then(|days| days.parse().ok()).filter(|days| *days <= MOST);
+    days.map_or_else(|| serve::duration(text), |days| Ok(DAY * days)).map_err(|error| format!("{error}; or days, such as 7d"))
+}
+
 /// Which stops are meant.
 #[derive(Args)]
 pub(crate) struct Stops {
@@ -320,13 +328,13 @@ pub(crate) struct Stops {
     /// Only those of pods with these labels, as kubectl writes them
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Option<String>,
-    /// Only those of the last 30m, 24h and so on
-    #[arg(long, value_name = "DURATION", value_parser = serve::duration, allow_hyphen_values = true)]
+    /// Only those of the last 30m, 24h, 7d and so on
+    #[arg(long, value_name = "DURATION", value_parser = days, allow_hyphen_values = true)]
     pub since: Option<Duration>,
     /// Only those that ended so; several with commas between them [default: all that is not completed and well]
     #[arg(long = "outcome", value_enum, value_name = "OUTCOME", value_delimiter = ',')]
     pub outcomes: Vec<Ended>,
-    /// End with exit code 1 if there is a stop as bad as this, for scripts
+    /// End with exit code 1 if there is a stop as bad as this, whatever --outcome shows, or that cannot be told for certain; for scripts
     #[arg(long, value_enum, value_name = "OUTCOME")]
     pub fail_on: Option<Bad>,
 }
@@ -575,7 +583,8 @@ Examples:
 
 Exit codes:
   0  done
-  1  an input or the cluster cannot be read: each is named, and the rest is reported; or there is a stop as bad as --fail-on says
+  1  an input or the cluster cannot be read: each is named, and the rest is reported; or there is a stop as bad as --fail-on says,
+     or that cannot be told for certain
   2  the command line is wrong";
 
 const WATCH_HELP: &str =
@@ -592,7 +601,7 @@ Examples:
 
 Exit codes:
   0  it was interrupted, or the time of --for is over
-  1  the cluster cannot be watched; or there was a stop as bad as --fail-on says
+  1  the cluster cannot be watched; or there was a stop as bad as --fail-on says, or that cannot be told for certain
   2  the command line is wrong";
 
 const CHECK_HELP: &str = "Each line says how a thing is, and after -> what to do:
@@ -664,7 +673,7 @@ pub(crate) fn command(program: Option<&OsString>) -> clap::Command {
     }
     command = command.mut_subcommand("watch", |sub| {
         sub.mut_arg("since", |since| {
-            since.help("Show those first that happened in the last 30m, 24h and so on, as far as their pods are there")
+            since.help("Show those first that happened in the last 30m, 24h, 7d and so on, as far as their pods are there")
         })
     });
     for word in ["inject", "explain", "audit"] {

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::registries::runtime;
 use super::sources::Source;
 use super::wanted::Namespace;
-use crate::objects::ObjectError;
+use crate::objects::{ObjectError, is_name};
 use crate::pages::Pages;
 use crate::rulebook::Labels;
 use ashore_inject::Policy;
@@ -76,6 +76,12 @@ pub(crate) fn hint(problems: &mut [Problem]) {
     for Problem { place, what } in problems {
         let word = Path::new(&place.file);
         let (folder, name) = place.file.split_once('/').unwrap_or_default();
+        let bare = place.line.is_none() && is_name(&place.file) && word.extension().is_none() && !word.exists();
+        if bare && Name::parse(&format!("{}/x", place.file)).is_some() {
+            what.push_str(&format!("; an object of the cluster is named {}/NAME", place.file));
+        } else if bare {
+            what.push_str(&format!("; an object of the cluster is named TYPE/NAME, such as pod/{0} or deploy/{0}", place.file));
+        }
         // What is in a folder that is there, or ends like a file, is a file.
         if !folder.is_empty() && !name.contains('/') && word.extension().is_none() && !word.exists() && !Path::new(folder).exists() {
             what.push_str(&format!("; and it is not {EXPECTED}"));

@@ -66,9 +66,11 @@ pub(crate) fn tell(text: &str) -> Result<bool, Problem> {
     }
 }
 
-/// How many columns the terminal has that standard output goes to, if it goes to one.
+/// How many columns the terminal has that standard output goes to, if it goes to one; else what COLUMNS says, for a pipe into a pager.
 pub(crate) fn width() -> Option<usize> {
-    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+    const ALLOWED: std::ops::RangeInclusive<usize> = 20..=1000;
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| ALLOWED.contains(columns));
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0)).or_else(said)
 }
 
 /// A line on standard error. Nobody reading it is no error either.

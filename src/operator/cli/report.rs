@@ -24,13 +24,17 @@ use ashore_report::{Deletion, Outcome, Seen, Stop, html};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::Duration;
 use timeline::Paint;
-use words::{short, time};
+use words::{span, time};
 
 /// How wide a picture is where nobody says how wide the terminal is.
 const WIDTH: usize = 80;
+/// So many files, and so many objects, are named in a page's title.
+const MOST_NAMED: usize = 4;
 
 /// Which of the stops are meant.
 pub(crate) struct Filter {
@@ -70,29 +74,52 @@ fn ended_well(stop: &Stop) -> bool {
 
 /// The stops that were found, each once.
 #[derive(Default)]
-pub(crate) struct Found(BTreeMap<String, Stop>);
+pub(crate) struct Found {
+    stops: BTreeMap<String, Stop>,
+    /// Those that were longer ago, where it is known before that they are not meant.
+    older: BTreeSet<String>,
+}
+
+/// Those that are meant, and how many others there are.
+struct Chosen {
+    /// The newest first.
+    stops: Vec<Stop>,
+    /// Ended by themselves and well, where nobody asked for those.
+    well: usize,
+    /// Ended in another way than was asked for.
+    otherwise: usize,
+    /// Longer ago.
+    older: usize,
+    /// As bad as `--fail-on` says, whatever outcomes are shown; and how many of them are not shown.
+    bad: usize,
+    bad_unseen: usize,
+}
 
 impl Found {
     /// All runs that have ended of a pod, of which this is the only version that was seen; those for which `also` holds.
     fn pod(&mut self, pod: &Value, events: &[Value], job: Option<&Value>, also: impl FnMut(&Stop) -> bool) {
         for stop in stops(pod, false, None, events, job).into_iter().filter(also) {
-            self.0.entry(stop.key()).or_insert(stop);
+            self.stops.entry(stop.key()).or_insert(stop);
         }
     }
 
     /// One that was written down. It was seen when it happened, with Events that may have expired since, so it goes before what the pod
     /// shows now.
     fn kept(&mut self, stop: Stop) {
-        self.0.insert(stop.key(), stop);
+        self.stops.insert(stop.key(), stop);
     }
 
-    /// Those that are meant, the newest first, and how many others have ended by themselves and well.
-    fn sorted(self, filter: &Filter) -> (Vec<Stop>, usize) {
-        let recent: Vec<Stop> = self.0.into_values().filter(|stop| filter.is_recent(stop)).collect();
-        let well = if filter.outcomes.is_empty() { recent.iter().filter(|stop| ended_well(stop)).count() } else { 0 };
-        let mut stops: Vec<Stop> = recent.into_iter().filter(|stop| filter.wants(stop)).collect();
+    /// Chooses those that are meant. What is as bad as `--fail-on` says is so whether it is shown or not.
+    fn choose(self, filter: &Filter) -> Chosen {
+        let Self { stops, mut older } = self;
+        let (recent, old): (Vec<Stop>, Vec<Stop>) = stops.into_values().partition(|stop| filter.is_recent(stop));
+        older.extend(old.iter().map(Stop::key));
+        let bad = |stops: &[Stop]| stops.iter().filter(|stop| filter.is_bad(stop)).count();
+        let all_bad = bad(&recent);
+        let (mut stops, others): (Vec<Stop>, Vec<Stop>) = recent.into_iter().partition(|stop| filter.wants(stop));
         stops.sort_by_cached_key(|stop| Reverse(time(stop)));
-        (stops, well)
+        let (well, otherwise) = if filter.outcomes.is_empty() { (others.len(), 0) } else { (0, others.len()) };
+        Chosen { bad: all_bad, bad_unseen: bad(&others), stops, well, otherwise, older: older.len() }
     }
 }
 
@@ -143,24 +170,25 @@ pub(crate) fn report(args: &Reporting, names: &[Name]) -> Result<u8, Vec<Problem
     if !asked && sources.is_empty() {
         return Err(problems);
     }
-    let (stops, well) = found.sorted(&filter);
+    let chosen = found.choose(&filter);
+    let stops = &chosen.stops;
     let written = match html {
-        Some(file) => output::write_to(file, &html::page(&stops, &title(args, names))),
+        Some(file) => output::write_to(file, &html::page(stops, &title(args, names))),
         None => output::print(&match output {
-            Form::Table => table::table(&stops, args.stops.all_namespaces),
-            Form::Timeline => timeline::timeline(&stops, output::width().unwrap_or(WIDTH), Paint(is_coloured())),
-            Form::Json => json(&stops),
+            Form::Table => table::table(stops, args.stops.all_namespaces),
+            Form::Timeline => timeline::timeline(stops, output::width().unwrap_or(WIDTH), Paint(is_coloured())),
+            Form::Json => json(stops),
         }),
     };
-    problems.extend(written.err());
     if !files.quiet {
-        let at = html.as_ref().filter(|file| *file != "-" && problems.is_empty()).map(|file| format!("; the page is in {file}"));
-        let place = looked.filter(|_| stops.is_empty() && names.is_empty()).map(|looked| format!(" in {looked}"));
-        let all = summary(stops.iter().map(|stop| stop.outcome), &place.unwrap_or_default(), well);
-        say(all + &at.unwrap_or_default());
+        let at = html.as_ref().filter(|file| *file != "-" && written.is_ok()).map(|file| format!("; the page is in {file}"));
+        let place = looked.filter(|_| names.is_empty()).map(|looked| format!(" in {looked}")).unwrap_or_default();
+        let place = if stops.is_empty() { chosen.nothing(args.stops.since, &place) } else { String::new() };
+        let all = summary(stops.iter().map(|stop| stop.outcome), &place, chosen.well);
+        say(all + &unseen(chosen.bad_unseen) + &at.unwrap_or_default());
     }
-    let bad = stops.iter().any(|stop| filter.is_bad(stop));
-    Ok(if !problems.is_empty() { super::refuse(problems) } else { u8::from(bad) })
+    problems.extend(written.err());
+    Ok(if !problems.is_empty() { super::refuse(problems) } else { u8::from(chosen.bad > 0) })
 }
 
 /// Shows stops as they happen.
@@ -174,7 +202,18 @@ pub(crate) fn watch(args: &Watching) -> Result<u8, Vec<Problem>> {
 /// What a page is of.
 fn title(args: &Reporting, names: &[Name]) -> String {
     let Stops { namespace, all_namespaces, selector, since, .. } = &args.stops;
-    let named: Vec<String> = names.iter().map(|name| name.given.clone()).chain(args.files.all()).collect();
+    // Not where they are: a page goes to others.
+    let base = |file: &String| match file.as_str() {
+        "-" => "standard input".to_owned(),
+        file => Path::new(file).file_name().map_or_else(|| file.to_owned(), |name| name.to_string_lossy().into_owned()),
+    };
+    let files = args.files.all();
+    let files = if files.len() > MOST_NAMED { vec![count(files.len(), "file")] } else { files.iter().map(base).collect() };
+    let mut named: Vec<String> = names.iter().map(|name| name.given.clone()).collect();
+    if named.len() > MOST_NAMED {
+        named = vec![count(named.len(), "object")];
+    }
+    named.extend(files);
     let mut title = if named.is_empty() { "Stops".to_owned() } else { format!("Stops of {}", named.join(", ")) };
     match namespace {
         Some(namespace) => title += &format!(" in namespace {namespace}"),
@@ -185,9 +224,34 @@ fn title(args: &Reporting, names: &[Name]) -> String {
         title += &format!(", {selector}");
     }
     if let Some(since) = since {
-        title += &format!(", the last {}", short(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
+        title += &format!(", the last {}", span(*since));
     }
     title
+}
+
+impl Chosen {
+    /// Of what there are none, and what there is that was not asked for.
+    fn nothing(&self, since: Option<Duration>, place: &str) -> String {
+        let last = since.map(|since| format!(" of the last {}", span(since))).unwrap_or_default();
+        let mut others = Vec::new();
+        if self.older > 0 {
+            others.push(format!("{} older", self.older));
+        }
+        if self.otherwise > 0 {
+            others.push(format!("{} ended otherwise than --outcome says", self.otherwise));
+        }
+        let others = if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) };
+        last + place + &others
+    }
+}
+
+/// Why the exit code is what it is, where nothing that is shown tells that.
+fn unseen(bad: usize) -> String {
+    match bad {
+        0 => String::new(),
+        1 => "; 1 stop that --outcome leaves out is as bad as --fail-on says".into(),
+        bad => format!("; {bad} stops that --outcome leaves out are as bad as --fail-on says"),
+    }
 }
 
 /// For programs.

@@ -113,13 +113,14 @@ impl Line {
         self.places().by_namespace.values().filter(idle).map(|place| place.not_before.unwrap_or(now)).min()
     }
 
-    /// The one that was being written in this namespace is settled.
-    pub(crate) fn done(&self, namespace: &str) {
+    /// The one that was being written in this namespace is settled. Gives how often it was tried.
+    pub(crate) fn done(&self, namespace: &str) -> u32 {
         let mut places = self.places();
-        if let Some(place) = places.by_namespace.get_mut(namespace) {
-            (place.busy, place.failures, place.not_before) = (false, 0, None);
-            places.settle(namespace);
-        }
+        let Some(place) = places.by_namespace.get_mut(namespace) else { return 0 };
+        (place.busy, place.failures, place.not_before) = (false, 0, None);
+        let tries = place.entries.front().map_or(0, |first| first.tries);
+        places.settle(namespace);
+        tries
     }
 
     /// It could not be written now: its namespace is let be for this long, and longer if that has gone on for a while. Gives whether it is tried

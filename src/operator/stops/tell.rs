@@ -13,7 +13,7 @@ use crate::keeping::owners::Owners;
 use crate::objects::{Kind, ObjectError, Objects};
 use crate::reason::{Reason, Weight};
 use crate::skipped::Owner;
-use ashore_report::{Cause, Severity, Stop};
+use ashore_report::{Cause, Process, Severity, Stop};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use kube::Client;
@@ -263,6 +263,11 @@ fn may_pass(error: &ObjectError) -> bool {
 /// The cause that counts most.
 pub fn leading(stop: &Stop) -> Option<Cause> {
     stop.causes.first().map(|finding| finding.cause)
+}
+
+/// The process that the cause is about which counts most, if it is about one: never one that another cause is about.
+pub fn leading_process(stop: &Stop) -> Option<&Process> {
+    stop.causes.first()?.process.as_ref()
 }
 
 /// Whether a stop is one that somebody should look at.

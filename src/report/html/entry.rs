@@ -6,6 +6,7 @@ use super::text::{grouped, moment, name, seconds, sentence};
 use crate::stop::{Finding, Outcome, Stop};
 use crate::timeline::Timeline;
 use crate::words::plural;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Rows that are laid out while the page is still being read; where scripts run, the others wait until page.js says how many are shown.
@@ -81,7 +82,8 @@ fn findings(out: &mut String, stop: &Stop) {
         let _ = writeln!(out, "<p>{what}</p>");
     } else {
         out.push_str("<ol>\n");
-        stop.causes.iter().take(MOST).for_each(|finding| one(out, finding));
+        let mut told = BTreeSet::new();
+        stop.causes.iter().take(MOST).for_each(|finding| one(out, finding, told.insert(finding.remedy.as_str())));
         out.push_str("</ol>\n");
         if let Some(more) = stop.causes.len().checked_sub(MOST).filter(|more| *more > 0) {
             let _ = writeln!(out, "<p>{} not shown.</p>", plural(more as u64, "more finding is", "more findings are"));
@@ -90,9 +92,10 @@ fn findings(out: &mut String, stop: &Stop) {
     out.push_str("</section>\n");
 }
 
-fn one(out: &mut String, finding: &Finding) {
+/// `fresh`: what to do has not been said of the stop yet.
+fn one(out: &mut String, finding: &Finding, fresh: bool) {
     let _ = write!(out, "<li><h4>{}</h4><p>{}</p>", finding.cause.name(), sentence(&finding.what));
-    if !finding.remedy.is_empty() {
+    if fresh && !finding.remedy.is_empty() {
         let _ = write!(out, "<p class=\"remedy\"><b>What to do:</b> {}</p>", sentence(&finding.remedy));
     }
     out.push_str("</li>\n");

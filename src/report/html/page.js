@@ -79,17 +79,23 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // The filter. What is searched is put together when it is first asked for.
   let texts;
-  const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
-  const escaped = (text) => text.replace(/[&<>"']/g, (char) => escapes[char]);
+  const escapes = { amp: "&", lt: "<", gt: ">", quot: '"', "#39": "'" };
+  const unescaped = (text) => text.replace(/&(amp|lt|gt|quot|#39);/g, (_, name) => escapes[name]);
+  // The page's own words, which are the same in every stop.
+  const labels = /<(dt|h3|summary|caption|thead)\b[^>]*>.*?<\/\1>|<b>What to do:<\/b>/gs;
   const text = (stop) => {
+    const cells = [...stop.rows[0].cells].map((cell) => cell.textContent);
+    // A stop's name as Events have it, and its moment as the API does.
+    const pod = `${stop.dataset.namespace}/${stop.querySelector("b").textContent}`;
+    const moment = stop.rows[0].querySelector("time")?.dateTime;
     const below = stop.querySelector("noscript")?.textContent ?? stop.rows[1].innerHTML;
-    return `${escaped(stop.rows[0].textContent)}\n${below.replace(/<[^>]*>/g, "\n")}`.toLowerCase();
+    return [...cells, pod, moment, unescaped(below.replace(labels, "\n").replace(/<[^>]*>/g, "\n"))].join("\n").toLowerCase();
   };
   let shown = new Set(stops);
   let sorted = false;
   const show = () => {
-    const wanted = escaped(form.text.value.trim().toLowerCase());
-    if (wanted) texts ??= new Map(stops.map((stop) => [stop, text(stop)]));
+    const wanted = form.text.value.toLowerCase().split(/\s+/).filter((word) => word);
+    if (wanted.length > 0) texts ??= new Map(stops.map((stop) => [stop, text(stop)]));
     const { outcome, cause, namespace } = form;
     const before = shown;
     shown = new Set();
@@ -100,7 +106,7 @@ document.addEventListener("DOMContentLoaded", () => {
         (!outcome.value || is.outcome === outcome.value) &&
         (!cause.value || is.cause.split(" ").includes(cause.value)) &&
         (!namespace.value || is.namespace === namespace.value) &&
-        (!wanted || texts.get(stop).includes(wanted));
+        wanted.every((word) => texts.get(stop).includes(word));
       found += yes;
       if (yes && found <= most) shown.add(stop);
     }

@@ -10,10 +10,11 @@ use crate::cli::named::{self, Name};
 use crate::cli::problem::Problem;
 use crate::cli::progress::Progress;
 use crate::cli::registries::runtime;
+use crate::cli::rewrite::count;
 use crate::objects::ObjectError;
 use ashore_crd::REPORT;
 use ashore_inject::rule::API_VERSION;
-use ashore_report::{Stop, Workload};
+use ashore_report::{Stop, Workload, bounded};
 use kube::Client;
 use kube::api::ListParams;
 use serde_json::Value;
@@ -21,17 +22,53 @@ use std::collections::BTreeSet;
 
 /// Of so few objects Events are asked for one by one; of more, all are listed.
 const FEW: usize = 4;
+/// The longest name that a message repeats, in bytes.
+const LONGEST: usize = 253;
 /// What is listed, in this order.
 const LISTS: [&str; 3] = ["pods", REPORT.plural, "events"];
 
-/// Whether it is a stop of what is named so; `pod`: the pod, if it is there.
-pub(super) fn is_of(name: &Name, pod: Option<&Value>, stop: &Stop) -> bool {
+/// Whether the pod is what is named so, or one of its pods.
+pub(super) fn is_of(name: &Name, pod: &Value) -> bool {
+    let metadata = &pod["metadata"];
+    if name.kind() == "Pod" {
+        return metadata["name"] == name.name.as_str();
+    }
+    let mut owners = metadata["ownerReferences"].as_array().into_iter().flatten();
+    let owned = owners.any(|owner| owner["controller"] == true && owner["kind"] == name.kind() && owner["name"] == name.name.as_str());
+    owned || ashore_report::workload(pod).is_some_and(|workload| workload.kind == name.kind() && workload.name == name.name)
+}
+
+/// The same of a stop whose pod is gone. It says no more than the pod's name and what is at the top: of a Deployment's ReplicaSet and a CronJob's
+/// Job, pods are known by the name that their controller gives them.
+fn is_kept_of(name: &Name, stop: &Stop) -> bool {
     if name.kind() == "Pod" {
         return stop.pod == name.name;
     }
-    let mut owners = pod.and_then(|pod| pod["metadata"]["ownerReferences"].as_array()).into_iter().flatten();
-    let owned = owners.any(|owner| owner["controller"] == true && owner["kind"] == name.kind() && owner["name"] == name.name.as_str());
-    owned || stop.workload.as_ref().is_some_and(|workload| workload.kind == name.kind() && workload.name == name.name)
+    let Some(Workload { kind, name: workload }) = &stop.workload else { return false };
+    match top(name.kind()) {
+        Some(top) if top == kind => is_made_by(&stop.pod, &name.name),
+        _ => kind == name.kind() && *workload == name.name,
+    }
+}
+
+/// The kind of what is above one of this kind, where there can be something.
+fn top(kind: &str) -> Option<&'static str> {
+    match kind {
+        "ReplicaSet" => Some("Deployment"),
+        "Job" => Some("CronJob"),
+        _ => None,
+    }
+}
+
+/// Whether a controller of this name gives a pod that name: its own, cut where the whole would be too long, and five letters and digits
+/// (`SimpleNameGenerator` of Kubernetes' API server).
+fn is_made_by(pod: &str, controller: &str) -> bool {
+    const RANDOM: usize = 5;
+    const LONGEST: usize = 63 - RANDOM;
+    let base = format!("{controller}-");
+    let base = base.get(..LONGEST).unwrap_or(&base);
+    let is_random = |rest: &str| rest.len() == RANDOM && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    pod.strip_prefix(base).is_some_and(is_random)
 }
 
 /// What a workload's pods have in common, as a list's parameter takes it, if that can be known.
@@ -52,6 +89,13 @@ enum Listed {
     Refused,
 }
 
+/// What may not be read.
+struct Unread {
+    /// Whether there may be stops in it.
+    stops: bool,
+    error: ObjectError,
+}
+
 /// What is read of a cluster.
 struct Reading<'r> {
     client: Client,
@@ -61,8 +105,16 @@ struct Reading<'r> {
     progress: &'r mut Progress,
     /// Whether anything could be read.
     seen: bool,
+    /// The objects that are named, if some are.
+    names: &'r [Name],
     /// What may not be read, and why.
-    unread: Vec<ObjectError>,
+    unread: Vec<Unread>,
+    /// How many reports that are kept say what no report says, which one, and what is wrong with it.
+    misread: usize,
+    misread_first: Option<String>,
+    /// The stops, by their keys, of pods that have none which was lately; and the names that such pods are of.
+    older: BTreeSet<String>,
+    known: BTreeSet<&'r str>,
     pods: Pods,
     /// What the pods are of, those without stops among them.
     workloads: BTreeSet<(String, Workload)>,
@@ -95,8 +147,23 @@ pub(super) fn read(
         let namespace = wanted.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
         let namespace = (!wanted.all_namespaces).then_some(namespace);
         let looked = whose(namespace.as_deref());
-        let (pods, kept, unread, workloads, jobs) = (Pods::new(pods::MOST), Vec::new(), Vec::new(), BTreeSet::new(), BTreeSet::new());
-        let mut reading = Reading { client, namespace, filter, progress, seen: false, unread, pods, workloads, jobs, kept };
+        let mut reading = Reading {
+            client,
+            namespace,
+            filter,
+            progress,
+            seen: false,
+            names,
+            unread: Vec::new(),
+            misread: 0,
+            misread_first: None,
+            older: BTreeSet::new(),
+            known: BTreeSet::new(),
+            pods: Pods::new(pods::MOST),
+            workloads: BTreeSet::new(),
+            jobs: BTreeSet::new(),
+            kept: Vec::new(),
+        };
         let silent = |error: ObjectError| problem(if error.is_silence() { format!("{error} ({server})") } else { error.to_string() });
         let missing = if names.is_empty() {
             reading.all(wanted.selector.as_deref()).await.map_err(silent)?;
@@ -107,10 +174,15 @@ pub(super) fn read(
         let events = reading.events().await.map_err(silent)?;
         let mut jobs = Jobs::default();
         let untold = jobs.read(&reading.client, &reading.jobs).await;
-        let Reading { pods, kept, seen, unread, progress, .. } = reading;
-        let mut known = BTreeSet::<&str>::new();
+        let misread = reading.misread();
+        let Reading { pods, kept, seen, unread, progress, older, mut known, .. } = reading;
+        found.older.extend(older);
         let mut meant = |pod: Option<&Value>, stop: &Stop| {
-            let of: Vec<&str> = names.iter().filter(|name| is_of(name, pod, stop)).map(|name| name.given.as_str()).collect();
+            let of: Vec<&str> = names
+                .iter()
+                .filter(|name| pod.map_or_else(|| is_kept_of(name, stop), |pod| is_of(name, pod)))
+                .map(|name| name.given.as_str())
+                .collect();
             known.extend(&of);
             names.is_empty() || !of.is_empty()
         };
@@ -125,10 +197,18 @@ pub(super) fn read(
             }
         }
         if !seen {
-            problems.extend(unread.iter().flat_map(|error| problem(error.to_string())));
+            problems.extend(unread.iter().flat_map(|unread| problem(unread.error.to_string())));
             return Err(std::mem::take(problems));
         }
-        unread.iter().map(ToString::to_string).chain(untold).for_each(|why| progress.warn(why));
+        // Whoever asks whether there is a bad stop must not hear "no" where nobody has looked.
+        let (blind, dim): (Vec<Unread>, Vec<Unread>) = unread.into_iter().partition(|unread| unread.stops && filter.fail_on.is_some());
+        problems.extend(blind.iter().flat_map(|unread| problem(unread.error.to_string())));
+        dim.iter().map(|unread| unread.error.to_string()).chain(untold).for_each(|why| progress.warn(why));
+        match misread {
+            Some(misread) if filter.fail_on.is_some() => problems.extend(problem(misread)),
+            Some(misread) => progress.warn(misread),
+            None => {}
+        }
         Ok(looked)
     })
 }
@@ -155,7 +235,7 @@ impl Reading<'_> {
             Err(error) if error.is_silence() => Err(error),
             Err(error) if error.is_not_found() => Ok(Listed::NoKind),
             Err(error) => {
-                self.unread.push(error);
+                self.unread.push(Unread { stops: plural != "events", error });
                 Ok(Listed::Refused)
             }
             Ok(()) => {
@@ -179,14 +259,38 @@ impl Reading<'_> {
         if stops.iter().any(|stop| self.filter.is_recent(stop)) {
             self.jobs.extend(jobs::job(&pod, &stops));
             self.pods.add(pod);
+            return;
+        }
+        let of: Vec<&str> = self.names.iter().filter(|name| is_of(name, &pod)).map(|name| name.given.as_str()).collect();
+        if self.names.is_empty() || !of.is_empty() {
+            self.older.extend(stops.iter().map(Stop::key));
+        }
+        if !stops.is_empty() {
+            self.known.extend(of);
         }
     }
 
     async fn list_kept(&mut self) -> Result<Listed, ObjectError> {
         let (group, version) = API_VERSION.split_once('/').unwrap_or_default();
-        // What is no report is nobody's stop.
-        let take = |reading: &mut Self, mut report: Value| reading.kept.extend(kept::read(report[kept::FIELD].take()));
+        let take = |reading: &mut Self, mut report: Value| match kept::read(report[kept::FIELD].take()) {
+            Ok(stop) => reading.kept.push(stop),
+            Err(why) => {
+                reading.misread += 1;
+                reading.misread_first.get_or_insert_with(|| {
+                    let metadata = |field: &str| bounded(report["metadata"][field].as_str().unwrap_or("-"), LONGEST);
+                    format!("{}/{}: {why}", metadata("namespace"), metadata("name"))
+                });
+            }
+        };
         self.list((group, version, REPORT.plural), ListParams::default(), take).await
+    }
+
+    /// What is wrong with reports that are kept, if something is.
+    fn misread(&self) -> Option<String> {
+        let first = self.misread_first.as_ref()?;
+        let (whose, many) = (whose(self.namespace.as_deref()), count(self.misread, "ShutdownReport"));
+        let one = if self.misread == 1 { "" } else { "the first is " };
+        Some(format!("{many} of {whose} cannot be read: {one}{first}"))
     }
 
     async fn all(&mut self, selector: Option<&str>) -> Result<(), ObjectError> {
@@ -247,10 +351,17 @@ impl Reading<'_> {
             Listed::NoKind => "; and this cluster keeps no reports of stops: it has no shutdownreports.ashore.dev",
             Listed::Refused => "; and reports of its stops may be kept, but not be read",
         };
+        // An indexed Job's pods have other names.
+        let kept = |name: &Name| match (&kept, top(name.kind())) {
+            (_, None) => kept.to_owned(),
+            (kept, Some(top)) => format!("{kept}; those of a {top}'s {} are found by the name of the {top} too", name.kind()),
+        };
         // By its pods one is known that has none that ended.
         let is_seen = |name: &Name| self.workloads.iter().any(|(_, workload)| workload.kind == name.kind() && workload.name == name.name);
         let missing = missing.into_iter().filter(|(name, error)| !(error.is_forbidden() && is_seen(name)));
-        Ok(missing.map(|(name, error)| (name, format!("{error}{}", if error.is_not_found() { kept } else { "" }))).collect())
+        Ok(missing
+            .map(|(name, error)| (name, format!("{error}{}", if error.is_not_found() { kept(name) } else { String::new() })))
+            .collect())
     }
 
     /// The Events about the pods and their owners.

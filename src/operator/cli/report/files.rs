@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 
 const EXPECTED: &str =
     "expected pods as kubectl get pod NAME -o json prints them, ShutdownReports, or what ashore report -o json has printed";
+/// So many that are wrong are named of a file.
+const MOST_WRONG: usize = 10;
 /// The longest word of a file that a message repeats, in bytes.
 const LONGEST: usize = 63;
 
@@ -41,12 +43,19 @@ pub(super) fn read(sources: &[Source], found: &mut Found, progress: &mut Progres
     let mut objects = Objects::default();
     for (at, source) in sources.iter().enumerate() {
         progress.step("reading", at, sources.len(), &source.name);
-        let mut content = Content::default();
+        let (mut content, mut wrong) = (Content::default(), 0);
         documents::read(source, Format::of(source), |mut document| match std::mem::replace(&mut document.content, Ok(None)) {
             Ok(Some(value)) => {
                 objects.take(value, "", None, &mut content, found);
                 let origin = Origin::new(source, &document);
-                problems.extend(content.wrong.drain(..).map(|(pointer, what)| origin.problem(&pointer, what)));
+                for (pointer, what) in content.wrong.drain(..) {
+                    wrong += 1;
+                    if wrong > MOST_WRONG {
+                        continue;
+                    }
+                    let expected = if wrong == 1 { format!("; {EXPECTED}") } else { String::new() };
+                    problems.push(origin.problem(&pointer, format!("{}{what}{expected}", item(&pointer))));
+                }
             }
             Ok(None) => {}
             Err(problem) => {
@@ -54,6 +63,10 @@ pub(super) fn read(sources: &[Source], found: &mut Found, progress: &mut Progres
                 problems.push(problem);
             }
         });
+        if let more @ 1.. = wrong.saturating_sub(MOST_WRONG) {
+            let are = if more == 1 { "is" } else { "are" };
+            problems.push(Problem::with_file(&source.name, format!("{more} more {are} wrong like these")));
+        }
         if !content.any && !source.found {
             let kinds = content.kinds.into_iter().collect::<Vec<_>>().join(", ");
             let only = if kinds.is_empty() { kinds } else { format!(", only {kinds}") };
@@ -63,6 +76,20 @@ pub(super) fn read(sources: &[Source], found: &mut Found, progress: &mut Progres
     for pod in &objects.pods {
         found.pod(pod, &objects.events.of(pod), None, |_| true);
     }
+}
+
+/// Which of a list's it is, if it is of a list: a whole list can stand in one line.
+fn item(pointer: &str) -> String {
+    let mut path = String::new();
+    for part in pointer.split('/').skip(1) {
+        if part.bytes().all(|byte| byte.is_ascii_digit()) {
+            path += &format!("[{part}]");
+        } else {
+            path += if path.is_empty() { "" } else { "." };
+            path += part;
+        }
+    }
+    if path.contains('[') { path + ": " } else { String::new() }
 }
 
 impl Objects {
@@ -87,7 +114,7 @@ impl Objects {
                     self.pods.push(value);
                 } else {
                     let name = bounded(value["metadata"]["name"].as_str().unwrap_or("without a name"), LONGEST);
-                    let what = format!("Pod {name} has no status, which is where its stops are; {EXPECTED}");
+                    let what = format!("Pod {name} has no status, which is where its stops are");
                     content.wrong.push((at.to_owned(), what));
                 }
             }
@@ -102,7 +129,7 @@ impl Objects {
             _ if kind.ends_with("List") => {
                 content.any = true;
                 let of = kind.strip_suffix("List").filter(|of| !of.is_empty()).map(str::to_owned);
-                let what = format!("the items of {} are no list; {EXPECTED}", bounded(kind, LONGEST));
+                let what = format!("the items of {} are no list", bounded(kind, LONGEST));
                 let items = match value["items"].take() {
                     Value::Array(items) => items,
                     // As Go writes a list of nothing.
@@ -126,7 +153,7 @@ impl Objects {
     fn stop(stop: Value, at: &str, content: &mut Content, found: &mut Found) {
         match kept::read(stop) {
             Ok(stop) => found.kept(stop),
-            Err(what) => content.wrong.push((at.to_owned(), format!("not a stop: {what}; {EXPECTED}"))),
+            Err(what) => content.wrong.push((at.to_owned(), format!("not a stop: {what}"))),
         }
     }
 }

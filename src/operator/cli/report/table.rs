@@ -1,7 +1,8 @@
 //! Stops as a table: a line for each, then what happened and what would mend it.
 
-use super::words::{cause, short, when};
+use super::words::{Told, cause, killed, short, told, when};
 use crate::cli::columns::Columns;
+use crate::stops::tell::leading_process;
 use ashore_report::{Process, Stop};
 use std::fmt::Write;
 
@@ -14,7 +15,7 @@ pub(super) fn table(stops: &[Stop], namespaces: bool) -> String {
     let row = |stop: &Stop| {
         let took = stop.took_ms().map_or_else(|| "-".into(), short);
         let took = stop.budget_ms().map_or_else(|| took.clone(), |grace| format!("{took} of {}", short(grace)));
-        let who = stop.causes.first().and_then(|cause| cause.process.as_ref()).map_or_else(|| "-".into(), Process::to_string);
+        let who = leading_process(stop).map_or_else(|| "-".into(), Process::to_string);
         let (namespace, pod, container) = (stop.namespace.clone(), stop.pod.clone(), stop.container.clone());
         [when(stop), namespace, pod, container, stop.outcome.name().into(), cause(&stop.causes), who, took]
     };
@@ -28,10 +29,11 @@ pub(super) fn table(stops: &[Stop], namespaces: bool) -> String {
     for (row, stop) in rows[1..].iter().zip(stops) {
         out += &columns.line(row);
         let _ = stop.unseen().map_or(Ok(()), |unseen| writeln!(out, "    {unseen}"));
-        for finding in &stop.causes {
-            let _ = writeln!(out, "    {}", finding.what);
-            if !finding.remedy.is_empty() {
-                let _ = writeln!(out, "    fix: {}", finding.remedy);
+        let _ = killed(stop).map_or(Ok(()), |killed| writeln!(out, "    {killed}"));
+        for Told { what, remedy } in told(&stop.causes) {
+            what.iter().for_each(|what| _ = writeln!(out, "    {what}"));
+            if !remedy.is_empty() {
+                let _ = writeln!(out, "    fix: {remedy}");
             }
         }
     }

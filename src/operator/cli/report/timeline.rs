@@ -1,8 +1,9 @@
 //! Stops as pictures for a terminal: each process a row, signals and ends as marks, the deadline and the grace period as lines.
 
-use super::words::{cause, short, when};
+use super::words::{self, Told, cause, short, when};
+use crate::cli::columns::{cut, padded, width as wide_of};
 use ashore_report::timeline::{Asked, Kind, Role, Row, Timeline};
-use ashore_report::{Outcome, Stop};
+use ashore_report::{Outcome, Process, Stop};
 use clap::builder::styling::{AnsiColor, Style};
 use std::fmt::Write;
 
@@ -51,7 +52,7 @@ fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
     let title = format!("{namespace}/{pod} {container}");
     let after = stop.took_ms().map(|took| format!(" after {}", short(took))).unwrap_or_default();
     let (ended, at) = (format!("{}{after}", outcome.name()), format!("{} UTC", when(stop)));
-    let fits = [&title, &ended, &at].into_iter().map(|part| part.chars().count()).sum::<usize>() + 4 <= width;
+    let fits = [&title, &ended, &at].into_iter().map(|part| wide_of(part)).sum::<usize>() + 4 <= width;
     let between = if fits { "  " } else { "\n  " };
     let _ = writeln!(out, "{}{between}{}{between}{at}", paint.paint(BOLD, &title), paint.outcome(*outcome, &ended));
     if let Some(request) = stop.request {
@@ -68,10 +69,10 @@ fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
     if !causes.is_empty() {
         let _ = writeln!(out, "  {}", paint.outcome(*outcome, &cause(causes)));
     }
-    for finding in causes {
-        wrap(&mut out, "    ", &finding.what, width);
-        if !finding.remedy.is_empty() {
-            wrap(&mut out, "    fix: ", &finding.remedy, width);
+    for Told { what, remedy } in words::told(causes) {
+        what.iter().for_each(|what| wrap(&mut out, "    ", what, width));
+        if !remedy.is_empty() {
+            wrap(&mut out, "    fix: ", remedy, width);
         }
     }
     out
@@ -85,6 +86,16 @@ fn note(row: &Row) -> String {
         (_, Some(took)) if !row.killed && !how.is_empty() => format!("{how} after {}", short(took)),
         _ => how.clone(),
     }
+}
+
+/// A process in its column. One whose name is too long for that keeps its PID: others may be called the same.
+fn label(process: &Process) -> String {
+    let whole = process.to_string();
+    if wide_of(&whole) <= NAMES.0 || process.pid == 0 {
+        return cut(&whole, NAMES.0);
+    }
+    let pid = format!("[{}]", process.pid);
+    cut(&process.name, NAMES.0.saturating_sub(wide_of(&pid))) + &pid
 }
 
 /// The letter that stands where it was asked.
@@ -104,9 +115,9 @@ fn mark(kind: Kind) -> Option<char> {
 
 fn draw(out: &mut String, timeline: &Timeline, width: usize, paint: Paint) {
     let Timeline { rows, lines, end, .. } = timeline;
-    let told: Vec<(String, String)> = rows.iter().map(|row| (row.process.to_string(), note(row))).collect();
-    let names = told.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().clamp(NAMES.1, NAMES.0);
-    let notes = told.iter().map(|(_, note)| note.chars().count()).max().unwrap_or_default();
+    let told: Vec<(String, String)> = rows.iter().map(|row| (label(&row.process), note(row))).collect();
+    let names = told.iter().map(|(name, _)| wide_of(name)).max().unwrap_or_default().clamp(NAMES.1, NAMES.0);
+    let notes = told.iter().map(|(_, note)| wide_of(note)).max().unwrap_or_default();
     // Notes stand beside the picture where there is room for both, else each below its row.
     let (from, room) = (names + 4, width.saturating_sub(names + 4));
     let beside = room.checked_sub(notes + 2).filter(|wide| *wide >= NARROWEST);
@@ -133,19 +144,19 @@ fn draw(out: &mut String, timeline: &Timeline, width: usize, paint: Paint) {
                 cells[at.min(wide - 2) + 1] = (last, style);
             }
         }
-        let name: String = name.chars().take(names).collect();
+        let name = padded(name, names);
         let style = if row.killed { KILLED } else { PLAIN };
         let picture = runs(&cells, paint);
         let _ = if beside.is_some() {
-            writeln!(out, "  {name:<names$}  {picture}  {}", paint.paint(style, note))
+            writeln!(out, "  {name}  {picture}  {}", paint.paint(style, note))
         } else {
             let mut below = String::new();
             wrap(&mut below, &" ".repeat(from), note, width);
-            writeln!(out, "  {name:<names$}  {picture}\n{}", paint.paint(style, below.trim_end()))
+            writeln!(out, "  {name}  {picture}\n{}", paint.paint(style, below.trim_end()))
         };
     }
     let over = short(*end);
-    let gap = wide.saturating_sub(2 + over.chars().count());
+    let gap = wide.saturating_sub(2 + wide_of(&over));
     let _ = writeln!(out, "{:from$}{}", "", paint.paint(DIM, &format!("0s{}{over}", " ".repeat(gap))));
     let mut legend = vec![];
     for (line, mark) in lines.iter().filter_map(|line| Some((line, mark(line.kind)?))) {
@@ -165,7 +176,7 @@ fn draw(out: &mut String, timeline: &Timeline, width: usize, paint: Paint) {
     }
     let mut line = String::new();
     for part in legend {
-        if !line.is_empty() && from + line.chars().count() + 2 + part.chars().count() > width {
+        if !line.is_empty() && from + wide_of(&line) + 2 + wide_of(&part) > width {
             let _ = writeln!(out, "{:from$}{}", "", paint.paint(DIM, &std::mem::take(&mut line)));
         }
         line += if line.is_empty() { "" } else { "  " };
@@ -184,11 +195,11 @@ fn runs(cells: &[(char, Style)], paint: Paint) -> String {
 
 /// The text in lines as wide as the terminal, the first behind this, the others below it; a word that is longer stays whole.
 fn wrap(out: &mut String, before: &str, text: &str, width: usize) {
-    let indent = before.chars().count();
+    let indent = wide_of(before);
     let mut column = indent;
     out.push_str(before);
     for (at, word) in text.split(' ').enumerate() {
-        let long = word.chars().count();
+        let long = wide_of(word);
         if at > 0 && column + 1 + long > width {
             let _ = write!(out, "\n{:indent$}", "");
             column = indent;
@@ -239,6 +250,22 @@ mod tests {
             let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(words.contains("killed: waited for a file's lock") && words.contains("exited with 0 after 10ms"), "{text}");
         }
+    }
+
+    #[test]
+    fn long_and_wide_names_keep_their_pids_and_their_columns() {
+        let mut stop = stop();
+        let report = stop.report.as_mut().expect("a report");
+        let victim = report.victims[0].clone();
+        let named = |pid, name: &str| ashore_report::Victim { pid, name: name.into(), ..victim.clone() };
+        report.victims = vec![named(9, "celery-worker-of-the-front"), named(10, "celery-worker-of-the-front"), named(11, "世界")];
+        let text = timeline(&[stop], 100, Paint(false));
+        assert!(text.contains("celery-worker-of-t...[9]  ") && text.contains("celery-worker-of-...[10]  "), "{text}");
+        let begins = |row: &str| {
+            let line = text.lines().find(|line| line.contains(row)).expect("a row");
+            wide_of(line.split('Q').next().unwrap_or_default())
+        };
+        assert_eq!(begins("[9]"), begins("世界[11]"), "{text}");
     }
 
     #[test]

@@ -32,8 +32,8 @@ struct Pod {
 /// What a list of all pods was.
 #[derive(Debug, PartialEq)]
 pub(super) enum Listed {
-    /// The first, with so many pods.
-    First(usize),
+    /// The first.
+    First,
     /// One that had to be read anew, since what happened meanwhile is not known any more.
     Again {
         /// When something was heard last.
@@ -77,7 +77,7 @@ impl Tracker {
         let before = self.pods.len();
         self.pods.retain(|_, pod| pod.listed || pod.waiting.is_some());
         let (heard, lost) = (std::mem::replace(&mut self.heard, Timestamp::now()), before - self.pods.len());
-        if std::mem::replace(&mut self.begun, true) { Listed::Again { heard, lost } } else { Listed::First(self.pods.len()) }
+        if std::mem::replace(&mut self.begun, true) { Listed::Again { heard, lost } } else { Listed::First }
     }
 
     /// A version of a pod, the last one if it is gone.
@@ -179,7 +179,7 @@ mod tests {
         let mut tracker = Tracker::new(since);
         tracker.begin();
         pods.iter().for_each(|pod| tracker.see(pod.clone(), false));
-        assert_eq!(tracker.end(), Listed::First(pods.len()));
+        assert_eq!((tracker.end(), tracker.pods.len()), (Listed::First, pods.len()));
         tracker
     }
 

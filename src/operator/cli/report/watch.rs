@@ -8,7 +8,7 @@ use super::jobs::Jobs;
 use super::timeline::{self, Paint};
 use super::tracker::{Listed, SETTLE, Tracker};
 use super::words::{clock, time};
-use super::{Filter, WIDTH, is_coloured, summary};
+use super::{Filter, WIDTH, is_coloured, summary, unseen};
 use crate::cli::args::{Form, Stops};
 use crate::cli::client;
 use crate::cli::named::Name;
@@ -23,16 +23,22 @@ use ashore_report::Outcome;
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Event as CoreEvent, Pod};
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Objects of a page of the first list.
 const PAGE: u32 = 100;
+/// How long a list may take before that is said.
+const SLOW: Duration = Duration::from_secs(5);
+/// Within so long, a watch that has failed is tried again: a little more than [`Slower`]'s longest pause.
+const TRIED: Duration = Duration::from_secs(7);
 type Objects = Pin<Box<dyn Stream<Item = watcher::Result<Event<DynamicObject>>>>>;
 
 /// Shows stops until somebody interrupts it, or the time is over.
@@ -47,38 +53,75 @@ pub(super) fn watch(names: &[Name], wanted: &Stops, form: Form, time: Option<Dur
         let namespace = (!wanted.all_namespaces).then(|| wanted.namespace.clone().unwrap_or(own));
         let mut selection = watcher::Config::default().page_size(PAGE);
         selection.label_selector.clone_from(&wanted.selector);
-        if let ([name], Some(namespace)) = (names, &namespace) {
+        let (mut missing, mut selectors) = (BTreeSet::new(), Vec::new());
+        for name in names {
+            // One that is not there yet, or may not be read, is told by its pods.
+            match selector(&client, name, namespace.as_deref().unwrap_or_default()).await {
+                Ok(selector) => selectors.push(selector),
+                Err(error) if error.is_silence() => return Err(problem(format!("{error} ({server})"))),
+                Err(error) => missing.extend(error.is_not_found().then_some(name.given.as_str())),
+            }
+        }
+        if let [name] = names {
             if name.kind() == "Pod" {
                 selection = selection.fields(&format!("metadata.name={}", name.name));
             } else {
-                // One that is not there yet, or may not be read, is told by its pods.
-                selection.label_selector = selector(&client, name, namespace).await.ok().flatten();
+                selection.label_selector = selectors.pop().flatten();
             }
         }
         let events = watcher::Config::default().page_size(PAGE);
+        let api = objects(&client, namespace.as_deref(), &ApiResource::erase::<Pod>(&()));
         let pods = follow(&client, namespace.as_deref(), ApiResource::erase::<Pod>(&()), selection);
         let events = follow(&client, namespace.as_deref(), ApiResource::erase::<CoreEvent>(&()), events);
         let whose = whose(namespace.as_deref());
         let filter = Filter::of(wanted);
         let (tracker, progress) = (Tracker::new(filter.since), Progress::new(quiet));
         let (outcomes, told, jobs) = (Vec::new(), String::new(), Jobs::default());
-        let watch =
-            Watch { client, names, filter, form, whose, server, progress, tracker, jobs, untold: false, outcomes, bad: false, told };
-        watch.run(pods, events, time).await.map_err(problem)
+        let watch = Watch {
+            client,
+            api,
+            names,
+            missing,
+            there: 0,
+            filter,
+            form,
+            whose,
+            server,
+            progress,
+            tracker,
+            jobs,
+            untold: false,
+            outcomes,
+            bad: 0,
+            bad_unseen: 0,
+            gaps: false,
+            told,
+            look: None,
+        };
+        watch.run(pods, events, time).await.map_err(|all| all.into_iter().flat_map(problem).collect())
     })
 }
 
+fn objects(client: &Client, namespace: Option<&str>, resource: &ApiResource) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
+    }
+}
+
 fn follow(client: &Client, namespace: Option<&str>, resource: ApiResource, config: watcher::Config) -> Objects {
-    let api: Api<DynamicObject> = match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    Box::pin(watcher(api, config).backoff(Slower::default()))
+    Box::pin(watcher(objects(client, namespace, &resource), config).backoff(Slower::default()))
 }
 
 struct Watch<'w> {
     client: Client,
+    /// The pods, for a look whether they can be listed again.
+    api: Api<DynamicObject>,
     names: &'w [Name],
+    /// Those of the names that were not there, and of which no pod was seen since.
+    missing: BTreeSet<&'w str>,
+    /// How many pods that are meant the first list has had so far.
+    there: usize,
     filter: Filter,
     form: Form,
     whose: String,
@@ -90,23 +133,30 @@ struct Watch<'w> {
     /// Whether it was said that Jobs cannot be read.
     untold: bool,
     outcomes: Vec<Outcome>,
-    bad: bool,
+    /// How many were as bad as `--fail-on` says, and how many of them were not shown.
+    bad: usize,
+    bad_unseen: usize,
+    /// Whether stops may have been missed.
+    gaps: bool,
     /// What was said of a trouble that is not over.
     told: String,
+    /// When to look whether it is over.
+    look: Option<Instant>,
 }
 
 impl Watch<'_> {
-    async fn run(mut self, mut pods: Objects, mut events: Objects, time: Option<Duration>) -> Result<u8, String> {
-        let end = time.map(|time| Instant::now() + time);
-        let caught = |kind| signal(kind).map_err(|error| error.to_string());
+    async fn run(mut self, mut pods: Objects, mut events: Objects, time: Option<Duration>) -> Result<u8, Vec<String>> {
+        let begun = Instant::now();
+        let end = time.map(|time| begun + time);
+        let caught = |kind| signal(kind).map_err(|error| vec![error.to_string()]);
         let (mut interrupted, mut terminated) = (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
-        let mut explained = true;
+        let (mut explained, mut slow, mut over) = (true, false, false);
         loop {
-            let (due, now) = (self.tracker.due(), Instant::now());
+            let (due, look, now) = (self.tracker.due(), self.look, Instant::now());
             tokio::select! {
                 event = pods.next() => match event {
                     Some(Ok(event)) => self.pod(event),
-                    Some(Err(error)) => self.trouble(&error)?,
+                    Some(Err(error)) => self.trouble(&error).map_err(|error| vec![error])?,
                     None => break,
                 },
                 event = events.next(), if explained => match event {
@@ -119,32 +169,59 @@ impl Watch<'_> {
                     _ => {}
                 },
                 () = sleep_until(due.unwrap_or(now)), if due.is_some() => if !self.show(now).await? { break },
-                () = sleep_until(end.unwrap_or(now)), if end.is_some() => break,
+                () = sleep_until(look.unwrap_or(now)), if look.is_some() => self.look().await,
+                () = sleep_until(begun + SLOW), if !slow && !self.tracker.has_begun() => {
+                    slow = true;
+                    self.progress.warn(format_args!("the pods of {} are not listed yet; still waiting for the API server ({})", self.whose, self.server));
+                }
+                () = sleep_until(end.unwrap_or(now)), if end.is_some() => {
+                    over = true;
+                    break;
+                }
                 _ = interrupted.recv() => break,
                 _ = terminated.recv() => break,
             }
         }
         // What was seen is not kept back.
         self.show(Instant::now() + SETTLE).await?;
-        self.progress.note(summary(self.outcomes.iter().copied(), "", 0));
-        Ok(u8::from(self.bad))
+        self.progress.note(summary(self.outcomes.iter().copied(), "", 0) + &unseen(self.bad_unseen));
+        let unwatched = self.unwatched(over);
+        if unwatched.is_empty() { Ok(u8::from(self.bad > 0)) } else { Err(unwatched) }
+    }
+
+    /// Why what was seen is not all that there was, for somebody who takes it for that: who has waited until the time was over, or asks whether
+    /// there was a bad stop.
+    fn unwatched(&self, over: bool) -> Vec<String> {
+        let Self { whose, server, .. } = self;
+        if !self.tracker.has_begun() {
+            return vec![format!("nothing was watched: the API server ({server}) has not listed the pods of {whose}")];
+        }
+        let asked = self.filter.fail_on.is_some();
+        let mut all = Vec::new();
+        if !self.told.is_empty() && (over || asked) {
+            all.push(format!("{}; what happened since then is not known", self.told));
+        }
+        if asked && self.gaps {
+            all.push(format!("stops of {whose} may have been missed, so it is not known whether there was one as bad as --fail-on says"));
+        }
+        if asked {
+            all.extend(self.missing.iter().map(|name| format!("{name} was not there, and no pod of it was seen: nothing was watched")));
+        }
+        all
     }
 
     fn pod(&mut self, event: Event<DynamicObject>) {
-        if !matches!(event, Event::Init) && !std::mem::take(&mut self.told).is_empty() {
-            self.progress.note("the API server answers again");
+        if !matches!(event, Event::Init) {
+            self.well();
         }
-        let read = |pod| json(pod).unwrap_or_default();
         match event {
             Event::Init => self.tracker.begin(),
-            Event::InitApply(pod) | Event::Apply(pod) => self.tracker.see(read(pod), false),
-            Event::Delete(pod) => self.tracker.see(read(pod), true),
+            Event::InitApply(pod) | Event::Apply(pod) => self.see(json(pod).unwrap_or_default(), false),
+            Event::Delete(pod) => self.see(json(pod).unwrap_or_default(), true),
             Event::InitDone => match self.tracker.end() {
-                Listed::First(pods) => {
-                    let whose = &self.whose;
-                    self.progress.note(format_args!("watching {whose}, {} there; Ctrl-C ends it", count(pods, "pod")));
-                }
+                Listed::First => self.progress.note(format_args!("watching {}; Ctrl-C ends it", self.what())),
                 Listed::Again { heard, lost } => {
+                    self.gaps = true;
                     let lost = if lost > 0 { format!(", and {} have gone meanwhile", count(lost, "pod")) } else { String::new() };
                     self.progress.warn(format_args!(
                         "the API server no longer knows what happened since {}: stops may have been missed{lost}; ashore report shows those \
@@ -153,6 +230,48 @@ impl Watch<'_> {
                     ));
                 }
             },
+        }
+    }
+
+    fn see(&mut self, pod: Value, gone: bool) {
+        let of: Vec<&str> = self.names.iter().filter(|name| is_of(name, &pod)).map(|name| name.given.as_str()).collect();
+        of.iter().for_each(|name| _ = self.missing.remove(name));
+        if !self.tracker.has_begun() {
+            self.there += usize::from(self.names.is_empty() || !of.is_empty());
+        }
+        self.tracker.see(pod, gone);
+    }
+
+    /// What is watched, and what of it is there.
+    fn what(&self) -> String {
+        let (whose, there) = (&self.whose, count(self.there, "pod"));
+        let names = self.names.iter().map(|name| name.given.as_str()).collect::<Vec<_>>().join(", ");
+        let missing = self.missing.iter().copied().collect::<Vec<_>>().join(", ");
+        match (self.names.len(), self.missing.len()) {
+            (0, _) => format!("{whose}, {there} there"),
+            (_, 0) => format!("{names} in {whose}, {there} there"),
+            (all, some) if all == some => {
+                format!("{names} in {whose}, which {} not there (yet)", if some == 1 { "is" } else { "are" })
+            }
+            (_, some) => format!("{names} in {whose}, {there} there; {missing} {} not there (yet)", if some == 1 { "is" } else { "are" }),
+        }
+    }
+
+    /// Looks whether a trouble is over. Without one of them a watch says nothing while no pod changes.
+    async fn look(&mut self) {
+        let listed = timeout(SLOW, self.api.list_metadata(&ListParams::default().limit(1))).await;
+        if listed.is_ok_and(|listed| listed.is_ok()) {
+            self.well();
+        } else {
+            self.look = Some(Instant::now() + TRIED);
+        }
+    }
+
+    /// A trouble is over, if there was one.
+    fn well(&mut self) {
+        self.look = None;
+        if !std::mem::take(&mut self.told).is_empty() {
+            self.progress.note("the API server answers again");
         }
     }
 
@@ -168,22 +287,28 @@ impl Watch<'_> {
             self.progress.warn(format_args!("{text}; trying again, and going on from there"));
             self.told = text;
         }
+        // By then it has been tried again: if it fails, it is said before.
+        self.look = (!self.told.is_empty()).then(|| Instant::now() + TRIED);
         Ok(())
     }
 
     /// Shows what is due, and says whether somebody still reads it.
-    async fn show(&mut self, now: Instant) -> Result<bool, String> {
+    async fn show(&mut self, now: Instant) -> Result<bool, Vec<String>> {
         let trouble = self.jobs.read(&self.client, &self.tracker.jobs(now)).await;
         if let Some(trouble) = trouble.filter(|_| !std::mem::replace(&mut self.untold, true)) {
             self.progress.warn(trouble);
         }
         for (pod, stop) in self.tracker.take(now, |pod| self.jobs.of(pod)) {
-            let meant = self.names.is_empty() || self.names.iter().any(|name| is_of(name, Some(&pod), &stop));
-            if !meant || !self.filter.wants(&stop) {
+            if !self.names.is_empty() && !self.names.iter().any(|name| is_of(name, &pod)) {
+                continue;
+            }
+            let bad = usize::from(self.filter.is_bad(&stop));
+            self.bad += bad;
+            if !self.filter.wants(&stop) {
+                self.bad_unseen += bad;
                 continue;
             }
             self.outcomes.push(stop.outcome);
-            self.bad |= self.filter.is_bad(&stop);
             let paint = Paint(is_coloured());
             let text = match self.form {
                 Form::Table => {
@@ -194,7 +319,7 @@ impl Watch<'_> {
                 Form::Json => serde_json::to_string(&stop).unwrap_or_default() + "\n",
             };
             self.progress.clear();
-            if !output::tell(&text).map_err(|problem| problem.to_string())? {
+            if !output::tell(&text).map_err(|problem| vec![problem.to_string()])? {
                 return Ok(false);
             }
         }

@@ -1,7 +1,8 @@
 //! A stop in short words: when it was, how long it took, who it is about.
 
-use ashore_report::{Finding, Stop};
+use ashore_report::{Cause, Finding, Stop};
 use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
 
 /// When it was over, or was asked for, as far as that is known.
 pub(super) fn time(stop: &Stop) -> Option<Timestamp> {
@@ -31,6 +32,15 @@ pub(super) fn short(ms: u64) -> String {
     }
 }
 
+/// A length of time as somebody gives one, in the largest unit that has it whole: `1h`, `90m`, `7d`.
+pub(super) fn span(time: Duration) -> String {
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    // 24h is what people write for a day.
+    let units = [(86_400_000, 2, "d"), (3_600_000, 1, "h"), (60_000, 1, "m")];
+    let whole = units.into_iter().find(|(unit, least, _)| ms.is_multiple_of(*unit) && ms / unit >= *least);
+    whole.map_or_else(|| short(ms), |(unit, _, letter)| format!("{}{letter}", ms / unit))
+}
+
 /// The cause that counts most, and how many more there are.
 pub(super) fn cause(causes: &[Finding]) -> String {
     match causes {
@@ -40,9 +50,62 @@ pub(super) fn cause(causes: &[Finding]) -> String {
     }
 }
 
+/// Findings of the same cause.
+pub(super) struct Told<'s> {
+    /// What happened, in sentences.
+    pub what: Vec<String>,
+    /// What would mend it; empty if nothing is to be done.
+    pub remedy: &'s str,
+}
+
+/// The findings, each cause with what would mend it once. Of many that are alike, one is told whole, and the others are named.
+pub(super) fn told(causes: &[Finding]) -> Vec<Told<'_>> {
+    const WHOLE: usize = 2;
+    let mut groups: Vec<(Cause, &str, Vec<&Finding>)> = Vec::new();
+    for finding in causes {
+        let remedy = finding.remedy.as_str();
+        match groups.iter_mut().find(|(cause, of, _)| *cause == finding.cause && *of == remedy) {
+            Some((.., alike)) => alike.push(finding),
+            None => groups.push((finding.cause, remedy, vec![finding])),
+        }
+    }
+    let told = |(cause, remedy, alike): (Cause, _, Vec<&Finding>)| {
+        let whole = if alike.len() > WHOLE { 1 } else { alike.len() };
+        let (first, others) = alike.split_at(whole);
+        let mut what: Vec<String> = first.iter().map(|finding| finding.what.clone()).collect();
+        if !others.is_empty() {
+            let mut names: Vec<String> = others.iter().filter_map(|finding| Some(finding.process.as_ref()?.to_string())).collect();
+            let nameless = others.len() - names.len();
+            if nameless > 0 {
+                names.push(format!("{nameless} more"));
+            }
+            what.push(format!("{}, too: {}", cause.name(), names.join(", ")));
+        }
+        Told { what, remedy }
+    };
+    groups.into_iter().map(told).collect()
+}
+
+/// How many were killed, if that is more than one, and how many of them no name is known of.
+pub(super) fn killed(stop: &Stop) -> Option<String> {
+    let all = stop.killed;
+    let report = stop.report.as_ref().filter(|_| all > 1)?;
+    let named = u64::try_from(report.victims.len() + report.killed_by_others.len()).unwrap_or(u64::MAX);
+    let nameless = all.saturating_sub(named);
+    let of_them = if nameless > 0 { format!(", {nameless} of them not named") } else { String::new() };
+    Some(format!("{all} processes killed{of_them}"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::short;
+    use super::{short, span};
+    use std::time::Duration;
+
+    #[test]
+    fn a_length_of_time_is_told_as_it_is_given() {
+        let texts = [1, 90, 60, 3600, 5400, 86_400, 7 * 86_400].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(texts, ["1s", "1m30s", "1m", "1h", "90m", "24h", "7d"]);
+    }
 
     #[test]
     fn times_are_short() {
