@@ -537,6 +537,9 @@ pub fn of_a_cluster_that_was_restored() -> Outcome {
     event_on(&control, "Pod", "a");
     stop_and_go(&control, "b", 0, &killed("worker"));
     event_on(&control, "Pod", "b");
+    // What is told is remembered a moment later.
+    let uid = control.get(&at("shop", "a")).body["metadata"]["uid"].as_str().unwrap().to_owned();
+    eventually("the first stop to be remembered", PATIENCE, || checkpoint(&control)["done"].get(&uid).is_some().then_some(()));
     assert_eq!(first.stop(), Some(0));
 
     // The same is remembered from before.
@@ -549,7 +552,9 @@ pub fn of_a_cluster_that_was_restored() -> Outcome {
     let second = Replica::start(&control, &service, "b", FLAGS);
     event_on(&control, "Pod", "c");
     second.logged(RESTORED);
-    stop_and_go(&control, "c", 0, &drained());
+    control.delete(&at("shop", "c"));
+    status(&control, "shop", "c", "Succeeded", 1, &terminated(0, &drained(), "c-1"), &json!({}));
+    gone(&control, "c");
     until_counted(&second, &["namespace=\"shop\""], 2.0);
     Ok(())
 }

@@ -45,7 +45,7 @@ pub(crate) fn few() -> Vec<Stop> {
             "killedByOthers": [{"pid": 2, "name": "java", "atMs": 0}], "slowest": [{"pid": 20, "name": "agent", "askedMs": 1, "tookMs": 55}]}
     });
     let plain = json!({
-        "workload": {"kind": "Deployment", "name": "legacy"}, "wrapped": false, "exitCode": 137, "reason": "Error", "killed": 1,
+        "workload": {"kind": "Deployment", "name": "legacy"}, "wrapped": false, "exitCode": 137, "reason": "Error", "killed": 1, "beganAt": "2026-03-04T10:00:00Z",
         "causes": [{"cause": "NoHandler", "what": "PID 1 of container app has no handler for SIGTERM: it never got it, and was killed after 30 s.", "remedy": "Let Ashore put its init under the container: label the namespace ashore.dev/inject=true."}]
     });
     let failed = json!({
@@ -73,7 +73,7 @@ pub(crate) const FORGED: &str = "</noscript></script></style></title><script>doc
 pub(crate) fn forged() -> Vec<Stop> {
     let slow = json!({"pid": 10, "name": FORGED, "askedMs": 1, "tookMs": 20});
     let more = json!({
-        "namespace": FORGED, "container": FORGED, "uid": FORGED, "policy": FORGED, "node": FORGED, "reason": FORGED, "requestedAt": FORGED, "startedAt": FORGED, "killed": u64::MAX,
+        "namespace": FORGED, "container": FORGED, "uid": FORGED, "policy": FORGED, "node": FORGED, "reason": FORGED, "requestedAt": FORGED, "beganAt": FORGED, "startedAt": FORGED, "killed": u64::MAX,
         "workload": {"kind": FORGED, "name": FORGED}, "causes": [finding("StillAtWork", 9, FORGED, FORGED, FORGED)],
         "report": {"ashore": 1, "signal": FORGED, "main": {"pid": 2, "name": FORGED, "signal": FORGED, "afterMs": u64::MAX}, "exitCode": 0, "durationMs": u64::MAX, "deadlineMs": 1,
             "victims": [{"pid": 9, "name": FORGED, "why": "caught", "state": FORGED, "asked": FORGED, "askedMs": 1}], "slowest": [slow], "killedByOthers": [{"pid": 11, "name": FORGED, "atMs": i64::MIN}]}
