@@ -18,6 +18,9 @@ pub const INJECT: &str = "ashore.dev/inject";
 pub const STATUS: &str = "ashore.dev/status";
 /// The label of an injected pod, for watches: `"true"`.
 pub const INJECTED: &str = "ashore.dev/injected";
+/// The kubelet's mark on the API object that mirrors a static pod: the uid of that one (k8s.io/kubernetes pkg/kubelet/types,
+/// ConfigMirrorAnnotationKey).
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The annotation whose value takes the place of the policy's `delay`.
 pub(crate) const DELAY: &str = "ashore.dev/delay";
 pub(crate) const CONTAINERS: &str = "ashore.dev/containers";

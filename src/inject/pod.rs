@@ -10,8 +10,6 @@ use std::marker::PhantomData;
 
 /// What begins the key of every annotation and label of ours.
 pub(crate) const PREFIX: &str = "ashore.dev/";
-/// The kubelet's mark on the API object that mirrors a static pod (k8s.io/kubernetes pkg/kubelet/types, ConfigMirrorAnnotationKey).
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The most containers that are read in a list: what [`crate::plan`] looks at, and the one that it adds.
 pub(crate) const CONTAINERS: usize = 1001;
@@ -111,7 +109,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Notes<'a> {
                     if key.starts_with(PREFIX) {
                         notes.ours.push((key, map.next_value()?));
                     } else {
-                        notes.mirror |= &*key == MIRROR;
+                        notes.mirror |= &*key == crate::annotations::MIRROR;
                         map.next_value::<IgnoredAny>()?;
                     }
                 }

@@ -106,6 +106,11 @@ pub struct ObjectError {
 }
 
 impl ObjectError {
+    /// That no answer came in time.
+    pub(crate) fn silence(verb: &'static str, what: String, limit: Duration) -> Self {
+        Self { verb, what, why: format!("no answer within {limit:?}"), code: None, reason: None }
+    }
+
     /// Whether RBAC forbids it.
     pub fn is_forbidden(&self) -> bool {
         self.code == Some(403)
@@ -303,7 +308,7 @@ impl Objects {
                 Err(error)
             }
             Ok(Err(error)) => Err(failed(chain(&error), None, None)),
-            Err(_) => Err(failed(format!("no answer within {REQUEST:?}"), None, None)),
+            Err(_) => Err(ObjectError::silence(verb, what.clone(), REQUEST)),
         };
         match &done {
             Err(error) if error.is_silence() => self.silence(&error.why),

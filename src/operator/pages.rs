@@ -190,7 +190,7 @@ async fn fetch(
         let reason = said.as_ref().and_then(|said| said["reason"].as_str()).map(str::to_owned);
         Err(ObjectError { reason, ..failed(why, Some(status.as_u16())) })
     };
-    timeout(REQUEST, answer).await.unwrap_or_else(|_| Err(failed(format!("no answer within {REQUEST:?}"), None)))
+    timeout(REQUEST, answer).await.unwrap_or_else(|_| Err(ObjectError::silence(verb, what.to_owned(), REQUEST)))
 }
 
 fn too_long(verb: &'static str, what: &str) -> ObjectError {

@@ -37,7 +37,7 @@ use ashore_inject::annotations::INJECTED;
 use ashore_report::{Deletion, Outcome, Request, Seen, Stop, uid_in_events};
 use checkpoint::{Checkpoint, Store, Written};
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream;
 use glance::Glance;
 use hold::Hold;
 use inbox::{Batch, Inbox, Item};
@@ -502,18 +502,7 @@ impl Reader {
             }
         }
         // Last, since it is all that waits for somebody else.
-        let (mut tellings, mut waiting) = (FuturesUnordered::new(), news.iter());
-        loop {
-            while tellings.len() < AT_ONCE
-                && let Some((stop, keeper)) = waiting.next()
-            {
-                tellings.push(self.teller.tell(stop, keeper.clone(), at));
-            }
-            if tellings.next().await.is_none() {
-                break;
-            }
-        }
-        drop(tellings);
+        stream::iter(&news).for_each_concurrent(AT_ONCE, |(stop, keeper)| self.teller.tell(stop, keeper.clone(), at)).await;
         desk.stops.extend(news.into_iter().map(|(stop, _)| stop));
         let (mut memory, mut hold) = (term.memory(), term.hold());
         let (number, lost) = hold.batch(version, receipts, Instant::now());
@@ -774,10 +763,11 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
+    /// What is logged.
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    struct Lines(Arc<Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Written {
+    impl std::io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -799,12 +789,12 @@ mod tests {
         ] {
             let stop = json!({"namespace": "n", "pod": "p", "uid": "u", "container": "c", "run": 0, "wrapped": true, "outcome": "killed",
                 "killed": 2, "causes": causes});
-            let written = Written::default();
-            let to = written.clone();
+            let lines = Lines::default();
+            let to = lines.clone();
             let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(move || to.clone());
             let stop: Stop = serde_json::from_value(stop).unwrap();
             tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || log(&stop));
-            let line: Value = serde_json::from_slice(&written.0.lock().unwrap()).unwrap();
+            let line: Value = serde_json::from_slice(&lines.0.lock().unwrap()).unwrap();
             assert_eq!((&line["cause"], &line["process"]), (&causes[0]["cause"], &process), "{line}");
         }
     }
@@ -927,10 +917,11 @@ mod tests {
     #[tokio::test]
     async fn what_goes_wrong_is_said_once_and_a_list_that_takes_long_is_no_silence() {
         let (reader, _) = reader(Router::new(), tell::Which::None);
-        let lines = Arc::new(Mutex::new(Vec::new()));
+        let lines = Lines::default();
+        let to = lines.clone();
         let said = nothing_said();
         let error = |verb, what: String, code| ObjectError { verb, what, why: "no".into(), code, reason: None };
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(Writer(Arc::clone(&lines))).finish();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
             for n in 0..12 {
                 reader.unexplained(&said, &error("list", format!("events n{}/", n % 2), Some(403)));
@@ -940,30 +931,9 @@ mod tests {
                 reader.complain(&said, &error("watch", ALL_PODS.into(), Some(500)));
             }
         });
-        let lines = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let warnings = ["cause may be less exact", "cannot read stops", "not answer"].map(|text| lines.matches(text).count());
         assert_eq!((warnings, lines.lines().count()), ([3, 1, 0], 4), "{lines}");
-    }
-
-    #[derive(Clone)]
-    struct Writer(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Writer {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl tracing_subscriber::fmt::MakeWriter<'_> for Writer {
-        type Writer = Self;
-
-        fn make_writer(&self) -> Self {
-            self.clone()
-        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

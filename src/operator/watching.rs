@@ -80,7 +80,7 @@ impl Watch {
             Ok(Ok(events)) => Ok(Self { what, events: events.boxed() }),
             Ok(Err(kube::Error::Api(status))) => Err(failed(what, status.message.clone(), Some(status.code))),
             Ok(Err(error)) => Err(failed(what, chain(&error), None)),
-            Err(_) => Err(failed(what, format!("no answer within {limit:?}"), None)),
+            Err(_) => Err(ObjectError::silence("watch", what.to_owned(), limit)),
         }
     }
 

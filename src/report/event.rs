@@ -1,12 +1,11 @@
 //! Events about a pod, as far as they say why something was stopped.
 
 use crate::time::{self, Millis, SECOND};
+use ashore_inject::annotations::MIRROR;
 use serde_json::Value;
 
 /// The most that are looked at: those of a pod that the API server keeps for an hour are fewer.
 const MOST: usize = 1000;
-/// The annotation of a pod that only mirrors what a kubelet runs from a file.
-pub(crate) const MIRRORS: &str = "kubernetes.io/config.mirror";
 
 /// An Event (core/v1).
 #[derive(Debug)]
@@ -95,7 +94,7 @@ impl<'a> Event<'a> {
 /// an annotation (k8s.io/kubernetes pkg/kubelet/pod, CreateMirrorPod; `kubectl describe` looks for it as well).
 pub fn uid_in_events(pod: &Value) -> Option<&str> {
     let meta = pod.get("metadata")?;
-    let mirrors = meta.get("annotations").and_then(|annotations| annotations.get(MIRRORS));
+    let mirrors = meta.get("annotations").and_then(|annotations| annotations.get(MIRROR));
     mirrors.or_else(|| meta.get("uid")).and_then(Value::as_str)
 }
 

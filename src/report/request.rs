@@ -453,18 +453,16 @@ fn why_deleted(pod: &Pod<'_>, deleted: Option<Millis>) -> Option<(Request, Cause
         let mut of_reason = pod.events.iter().filter(|event| event.reason == reason && event.of_pod == of_pod && event.container.is_none());
         of_reason.any(|event| event.message.starts_with(message) && is_about(event.first(), deleted))
     };
-    let device_taint = || (Request::Taint, Cause::Tainted, "a device that it uses has a taint that the pod does not tolerate".into());
+    let taint = |whose: &str| Some((Request::Taint, Cause::Tainted, format!("{whose} has a taint that the pod does not tolerate")));
     match reason {
         "EvictionByEvictionAPI" => Some((Request::Eviction, Cause::EvictedByApi, "the pod was evicted through the API".into())),
         "PreemptionByScheduler" => {
             Some((Request::Preemption, Cause::Preempted, format!("the pod was preempted: {}", bounded(message, LONGEST_QUOTED))))
         }
-        "DeletionByTaintManager" => Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into())),
-        "DeletionByDeviceTaintManager" => Some(device_taint()),
-        _ if said("DeviceTaintManagerEviction", true, "Marking for deletion") => Some(device_taint()),
-        _ if said("TaintManagerEviction", true, "Marking for deletion") => {
-            Some((Request::Taint, Cause::Tainted, "the node has a taint that the pod does not tolerate".into()))
-        }
+        "DeletionByTaintManager" => taint("the node"),
+        "DeletionByDeviceTaintManager" => taint("a device that it uses"),
+        _ if said("DeviceTaintManagerEviction", true, "Marking for deletion") => taint("a device that it uses"),
+        _ if said("TaintManagerEviction", true, "Marking for deletion") => taint("the node"),
         _ if said("Preempted", true, "") => Some((Request::Preemption, Cause::Preempted, "the scheduler preempted the pod".into())),
         _ if said("DeadlineExceeded", false, "") || past_its_jobs_deadline(pod, deleted) => {
             Some((Request::ActiveDeadline, Cause::ActiveDeadline, "the Job was at work for longer than its activeDeadlineSeconds".into()))

@@ -5,6 +5,7 @@ use crate::owner;
 use crate::time::{self, Millis, SECOND};
 use ashore_init::settings::{Command, ReportWhen, Settings, TERMINATION_LOG, parse};
 use ashore_init::signal::Signal;
+use ashore_inject::annotations::MIRROR;
 use ashore_inject::{Injected, under_init};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -314,7 +315,7 @@ impl<'a> Pod<'a> {
 
     /// Whether it only mirrors what a kubelet runs from a file: deleting it stops nothing.
     fn is_mirror(&self) -> bool {
-        self.raw.pointer("/metadata/annotations").is_some_and(|all| all.get(event::MIRRORS).is_some())
+        self.raw.pointer("/metadata/annotations").is_some_and(|all| all.get(MIRROR).is_some())
     }
 }
 

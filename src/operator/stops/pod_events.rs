@@ -150,7 +150,7 @@ impl PodEvents {
             }
             Ok(Err(error)) if error.is_not_found() => Ok((Jobs::new(), true)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(late("get", what)),
+            Err(_) => Err(ObjectError::silence("get", what, ANSWER)),
         }
     }
 
@@ -202,12 +202,8 @@ impl PodEvents {
         match timeout(ANSWER, reading).await {
             Ok(done) => done?,
             Err(_) if read > 0 => all = false,
-            Err(_) => return Err(late("list", what)),
+            Err(_) => return Err(ObjectError::silence("list", what, ANSWER)),
         }
         Ok((found, all))
     }
-}
-
-fn late(verb: &'static str, what: String) -> ObjectError {
-    ObjectError { verb, what, why: format!("no answer within {ANSWER:?}"), code: None, reason: None }
 }

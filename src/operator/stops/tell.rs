@@ -15,7 +15,7 @@ use crate::reason::{Reason, Weight};
 use crate::skipped::Owner;
 use ashore_report::{Cause, Process, Severity, Stop};
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream;
 use kube::Client;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -187,20 +187,13 @@ impl Teller {
         }
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let (mut over, mut tellings) = (over.into_iter(), FuturesUnordered::new());
-            loop {
-                while tellings.len() < AT_ONCE
-                    && let Some(Over { cause, number, times, word }) = over.next()
-                {
-                    let this = &this;
-                    // Each leader tells of what it has seen.
-                    let when = format!("{number}/{}", this.instance);
-                    tellings.push(async move { this.say_to_owner(&word, cause, times, when).await });
-                }
-                if tellings.next().await.is_none() {
-                    break;
-                }
-            }
+            let tell = |Over { cause, number, times, word }| {
+                let this = &this;
+                // Each leader tells of what it has seen.
+                let when = format!("{number}/{}", this.instance);
+                async move { _ = this.say_to_owner(&word, cause, times, when).await }
+            };
+            stream::iter(over).for_each_concurrent(AT_ONCE, tell).await;
             drop(turn);
         });
     }

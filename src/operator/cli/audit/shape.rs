@@ -1,5 +1,6 @@
 //! What of a pod decides how it is stopped: pods of one workload that do not differ in it are looked at once.
 
+use ashore_inject::annotations::MIRROR;
 use ashore_inject::rule::POD_TEMPLATE_HASH;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -115,8 +116,8 @@ pub(crate) fn shape(pod: &Value) -> String {
         metadata.insert("ownerReferences".into(), json!([{"kind": owner["kind"], "controller": true}]));
     }
     // The kubelet's mark of a static pod's mirror.
-    if let Some(mirror) = pod["metadata"]["annotations"].get("kubernetes.io/config.mirror") {
-        metadata.entry("annotations").or_insert_with(|| Map::new().into())["kubernetes.io/config.mirror"] = mirror.clone();
+    if let Some(mirror) = pod["metadata"]["annotations"].get(MIRROR) {
+        metadata.entry("annotations").or_insert_with(|| Map::new().into())[MIRROR] = mirror.clone();
     }
     let mut spec = Map::new();
     for field in SPEC {

@@ -62,12 +62,7 @@ impl Jobs {
 
 async fn get(client: &Client, (namespace, name): &Key) -> Result<Value, ObjectError> {
     let (path, what) = (client::path("batch", "v1", "jobs", Some(namespace)), format!("{} {namespace}/", client::what("batch", "jobs")));
-    let silence = || ObjectError {
-        verb: "get",
-        what: format!("{what}{name}"),
-        why: format!("no answer within {REQUEST:?}"),
-        code: None,
-        reason: None,
-    };
-    timeout(REQUEST, client::get(client, &path, &what, name)).await.unwrap_or_else(|_| Err(silence()))
+    timeout(REQUEST, client::get(client, &path, &what, name))
+        .await
+        .unwrap_or_else(|_| Err(ObjectError::silence("get", format!("{what}{name}"), REQUEST)))
 }
