@@ -420,14 +420,17 @@ impl Reader {
         let (mut remembered, mut remembered_changes) = (Instant::now(), term.hold().changes());
         let mut slower = Slower::default();
         let mut not_before = Instant::now();
-        let every = |desk: &Desk| match (desk.is_empty(), term.hold().holds()) {
+        // Until a first version is remembered, whoever leads next begins anew, and what has ended by then is history to him.
+        let mut begun = !term.hold().told().is_empty();
+        let every = |desk: &Desk, begun: bool| match (desk.is_empty(), term.hold().holds()) {
             (false, _) => REMEMBER,
+            (true, _) if !begun => REMEMBER,
             (true, true) => REMEMBER_KEPT,
             (true, false) => REMEMBER_VERSION,
         };
         let mut more_waits = false;
         loop {
-            let due = not_before.max(remembered + every(&desk));
+            let due = not_before.max(remembered + every(&desk, begun));
             // However much there is to do, what is done is remembered when it is due.
             if !more_waits {
                 tokio::select! {
@@ -442,7 +445,8 @@ impl Reader {
             self.teller.sum_up(now());
             let changes = term.hold().changes();
             let news = !desk.is_empty() || changes != remembered_changes;
-            if !news || remembered.elapsed() < every(&desk) || Instant::now() < not_before {
+            let due = not_before <= Instant::now() && (!begun || remembered.elapsed() >= every(&desk, begun));
+            if !news || !due {
                 if !news {
                     remembered = Instant::now();
                 }
@@ -452,6 +456,7 @@ impl Reader {
                 Ok(Written::Done) => {
                     (remembered, slower) = (Instant::now(), Slower::default());
                     remembered_changes = changes;
+                    begun |= !term.hold().told().is_empty();
                 }
                 Ok(Written::TakenOver) => {
                     tracing::warn!("another replica reads stops");
@@ -849,7 +854,11 @@ mod tests {
     }
 
     fn term() -> Arc<Term> {
-        let (hold, _) = Hold::new("1".into(), None);
+        from("1")
+    }
+
+    fn from(version: &str) -> Arc<Term> {
+        let (hold, _) = Hold::new(version.into(), None);
         Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), said: nothing_said() })
     }
 
@@ -897,6 +906,29 @@ mod tests {
         .await;
         works.abort();
         assert_eq!(first, Ok(Some(())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_reading_begins_is_remembered_at_once() {
+        let (writes, mut written) = mpsc::unbounded_channel();
+        let (reader, store) = reader(remembers(writes), tell::Which::None);
+        let term = from("");
+        let works = tokio::spawn({
+            let term = Arc::clone(&term);
+            async move { reader.work(&term, store).await }
+        });
+        // The first list takes a while.
+        sleep(5 * REMEMBER).await;
+        assert!(written.is_empty(), "nothing is known to be remembered");
+        let listed = Instant::now();
+        term.inbox.reached("2".into());
+        written.recv().await.unwrap();
+        assert!(listed.elapsed() < REMEMBER, "{:?}", listed.elapsed());
+        // From then on, other versions are no news.
+        term.inbox.reached("3".into());
+        written.recv().await.unwrap();
+        assert!(listed.elapsed() >= REMEMBER_VERSION, "{:?}", listed.elapsed());
+        works.abort();
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ pub struct Glance {
     pub ended: bool,
     /// How many of its containers run, or have run.
     pub containers: u32,
-    /// The same as long as it shows the same ended runs in the same phase.
+    /// The same as long as it shows the same endings in the same phase.
     pub signature: u64,
 }
 
@@ -93,12 +93,12 @@ impl Glance {
             return None;
         }
         let (mut finished, mut ended, mut containers) = (false, false, 0);
-        let mut shown: Vec<(&str, u64, bool, bool)> = Vec::new();
+        let mut shown: Vec<(&str, u64, Option<&str>, Option<&str>)> = Vec::new();
         if let Some(status) = &status {
             finished = matches!(&*status.phase, "Succeeded" | "Failed");
             for container in status.init_container_statuses.iter().chain(&status.container_statuses).flatten() {
-                let (now, before) = (container.state.terminated.is_some(), container.last_state.terminated.is_some());
-                ended |= now || before;
+                let [now, before] = [&container.state, &container.last_state].map(|state| state.terminated.map(RawValue::get));
+                ended |= now.is_some() || before.is_some();
                 shown.push((&container.name, container.restart_count, now, before));
             }
             containers = status.container_statuses.as_ref().map_or(0, |all| u32::try_from(all.len()).unwrap_or(u32::MAX));
@@ -141,17 +141,21 @@ mod tests {
         pod["status"]["containerStatuses"][0]["lastState"] = json!({"terminated": {"exitCode": 137}});
         let restarted = glance(&pod).unwrap();
         assert!(restarted.ended && restarted.signature != running.signature);
+        // The same run may end once more: its kubelet has lost count, or the cluster was restored.
+        pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] = json!(1);
+        let again = glance(&pod).unwrap();
+        assert_ne!(again.signature, restarted.signature);
         // What else changes of it does not matter.
         pod["metadata"]["resourceVersion"] = json!("8");
         pod["status"]["conditions"] = json!([{"type": "Ready"}]);
-        assert_eq!(glance(&pod).unwrap().signature, restarted.signature);
+        assert_eq!(glance(&pod).unwrap().signature, again.signature);
         pod["status"]["phase"] = json!("Failed");
         pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:30Z");
         pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
         let last = glance(&pod).unwrap();
         let deletion = Deletion { timestamp: 1_767_225_630_000, grace_seconds: 30 };
         assert_eq!((last.finished, last.deletion), (true, Some(deletion)));
-        assert_ne!(last.signature, restarted.signature);
+        assert_ne!(last.signature, again.signature);
     }
 
     #[test]

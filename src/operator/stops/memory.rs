@@ -134,6 +134,12 @@ impl Memory {
             listed.insert(glance.uid.as_str().into());
         }
         let asked = glance.deletion.is_some();
+        // A deletion is never taken back, but a cluster may be restored to before it.
+        if !(asked || gone)
+            && let Some(pod) = self.pods.get_mut(glance.uid.as_str())
+        {
+            pod.stopping = None;
+        }
         if !(asked || gone || glance.ended) {
             return false;
         }
@@ -531,6 +537,19 @@ mod tests {
         // The next leader, too, sees it in no list.
         let mut next = Memory::new(memory.tell(SECOND + 20));
         assert_eq!((lost_in_list(&mut memory), lost_in_list(&mut next)), (vec!["p".to_owned()], vec!["p".to_owned()]));
+    }
+
+    #[test]
+    fn a_deletion_that_a_restored_cluster_knows_nothing_of_is_none() {
+        let mut memory = from(0);
+        memory.see(&glance(Some((40, 30)), true, 1), false);
+        assert_eq!(take(&mut memory, &[stop(0, 12)]), 1);
+        memory.see(&glance(None, false, 0), false);
+        assert_eq!((memory.stopping("p"), memory.tell(SECOND).stopping.len()), (None, 0));
+        // Its deletion now is another one, and so is its end.
+        assert!(memory.see(&glance(Some((90, 10)), true, 2), false));
+        assert_eq!(memory.stopping("p").unwrap().deletion, Deletion { timestamp: (SECOND + 90) * 1000, grace_seconds: 10 });
+        assert_eq!(take(&mut memory, &[stop(0, 85)]), 1);
     }
 
     #[test]
