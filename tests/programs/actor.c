@@ -22,7 +22,7 @@
 //   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most a minute
 //   close              close standard output when ready
 //   eat=MB             use so much memory when ready
-//   lock=FILE          take its lock when ready (flock), for which somebody else lets it wait
+//   lock=FILE          take its lock (flock): here and now if it is free, or else wait for it when ready
 //   mutex              take a mutex twice when ready, and so wait for ever
 //   join               wait for a second thread when ready, which never ends
 //   vfork=MS           wait for a child that takes so long, again and again when ready: in state D (vfork)
@@ -140,7 +140,7 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
     prctl(PR_SET_NAME, name);
     int stops = 0, leaves = 0, closes = 0, crash = 0, leaderless = 0, runaway = 0, mutex = 0, joins = 0;
     long vforks = -1;
-    const char *lock = NULL;
+    int lock = -1, waits = 0;
     long quit = -1, quit_code = 0, childless = -1, eats = 0;
     for (int i = 0; i < 65; i++) reactions[i].act[0] = 0;
     while (words < end) {
@@ -150,6 +150,8 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
             for (int depth = 1; words < end && depth > 0; words++)
                 depth += strcmp(*words, "(") == 0 ? 1 : strcmp(*words, ")") == 0 ? -1 : 0;
             if (fork() == 0) {
+                // What it inherits is the same lock, held for as long as anybody has it.
+                if (lock >= 0) close(lock);
                 start_afresh();
                 play(inner, words - 1);
             }
@@ -176,7 +178,9 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
         } else if (strncmp(word, "eat=", 4) == 0) {
             eats = atol(word + 4);
         } else if (strncmp(word, "lock=", 5) == 0) {
-            lock = word + 5;
+            lock = open(word + 5, O_RDONLY | O_CLOEXEC);
+            if (lock < 0) _exit(95);
+            waits = flock(lock, LOCK_EX | LOCK_NB) != 0;
         } else if (strncmp(word, "vfork=", 6) == 0) {
             vforks = atol(word + 6);
         } else if (strcmp(word, "mutex") == 0) {
@@ -221,10 +225,7 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
         if (pthread_create(&thread, NULL, idle, NULL) != 0) _exit(96);
         pthread_exit(NULL);
     }
-    if (lock != NULL) {
-        int file = open(lock, O_RDONLY | O_CLOEXEC);
-        if (file < 0 || flock(file, LOCK_EX) != 0) _exit(95);
-    }
+    if (waits && flock(lock, LOCK_EX) != 0) _exit(95);
     if (mutex) {
         pthread_mutex_t held = PTHREAD_MUTEX_INITIALIZER;
         pthread_mutex_lock(&held);
