@@ -35,6 +35,10 @@ pub(crate) fn asking(name: &str, word: &str) -> Value {
     pod
 }
 
+fn stays(pod: &Value) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_null()
+}
+
 pub(crate) fn is_injected(pod: &Value) -> bool {
     pod["metadata"]["labels"]["ashore.dev/injected"] == "true"
 }
@@ -92,6 +96,7 @@ impl Ashore {
                 "upgrade --install ashore {} {WHERE} --create-namespace --reset-values --wait --timeout 3m{values}",
                 chart()
             ));
+            this.settled();
             this.state.values = Some(values.to_owned());
         }
         this.at_work();
@@ -147,12 +152,19 @@ impl Ashore {
         eventually("the load", SOON * 4, || (load.asked() >= enough).then_some(()));
     }
 
+    /// Waits until nobody is left who knows other values: a replica on its way out still answers whoever is connected to it.
+    fn settled(&self) {
+        eventually("no replica on its way out", SOON, || self.pods().iter().all(stays).then_some(()));
+    }
+
+    fn pods(&self) -> Vec<Value> {
+        let pods = node().kubectl(&format!("{WHERE} get pods --selector app.kubernetes.io/name=ashore --output json"));
+        serde_json::from_str::<Value>(&pods).unwrap()["items"].as_array().unwrap().clone()
+    }
+
     /// Its pods that are not on their way out.
     pub(crate) fn replicas(&self) -> Vec<Value> {
-        let pods = node().kubectl(&format!("{WHERE} get pods --selector app.kubernetes.io/name=ashore --output json"));
-        let mut pods: Value = serde_json::from_str(&pods).unwrap();
-        let pods = pods["items"].as_array_mut().unwrap();
-        pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
+        self.pods().into_iter().filter(stays).collect()
     }
 
     /// The name of the pod that leads.
