@@ -242,9 +242,10 @@ impl Control {
         let reference = json!({"kind": "Role", "name": role, "apiGroup": "rbac.authorization.k8s.io"});
         let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
         self.create(&format!("{at}/rolebindings"), &json!({"metadata": {"name": role}, "roleRef": reference, "subjects": subject}));
+        let name = rule["resourceNames"][0].as_str().unwrap_or_default();
         let each = |field: &str| rule[field].as_array().unwrap().iter().map(|value| value.as_str().unwrap());
         for (group, resource) in each("apiGroups").flat_map(|group| each("resources").map(move |resource| (group, resource))) {
-            each("verbs").for_each(|verb| self.until_ashore_may(true, verb, group, resource, namespace, ""));
+            each("verbs").for_each(|verb| self.until_ashore_may(true, verb, group, resource, namespace, name));
         }
     }
 

@@ -10,8 +10,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
 
-/// Two replicas and their names, the first of which leads.
-fn two(flags: &[&str]) -> Result<(Control, Service, [(&'static str, Replica); 2]), ashore_tests::Skip> {
+type Named = (&'static str, Replica);
+
+/// Two replicas, the first of which leads.
+fn two(flags: &[&str]) -> Result<(Control, Service, [Named; 2]), ashore_tests::Skip> {
     let (control, service, a) = with_one_replica(flags)?;
     let b = Replica::start(&control, &service, "b", flags);
     b.wait_until_ready();
