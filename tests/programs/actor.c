@@ -20,7 +20,7 @@
 //   daemon             have a parent that exits at once, which hands it up
 //   stop               stop itself (SIGSTOP) when ready
 //   leaderless         go on in a second thread while the first has ended: /proc shows a zombie
-//   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most a minute
+//   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most ten minutes
 //   close              close standard output when ready
 //   eat=MB             use so much memory when ready
 //   lock=FILE          take its lock (flock): here and now if it is free, or else wait for it when ready
@@ -129,7 +129,7 @@ static void *idle(void *nothing) {
 }
 
 static void run_away(void) {
-    time_t until = time(NULL) + 60;
+    time_t until = time(NULL) + 600;
     while (time(NULL) < until) {
         if (fork() != 0) _exit(0);
         nanosleep(&(struct timespec){0, 500000}, NULL);
