@@ -12,8 +12,8 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the last lines may take to be read once everybody is dead.
-const LAST_LINES: Duration = Duration::from_secs(5);
+/// How long the last lines may take to be read once everybody is dead: what comes later is missing, and nobody is told.
+const LAST_LINES: Duration = Duration::from_secs(60);
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
 use ashore_tests::harness::{eventually, need_root};
+use ashore_tests::under::SOON;
 use ashore_tests::{Outcome, Proc, Sandbox, Stdin, Stream, Watch};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,6 @@ ashore_tests::tests![
     the_ends_of_others_are_seen,
     world_is_as_asked,
 ];
-
-const SOON: Duration = Duration::from_secs(10);
 
 fn sh(script: &str) -> Sandbox {
     Sandbox::new(["/bin/sh", "-c", script])

@@ -8,8 +8,9 @@ use crate::{Line, paths};
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// Longer than anything takes that happens at all, on a machine that is busy with other things.
-pub const SOON: Duration = Duration::from_secs(20);
+/// Longer than anything takes that happens at all, on a machine that is slow and busy with other things. A grace period that
+/// nothing is to come near has to be longer by far.
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// This command under the init with these flags (split at blanks).
 pub fn under_init<S: AsRef<OsStr>>(flags: &str, command: impl IntoIterator<Item = S>) -> Sandbox {
@@ -61,6 +62,18 @@ impl Running {
     /// It does not come.
     pub fn end(&self) -> crate::Ended {
         self.wait(SOON).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Signals the one of this name in its namespace, as a neighbour or the kernel would; gives its PID in there.
+    ///
+    /// # Panics
+    /// Nobody who lives has that name.
+    pub fn tell(&self, name: &str, signal: i32) -> i32 {
+        let found = self.processes().into_iter().find(|process| process.comm == name && process.state != 'Z');
+        let process = found.unwrap_or_else(|| panic!("no {name}: {}", self.output()));
+        // SAFETY: the process is the sandbox's own, and its number was read just now.
+        assert_eq!(unsafe { libc::kill(process.pid, signal) }, 0, "{name}");
+        process.inner
     }
 
     /// Waits until it sleeps and isn't woken any more: it has done what it had to do.

@@ -74,8 +74,12 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// For how long a right may be missing before it is believed.
-const FORBIDDEN_AT_START: Duration = Duration::from_secs(3);
+/// For how long a right may be missing before it is believed, and how often it is asked meanwhile: an API server that has just been started
+/// forbids everything until it has read who may do what.
+const FORBIDDEN_AT_START: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait for an API server that answers nothing, at most.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Who looks after the certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -529,20 +533,19 @@ async fn owner(objects: &Objects, name: &str) -> Option<Value> {
                 without("there is no such ClusterRole");
                 return None;
             }
-            // An API server that has just been started forbids everything for a moment.
             Err(error) if error.is_forbidden() && forbidden.get_or_insert_with(Instant::now).elapsed() > FORBIDDEN_AT_START => {
                 without(&error.to_string());
                 return None;
             }
             Err(error) => {
-                let silence = error.is_silence();
+                let (silence, most) = (error.is_silence(), if error.is_forbidden() { ASK_AGAIN } else { RETRY });
                 let error = error.to_string();
                 if !silence && told != error {
                     tracing::warn!(error, "cannot read what owns Ashore's objects; trying again");
                     told = error;
                 }
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(5));
+                tokio::time::sleep(wait.min(most)).await;
+                wait = (wait * 2).min(most);
             }
         }
     }
@@ -551,7 +554,11 @@ async fn owner(objects: &Objects, name: &str) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::get;
     use clap::Parser;
+    use kube::Client;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -581,6 +588,30 @@ mod tests {
             let error = args(&[flag]).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_owner_is_asked_for_until_the_api_server_knows_who_may_see_it() {
+        let started = Instant::now();
+        let asked = |allowed: Duration| {
+            let answer = move || {
+                let (code, body) = match started.elapsed() {
+                    at if at < Duration::from_secs(60) => (503, json!({"code": 503})),
+                    at if at < allowed => (403, json!({"code": 403})),
+                    _ => (200, json!({"metadata": {"name": "ashore", "uid": "of-the-role"}})),
+                };
+                std::future::ready((StatusCode::from_u16(code).unwrap(), body.to_string()))
+            };
+            let path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/ashore";
+            Objects::new(Client::new(Router::new().route(path, get(answer)), "ours"), "ours")
+        };
+        let late = owner(&asked(Duration::from_secs(85)), "ashore").await.unwrap();
+        assert_eq!(late["uid"], "of-the-role");
+        assert!(started.elapsed() < Duration::from_secs(87), "{:?}", started.elapsed());
+        // Some day it is believed.
+        let before = Instant::now();
+        assert_eq!(owner(&asked(Duration::MAX), "ashore").await, None);
+        assert!((30..33).contains(&before.elapsed().as_secs()), "{:?}", before.elapsed());
     }
 
     #[test]

@@ -248,6 +248,11 @@ pub struct Offers {
 }
 
 impl Offers {
+    /// Forgets who had a turn: it was in another term, and what waited then is offered again.
+    pub fn begin(&self) {
+        self.lately.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    }
+
     /// Hands in a stop with the controller of its pod, if that has one; none if it is not to be kept, or there are too many. It may be
     /// offered again.
     pub fn offer(&self, stop: &Stop, controller: Option<&Owner>) -> Option<Receipt> {
@@ -695,6 +700,20 @@ mod tests {
         let offers = keeper.offers();
         tokio::spawn(keeper.run(stands));
         (offers, metrics, asked, standing)
+    }
+
+    #[tokio::test]
+    async fn what_waited_when_a_term_ended_has_a_turn_in_the_next() {
+        let client = Client::new(Router::new(), "ours");
+        let settings = Settings::of(&Args { keep_reports: Keep::All, reports_per_workload: 20, report_days: 7 }).unwrap();
+        // Nobody keeps any: they wait.
+        let keeper = Keeper::new(client, settings, Arc::new(Metrics::new()));
+        let offers = keeper.offers();
+        let taken = || (0..30).filter(|n| offers.offer(&Stop { run: *n, ..stop("n", "u") }, None).is_some()).count();
+        assert_eq!(taken(), 20);
+        keeper.line.leave();
+        offers.begin();
+        assert_eq!(taken(), 20);
     }
 
     fn counted(metrics: &Metrics, name: &str) -> u32 {

@@ -16,6 +16,8 @@ const DURATION: u32 = 15;
 const RENEW_WITHIN: Duration = Duration::from_secs(10);
 /// How often a leader renews, and others look.
 const EVERY: Duration = Duration::from_secs(2);
+/// How long to wait before a lease is given back that has just been written.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// What we know of the lease.
 #[derive(Debug, Default)]
@@ -142,26 +144,37 @@ pub async fn run(
     let mut election = Election::new(&identity);
     let mut told = String::new();
     let mut stop = std::pin::pin!(stop);
-    loop {
+    'takes_part: loop {
         let began = Instant::now();
-        let renewal = step(&objects, &name, owner.as_ref(), &mut election);
-        tokio::select! {
-            done = renewal => match done {
-                Ok(()) => told.clear(),
-                // Somebody was quicker: the next look shows who.
-                Err(error) if error.is_conflict() => election.lost(),
-                Err(error) if error.is_silence() => tracing::debug!(%error, "the lease"),
-                Err(error) => {
-                    let error = error.to_string();
-                    if told != error {
-                        tracing::warn!(error, "the lease");
-                        told = error;
+        let mut end = election.until().map(|until| (until, election.standing(until)));
+        let renewed = {
+            let mut renewal = std::pin::pin!(step(&objects, &name, owner.as_ref(), &mut election));
+            loop {
+                tokio::select! {
+                    done = &mut renewal => break done,
+                    // It may still be heard of, but others do not wait for that.
+                    ended = over(&end) => {
+                        tell(ended, &identity, &metrics, &standing);
+                        end = None;
                     }
+                    () = &mut stop => break 'takes_part,
                 }
-            },
-            () = &mut stop => break,
+            }
+        };
+        match renewed {
+            Ok(()) => told.clear(),
+            // Somebody was quicker: the next look shows who.
+            Err(error) if error.is_conflict() => election.lost(),
+            Err(error) if error.is_silence() => tracing::debug!(%error, "the lease"),
+            Err(error) => {
+                let error = error.to_string();
+                if told != error {
+                    tracing::warn!(error, "the lease");
+                    told = error;
+                }
+            }
         }
-        tell(&election, &identity, &metrics, &standing);
+        tell(election.standing(Instant::now()), &identity, &metrics, &standing);
         // Nobody looks on time when all look at the same time.
         let next = began + EVERY - EVERY.mul_f64(0.2 * jitter(&identity, began));
         let wake = election.until().filter(|until| *until > Instant::now()).map_or(next, |until| next.min(until));
@@ -169,7 +182,7 @@ pub async fn run(
             () = tokio::time::sleep_until(wake) => {}
             () = &mut stop => break,
         }
-        tell(&election, &identity, &metrics, &standing);
+        tell(election.standing(Instant::now()), &identity, &metrics, &standing);
     }
     let led = election.leads(Instant::now());
     standing.send_replace(Standing::Follows);
@@ -185,8 +198,14 @@ pub async fn run(
     }
 }
 
-fn tell(election: &Election, identity: &str, metrics: &Metrics, standing: &watch::Sender<Standing>) {
-    let now = election.standing(Instant::now());
+/// Waits until this time, if there is one, and says where we stand then.
+async fn over(end: &Option<(Instant, Standing)>) -> Standing {
+    let Some((at, standing)) = end else { return std::future::pending().await };
+    tokio::time::sleep_until(*at).await;
+    standing.clone()
+}
+
+fn tell(now: Standing, identity: &str, metrics: &Metrics, standing: &watch::Sender<Standing>) {
     let leads = now.leads();
     metrics.leader.set(i64::from(leads));
     let mut before = now.clone();
@@ -229,15 +248,21 @@ async fn step(objects: &Objects, name: &str, owner: Option<&Value>, election: &m
     Ok(())
 }
 
+/// Gives the lease back. A renewal that nobody waits for any more may still be done meanwhile: then it is read again.
 async fn release(objects: &Objects, name: &str, identity: &str) -> Result<(), ObjectError> {
-    let Some(mut lease) = objects.get(Kind::Lease, name).await? else { return Ok(()) };
-    if lease["spec"]["holderIdentity"] != identity {
-        return Ok(());
+    loop {
+        let Some(mut lease) = objects.get(Kind::Lease, name).await? else { return Ok(()) };
+        if lease["spec"]["holderIdentity"] != identity {
+            return Ok(());
+        }
+        lease["spec"]["holderIdentity"] = json!("");
+        lease["spec"]["leaseDurationSeconds"] = json!(1);
+        lease["spec"]["renewTime"] = json!(now());
+        match objects.replace(Kind::Lease, name, &lease).await {
+            Err(error) if error.is_conflict() => tokio::time::sleep(AGAIN).await,
+            done => return done.map(drop),
+        }
     }
-    lease["spec"]["holderIdentity"] = json!("");
-    lease["spec"]["leaseDurationSeconds"] = json!(1);
-    lease["spec"]["renewTime"] = json!(now());
-    objects.replace(Kind::Lease, name, &lease).await.map(drop)
 }
 
 /// Now, as a MicroTime.
@@ -260,6 +285,13 @@ pub async fn term(standing: &mut watch::Receiver<Standing>, lead: impl Future<Ou
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::{get, post};
+    use std::sync::{Mutex, MutexGuard};
+    use tokio::sync::{mpsc, oneshot};
+    use tokio::task::JoinHandle;
+    use tokio::time::{sleep, timeout};
 
     fn held_by(holder: &str, renewed: &str) -> Value {
         json!({"metadata": {"name": "ashore", "resourceVersion": "7"},
@@ -268,6 +300,123 @@ mod tests {
 
     fn after(seconds: f64) -> Duration {
         Duration::from_secs_f64(seconds)
+    }
+
+    /// An API server with a lease.
+    #[derive(Default)]
+    struct Server {
+        lease: Value,
+        writes: usize,
+    }
+
+    impl Server {
+        fn write(&mut self, lease: &str) -> Answer {
+            let lease: Value = serde_json::from_str(lease).unwrap();
+            let version = |lease: &Value| lease["metadata"]["resourceVersion"].clone();
+            if !self.lease.is_null() && version(&lease) != version(&self.lease) {
+                return refused(StatusCode::CONFLICT);
+            }
+            self.writes += 1;
+            self.lease = lease;
+            self.lease["metadata"]["resourceVersion"] = json!(self.writes.to_string());
+            (StatusCode::OK, self.lease.to_string())
+        }
+    }
+
+    type Answer = (StatusCode, String);
+
+    fn refused(code: StatusCode) -> Answer {
+        (
+            code,
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no",
+            "reason": if code == StatusCode::NOT_FOUND { "NotFound" } else { "Conflict" }, "code": code.as_u16()})
+            .to_string(),
+        )
+    }
+
+    fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
+        server.lock().unwrap()
+    }
+
+    /// A client of it: what answers who asks for the lease, and who wants it replaced.
+    fn objects<G, P>(
+        server: &Arc<Mutex<Server>>,
+        read: impl Fn(Arc<Mutex<Server>>) -> G + Clone + Send + Sync + 'static,
+        replace: impl Fn(Arc<Mutex<Server>>, String) -> P + Clone + Send + Sync + 'static,
+    ) -> Objects
+    where
+        G: Future<Output = Answer> + Send,
+        P: Future<Output = Answer> + Send,
+    {
+        let [created, asked, put] = [(); 3].map(|()| Arc::clone(server));
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/ours/leases";
+        let create = move |lease: String| std::future::ready(lock(&created).write(&lease));
+        let lease = get(move || read(Arc::clone(&asked))).put(move |lease: String| replace(Arc::clone(&put), lease));
+        let router = Router::new().route(leases, post(create)).route(&format!("{leases}/ashore"), lease);
+        Objects::new(kube::Client::new(router, "ours"), "ours")
+    }
+
+    fn as_it_is(server: &Mutex<Server>) -> Answer {
+        match &lock(server).lease {
+            Value::Null => refused(StatusCode::NOT_FOUND),
+            lease => (StatusCode::OK, lease.to_string()),
+        }
+    }
+
+    /// Takes part until the sender says so.
+    fn takes_part(objects: Objects) -> (watch::Receiver<Standing>, oneshot::Sender<()>, JoinHandle<()>) {
+        let ((standing, stands), (stop, stopped)) = (watch::channel(Standing::Unknown), oneshot::channel());
+        let stopped = async { stopped.await.unwrap_or_default() };
+        let run = run(objects, "ashore".into(), "a".into(), None, Arc::new(Metrics::new()), standing, stopped);
+        (stands, stop, tokio::spawn(run))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_ends_in_time_while_a_renewal_is_under_way() {
+        let server = Arc::default();
+        let slow = |server: Arc<Mutex<Server>>| async move {
+            let answer = as_it_is(&server);
+            if answer.0 == StatusCode::OK {
+                sleep(after(3.9)).await;
+            }
+            answer
+        };
+        let (mut stands, _stop, _run) = takes_part(objects(&server, slow, |_, _| std::future::pending()));
+        timeout(after(60.0), stands.wait_for(Standing::leads)).await.unwrap().unwrap();
+        let began = Instant::now();
+        timeout(after(60.0), stands.wait_for(|standing| !standing.leads())).await.unwrap().unwrap();
+        let led = began.elapsed();
+        assert!(after(9.9) < led && led < after(10.1), "{led:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_given_back_though_a_renewal_that_nobody_waits_for_is_done_meanwhile() {
+        let (server, (under_way, mut comes)) = (Arc::default(), mpsc::unbounded_channel());
+        let late = Arc::new(Mutex::new(None::<String>));
+        let done = Arc::clone(&late);
+        let read = move |server: Arc<Mutex<Server>>| {
+            let answer = as_it_is(&server);
+            if let Some(renewal) = done.lock().unwrap().take() {
+                lock(&server).write(&renewal);
+            }
+            std::future::ready(answer)
+        };
+        let replace = move |server: Arc<Mutex<Server>>, lease: String| {
+            let (late, under_way) = (Arc::clone(&late), under_way.clone());
+            async move {
+                if lock(&server).writes > 1 || under_way.send(()).is_err() {
+                    return lock(&server).write(&lease);
+                }
+                *late.lock().unwrap() = Some(lease);
+                std::future::pending().await
+            }
+        };
+        let (_stands, stop, run) = takes_part(objects(&server, read, replace));
+        timeout(after(60.0), comes.recv()).await.unwrap().unwrap();
+        stop.send(()).unwrap();
+        timeout(after(60.0), run).await.unwrap().unwrap();
+        let server = lock(&server);
+        assert_eq!((&server.lease["spec"]["holderIdentity"], server.writes), (&json!(""), 3));
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl ObjectError {
         self.code == Some(403)
     }
 
+    /// Whether it would be refused again: by RBAC, by somebody's admission, or for what it is.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.code, Some(400 | 403 | 405 | 413 | 415 | 422))
+    }
+
     /// Whether somebody else was quicker.
     pub fn is_conflict(&self) -> bool {
         self.code == Some(409)

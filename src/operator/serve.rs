@@ -36,7 +36,7 @@ use tracing::level_filters::LevelFilter;
 /// Where the kubelet tells a pod its namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 /// How long giving the lease back may take.
-const GIVE_BACK: Duration = Duration::from_secs(3);
+const GIVE_BACK: Duration = Duration::from_secs(4);
 /// Threads that answer; a webhook that needs more than two cores is better served by another replica.
 const MOST_WORKERS: usize = 2;
 

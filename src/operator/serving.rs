@@ -284,6 +284,8 @@ impl Replica {
     /// Says what is wrong with the Secret: in the log at once, for the readiness probe, and, when it has lasted for so long, in an Event.
     fn complain(&mut self, error: String, lasting: Duration) {
         let tls = &self.shared.tls;
+        // Whoever reads the log finds the readiness probe saying the same.
+        tls.obstacle(Some(error.clone()));
         let in_use = tls.shown().filter(|_| tls.valid().is_ok()).map(|(_, validity)| timestamp(validity.not_after));
         let known = self.told.take().filter(|told| told.error == error);
         let new = known.is_none();
@@ -301,7 +303,6 @@ impl Replica {
             tracing::info!(object = self.what, "waiting for the serving certificate");
         }
         self.told = Some(told);
-        tls.obstacle(Some(error));
     }
 }
 

@@ -38,6 +38,8 @@ const REQUEST: Duration = Duration::from_secs(5);
 const ASK: Duration = Duration::from_millis(250);
 /// How long a change may take to be in effect before a status says that it is not; and to be counted before a status does without.
 const SOON: Duration = Duration::from_secs(3);
+/// The same for a new leader where the one before has said that all of it is in effect: that is not taken back because this one has only begun.
+const BEGINNING: Duration = Duration::from_secs(30);
 /// How long to wait after what went wrong.
 const RETRY: Duration = Duration::from_secs(5);
 /// Nothing happens for longer than this without a look.
@@ -99,9 +101,19 @@ struct Term {
     written: HashMap<String, Written>,
     /// The policies that are known to be in effect.
     effective: Option<Arc<str>>,
+    /// Whether everything has been known once.
+    complete: bool,
     /// Since when the policies are as they are.
     since: Option<(Arc<str>, Instant)>,
     told: String,
+}
+
+impl Term {
+    /// How long to wait for what statuses say, when these are the policies, by uid, and their generations.
+    fn patience<'p>(&self, mut policies: impl Iterator<Item = (&'p str, i64)>) -> Duration {
+        let said = |(uid, generation)| self.written.get(uid).is_some_and(|written| written.status["observedGeneration"] == generation);
+        if !self.complete && policies.all(said) { BEGINNING } else { SOON }
+    }
 }
 
 /// A policy, with what is to be written of it.
@@ -197,9 +209,10 @@ impl Statuses {
         };
         let current = counted.as_ref().map_or(self.known.is_none(), |counted| counted.version == version);
         let waits = matches!(effect, Effect::Pending(_)) || !current;
-        if waits && age < SOON {
+        if waits && age < self.patience(term) {
             return ASK;
         }
+        term.complete |= !waits;
         let mut wait = if waits { ASK } else { LOOK_AGAIN };
         let (due, next) = self.due(term, &effect, counted.as_deref().map_err(|why| *why), current);
         wait = wait.min(next);
@@ -229,6 +242,13 @@ impl Statuses {
             }
         }
         wait
+    }
+
+    /// How long to wait for what a status says before it says that it is not known.
+    fn patience(&self, term: &Term) -> Duration {
+        let (policies, unusable) = (self.book.policies(), self.book.unusable());
+        let all = policies.iter().map(|rule| (rule.uid.as_str(), rule.generation));
+        term.patience(all.chain(unusable.iter().map(|policy| (policy.uid.as_str(), policy.generation))))
     }
 
     /// Whether the policies of this version are in effect.
@@ -321,5 +341,22 @@ async fn write(client: &Client, due: &Due) -> Result<(), ObjectError> {
         Ok(Err(kube::Error::Api(status))) => Err(failed(status.message.clone(), Some(status.code))),
         Ok(Err(error)) => Err(failed(chain(&error), None)),
         Err(_) => Err(failed(format!("no answer within {REQUEST:?}"), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_leader_takes_nothing_back_because_it_has_only_begun() {
+        let said = |generation: i64| Written { status: json!({"observedGeneration": generation}), ..Written::default() };
+        let mut term = Term { written: [("a".into(), said(2)), ("b".into(), said(1))].into(), ..Term::default() };
+        assert_eq!(term.patience([("a", 2), ("b", 1)].into_iter()), BEGINNING);
+        // Of what is new nothing was said that could be taken back.
+        assert_eq!(term.patience([("a", 3), ("b", 1)].into_iter()), SOON);
+        assert_eq!(term.patience([("a", 2), ("new", 1)].into_iter()), SOON);
+        term.complete = true;
+        assert_eq!(term.patience([("a", 2), ("b", 1)].into_iter()), SOON);
     }
 }

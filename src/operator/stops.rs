@@ -18,6 +18,8 @@ pub mod memory;
 pub mod metrics;
 pub mod pod_events;
 pub mod tell;
+#[cfg(test)]
+mod tests;
 pub mod windows;
 
 use crate::complaint::{Complaints, Reason};
@@ -51,6 +53,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tell::{Teller, is_warning, leading, leading_process};
@@ -70,8 +74,8 @@ const REMEMBER_VERSION: Duration = Duration::from_secs(30);
 const REMEMBER_KEPT: Duration = Duration::from_secs(5);
 /// How long a watch has to have lasted so that it is no failure that it ends.
 const LASTED: Duration = Duration::from_secs(5);
-/// For how long a right may be missing before it is believed: an API server that has just been started forbids everything for a moment.
-const FORBIDDEN_FOR: Duration = Duration::from_secs(4);
+/// For how long something has to be refused before that is believed: an API server that has just been started forbids everything for a moment.
+const REFUSED_FOR: Duration = Duration::from_secs(4);
 /// Stops that wait to be remembered, at most; beyond that they are counted without.
 const MOST_WAITING: usize = 20_000;
 /// How often is looked whether a right is there that was missing.
@@ -113,6 +117,8 @@ struct Term {
     hold: Mutex<Hold>,
     inbox: Inbox,
     said: Said,
+    /// By how many seconds our clock is ahead of the API server's.
+    ahead: AtomicI64,
 }
 
 /// What was said lately of what goes wrong: by verb, resource, and the API server's code.
@@ -129,6 +135,17 @@ impl Term {
 
     fn hold(&self) -> MutexGuard<'_, Hold> {
         self.hold.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Takes notice of when the last page was sent.
+    fn compare_clocks(&self, pages: &Pages<'_>) {
+        let ours = now();
+        self.ahead.store(ours - pages.time(ours), Relaxed);
+    }
+
+    /// The time, in seconds since 1970: by our clock or the API server's, whichever is behind.
+    fn now(&self) -> i64 {
+        now() - self.ahead.load(Relaxed)
     }
 }
 
@@ -204,10 +221,19 @@ impl Reader {
         let (written, complete) = self.statuses(&said).await;
         self.ledger.begin(written, policies, complete);
         self.teller.begin();
+        if let Some(offers) = &self.offers {
+            offers.begin();
+        }
         let (hold, lost) = Hold::new(version, held);
         self.forgotten(lost);
         let (version, told) = (hold.at().to_owned(), hold.told().to_owned());
-        let term = Term { memory: Mutex::new(Memory::new(carried)), hold: Mutex::new(hold), inbox: Inbox::default(), said };
+        let term = Term {
+            memory: Mutex::new(Memory::new(carried)),
+            hold: Mutex::new(hold),
+            inbox: Inbox::default(),
+            said,
+            ahead: AtomicI64::new(0),
+        };
         tracing::info!(version, told, "reading stops from this version of the cluster on");
         tokio::select! {
             () = self.follow(&term, version, told) => {}
@@ -218,7 +244,7 @@ impl Reader {
 
     /// Takes what the leader before has remembered, and sees to it that it cannot write any more.
     async fn take_over(&self, store: &mut Store, said: &Said) -> Checkpoint {
-        let (mut slower, mut forbidden) = (Slower::default(), None);
+        let (mut slower, mut refused) = (Slower::default(), None::<Instant>);
         loop {
             let error = match store.read().await {
                 Ok(checkpoint) => match store.write(checkpoint.clone()).await {
@@ -230,8 +256,9 @@ impl Reader {
                 Err(error) => error,
             };
             self.complain(said, &error);
+            refused = refused.filter(|_| error.is_refused());
             // It cannot be remembered: all the rest can be done.
-            if error.is_forbidden() && forbidden.get_or_insert_with(Instant::now).elapsed() > FORBIDDEN_FOR {
+            if error.is_refused() && refused.get_or_insert_with(Instant::now).elapsed() > REFUSED_FOR {
                 tracing::warn!(%error, "stops are read, but not remembered: what happens while nobody leads is lost");
                 return Checkpoint::default();
             }
@@ -242,7 +269,7 @@ impl Reader {
     /// What the statuses of the policies say of stops, by the policies' uids; and whether those are all of them: where the right to list a kind
     /// of them is missing, nobody knows of that kind, and stops are read all the same.
     async fn statuses(&self, said: &Said) -> (HashMap<String, Totals>, bool) {
-        let (mut slower, began) = (Slower::default(), Instant::now());
+        let (mut slower, mut refused) = (Slower::default(), None);
         loop {
             let (mut all, mut complete, mut read) = (HashMap::new(), true, Ok(()));
             for kind in &KINDS {
@@ -255,9 +282,12 @@ impl Reader {
                 }
             }
             match read {
-                Ok(()) if complete || began.elapsed() > FORBIDDEN_FOR => return (all, complete),
+                Ok(()) if complete || refused.get_or_insert_with(Instant::now).elapsed() > REFUSED_FOR => return (all, complete),
                 Ok(()) => {}
-                Err(error) => self.complain(said, &error),
+                Err(error) => {
+                    refused = None;
+                    self.complain(said, &error);
+                }
             }
             sleep(slower.next().unwrap_or_default()).await;
         }
@@ -293,7 +323,7 @@ impl Reader {
     /// all is told up to there.
     async fn follow(&self, term: &Term, version: String, told: String) {
         let mut version = Some(version).filter(|version| !version.is_empty());
-        let (mut slower, mut first) = (Slower::default(), version.is_none());
+        let (mut slower, mut first, mut told) = (Slower::default(), version.is_none(), Some(told));
         loop {
             let began = Instant::now();
             let outcome = match &mut version {
@@ -306,13 +336,13 @@ impl Reader {
             };
             match &outcome {
                 Ok(true) => {}
-                // What goes until the list is made is not seen.
-                Ok(false) if version.as_deref().is_some_and(|reached| hold::is_before(reached, &told)) => {
-                    term.inbox.put(Item::Skipped, Some(&told)).await;
-                    version = Some(told.clone());
-                }
                 Ok(false) => {
-                    version = None;
+                    // What goes until a list is made is not seen. Once there was one, what was told before is of no use any more.
+                    version = told.take().filter(|told| version.as_deref().is_some_and(|reached| hold::is_before(reached, told)));
+                    if version.is_some() {
+                        term.inbox.put(Item::Skipped, version.as_deref()).await;
+                        continue;
+                    }
                     self.metrics.stops.history_lost.inc();
                     tracing::warn!("the API server does not remember what has happened since stops were read last: looking at all pods");
                 }
@@ -338,6 +368,7 @@ impl Reader {
         };
         term.memory().begin_list();
         while let Some(body) = pages.next().await? {
+            term.compare_clocks(&pages);
             if std::mem::take(&mut begins) {
                 term.memory().begin_at(pages.time(now()));
             }
@@ -368,12 +399,13 @@ impl Reader {
     }
 
     /// Whether there has never been this version: the cluster was restored, and a watch from there would say nothing for however long it takes.
-    async fn is_ahead(&self, version: &str) -> Result<bool, ObjectError> {
+    async fn is_ahead(&self, term: &Term, version: &str) -> Result<bool, ObjectError> {
         // Of the same resource, and few.
         let path = format!("/api/v1/namespaces/{}/pods", self.objects.namespace());
         let mut pages = Pages::metadata(&self.client, path, ALL_PODS, ListParams::default());
         if let Some(body) = pages.next().await? {
             pages.read(&body)?;
+            term.compare_clocks(&pages);
         }
         Ok(hold::is_before(pages.version(), version))
     }
@@ -381,7 +413,7 @@ impl Reader {
     /// Follows what happens after this version, which moves on, until the watch ends or something goes wrong. Gives whether the API server
     /// remembers what has happened since.
     async fn watch(&self, term: &Term, version: &mut String) -> Result<bool, ObjectError> {
-        if self.is_ahead(version).await? {
+        if self.is_ahead(term, version).await? {
             tracing::warn!(
                 version,
                 "the API server is at an earlier version than stops were read up to, as after a restore: looking at all pods"
@@ -418,19 +450,21 @@ impl Reader {
     async fn work(&self, term: &Term, mut store: Store) {
         let mut desk = Desk::default();
         let (mut remembered, mut remembered_changes) = (Instant::now(), term.hold().changes());
+        let mut remembered_stopping = term.memory().begun();
         let mut slower = Slower::default();
         let mut not_before = Instant::now();
         // Until a first version is remembered, whoever leads next begins anew, and what has ended by then is history to him.
         let mut begun = !term.hold().told().is_empty();
-        let every = |desk: &Desk, begun: bool| match (desk.is_empty(), term.hold().holds()) {
-            (false, _) => REMEMBER,
-            (true, _) if !begun => REMEMBER,
-            (true, true) => REMEMBER_KEPT,
-            (true, false) => REMEMBER_VERSION,
+        let every = |urgent: bool| match (urgent, term.hold().holds()) {
+            (true, _) => REMEMBER,
+            (false, true) => REMEMBER_KEPT,
+            (false, false) => REMEMBER_VERSION,
         };
         let mut more_waits = false;
         loop {
-            let due = not_before.max(remembered + every(&desk, begun));
+            // Of a pod that has begun to stop, whoever leads next may see nothing any more.
+            let urgent = |desk: &Desk| !begun || !desk.is_empty() || term.memory().begun() != remembered_stopping;
+            let due = not_before.max(remembered + every(urgent(&desk)));
             // However much there is to do, what is done is remembered when it is due.
             if !more_waits {
                 tokio::select! {
@@ -443,9 +477,10 @@ impl Reader {
             self.batch(term, items, version, &mut desk).await;
             self.settle(term);
             self.teller.sum_up(now());
-            let changes = term.hold().changes();
-            let news = !desk.is_empty() || changes != remembered_changes;
-            let due = not_before <= Instant::now() && (!begun || remembered.elapsed() >= every(&desk, begun));
+            let urgent = urgent(&desk);
+            let (changes, stopping) = (term.hold().changes(), term.memory().begun());
+            let news = !desk.is_empty() || changes != remembered_changes || stopping != remembered_stopping;
+            let due = not_before <= Instant::now() && (!begun || remembered.elapsed() >= every(urgent));
             if !news || !due {
                 if !news {
                     remembered = Instant::now();
@@ -455,7 +490,7 @@ impl Reader {
             match self.remember(term, &mut store, &mut desk).await {
                 Ok(Written::Done) => {
                     (remembered, slower) = (Instant::now(), Slower::default());
-                    remembered_changes = changes;
+                    (remembered_changes, remembered_stopping) = (changes, stopping);
                     begun |= !term.hold().told().is_empty();
                 }
                 Ok(Written::TakenOver) => {
@@ -465,7 +500,7 @@ impl Reader {
                 Err(error) => {
                     self.complain(&term.said, &error);
                     not_before = Instant::now() + slower.next().unwrap_or_default();
-                    if error.is_forbidden() || desk.stops.len() >= MOST_WAITING {
+                    if error.is_refused() || desk.stops.len() >= MOST_WAITING {
                         self.count(&mut desk);
                     }
                 }
@@ -576,7 +611,7 @@ impl Reader {
     /// Remembers what is done, and counts it then.
     async fn remember(&self, term: &Term, store: &mut Store, desk: &mut Desk) -> Result<Written, ObjectError> {
         self.book(desk);
-        let carried = term.memory().tell(now());
+        let carried = term.memory().tell(term.now());
         let policies = self.ledger.unwritten();
         let (version, held) = {
             let hold = term.hold();
@@ -694,10 +729,17 @@ fn read(term: &Term, pod: &RawValue, uid: &str, gone: bool) -> Option<Case> {
     let all = diagnose(&pod, gone, deletion, &[], None);
     let (mut memory, mut hold) = (term.memory(), term.hold());
     let (mut stops, others): (Vec<Stop>, Vec<Stop>) = all.into_iter().partition(|stop| memory.is_news(stop));
-    let (news, unseen) = (stops.len(), memory.unseen(&stops));
+    let numbered: Vec<&Stop> = stops.iter().filter(|stop| every_run_is_a_stop(&pod, &stop.container)).collect();
+    let (news, unseen) = (stops.len(), memory.unseen(&numbered));
     stops.iter().for_each(|stop| memory.done(stop));
     stops.extend(others.into_iter().filter(|stop| hold.takes(stop)));
     (!stops.is_empty()).then_some(Case { pod, keeper, deletion, gone, stops, news, unseen })
+}
+
+/// Whether each run of this container ends in a stop: that an init container ended well is none.
+fn every_run_is_a_stop(pod: &Value, container: &str) -> bool {
+    let init = pod["spec"]["initContainers"].as_array().into_iter().flatten().find(|init| init["name"] == container);
+    init.is_none_or(|init| init["restartPolicy"] == "Always")
 }
 
 /// What a pod says of its stops. It is somebody else's text: should it be our ruin, it is so once.
@@ -752,248 +794,5 @@ fn log(stop: &Stop) {
         line!(info);
     } else {
         line!(debug);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use ashore_inject::PolicyName;
-    use axum::Router;
-    use axum::extract::{Path, Request};
-    use axum::http::{Method, StatusCode};
-    use serde_json::json;
-    use tokio::sync::mpsc;
-    use tokio::time::timeout;
-
-    const PATIENCE: Duration = Duration::from_secs(30);
-
-    /// What is logged.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_line_names_no_process_beside_a_cause_that_is_another_ones() {
-        use tracing_subscriber::layer::SubscriberExt;
-        let finding = |cause: &str, more: Value| json!({"cause": cause, "what": "it", "process": more});
-        let worker = json!({"pid": 9, "name": "worker"});
-        for (causes, process) in [
-            (json!([finding("OutOfMemory", Value::Null), finding("SignalIgnored", worker.clone())]), Value::Null),
-            (json!([finding("SignalIgnored", worker)]), json!("worker")),
-        ] {
-            let stop = json!({"namespace": "n", "pod": "p", "uid": "u", "container": "c", "run": 0, "wrapped": true, "outcome": "killed",
-                "killed": 2, "causes": causes});
-            let lines = Lines::default();
-            let to = lines.clone();
-            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(move || to.clone());
-            let stop: Stop = serde_json::from_value(stop).unwrap();
-            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || log(&stop));
-            let line: Value = serde_json::from_slice(&lines.0.lock().unwrap()).unwrap();
-            assert_eq!((&line["cause"], &line["process"]), (&causes[0]["cause"], &process), "{line}");
-        }
-    }
-
-    /// A reader, and a store, of an API server that answers so.
-    fn reader(api: Router, which: tell::Which) -> (Reader, Store) {
-        let client = Client::new(api, "ours");
-        let objects = Objects::new(client.clone(), "ours");
-        let (complaints, metrics) = (Complaints::new(objects.clone(), "ours", "leader", None), Arc::new(Metrics::new()));
-        let store = Store::new(objects.clone(), "stops".into(), "leader".into(), None);
-        let teller = Teller::new(client.clone(), objects.clone(), "leader", which, Arc::clone(&complaints), metrics.stops.clone());
-        let reader = Reader {
-            events: PodEvents::new(client.clone()),
-            client,
-            objects,
-            config_map: "stops".into(),
-            instance: "leader".into(),
-            book: Arc::default(),
-            teller: Arc::new(teller),
-            offers: None,
-            ledger: Arc::default(),
-            metrics,
-            complaints,
-        };
-        (reader, store)
-    }
-
-    /// An API server that takes what is to be remembered, and tells of it; and knows nothing else.
-    fn remembers(writes: mpsc::UnboundedSender<()>) -> Router {
-        let answer = move |request: Request| {
-            let writes = writes.clone();
-            async move {
-                if request.method() != Method::PATCH {
-                    return (StatusCode::NOT_FOUND, "{}".to_owned());
-                }
-                _ = writes.send(());
-                let written = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stops", "resourceVersion": "1"}});
-                (StatusCode::OK, written.to_string())
-            }
-        };
-        Router::new().fallback(answer)
-    }
-
-    /// One whose container has been restarted.
-    fn restarted(namespace: &str, name: &str, annotations: &Value) -> Box<RawValue> {
-        let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
-        let status = json!({"name": "app", "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": ended}});
-        let metadata = json!({"namespace": namespace, "name": name, "uid": name, "resourceVersion": "1", "annotations": annotations});
-        let pod = json!({"metadata": metadata, "spec": {"containers": [{"name": "app"}]},
-            "status": {"phase": "Running", "containerStatuses": [status]}});
-        RawValue::from_string(pod.to_string()).unwrap()
-    }
-
-    fn term() -> Arc<Term> {
-        from("1")
-    }
-
-    fn from(version: &str) -> Arc<Term> {
-        let (hold, _) = Hold::new(version.into(), None);
-        Arc::new(Term { memory: Mutex::default(), hold: Mutex::new(hold), inbox: Inbox::default(), said: nothing_said() })
-    }
-
-    fn stop(namespace: &str, pod: &str, policy: &str) -> Stop {
-        let stop = json!({"namespace": namespace, "pod": pod, "uid": pod, "container": "app", "run": 0, "wrapped": true, "policy": policy,
-            "outcome": "killed", "killed": 4_000_000, "causes": []});
-        serde_json::from_value(stop).unwrap()
-    }
-
-    #[test]
-    fn a_policy_counts_no_stops_of_other_namespaces() {
-        let name = |namespace: Option<&str>| PolicyName { namespace: namespace.map(Into::into), name: "web".into() };
-        let known = |namespace: Option<&str>| Known { namespace: namespace.map(Into::into), uid: format!("{namespace:?}") };
-        let policies = [None, Some("b")].map(|namespace| (name(namespace).to_string(), known(namespace))).into();
-        let counts_for = |namespace: &str, of: &str| policy(&policies, &stop(namespace, "p", of)).map(|policy| policy.uid.clone());
-        let (theirs, all) = (name(Some("b")).to_string(), name(None).to_string());
-        assert_eq!((counts_for("good", &theirs), counts_for("b", &theirs)), (None, Some(known(Some("b")).uid)));
-        assert_eq!((counts_for("good", &all), counts_for("good", "ShutdownPolicy good/web")), (Some(known(None).uid), None));
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn what_is_done_is_remembered_while_more_comes_than_can_be_done() {
-        let (writes, mut written) = mpsc::unbounded_channel();
-        let (reader, store) = reader(remembers(writes), tell::Which::None);
-        let term = term();
-        // A thousand of them are as many as can wait.
-        let pod = restarted("n", "u", &json!({"long": "x".repeat(32 * 1024)}));
-        let works = tokio::spawn({
-            let term = Arc::clone(&term);
-            async move { reader.work(&term, store).await }
-        });
-        // In a thread of its own, so that it is never waited for.
-        let comes = async {
-            for version in 2_u64.. {
-                let item = Item::Pod { pod: pod.clone(), uid: "u".into(), gone: false };
-                term.inbox.put(item, Some(&version.to_string())).await;
-            }
-        };
-        let first = timeout(PATIENCE, async {
-            tokio::select! {
-                () = comes => None,
-                first = written.recv() => first,
-            }
-        })
-        .await;
-        works.abort();
-        assert_eq!(first, Ok(Some(())));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_reading_begins_is_remembered_at_once() {
-        let (writes, mut written) = mpsc::unbounded_channel();
-        let (reader, store) = reader(remembers(writes), tell::Which::None);
-        let term = from("");
-        let works = tokio::spawn({
-            let term = Arc::clone(&term);
-            async move { reader.work(&term, store).await }
-        });
-        // The first list takes a while.
-        sleep(5 * REMEMBER).await;
-        assert!(written.is_empty(), "nothing is known to be remembered");
-        let listed = Instant::now();
-        term.inbox.reached("2".into());
-        written.recv().await.unwrap();
-        assert!(listed.elapsed() < REMEMBER, "{:?}", listed.elapsed());
-        // From then on, other versions are no news.
-        term.inbox.reached("3".into());
-        written.recv().await.unwrap();
-        assert!(listed.elapsed() >= REMEMBER_VERSION, "{:?}", listed.elapsed());
-        works.abort();
-    }
-
-    #[tokio::test]
-    async fn stops_are_read_though_a_kind_of_policies_may_not_be_listed() {
-        let answer = |request: Request| async move {
-            if request.uri().path().ends_with("/clustershutdownpolicies") {
-                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403});
-                return (StatusCode::FORBIDDEN, status.to_string());
-            }
-            let policy = json!({"metadata": {"uid": "u"}, "status": {"stops": 5, "forcedKills": 1}});
-            (StatusCode::OK, json!({"metadata": {"resourceVersion": "1"}, "items": [policy]}).to_string())
-        };
-        let (reader, _) = reader(Router::new().fallback(answer), tell::Which::None);
-        let (statuses, complete) = timeout(PATIENCE, reader.statuses(&nothing_said())).await.unwrap();
-        assert_eq!((statuses["u"].stops, statuses.len(), complete), (5, 1, false));
-    }
-
-    #[tokio::test]
-    async fn what_goes_wrong_is_said_once_and_a_list_that_takes_long_is_no_silence() {
-        let (reader, _) = reader(Router::new(), tell::Which::None);
-        let lines = Lines::default();
-        let to = lines.clone();
-        let said = nothing_said();
-        let error = |verb, what: String, code| ObjectError { verb, what, why: "no".into(), code, reason: None };
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || {
-            for n in 0..12 {
-                reader.unexplained(&said, &error("list", format!("events n{}/", n % 2), Some(403)));
-                reader.unexplained(&said, &error("get", format!("jobs.batch shop/j{n}"), Some(403)));
-                reader.unexplained(&said, &error("list", "events shop/".into(), None));
-                reader.objects.answered();
-                reader.complain(&said, &error("watch", ALL_PODS.into(), Some(500)));
-            }
-        });
-        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let warnings = ["cause may be less exact", "cannot read stops", "not answer"].map(|text| lines.matches(text).count());
-        assert_eq!((warnings, lines.lines().count()), ([3, 1, 0], 4), "{lines}");
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_namespace_that_takes_no_events_holds_up_no_other() {
-        let (writes, _written) = mpsc::unbounded_channel();
-        let (tries, mut tried) = mpsc::unbounded_channel();
-        let take = move |Path(namespace): Path<String>, event: String| {
-            let event: Value = serde_json::from_str(&event).unwrap();
-            _ = tries.send((namespace == "bad", event["involvedObject"]["name"].as_str().unwrap().to_owned()));
-            async move {
-                if namespace == "bad" {
-                    std::future::pending::<()>().await;
-                }
-                (StatusCode::CREATED, event.to_string())
-            }
-        };
-        let events = "/api/v1/namespaces/{namespace}/events";
-        let (reader, store) = reader(remembers(writes).route(events, axum::routing::post(take)), tell::Which::All);
-        let term = term();
-        // Of one batch.
-        for (namespace, name) in (0..40).map(|n| ("bad", format!("bad-{n}"))).chain([("good", "good".into())]) {
-            term.inbox.put(Item::Pod { pod: restarted(namespace, &name, &json!({})), uid: name, gone: false }, Some("2")).await;
-        }
-        let works = tokio::spawn(async move { reader.work(&term, store).await });
-        let mut names = HashSet::new();
-        while let Some((true, name)) = timeout(2 * PATIENCE, tried.recv()).await.unwrap() {
-            assert!(names.insert(name), "one was given up before the other's was tried");
-        }
-        works.abort();
     }
 }

@@ -11,11 +11,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long a container has to start.
-const START: Duration = Duration::from_secs(5);
-/// How long a container may take to end: far more than its two seconds, far less than the pod's grace period.
-const STOP: Duration = Duration::from_secs(8);
-/// How long it may take until it is known how everybody ended, once PID 1 has.
-const REAPED: Duration = Duration::from_secs(1);
+const START: Duration = Duration::from_secs(60);
+/// How long a container may take to end: far more than its two seconds, less than the pod's grace period.
+const STOP: Duration = Duration::from_secs(25);
+/// How long it may take until it is known how everybody ended, once PID 1 has: they have all been reaped by then.
+const REAPED: Duration = Duration::from_secs(10);
 /// What the textbook programs say once they are ready for a signal.
 const UP: [&str; 2] = ["parent: up", "child: up"];
 

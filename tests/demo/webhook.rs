@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long it has to get ready.
-const READY: Duration = Duration::from_secs(5);
+const READY: Duration = Duration::from_secs(60);
 /// How long it has to leave when asked.
 const LEAVE: Duration = Duration::from_secs(3);
-/// What an API server allows a webhook, and tells it.
-const REVIEW: Duration = Duration::from_secs(5);
+/// What an API server allows a webhook at most (`timeoutSeconds`), and tells it.
+const REVIEW: Duration = Duration::from_secs(30);
 
 /// A webhook that serves; it is stopped when this is dropped.
 pub(crate) struct Webhook {

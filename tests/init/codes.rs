@@ -108,7 +108,7 @@ fn help_and_version() -> Outcome {
 }
 
 fn exit_map_only_after_a_requested_stop() -> Outcome {
-    let flags = "--grace 20 --exit-map 143=0,7=1";
+    let flags = "--grace 1h --exit-map 143=0,7=1";
     let run = actors_under_init(flags, "main").spawn().unwrap();
     assert_eq!(run.ready(&["main"]).stop(libc::SIGTERM).code(), Some(0));
     let run = actors_under_init(flags, "main on=TERM:exit=7").spawn().unwrap();

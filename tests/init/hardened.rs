@@ -32,7 +32,7 @@ fn as_nobody_with_nothing() -> Outcome {
     for proc in [Proc::Fresh, Proc::None] {
         let words = "main on=TERM:exit=3 ( kid on=TERM:finish=200 ) ( far daemon session on=TERM:finish=100 )";
         let mut sandbox =
-            Sandbox::new([folder.path().join("ashore-init")]).args(["--grace", "20", "--"]).args([&actor]).args(words.split(' '));
+            Sandbox::new([folder.path().join("ashore-init")]).args(["--grace", "1h", "--"]).args([&actor]).args(words.split(' '));
         for capability in 0..40 {
             sandbox = sandbox.drop_capability(capability);
         }
@@ -65,14 +65,14 @@ fn closed_standard_descriptors() -> Outcome {
     let actor = program("actor");
     for closed in [&[0][..], &[1], &[2], &[0, 1], &[0, 1, 2]] {
         let sandbox =
-            under_init("--grace 1 --verbose", [actor.as_os_str()]).args(["main", "on=TERM:exit=5", "(", "deaf", "ignore=TERM", ")"]);
+            under_init("--linger 500ms --verbose", [actor.as_os_str()]).args(["main", "on=USR1:exit=5", "(", "deaf", "ignore=TERM", ")"]);
         let run = closed.iter().fold(sandbox, |sandbox, number| sandbox.close(*number)).spawn().unwrap();
         if closed.contains(&1) {
             // It dies of having nowhere to say that it is ready (code 98), which is its way to be ready.
             assert_eq!(run.end().code(), Some(98), "{closed:?}");
         } else {
             run.ready(&["main", "deaf"]);
-            assert_eq!(run.stop(libc::SIGTERM).code(), Some(5), "{closed:?}");
+            assert_eq!(run.stop(libc::SIGUSR1).code(), Some(5), "{closed:?}");
         }
     }
     // Nothing to run and nowhere to say so.
@@ -86,7 +86,7 @@ fn nobody_reads_what_it_writes() -> Outcome {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let run =
-        actors_under_init("--grace 1 --verbose", "main on=HUP:say on=TERM:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
+        actors_under_init("--grace 3 --verbose", "main on=HUP:say on=TERM:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
     run.ready(&["main", "deaf"]);
     run.signal(libc::SIGUSR1).unwrap();
     run.signal(libc::SIGHUP).unwrap();
@@ -101,7 +101,7 @@ fn nobody_reads_and_the_pipe_is_full() -> Outcome {
     // SAFETY: a number.
     let size = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&writer), libc::F_GETPIPE_SZ) };
     std::io::Write::write_all(&mut writer, &vec![b'x'; size as usize]).unwrap();
-    let run = actors_under_init("--grace 1", "main on=TERM:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
+    let run = actors_under_init("--grace 3", "main on=TERM:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
     run.ready(&["main", "deaf"]);
     let ended = run.stop(libc::SIGTERM);
     drop(reader);
@@ -116,7 +116,7 @@ fn it_fits_into_32_kib() -> Outcome {
 }
 
 fn childrens_ends_ignored_by_whoever_started_us() -> Outcome {
-    let sandbox = actors_under_init("--grace 20", "main on=TERM:exit=5 ( kid on=TERM:finish=100 )").ignored(&[libc::SIGCHLD]);
+    let sandbox = actors_under_init("--grace 1h", "main on=TERM:exit=5 ( kid on=TERM:finish=100 )").ignored(&[libc::SIGCHLD]);
     let run = sandbox.spawn().unwrap();
     run.ready(&["main", "kid"]);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(5));
@@ -126,7 +126,7 @@ fn childrens_ends_ignored_by_whoever_started_us() -> Outcome {
 
 fn everything_blocked_by_whoever_started_us() -> Outcome {
     let all: Vec<_> = (1..=64).collect();
-    let run = actors_under_init("--grace 20", "main quit=50:7").blocked(&all).spawn().unwrap();
+    let run = actors_under_init("--grace 1h", "main quit=50:7").blocked(&all).spawn().unwrap();
     assert_eq!(run.end().code(), Some(7));
     // Main blocks what would end it, as it was told to; the deadline is the end.
     let run = actors_under_init("--grace 1", "main").blocked(&all).spawn().unwrap();
@@ -138,7 +138,7 @@ fn everything_blocked_by_whoever_started_us() -> Outcome {
 fn few_descriptors() -> Outcome {
     // Main has used up what there is; the init needs none to stop everybody, only to know their order.
     let run =
-        actors_under_init("--grace 20", "main on=TERM:exit=5 ( kid on=TERM:finish=100 )").limit(libc::RLIMIT_NOFILE, 3).spawn().unwrap();
+        actors_under_init("--grace 1h", "main on=TERM:exit=5 ( kid on=TERM:finish=100 )").limit(libc::RLIMIT_NOFILE, 3).spawn().unwrap();
     run.ready(&["main", "kid"]);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(5));
     run.line("kid done");
@@ -177,7 +177,7 @@ fn a_copy_replaces_what_is_there() -> Outcome {
     let folder = Folder::new();
     copy_to(folder.path(), Proc::Fresh);
     // The old one is running: a file that is written in place would be "text file busy".
-    let run = Sandbox::new([folder.path().join("ashore-init")]).args(["--grace", "20", "--", "sleep", "1000"]).spawn().unwrap();
+    let run = Sandbox::new([folder.path().join("ashore-init")]).args(["--grace", "1h", "--", "sleep", "1000"]).spawn().unwrap();
     assert_eq!(copy_to(folder.path(), Proc::Fresh), (Some(0), String::new()));
     check(&folder);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(143));

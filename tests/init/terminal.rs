@@ -48,7 +48,7 @@ fn start(sandbox: Sandbox, ready: &str) -> Running {
 }
 
 fn ctrl_c_reaches_main_once() -> Outcome {
-    let run = start(actors_under_init("--grace 20", "main on=INT:say on=QUIT:exit=3"), "main ready");
+    let run = start(actors_under_init("--grace 1h", "main on=INT:say on=QUIT:exit=3"), "main ready");
     run.write("\x03").unwrap();
     run.line("main got INT");
     run.write("\x1c").unwrap();
@@ -58,7 +58,7 @@ fn ctrl_c_reaches_main_once() -> Outcome {
 }
 
 fn ctrl_c_ends_a_main_without_a_handler() -> Outcome {
-    let run = start(actors_under_init("--grace 20", "main"), "main ready");
+    let run = start(actors_under_init("--grace 1h", "main"), "main ready");
     run.write("\x03").unwrap();
     assert_eq!(run.end().code(), Some(130));
     Ok(())
@@ -66,7 +66,7 @@ fn ctrl_c_ends_a_main_without_a_handler() -> Outcome {
 
 fn ctrl_z_does_not_stick() -> Outcome {
     // As PID 1 main would not have stopped, and there is no shell that could bring it back.
-    let run = start(actors_under_init("--grace 20", "main on=USR1:say on=TERM:exit=2"), "main ready");
+    let run = start(actors_under_init("--grace 1h", "main on=USR1:say on=TERM:exit=2"), "main ready");
     run.write("\x1a").unwrap();
     run.line("^Z");
     run.signal(libc::SIGUSR1).unwrap();
@@ -90,7 +90,7 @@ fn bash(sandbox: Sandbox) -> Running {
 }
 
 fn an_interactive_shell_has_its_jobs() -> Outcome {
-    let run = bash(under_init("--grace 20", ["bash", "--norc", "-i"]));
+    let run = bash(under_init("--grace 1h", ["bash", "--norc", "-i"]));
     assert!(!run.said("no job control"), "{}", run.output());
     run.write("sleep 1000\n").unwrap();
     let sleep = eventually("sleep runs", SOON, || run.processes().into_iter().find(|p| p.comm == "sleep"));
@@ -156,7 +156,7 @@ fn in_a_pipeline_of_an_interactive_shell() -> Outcome {
 }
 
 fn a_stop_under_a_terminal() -> Outcome {
-    let run = start(actors_under_init("--grace 20", "main on=TERM:exit=0 ( kid on=TERM:finish=100 )"), "main ready");
+    let run = start(actors_under_init("--grace 1h", "main on=TERM:exit=0 ( kid on=TERM:finish=100 )"), "main ready");
     run.line("kid ready");
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     run.in_order(&["main got TERM", "kid got TERM", "kid done"]);

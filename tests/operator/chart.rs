@@ -112,6 +112,7 @@ pub fn from_install_to_uninstall() -> Outcome {
     };
 
     run(&control, &["install", "ashore", &older, "--set", "replicas=3,log.level=debug"]);
+    control.until_it_has_its_rights();
     // It has nothing but what the chart gives it.
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", &["--failure-policy=Fail"]);
@@ -274,6 +275,8 @@ pub fn registries_are_asked() -> Outcome {
         Helm { program: program.clone(), control: &control }.ashore(words).unwrap_or_else(|said| panic!("{words:?}: {said}"));
     };
     run(&["install", "ashore", &chart, "--set", "lookup.pullSecrets.names={pull},lookup.pullSecrets.namespaces={team}"]);
+    control.until_it_has_its_rights();
+    control.until_ashore_may(true, "get", "", "secrets", "team", "pull");
 
     let settings = json!({"registries": {registry.host(): {"ca": registry.ca()}}, "allowAddresses": ["127.0.0.0/8"]});
     let file = control.file("registries.yaml");

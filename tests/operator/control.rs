@@ -242,6 +242,28 @@ impl Control {
         let reference = json!({"kind": "Role", "name": role, "apiGroup": "rbac.authorization.k8s.io"});
         let subject = json!([{"kind": "ServiceAccount", "name": "ashore", "namespace": NAMESPACE}]);
         self.create(&format!("{at}/rolebindings"), &json!({"metadata": {"name": role}, "roleRef": reference, "subjects": subject}));
+        let each = |field: &str| rule[field].as_array().unwrap().iter().map(|value| value.as_str().unwrap());
+        for (group, resource) in each("apiGroups").flat_map(|group| each("resources").map(move |resource| (group, resource))) {
+            each("verbs").for_each(|verb| self.until_ashore_may(true, verb, group, resource, namespace, ""));
+        }
+    }
+
+    /// Waits until the API server knows whether Ashore may do this: it hears of its own objects a moment later. What is of no namespace is in
+    /// that of no name, and all objects together have none.
+    pub fn until_ashore_may(&self, expected: bool, verb: &str, group: &str, resource: &str, namespace: &str, name: &str) {
+        let asked = json!({"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name});
+        let user = format!("system:serviceaccount:{NAMESPACE}:ashore");
+        let review = json!({"spec": {"user": user, "resourceAttributes": asked}});
+        eventually("the API server to know of a right", PATIENCE, || {
+            let answer = self.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review);
+            (answer["status"]["allowed"] == expected).then_some(())
+        });
+    }
+
+    /// Waits until the API server knows what Ashore may do, by the ClusterRole and the Role that the chart makes for it.
+    pub fn until_it_has_its_rights(&self) {
+        self.until_ashore_may(true, "get", "rbac.authorization.k8s.io", "clusterroles", "", "ashore");
+        self.until_ashore_may(true, "get", "coordination.k8s.io", "leases", NAMESPACE, "ashore");
     }
 
     /// A file in the folder that goes with it.
@@ -345,6 +367,7 @@ impl Control {
         self.create(&format!("{at}/roles"), &json!({"metadata": {"name": "ashore"}, "rules": rules}));
         let role = json!({"kind": "Role", "name": "ashore", "apiGroup": "rbac.authorization.k8s.io"});
         self.create(&format!("{at}/rolebindings"), &json!({"metadata": {"name": "ashore"}, "roleRef": role, "subjects": subject}));
+        self.until_it_has_its_rights();
     }
 }
 

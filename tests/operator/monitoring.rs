@@ -227,10 +227,13 @@ pub fn every_query_is_of_what_is_counted() -> Outcome {
     assert!(!whose.is_empty() && whose.iter().all(|sample| sample["metric"] == json!({})), "{whose:?}");
 
     // The leader dies, and there is none for a while; then the other one goes, too.
-    assert!(first.leads());
-    first.kill();
+    let mut replicas = [first, second];
+    eventually("a leader", PATIENCE, || (replicas.iter().filter(|replica| replica.leads()).count() == 1).then_some(()));
+    replicas.sort_by_key(|replica| !replica.leads());
+    let [leader, other] = replicas;
+    leader.kill();
     eventually("AshoreNoLeader", PATIENCE, || prometheus.alerts().contains("AshoreNoLeader").then_some(()));
-    second.kill();
+    other.kill();
     eventually("AshoreDown", PATIENCE, || prometheus.alerts().contains("AshoreDown").then_some(()));
     Ok(())
 }

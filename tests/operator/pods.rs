@@ -23,7 +23,15 @@ pub fn try_create(control: &Control, namespace: &str, pod: &Value) -> Answer {
 
 /// Creates a pod and says whether it was injected.
 pub fn injected(control: &Control, namespace: &str, pod: &Value) -> bool {
-    let answer = try_create(control, namespace, pod);
+    is_injected(&try_create(control, namespace, pod))
+}
+
+/// Says whether a pod like this one would be injected; none is created.
+pub fn would_be_injected(control: &Control, namespace: &str, pod: &Value) -> bool {
+    is_injected(&control.request("POST", &format!("/api/v1/namespaces/{namespace}/pods?dryRun=All"), Some(pod)))
+}
+
+fn is_injected(answer: &Answer) -> bool {
     assert_eq!(answer.status, 201, "{}", answer.body);
     let label = answer.body["metadata"]["labels"]["ashore.dev/injected"] == "true";
     // However it is brought, the init lies in a volume.

@@ -415,7 +415,7 @@ pub fn held_back_for_as_long_as_it_takes() -> Outcome {
 }
 
 pub fn whoever_leads() -> Outcome {
-    let mut stage = Stage::new(Some(Duration::from_secs(3)))?;
+    let mut stage = Stage::new(None)?;
     for name in ["a", "b", "c"] {
         stage.workload("Deployment", name, &json!({}));
     }
@@ -430,11 +430,14 @@ pub fn whoever_leads() -> Outcome {
     stage.control.delete(&format!("{APPS}/deployments/a"));
     let b = stage.until_label("deployments", "b", "restarting");
     assert!(stage.metric("ashore_remedy_restarts_total{outcome=\"gone\"} 1"));
-    // Nothing happens for too long.
+    // Nothing happens for too long: this leader waits for no more than a moment.
     let status = json!({"status": {"observedGeneration": b["metadata"]["generation"], "updatedReplicas": 1}});
     stage.control.patch(&format!("{APPS}/deployments/b/status"), &status);
+    stage.patience = Some(Duration::from_secs(3));
+    stage.lead();
     stage.until_told("b", "RemedyPaused", "its rollout has stood still for");
     stage.until_label("deployments", "b", "failed");
+    stage.patience = None;
     stage.lead();
     stage.until_account("paused by b", |account| account.paused_by.is_some());
     assert!(!stage.is_restarted("deployments", "c"));

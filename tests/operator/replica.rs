@@ -73,7 +73,9 @@ impl Replica {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
         command.args(["serve", "--log-format=json"]).arg(format!("--namespace={NAMESPACE}"));
         command.arg(format!("--listen=127.0.0.1:{port}")).arg(format!("--health-listen=127.0.0.1:{health}"));
-        for (flag, usual) in [("--certificates", "self"), ("--log-level", "debug"), ("--shutdown-delay", "0s")] {
+        // The API server asks once: a replica of a busy machine is to answer all the same.
+        let usual = [("--certificates", "self"), ("--log-level", "debug"), ("--shutdown-delay", "0s"), ("--webhook-timeout", "30s")];
+        for (flag, usual) in usual {
             if !flags.iter().any(|given| given.starts_with(flag)) {
                 command.arg(format!("{flag}={usual}"));
             }

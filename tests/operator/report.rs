@@ -368,8 +368,12 @@ pub fn as_they_happen() -> Outcome {
     lines.says("trying again");
     control.restart();
     lines.says("the API server answers again");
-    delete(&control, &second);
+    // Whoever has to list anew sees no pod that is gone: it stays until both have told of it.
+    control.delete(&at(&second));
+    stop(&control, &second, &ended());
     lines.prints("shop/web-2 app");
+    objects.prints("web-2");
+    control.delete(&format!("{}?gracePeriodSeconds=0", at(&second)));
 
     // And what happened since is not known any more.
     control.namespace("later", &json!({}));
@@ -405,14 +409,37 @@ pub fn until_it_ends() -> Outcome {
     let admin = control.admin_kubeconfig();
     let home = Folder::new();
     let run = |kubeconfig: &Path, args: &[&str]| command(kubeconfig, home.path(), args).output().unwrap();
-    let timed = run(&admin, &["report", "--watch", "-A", "--since", "49h", "--for", "10s", "--fail-on", "killed"]);
+    // One that takes a call and says nothing.
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = control.file("silent.kubeconfig");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&admin).unwrap()).unwrap();
+    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", deaf.local_addr().unwrap()));
+    fs::write(&silent, config.to_string()).unwrap();
+    // Each as long as a busy machine may take for what is expected of it, all at the same time.
+    let [timed, waited, wrong] = std::thread::scope(|threads| {
+        let runs = [
+            (&admin, &["report", "--watch", "-A", "--since", "49h", "--for", "30s", "--fail-on", "killed"][..]),
+            (&silent, &["watch", "-n", "shop", "--for", "20s", "--fail-on", "killed"]),
+            (&admin, &["watch", "-n", "shop", "deploy/nope", "--for", "10s", "--fail-on", "killed"]),
+        ];
+        runs.map(|(kubeconfig, args)| threads.spawn(|| run(kubeconfig, args))).map(|run| run.join().unwrap())
+    });
     assert_eq!(timed.status.code(), Some(1), "somebody was killed: {}", String::from_utf8_lossy(&timed.stderr));
     assert!(String::from_utf8_lossy(&timed.stdout).contains("SignalIgnored"));
+    // It has shown nothing.
+    let said = String::from_utf8_lossy(&waited.stderr);
+    assert_eq!(waited.status.code(), Some(1), "{said}");
+    assert!(said.contains("warning: the pods of namespace shop are not listed yet; still waiting for the API server (https://"), "{said}");
+    assert!(said.contains("error: cluster: nothing was watched: the API server (https://"), "{said}");
+    // A name that nothing has.
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(said.starts_with("watching deploy/nope in namespace shop, which is not there (yet); "), "{said}");
+    assert!(wrong.status.code() == Some(1) && said.contains("error: cluster: deploy/nope was not there, and no pod of it"), "{said}");
+
     let forbidden = run(&control.kubeconfig(), &["watch", "-n", "shop"]);
     let said = String::from_utf8_lossy(&forbidden.stderr).into_owned();
     assert!(forbidden.status.code() == Some(1) && said.contains("error: cluster: cannot watch pods of namespace shop: "), "{said}");
     let nowhere = control.file("nowhere.kubeconfig");
-    let mut config: Value = serde_json::from_str(&fs::read_to_string(&admin).unwrap()).unwrap();
     config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
     fs::write(&nowhere, config.to_string()).unwrap();
     for verb in ["watch", "report"] {
@@ -420,22 +447,6 @@ pub fn until_it_ends() -> Outcome {
         let said = String::from_utf8_lossy(&silent.stderr);
         assert!(silent.status.code() == Some(1) && said.contains("(https://127.0.0.1:1)"), "which one does not answer: {said}");
     }
-
-    // One that takes a call and says nothing has shown nothing.
-    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
-    config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", deaf.local_addr().unwrap()));
-    fs::write(&nowhere, config.to_string()).unwrap();
-    let waited = run(&nowhere, &["watch", "-n", "shop", "--for", "7s", "--fail-on", "killed"]);
-    let said = String::from_utf8_lossy(&waited.stderr);
-    assert_eq!(waited.status.code(), Some(1), "{said}");
-    assert!(said.contains("warning: the pods of namespace shop are not listed yet; still waiting for the API server (https://"), "{said}");
-    assert!(said.contains("error: cluster: nothing was watched: the API server (https://"), "{said}");
-
-    // A name that nothing has.
-    let wrong = run(&admin, &["watch", "-n", "shop", "deploy/nope", "--for", "1s", "--fail-on", "killed"]);
-    let said = String::from_utf8_lossy(&wrong.stderr);
-    assert!(said.starts_with("watching deploy/nope in namespace shop, which is not there (yet); "), "{said}");
-    assert!(wrong.status.code() == Some(1) && said.contains("error: cluster: deploy/nope was not there, and no pod of it"), "{said}");
 
     // Without Events it goes on, and says what that means.
     control.allow("shop", "looks", &json!({"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}));

@@ -218,7 +218,7 @@ pub fn no_more_than_so_many_and_for_no_longer() -> Outcome {
     three.until("ashore_reports_pruned_total", 4.0);
     let after = names(&control, "shop");
     assert!(after.len() == 4 && new.iter().all(|stop| after.contains(&keeping::name(stop))), "{after:?}");
-    assert_eq!(three.metric("ashore_reports"), Some(4.0));
+    three.until("ashore_reports", 4.0);
     drop(three);
 
     // A namespace, and the cluster, have bounds of their own.

@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// How many authorities are seen before the end: each is added, signs, and is dropped.
-const AUTHORITIES: usize = 4;
+const AUTHORITIES: usize = 3;
 
 pub fn under_load() -> Outcome {
-    let flags = ["--failure-policy=Fail", "--certificate-lifetime=20s", "--ca-lifetime=30s"];
+    let flags = ["--failure-policy=Fail", "--certificate-lifetime=40s", "--ca-lifetime=60s"];
     let (control, service, a) = with_one_replica(&flags)?;
     let b = Replica::start(&control, &service, "b", &flags);
     b.wait_until_ready();
@@ -54,8 +54,10 @@ pub fn under_load() -> Outcome {
         assert!(leaves.len() >= AUTHORITIES - 1, "{}", leaves.len());
     });
     let soon = a.metric("ashore_ca_expiry_timestamp_seconds") - a.metric("ashore_certificate_expiry_timestamp_seconds");
-    assert!(soon >= -30.0 && a.metric("ashore_certificate_expiry_timestamp_seconds") > 1.7e9, "{soon}");
+    assert!(soon >= -60.0 && a.metric("ashore_certificate_expiry_timestamp_seconds") > 1.7e9, "{soon}");
     assert!(created.load(Ordering::Relaxed) > 100, "{created:?}");
-    a.logged("older certificate authorities are not trusted any more");
+    // By whoever leads.
+    let dropped = |replica: &Replica| replica.count("older certificate authorities are not trusted any more") > 0;
+    eventually("an authority to be dropped", PATIENCE, || (dropped(&a) || dropped(&b)).then_some(()));
     Ok(())
 }

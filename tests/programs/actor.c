@@ -1,4 +1,5 @@
 // A process that does what its words say, and says on standard output what happens to it. Each line is written at once.
+// It says that it is "ready" when it is and its children have said so, or have gone: everybody below has its handlers by then.
 //
 //   actor NAME [WORD...] [( NAME [WORD...] )...]
 //
@@ -11,15 +12,15 @@
 //   on=SIG:respawn=N   say it, leave a successor that does the same with N-1 (with 0 it ignores the signal), exit 0
 //   ignore=SIG         ignore it
 //   block=SIG          block it
-//   quit=MS:CODE       exit by itself after so long
-//   crash=SIG          end by this signal when everything is ready
+//   quit=MS:CODE       exit by itself so long after it is ready
+//   crash=SIG          end by this signal when ready
 //   childless=CODE     exit when all children have gone
-//   leave              exit 0 when everything is ready, which hands the children up
+//   leave              exit 0 when ready, which hands the children up
 //   session            lead a session of its own
 //   daemon             have a parent that exits at once, which hands it up
 //   stop               stop itself (SIGSTOP) when ready
 //   leaderless         go on in a second thread while the first has ended: /proc shows a zombie
-//   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most a minute
+//   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most ten minutes
 //   close              close standard output when ready
 //   eat=MB             use so much memory when ready
 //   lock=FILE          take its lock (flock): here and now if it is free, or else wait for it when ready
@@ -43,6 +44,8 @@
 
 static char name[64];
 static struct { char act[16]; long arg; } reactions[65];
+// Where the parent reads an end of file when this one, as the last of its children, is ready or has gone.
+static int told = -1;
 
 static const char *const names[] = {"0", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
     "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"};
@@ -126,12 +129,30 @@ static void *idle(void *nothing) {
 }
 
 static void run_away(void) {
-    time_t until = time(NULL) + 60;
+    time_t until = time(NULL) + 600;
     while (time(NULL) < until) {
         if (fork() != 0) _exit(0);
         nanosleep(&(struct timespec){0, 500000}, NULL);
     }
     _exit(0);
+}
+
+// A pipe whose writing end every child closes when it is ready. Where there are no descriptors for it, nobody is waited for.
+static void expect_children(int up[2]) {
+    if (up[0] >= 0 || pipe2(up, O_CLOEXEC) != 0) return;
+    // Not in place of a standard descriptor that is closed.
+    for (int i = 0; i < 2; i++) {
+        int high = fcntl(up[i], F_DUPFD_CLOEXEC, 10);
+        close(up[i]);
+        up[i] = high;
+    }
+}
+
+static void await_children(const int up[2]) {
+    char nothing;
+    if (up[1] >= 0) close(up[1]);
+    while (up[0] >= 0 && read(up[0], &nothing, 1) < 0 && errno == EINTR) {}
+    if (up[0] >= 0) close(up[0]);
 }
 
 // Plays the words up to the closing parenthesis or the end; does not return.
@@ -140,7 +161,7 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
     prctl(PR_SET_NAME, name);
     int stops = 0, leaves = 0, closes = 0, crash = 0, leaderless = 0, runaway = 0, mutex = 0, joins = 0;
     long vforks = -1;
-    int lock = -1, waits = 0;
+    int lock = -1, waits = 0, up[2] = {-1, -1};
     long quit = -1, quit_code = 0, childless = -1, eats = 0;
     for (int i = 0; i < 65; i++) reactions[i].act[0] = 0;
     while (words < end) {
@@ -149,7 +170,11 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
             char **inner = words;
             for (int depth = 1; words < end && depth > 0; words++)
                 depth += strcmp(*words, "(") == 0 ? 1 : strcmp(*words, ")") == 0 ? -1 : 0;
+            expect_children(up);
             if (fork() == 0) {
+                if (told >= 0) close(told);
+                if (up[0] >= 0) close(up[0]);
+                told = up[1];
                 // What it inherits is the same lock, held for as long as anybody has it.
                 if (lock >= 0) close(lock);
                 start_afresh();
@@ -208,7 +233,9 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
             _exit(97);
         }
     }
+    await_children(up);
     say("ready", "", getpid());
+    if (told >= 0) close(told);
     if (closes) close(1);
     for (; eats > 0; eats--) {
         char *megabyte = malloc(1 << 20);

@@ -38,6 +38,13 @@ pub struct Checkpoint {
     pub policies: BTreeMap<String, Totals>,
 }
 
+/// What is common to all formats.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Holder {
+    holder: String,
+}
+
 /// The ConfigMap.
 #[derive(Debug)]
 pub struct Store {
@@ -77,10 +84,12 @@ impl Store {
         self.seen = object["metadata"]["resourceVersion"].as_str().map(Into::into);
         let text = object["data"][KEY].as_str().filter(|text| text.len() <= LONGEST);
         let read = text.and_then(|text| serde_json::from_str::<Checkpoint>(text).ok()).filter(|read| read.format == FORMAT);
-        if read.is_none() {
+        Ok(read.unwrap_or_else(|| {
             tracing::warn!(config_map = self.name, "what was remembered of stops cannot be read; beginning anew");
-        }
-        Ok(read.unwrap_or_default())
+            // Whoever wrote it leads all the same.
+            let holder = text.and_then(|text| serde_json::from_str::<Holder>(text).ok()).unwrap_or_default().holder;
+            Checkpoint { holder, ..Checkpoint::default() }
+        }))
     }
 
     /// Writes it, on top of what we have seen last.

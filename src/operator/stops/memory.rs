@@ -99,6 +99,8 @@ pub struct Memory {
     listed: Option<HashSet<Box<str>>>,
     /// Which of the pods are gone, by the batches in which they went.
     gone: BTreeSet<(u64, Box<str>)>,
+    /// How many deletions were seen to begin.
+    begun: u64,
 }
 
 impl Memory {
@@ -156,6 +158,7 @@ impl Memory {
         {
             let (namespace, name) = (glance.namespace.clone(), glance.name.clone());
             pod.stopping = Some(Stopping { namespace, name, deletion, containers: glance.containers, ended: false });
+            self.begun += 1;
         }
         if let Some(stopping) = &mut pod.stopping {
             stopping.ended |= glance.finished;
@@ -168,6 +171,11 @@ impl Memory {
         }
         pod.handed = Some(glance.signature);
         true
+    }
+
+    /// A number that is another one when a deletion has been seen to begin.
+    pub fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// How a pod's deletion began, if that was seen.
@@ -192,7 +200,7 @@ impl Memory {
     }
 
     /// How many runs of a pod's containers ended between those that are done and these, which are all that there is to see of it now.
-    pub fn unseen(&self, stops: &[Stop]) -> u32 {
+    pub fn unseen(&self, stops: &[&Stop]) -> u32 {
         let Some(pod) = self.pods.get(stops.first().map_or("", |stop| stop.uid.as_str())) else { return 0 };
         let unseen = pod.done.iter().map(|(container, (run, _))| {
             let next = stops.iter().filter(|stop| *stop.container == **container && stop.run > *run).map(|stop| stop.run).min();
@@ -206,9 +214,8 @@ impl Memory {
         let Some(pod) = self.pods.get_mut(stop.uid.as_str()) else { return };
         let ended = stop.finished_at.as_deref().and_then(seconds).unwrap_or(0);
         let done = pod.done.entry(stop.container.as_str().into()).or_insert((stop.run, ended));
-        if (stop.run, ended) > *done {
-            *done = (stop.run, ended);
-        }
+        // Each by itself, for the sake of a kubelet that has lost count.
+        *done = (done.0.max(stop.run), done.1.max(ended));
     }
 
     /// The pod is gone, and all of it is done. With the number of a batch, it is remembered until that is [`Self::let_go`].
@@ -410,6 +417,7 @@ mod tests {
         assert_eq!(take(&mut memory, &[stop(0, 5), stop(1, 8)]), 1);
         // A kubelet that has lost count.
         assert_eq!((take(&mut memory, &[stop(1, 8), stop(0, 9)]), take(&mut memory, &[stop(1, 8)])), (1, 0));
+        assert_eq!((take(&mut memory, &[stop(0, 9)]), take(&mut memory, &[stop(1, 12)])), (0, 1));
     }
 
     #[test]
@@ -558,15 +566,15 @@ mod tests {
         memory.see(&glance(None, false, 1), false);
         let of = |container: &str, run: u64, ended: i64| Stop { container: container.into(), ..stop(run, ended) };
         // Nobody knows when the first one was seen.
-        assert_eq!(memory.unseen(&[of("app", 3, 5)]), 0);
+        assert_eq!(memory.unseen(&[&of("app", 3, 5)]), 0);
         [of("app", 0, 5), of("other", 2, 5)].iter().for_each(|stop| memory.done(stop));
         // The last two are shown, in whatever order.
         let shown = [of("app", 5, 90), of("app", 4, 60), of("other", 3, 60), of("new", 7, 60)];
-        assert_eq!(memory.unseen(&shown), 3);
+        assert_eq!(memory.unseen(&shown.each_ref()), 3);
         shown.iter().for_each(|stop| memory.done(stop));
         // Again, the next one, and one of a kubelet that has lost count.
-        assert_eq!((memory.unseen(&shown), memory.unseen(&[of("app", 6, 99)]), memory.unseen(&[of("app", 0, 99)])), (0, 0, 0));
-        assert_eq!(memory.unseen(&[of("app", u64::MAX, 99), of("other", u64::MAX, 99)]), 1000);
+        assert_eq!((memory.unseen(&shown.each_ref()), memory.unseen(&[&of("app", 6, 99)]), memory.unseen(&[&of("app", 0, 99)])), (0, 0, 0));
+        assert_eq!(memory.unseen(&[&of("app", u64::MAX, 99), &of("other", u64::MAX, 99)]), 1000);
     }
 
     #[test]

@@ -27,8 +27,10 @@ const PAGES: usize = 20;
 const MOST_OF_ONE: usize = 100;
 /// How many lists are asked for at once.
 const AT_ONCE: usize = 4;
-/// How long a list, or a Job, may take; what has not come by then is not waited for.
+/// How long a page, or a Job, may take; what has not come by then is not waited for.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long all pages of a list together may take, as long as they come: all that has stopped waits to be told meanwhile.
+const LIST: Duration = Duration::from_secs(15);
 
 /// Who asks.
 pub struct PodEvents {
@@ -176,7 +178,13 @@ impl PodEvents {
         let wanted: HashSet<&str> = of_list.map(|(_, uid)| uid.as_str()).collect();
         let (mut found, mut all, mut read) = (ByPod::new(), true, 0);
         let reading = async {
-            while let Some(body) = pages.next().await? {
+            loop {
+                let body = match timeout(ANSWER, pages.next()).await {
+                    Ok(body) => body?,
+                    Err(_) if read > 0 => return Ok(false),
+                    Err(_) => return Err(ObjectError::silence("list", what.clone(), ANSWER)),
+                };
+                let Some(body) = body else { return Ok(true) };
                 let mut comes = false;
                 for item in pages.read(&body)?.items() {
                     let Ok(event) = serde_json::from_str::<Event<'_>>(item.get()) else { continue };
@@ -194,16 +202,11 @@ impl PodEvents {
                 read += 1;
                 // They come by their names, which begin with the pod's: those of a pod are together.
                 if read >= PAGES && !comes && found.len() == wanted.len() {
-                    break;
+                    return Ok(true);
                 }
             }
-            Ok(())
         };
-        match timeout(ANSWER, reading).await {
-            Ok(done) => done?,
-            Err(_) if read > 0 => all = false,
-            Err(_) => return Err(ObjectError::silence("list", what, ANSWER)),
-        }
-        Ok((found, all))
+        let to_the_end = timeout(LIST, reading).await.unwrap_or(Ok(false))?;
+        Ok((found, all && to_the_end))
     }
 }

@@ -334,7 +334,7 @@ mod tests {
         (events, results)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_workload_is_told_what_its_pod_is_even_if_that_was_not_heard_of() {
         let (pod, web) = (|| ("Pod".to_owned(), 1), |times| ("Deployment".to_owned(), times));
         let there = (StatusCode::CONFLICT, "AlreadyExists");
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(told(1, both).await, (vec![pod(), web(1)], [0, 2, 0, 0]));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_workload_is_told_how_often_it_was_so_whatever_comes_after() {
         let (pod, web) = (|| ("Pod".to_owned(), 1), |times| ("Deployment".to_owned(), times));
         assert_eq!(told(4, vec![]).await, (vec![pod(), web(1), pod(), pod(), pod(), web(3)], [6, 0, 0, 0]));
