@@ -3,6 +3,7 @@
 
 mod admissions;
 mod api;
+mod exec;
 mod log;
 mod namespace;
 pub mod pod;
@@ -10,6 +11,7 @@ mod pods;
 
 pub use admissions::{Admissions, Tally};
 pub use api::{Answer, Api};
+pub use exec::Exec;
 pub use log::{Log, LogLine};
 pub use namespace::Namespace;
 pub use pods::Pods;
@@ -25,7 +27,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Longer than anything takes on a node that happens at all, on a machine that is busy with other things.
-pub const SOON: Duration = Duration::from_secs(90);
+pub const SOON: Duration = Duration::from_secs(300);
 
 /// The image that brings the init into pods.
 pub const ASHORE: &str = "docker.io/library/ashore:dev";
@@ -309,6 +311,16 @@ impl Drop for Second {
             eprintln!("{why}");
         }
     }
+}
+
+/// Sends a signal to a process, by its number on the node.
+///
+/// # Panics
+/// It is not there.
+pub fn send(process: u32, signal: i32) {
+    // SAFETY: kill has no memory to get wrong.
+    let sent = unsafe { libc::kill(process as libc::pid_t, signal) };
+    assert_eq!(sent, 0, "{process}: {}", std::io::Error::last_os_error());
 }
 
 fn with_input(mut command: Command, input: &str) -> Output {

@@ -1,6 +1,6 @@
 //! A namespace for each test, which is gone afterwards.
 
-use super::{Log, Node, Pods, SOON, node, pod};
+use super::{Exec, Log, Node, Pods, SOON, node, pod};
 use crate::harness::eventually;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -70,6 +70,16 @@ impl Namespace {
     /// That is refused.
     pub fn delete(&self, what: &str) {
         self.kubectl(&format!("delete --wait=false {what}"));
+    }
+
+    /// Runs this command, split at blanks, in a pod's only container.
+    ///
+    /// # Panics
+    /// kubectl cannot be started.
+    pub fn exec(&self, pod: &str, command: &str) -> Exec {
+        let mut kubectl = self.node.command();
+        kubectl.args(["--namespace", &self.name, "exec", pod, "--"]).args(command.split_whitespace());
+        Exec::start(kubectl)
     }
 
     /// The log of a container's run: 0 is the first.

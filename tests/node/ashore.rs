@@ -1,7 +1,7 @@
 //! Ashore on the node, installed by its chart: one at a time, with the values that a test asks for.
 
 use ashore_tests::cluster::pod::{container, is_ready, name, pod};
-use ashore_tests::cluster::{Admissions, Namespace, Node, SOON, node};
+use ashore_tests::cluster::{Admissions, Api, Namespace, Node, SOON, node, send};
 use ashore_tests::harness::eventually;
 use ashore_tests::paths;
 use serde_json::{Value, json};
@@ -33,6 +33,18 @@ pub(crate) fn asking(name: &str, word: &str) -> Value {
     let mut pod = pod(name, json!([container("app", "/bin/parent")]));
     pod["metadata"]["annotations"] = json!({"ashore.dev/inject": word});
     pod
+}
+
+/// A replica's metrics, if it answers.
+fn metrics(replica: &str) -> Option<String> {
+    let path = format!("/api/v1/namespaces/ashore-system/pods/https:{replica}:8443/proxy/metrics");
+    let answer = Api::of(node()).request("GET", &path, None).ok().filter(|answer| answer.status == 200)?;
+    answer.body.as_str().map(str::to_owned)
+}
+
+/// What metrics say for this sample, if they have it.
+fn value(metrics: &str, sample: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
 
 fn stays(pod: &Value) -> bool {
@@ -134,9 +146,11 @@ impl Ashore {
         });
     }
 
-    /// Whether a pod that asks is injected now.
+    /// Whether a pod that asks is injected now; it may just as well be refused.
     pub(crate) fn injects(&self) -> bool {
-        is_injected(&node().would_create("default", &asking("try", "true")))
+        Api::of(node())
+            .request("POST", "/api/v1/namespaces/default/pods?dryRun=All", Some(&asking("try", "true")))
+            .is_ok_and(|answer| is_injected(&answer.body))
     }
 
     /// A load of pods that ask, in this namespace: two at a time, about two hundred a second.
@@ -149,7 +163,7 @@ impl Ashore {
     /// Waits until so many more pods have been created.
     pub(crate) fn goes_on(&self, load: &Admissions, more: usize) {
         let enough = load.asked() + more;
-        eventually("the load", SOON * 4, || (load.asked() >= enough).then_some(()));
+        eventually("the load", SOON, || (load.asked() >= enough).then_some(()));
     }
 
     /// Waits until nobody is left who knows other values: a replica on its way out still answers whoever is connected to it.
@@ -175,19 +189,22 @@ impl Ashore {
         })
     }
 
-    /// What a replica's metrics say for this sample, if it has it.
+    /// What a replica's metrics say for this sample, if it answers and has it.
     pub(crate) fn metric(&self, replica: &str, sample: &str) -> Option<f64> {
-        let path = format!("/api/v1/namespaces/ashore-system/pods/https:{replica}:8443/proxy/metrics");
-        let text = node().kubectl(&format!("get --raw {path}"));
-        text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+        value(&metrics(replica)?, sample)
+    }
+
+    /// The sum over all replicas of what their metrics say for this sample.
+    pub(crate) fn sum(&self, sample: &str) -> f64 {
+        let replicas = self.replicas();
+        let answers = replicas.iter().map(|pod| eventually("a replica's metrics", SOON, || metrics(name(pod))));
+        answers.filter_map(|text| value(&text, sample)).sum()
     }
 
     /// Kills a replica's process without a word.
     pub(crate) fn kill(&self, replica: &str) {
         let pod = self.replicas().into_iter().find(|pod| name(pod) == replica).unwrap();
-        // SAFETY: kill has no memory to get wrong; the process is the container's first one.
-        let killed = unsafe { libc::kill(node().process(&pod, "ashore") as libc::pid_t, libc::SIGKILL) };
-        assert_eq!(killed, 0, "{replica}");
+        send(node().process(&pod, "ashore"), libc::SIGKILL);
     }
 
     /// Waits until a replica that was killed so often in all is back.

@@ -6,13 +6,19 @@ use crate::ashore::Ashore;
 use ashore_report::{Cause, Deletion, Outcome, Seen, Stop, stops};
 use ashore_tests::Outcome as Tested;
 use ashore_tests::cluster::pod::{container, ending, name, pod, status};
-use ashore_tests::cluster::{Api, Namespace, SOON, node};
+use ashore_tests::cluster::{Api, Namespace, SOON, node, send};
 use ashore_tests::harness::eventually;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// Whatever it is called: main's name is the program's until it calls itself otherwise and somebody looks.
 const ANY: &str = "*";
 const STUBBORN: &str = "/bin/actor main ignore=TERM";
+/// Ends when main ignores its stop signal, and not well: SIGTERM is bit 14.
+const FAILS_WHEN_IT_IS_IGNORED: &str =
+    r#"until busybox grep -qs "^SigIgn:.*[4-7c-f]...$" /proc/[0-9]*/status; do sleep 0.1; done; echo it is; exit 1"#;
+/// How long an Event or a pod's status comes at most after what it is about.
+const LATE: Duration = Duration::from_secs(60);
 
 /// A pod and what is done to it.
 struct Case {
@@ -21,6 +27,8 @@ struct Case {
     container: &'static str,
     /// Whether it is injected.
     wrapped: bool,
+    /// What is changed of it when it has been injected.
+    injected: fn(&mut Value),
     /// Done as soon as the pod is ready; none: it goes by itself.
     provoke: Option<fn(&Namespace, &Value)>,
     /// Whether the pod is gone afterwards, or a container has ended in it.
@@ -47,6 +55,7 @@ fn case(name: &str, command: &str, causes: &'static [(Cause, &'static str)]) -> 
         manifest,
         container: "app",
         wrapped: true,
+        injected: |pod| pod["spec"]["terminationGracePeriodSeconds"] = 30.into(),
         provoke: Some(delete),
         gone: true,
         causes,
@@ -68,6 +77,25 @@ impl Case {
 
     fn bare(self) -> Self {
         Self { wrapped: false, ..self }
+    }
+
+    /// Else its kubelet gives it longer than its init knows of: a report may take its time, it is about something else.
+    fn injected(self, change: fn(&mut Value)) -> Self {
+        Self { injected: change, ..self }
+    }
+
+    /// Its kubelet gives it just the time that its init knows of.
+    fn no_longer(self) -> Self {
+        self.injected(|_| {})
+    }
+
+    fn create(&self, namespace: &Namespace) {
+        let mut manifest = self.manifest.clone();
+        if self.wrapped {
+            manifest = node().inject(&manifest, &[]);
+            (self.injected)(&mut manifest);
+        }
+        namespace.apply(&manifest);
     }
 
     fn when(self, ready: &'static [&'static str]) -> Self {
@@ -113,22 +141,15 @@ fn delete(namespace: &Namespace, pod: &Value) {
     namespace.delete(&format!("pod/{}", name(pod)));
 }
 
-/// Sends a signal to a process of the container, from the node: to its first one, or to the first child of that.
-fn signal(pod: &Value, signal: i32, child: bool) {
-    let first = node().process(pod, "app");
-    let children = || std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).unwrap();
-    let of = if child { children().split_whitespace().next().unwrap().parse().unwrap() } else { first };
-    // SAFETY: kill has no memory to get wrong.
-    assert_eq!(unsafe { libc::kill(of as libc::pid_t, signal) }, 0, "{of}");
+/// The PID, on the node, of a process' first child.
+fn child_of(process: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap();
+    children.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// The PID, on the node, of main's child.
-fn child_of_main(pod: &Value) -> Option<libc::pid_t> {
-    let first = |of: &str| {
-        let children = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-        children.split_whitespace().next().map(str::to_owned)
-    };
-    first(&first(&node().process(pod, "app").to_string())?)?.parse().ok()
+/// The PID, on the node, of the init in the container.
+fn init_of(pod: &Value) -> u32 {
+    node().process(pod, "app")
 }
 
 fn events(namespace: &Namespace) -> Vec<Value> {
@@ -136,33 +157,36 @@ fn events(namespace: &Namespace) -> Vec<Value> {
     events["items"].as_array().unwrap().clone()
 }
 
-/// What is made of the pod's last version.
+/// What is made of how it ended: the first that is as it should be, or else the last, since the pod's status and its Events come bit by bit.
 fn explained(namespace: &Namespace, case: &Case) -> Stop {
     let of = name(&case.manifest);
-    let last = if case.gone {
-        namespace.gone(of)
-    } else {
-        namespace.when(of, "has ended", |pod| {
-            ending(pod, case.container).is_object() || status(pod, case.container)["lastState"]["terminated"].is_object()
+    let ended = || {
+        namespace.wait(&format!("{of} has ended"), |pods| {
+            let has_ended =
+                |pod: &Value| ending(pod, case.container).is_object() || status(pod, case.container)["lastState"]["terminated"].is_object();
+            let is_it = |(gone, pod): &&(bool, Value)| name(pod) == of && if case.gone { *gone } else { has_ended(pod) };
+            pods.iter().rfind(is_it).map(|(_, pod)| pod.clone())
         })
     };
-    let first_deletion = case.gone.then(|| namespace.when(of, "is deleted", |pod| !pod["metadata"]["deletionTimestamp"].is_null()));
-    let first_deletion = first_deletion.as_ref().and_then(Deletion::of);
-    let look = || {
+    let look = |last: &Value| {
+        let first_deletion = case.gone.then(|| namespace.when(of, "is deleted", |pod| !pod["metadata"]["deletionTimestamp"].is_null()));
+        let first_deletion = first_deletion.as_ref().and_then(Deletion::of);
         let events = events(namespace);
-        let all = stops(&Seen { pod: &last, gone: case.gone, first_deletion, events: &events, job: None });
-        all.into_iter().find(|stop| stop.container == case.container).unwrap_or_else(|| panic!("{of}: no stop: {last:#}"))
+        let mut all = stops(&Seen { pod: last, gone: case.gone, first_deletion, events: &events, job: None });
+        all.retain(|stop| stop.container == case.container);
+        let best = all.iter().position(|stop| case.names(stop));
+        best.or(all.len().checked_sub(1)).map(|which| all.swap_remove(which))
     };
-    // Events come a moment later than what they are about.
-    let mut stop = look();
-    for _ in 0..20 {
-        if case.names(&stop) {
-            break;
+    let mut last = ended();
+    let deadline = Instant::now() + LATE;
+    loop {
+        match look(&last) {
+            Some(stop) if case.names(&stop) || Instant::now() > deadline => return stop,
+            None if Instant::now() > deadline => panic!("{of}: no stop: {last:#}"),
+            _ => std::thread::sleep(Duration::from_millis(500)),
         }
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        stop = look();
+        last = ended();
     }
-    stop
 }
 
 fn named(stop: &Stop) -> Vec<(Cause, String)> {
@@ -174,7 +198,7 @@ fn named(stop: &Stop) -> Vec<(Cause, String)> {
 fn each(cases: &[Case]) {
     let namespace = Namespace::new();
     for case in cases {
-        if case.wrapped { namespace.inject(&case.manifest) } else { namespace.apply(&case.manifest) }
+        case.create(&namespace);
     }
     for case in cases {
         if let Some(provoke) = case.provoke {
@@ -241,15 +265,15 @@ pub(crate) fn who_did_not_go_and_why() -> Tested {
         case("blocks", &with_child("block=TERM"), &[(Cause::SignalBlocked, "child")]),
         case("works", &with_child("on=TERM:finish=60000"), &[(Cause::StillAtWork, "child")]),
         case("stops", &with_child("on=TERM:say"), &[(Cause::ProcessStopped, "child")]).by(|namespace, pod| {
-            let child = child_of_main(pod).unwrap();
-            delete(namespace, pod);
+            let child = child_of(child_of(init_of(pod)));
             // As a debugger does: SIGCONT, which everybody is sent, is not all that there is to it.
             std::thread::spawn(move || {
                 // SAFETY: kill has no memory to get wrong.
-                while unsafe { libc::kill(child, libc::SIGSTOP) } == 0 {
-                    std::thread::sleep(std::time::Duration::from_millis(10));
+                while unsafe { libc::kill(child as libc::pid_t, libc::SIGSTOP) } == 0 {
+                    std::thread::sleep(Duration::from_millis(10));
                 }
             });
+            delete(namespace, pod);
         }),
         // The child that it waits for has its handler, too.
         case(
@@ -264,18 +288,11 @@ pub(crate) fn who_did_not_go_and_why() -> Tested {
             })
             .when(&["waits"]),
         case("execs", "/bin/actor main on=TERM:exit=0", &[(Cause::ExecLeftBehind, "visitor")]).by(|namespace, pod| {
-            let mut exec = node().command();
-            exec.args(["--namespace", &namespace.name, "exec", name(pod), "--", "/bin/actor", "visitor", "ignore=TERM"]);
-            let mut exec = exec.stdout(std::process::Stdio::piped()).spawn().unwrap();
-            let mut said = std::io::BufReader::new(exec.stdout.take().unwrap());
-            let mut line = String::new();
-            while !line.contains("visitor ready") {
-                line.clear();
-                assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "the exec has ended");
-            }
+            let exec = namespace.exec(name(pod), "/bin/actor visitor ignore=TERM");
+            exec.wait("visitor ready");
             delete(namespace, pod);
             // It ends with the container.
-            std::thread::spawn(move || exec.wait());
+            std::thread::spawn(move || exec.ended());
         }),
         case("finishes", &with_child("on=TERM:finish=300"), &[]).ends(Outcome::Drained),
         case("leaves", "/bin/actor main quit=500:0 ( child ignore=TERM )", &[(Cause::ChildrenLeft, ANY), (Cause::SignalIgnored, "child")])
@@ -293,7 +310,7 @@ pub(crate) fn who_else_killed_it() -> Tested {
             .app(|app| app["resources"] = json!({"limits": {"memory": "64Mi"}}))
             .with(always)
             .by(|namespace, pod| {
-                let first = node().process(pod, "app");
+                let first = init_of(pod);
                 eventually("the child is killed", SOON, || {
                     let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).ok()?;
                     (children.split_whitespace().count() == 1).then_some(())
@@ -304,10 +321,10 @@ pub(crate) fn who_else_killed_it() -> Tested {
         case("crashes", "/bin/actor main crash=SEGV", &[(Cause::Crashed, ANY)]).stays(None).with(always).ends(Outcome::Failed),
         case("fails", "/bin/actor main quit=300:3", &[(Cause::Failed, ANY)]).stays(None).with(always).ends(Outcome::Failed),
         case("other", "/bin/actor main on=TERM:exit=0", &[(Cause::KilledByOther, "main")])
-            .stays(Some(|_, pod| signal(pod, libc::SIGKILL, true)))
+            .stays(Some(|_, pod| send(child_of(init_of(pod)), libc::SIGKILL)))
             .with(always),
         case("init", "/bin/actor main on=TERM:exit=0", &[(Cause::InitKilled, "")])
-            .stays(Some(|_, pod| signal(pod, libc::SIGKILL, false)))
+            .stays(Some(|_, pod| send(init_of(pod), libc::SIGKILL)))
             .with(always),
         case("nothing", "/bin/nothing", &[(Cause::CannotStart, "")]).bare().stays(None).ends(Outcome::Failed),
         case("completes", "/bin/actor main quit=300:0", &[]).stays(None).with(always).ends(Outcome::Completed),
@@ -319,12 +336,18 @@ pub(crate) fn what_took_its_time_away() -> Tested {
     each(&[
         case("shortened", &with_child("on=TERM:finish=60000"), &[(Cause::GracePeriodShortened, "")])
             .with(|pod| pod["spec"]["terminationGracePeriodSeconds"] = 30.into())
+            .no_longer()
             .by(|namespace, pod| _ = namespace.kubectl(&format!("delete --wait=false --grace-period=3 pod/{}", name(pod)))),
         case("forced", &with_child("on=TERM:finish=60000"), &[(Cause::ForceDeleted, "")])
             .by(|namespace, pod| _ = namespace.kubectl(&format!("delete --wait=false --force --grace-period=0 pod/{}", name(pod))))
             .ends(Outcome::Unknown),
         case("hook", &with_child("on=TERM:finish=60000"), &[(Cause::PreStopHook, ""), (Cause::StillAtWork, "child")])
-            .app(|app| app["lifecycle"] = json!({"preStop": {"exec": {"command": ["/bin/sleep", "60"]}}})),
+            .app(|app| app["lifecycle"] = json!({"preStop": {"exec": {"command": ["/bin/sleep", "60"]}}}))
+            // After a hook that takes it all there are two seconds left, by which its init goes.
+            .injected(|pod| {
+                let words = pod["spec"]["containers"][0]["command"].as_array_mut().unwrap();
+                *words.iter_mut().find(|word| **word == "--grace=2s").unwrap() = "--grace=1s".into();
+            }),
         case("handler", "/bin/sleep 600", &[(Cause::NoHandler, ""), (Cause::NotWrapped, "")]).bare(),
         case("overrun", "/bin/actor main on=TERM:finish=60000", &[(Cause::GracePeriodExceeded, ""), (Cause::NotWrapped, "")]).bare(),
         case("unseen", "/bin/actor main on=TERM:exit=0 ( child ignore=TERM )", &[]).bare().ends(Outcome::Unknown),
@@ -334,9 +357,8 @@ pub(crate) fn what_took_its_time_away() -> Tested {
 
 pub(crate) fn why_it_was_stopped() -> Tested {
     let sick = |kind: &str, app: &mut Value| {
-        let fails =
-            json!({"exec": {"command": ["/bin/sh", "-c", "exit 1"]}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 2});
-        app[kind] = fails;
+        let exec = json!({"command": ["/bin/sh", "-c", FAILS_WHEN_IT_IS_IGNORED]});
+        app[kind] = json!({"exec": exec, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 60});
     };
     each(&[
         case("live", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::LivenessProbe, "")])
@@ -361,14 +383,14 @@ pub(crate) fn why_it_was_stopped() -> Tested {
 }
 
 pub(crate) fn what_its_hooks_did() -> Tested {
-    let hook = |which: &str, app: &mut Value| app["lifecycle"] = json!({which: {"exec": {"command": ["/bin/nothing"]}}});
+    let hook = |which: &str, app: &mut Value, command: Value| app["lifecycle"] = json!({which: {"exec": {"command": command}}});
     each(&[
         case("before", "/bin/actor main on=TERM:exit=0", &[(Cause::PreStopHookFailed, "")])
-            .app(|app| hook("preStop", app))
+            .app(|app| hook("preStop", app, json!(["/bin/nothing"])))
             .ends(Outcome::Drained),
         case("after", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::PostStartHookFailed, "")])
             .stays(None)
-            .app(|app| hook("postStart", app)),
+            .app(|app| hook("postStart", app, json!(["/bin/sh", "-c", FAILS_WHEN_IT_IS_IGNORED]))),
         case("changed", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ContainerChanged, "")])
             .stays(Some(|namespace, pod| {
                 _ = namespace.kubectl(&format!("set image pod/{} app={}", name(pod), ashore_tests::cluster::ASHORE))
@@ -380,7 +402,10 @@ pub(crate) fn what_its_hooks_did() -> Tested {
 
 pub(crate) fn what_another_container_did() -> Tested {
     let two = |pod: &mut Value, other: Value| pod["spec"]["containers"].as_array_mut().unwrap().push(other);
+    // The sidecar has two seconds and a half, which the kubelet gives it anyway: what that is late by is all that it takes too long.
+    const MOST_OF_IT: &str = "/bin/actor main on=TERM:finish=7500";
     let beside_a_sidecar = |pod: &mut Value| {
+        pod["spec"]["terminationGracePeriodSeconds"] = 10.into();
         let mut proxy = container("proxy", STUBBORN);
         proxy["restartPolicy"] = "Always".into();
         pod["spec"]["initContainers"] = json!([proxy]);
@@ -398,10 +423,8 @@ pub(crate) fn what_another_container_did() -> Tested {
                 exec.args(["--namespace", &namespace.name, "exec", name(pod), "--container", "other", "--", "/bin/sh", "-c", kill]);
                 assert!(exec.status().unwrap().success());
             })),
-        case("sidecar", "/bin/actor main on=TERM:finish=60000", &[(Cause::SidecarWaited, ""), (Cause::NotWrapped, "")])
-            .of("proxy")
-            .with(beside_a_sidecar),
-        case("wrapped-sidecar", "/bin/actor main on=TERM:finish=60000", &[(Cause::SidecarWaited, "")]).of("proxy").with(|pod| {
+        case("sidecar", MOST_OF_IT, &[(Cause::SidecarWaited, ""), (Cause::NotWrapped, "")]).of("proxy").no_longer().with(beside_a_sidecar),
+        case("wrapped-sidecar", MOST_OF_IT, &[(Cause::SidecarWaited, "")]).of("proxy").no_longer().with(|pod| {
             pod["metadata"]["annotations"]["ashore.dev/sidecars"] = "true".into();
             beside_a_sidecar(pod);
         }),
@@ -418,11 +441,13 @@ pub(crate) fn what_another_container_did() -> Tested {
 /// The Job says so in an Event when its pods have ended, and in its status before that, where the operator looks.
 pub(crate) fn a_job_past_its_deadline() -> Tested {
     let _ashore = Ashore::with(&[]);
-    let namespace = Namespace::labelled(json!({"ashore.dev/inject": "true"}));
+    let namespace = Namespace::new();
     let mut case = case("job", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")]);
     let mut template = json!({"metadata": {"annotations": {}}, "spec": case.manifest["spec"]});
     template["spec"]["restartPolicy"] = "Never".into();
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job"}, "spec": {"template": template}});
+    let mut job = node().inject(&job, &[]);
+    (case.injected)(&mut job["spec"]["template"]);
     namespace.apply(&job);
     case.manifest = namespace.ready_of("job-", 1).remove(0);
     namespace.log(&case.manifest, "app", 0).wait("main ready");
@@ -464,10 +489,10 @@ pub(crate) fn a_fork_that_fails_for_want_of_pids() -> Tested {
     case.manifest["metadata"]["annotations"]["ashore.dev/report"] = "always".into();
     case.manifest["spec"]["containers"][0]["command"] =
         json!(["/bin/sh", "-c", "while :; do sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait; done"]);
-    namespace.inject(&case.manifest);
+    case.create(&namespace);
     let ready = namespace.ready("pids");
     // As the kubelet's podPidsLimit does it for the whole pod.
-    let cgroups = std::fs::read_to_string(format!("/proc/{}/cgroup", node().process(&ready, "app"))).unwrap();
+    let cgroups = std::fs::read_to_string(format!("/proc/{}/cgroup", init_of(&ready))).unwrap();
     let limits = cgroups.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
@@ -501,7 +526,11 @@ pub(crate) fn told_where_people_look() -> Tested {
     let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template});
     namespace.apply(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}));
     let pod = namespace.ready_of("web-", 1).remove(0);
-    delete(&namespace, &pod);
+    for who in ["main ready", "child ready"] {
+        namespace.log(&pod, "app", 0).wait(who);
+    }
+    // Longer than its init knows of.
+    namespace.delete(&format!("--grace-period=30 pod/{}", name(&pod)));
     namespace.gone(name(&pod));
     for (kind, of) in [("Pod", name(&pod)), ("Deployment", "web")] {
         let selector = format!("involvedObject.kind={kind},involvedObject.name={of},reason=SignalIgnored");

@@ -1,8 +1,8 @@
 //! Containers that end while nobody deletes their pod.
 
 use ashore_tests::Outcome;
-use ashore_tests::cluster::Namespace;
 use ashore_tests::cluster::pod::{container, ending, pod, status};
+use ashore_tests::cluster::{Namespace, node, send};
 use serde_json::json;
 
 pub(crate) fn exit_codes_of_pods_that_are_not_restarted() -> Outcome {
@@ -23,10 +23,17 @@ pub(crate) fn exit_codes_of_pods_that_are_not_restarted() -> Outcome {
 
 pub(crate) fn restarted_in_place_after_a_crash() -> Outcome {
     let namespace = Namespace::new();
-    namespace.inject(&pod("p", json!([container("app", "/bin/actor main quit=500:7 ( child on=TERM:finish=300 )")])));
+    // It crashes once: the kubelet keeps the log of the last run, and of none before that.
+    namespace.inject(&pod("p", json!([container("app", "/bin/actor main on=USR1:exit=7 ( child on=TERM:finish=300 )")])));
+    let ready = namespace.ready("p");
+    let first = namespace.log(&ready, "app", 0);
+    first.wait("main ready");
+    first.wait("child ready");
+    // The init hands it on to main.
+    send(node().process(&ready, "app"), libc::SIGUSR1);
     let again = namespace.when("p", "runs again", |pod| status(pod, "app")["restartCount"].as_u64() >= Some(1));
     assert_eq!(status(&again, "app")["lastState"]["terminated"]["exitCode"], 7, "{again:#}");
-    namespace.log(&again, "app", 0).line("child done");
+    first.line("child done");
     // In the same pod, with the init that was copied once.
     namespace.log(&again, "app", 1).wait("main ready");
     Ok(())

@@ -1,7 +1,7 @@
 //! Pods that name only an image: what it runs is asked of its registry, with what opens it for the pod.
 
 use crate::ashore::{Ashore, is_injected};
-use ashore_tests::cluster::pod::{ending, is_ready, name, pod};
+use ashore_tests::cluster::pod::{ending, is_ready, pod};
 use ashore_tests::cluster::{Namespace, SOON, node};
 use ashore_tests::harness::eventually;
 use ashore_tests::image::{Image, Index};
@@ -54,11 +54,6 @@ fn go_architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
-/// The sum over all replicas of a metric's samples that begin so.
-fn counted(ashore: &Ashore, sample: &str) -> f64 {
-    ashore.replicas().iter().filter_map(|replica| ashore.metric(name(replica), sample)).sum()
-}
-
 pub(crate) fn private_images_of_several_tenants() -> Outcome {
     let ca = Ca::new();
     let (registry, values) = registry(&ca, Auth::Users(&USERS), json!({}))?;
@@ -97,7 +92,7 @@ pub(crate) fn private_images_of_several_tenants() -> Outcome {
     // A third has a Secret that does not open it: it learns nothing of what the others' opened.
     let three = Namespace::new();
     three.apply(&secret("pull", &registry, "alice", "guess"));
-    let before = counted(&ashore, r#"ashore_unresolved_images_total{reason="unauthorized"}"#);
+    let before = ashore.sum(r#"ashore_unresolved_images_total{reason="unauthorized"}"#);
     named["spec"]["imagePullSecrets"] = json!([{"name": "pull"}]);
     let warnings = node().create(&three.name, &named);
     for words in ["Warning: container app", &image, "does not accept the credentials", "set command, or list the image"] {
@@ -106,7 +101,7 @@ pub(crate) fn private_images_of_several_tenants() -> Outcome {
     assert!(!warnings.contains("guess"), "{warnings}");
     let left = three.when("p", "is there", |_| true);
     assert!(!is_injected(&left) && left["spec"]["containers"][0]["command"].is_null(), "{left:#}");
-    let after = counted(&ashore, r#"ashore_unresolved_images_total{reason="unauthorized"}"#);
+    let after = ashore.sum(r#"ashore_unresolved_images_total{reason="unauthorized"}"#);
     assert!((after - before - 1.0).abs() < 0.1, "{before} {after}");
 
     // What nobody saw on a terminal, its controller's Events tell.
@@ -164,6 +159,8 @@ pub(crate) fn down_and_slow() -> Outcome {
     for (name, registry) in registries {
         actor("main on=TERM:finish=100").push(registry, &format!("{name}:1"))?;
     }
+    // A look at a registry takes twenty seconds at most: the answer is there long before the API server waits no longer.
+    values["webhook"] = json!({"timeout": "30s"});
     let ashore = Ashore::with_values(&values);
     let namespace = Namespace::new();
     // The node has the images, and Ashore has never heard of them.
@@ -196,7 +193,7 @@ pub(crate) fn down_and_slow() -> Outcome {
         eventually("a pod is injected again", SOON, || is_injected(&node().would_create(&namespace.name, &manifest)).then_some(()));
     }
     let unresolved = ["unreachable", "leftAlone", "timedOut"]
-        .map(|reason| counted(&ashore, &format!(r#"ashore_unresolved_images_total{{reason="{reason}"}}"#)));
+        .map(|reason| ashore.sum(&format!(r#"ashore_unresolved_images_total{{reason="{reason}"}}"#)));
     assert!(unresolved[2] >= 1.0 && unresolved.iter().sum::<f64>() >= 2.0, "{unresolved:?}");
     Ok(())
 }

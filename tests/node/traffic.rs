@@ -45,7 +45,7 @@ pub(crate) fn server(namespace: &Namespace, annotations: &Value, lifecycle: &Val
 /// One request on a connection of its own, and its answer.
 fn ask(address: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((address, 80))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     stream.write_all(b"GET /cgi-bin/slow HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -81,7 +81,7 @@ pub(crate) fn under_requests(address: &str, during: impl FnOnce()) -> (usize, Ve
 pub(crate) fn a_rollout_loses_no_request() -> Outcome {
     let _ashore = Ashore::with(&[]);
     let namespace = Namespace::new();
-    let address = server(&namespace, &json!({"ashore.dev/inject": "true", "ashore.dev/delay": "3s"}), &json!({}));
+    let address = server(&namespace, &json!({"ashore.dev/inject": "true", "ashore.dev/delay": "10s"}), &json!({}));
     let before = namespace.ready_of("web-", 2);
     assert!(before.iter().all(is_injected), "{before:#?}");
     let (asked, lost) = under_requests(&address, || {

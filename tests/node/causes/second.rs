@@ -47,7 +47,7 @@ fn most_of_it() -> String {
 
 /// Runs the case's pod until it is ready, does this, and looks at how it ended.
 fn then(namespace: &Namespace, case: &Case, provoke: impl FnOnce()) {
-    namespace.inject(&case.manifest);
+    case.create(namespace);
     let ready = namespace.ready(name(&case.manifest));
     namespace.log(&ready, "app", 0).wait("main ready");
     provoke();
@@ -77,8 +77,8 @@ pub(crate) fn what_a_node_did_to_it() -> Tested {
     namespace.kubectl("delete pod preempts --timeout=60s");
     node().kubectl(&format!("delete priorityclass {class}"));
 
-    // The kubelet makes room itself for what is critical, and gives no less time for that.
-    let case = there("critical", &[IGNORED, (Cause::Preempted, "")]).with(|pod| settle(pod, &most_of_it())).stays(None);
+    // The kubelet makes room itself for what is critical, by an eviction, and gives no less time for that.
+    let case = there("critical", &[IGNORED, (Cause::Preempted, "")]).with(|pod| settle(pod, &most_of_it())).evicted();
     then(&namespace, &case, || {
         let mut critical = important("is-critical", "system-node-critical");
         critical["spec"]["nodeName"] = "node2".into();
