@@ -450,7 +450,7 @@ impl Reader {
     async fn work(&self, term: &Term, mut store: Store) {
         let mut desk = Desk::default();
         let (mut remembered, mut remembered_changes) = (Instant::now(), term.hold().changes());
-        let mut remembered_stopping = term.memory().begun();
+        let mut remembered_deletions = term.memory().deletions();
         let mut slower = Slower::default();
         let mut not_before = Instant::now();
         // Until a first version is remembered, whoever leads next begins anew, and what has ended by then is history to him.
@@ -463,7 +463,7 @@ impl Reader {
         let mut more_waits = false;
         loop {
             // Of a pod that has begun to stop, whoever leads next may see nothing any more.
-            let urgent = |desk: &Desk| !begun || !desk.is_empty() || term.memory().begun() != remembered_stopping;
+            let urgent = |desk: &Desk| !begun || !desk.is_empty() || term.memory().deletions() != remembered_deletions;
             let due = not_before.max(remembered + every(urgent(&desk)));
             // However much there is to do, what is done is remembered when it is due.
             if !more_waits {
@@ -477,11 +477,10 @@ impl Reader {
             self.batch(term, items, version, &mut desk).await;
             self.settle(term);
             self.teller.sum_up(now());
-            let urgent = urgent(&desk);
-            let (changes, stopping) = (term.hold().changes(), term.memory().begun());
-            let news = !desk.is_empty() || changes != remembered_changes || stopping != remembered_stopping;
-            let due = not_before <= Instant::now() && (!begun || remembered.elapsed() >= every(urgent));
-            if !news || !due {
+            let (changes, deletions) = (term.hold().changes(), term.memory().deletions());
+            let news = !desk.is_empty() || changes != remembered_changes || deletions != remembered_deletions;
+            let is_due = not_before <= Instant::now() && (!begun || remembered.elapsed() >= every(urgent(&desk)));
+            if !news || !is_due {
                 if !news {
                     remembered = Instant::now();
                 }
@@ -490,7 +489,7 @@ impl Reader {
             match self.remember(term, &mut store, &mut desk).await {
                 Ok(Written::Done) => {
                     (remembered, slower) = (Instant::now(), Slower::default());
-                    (remembered_changes, remembered_stopping) = (changes, stopping);
+                    (remembered_changes, remembered_deletions) = (changes, deletions);
                     begun |= !term.hold().told().is_empty();
                 }
                 Ok(Written::TakenOver) => {

@@ -3,7 +3,7 @@
 use crate::admission::{CONFIGURATION, at_work};
 use crate::control::{Control, NAMESPACE, PATIENCE};
 use crate::pods::asking;
-use crate::replica::{Replica, Service};
+use crate::replica::{Replica, Service, until_one_leads};
 use ashore_tests::harness::{End, eventually};
 use ashore_tests::server::spawn;
 use ashore_tests::{Outcome, Skip, paths};
@@ -264,7 +264,7 @@ pub fn renewed_and_moved_to_another_authority() -> Outcome {
     assert!(created.load(Ordering::Relaxed) > 100, "{created:?}");
 
     // Another leader does not forget whom the last one trusted: some replica may be slower than all that it sees.
-    eventually("a leader", PATIENCE, || (replicas.iter().filter(|replica| replica.leads()).count() == 1).then_some(()));
+    until_one_leads(replicas.iter());
     let (leaders, others): (Vec<_>, Vec<_>) = replicas.into_iter().partition(Replica::leads);
     assert_eq!(leaders.into_iter().map(Replica::stop).collect::<Vec<_>>(), [Some(0)]);
     eventually("another leader", PATIENCE, || others[0].leads().then_some(()));

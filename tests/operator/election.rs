@@ -3,7 +3,7 @@
 use crate::admission::{CONFIGURATION, at_work, with_one_replica};
 use crate::control::{ALL, Control, NAMESPACE, PATIENCE};
 use crate::pods::{asking, injected};
-use crate::replica::{Replica, Service};
+use crate::replica::{Replica, Service, until_one_leads};
 use ashore_tests::Outcome;
 use ashore_tests::harness::eventually;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -18,7 +18,7 @@ fn two(flags: &[&str]) -> Result<(Control, Service, [Named; 2]), ashore_tests::S
     let b = Replica::start(&control, &service, "b", flags);
     b.wait_until_ready();
     let mut both = [("a", a), ("b", b)];
-    eventually("a leader", PATIENCE, || (both.iter().filter(|(_, replica)| replica.leads()).count() == 1).then_some(()));
+    until_one_leads(both.iter().map(|(_, replica)| replica));
     both.sort_by_key(|(_, replica)| !replica.leads());
     Ok((control, service, both))
 }
@@ -92,7 +92,7 @@ pub fn the_api_server_restarts() -> Outcome {
     // What it has no answer to is no reason not to serve.
     assert_eq!((a.plain("/readyz").0, b.plain("/readyz").0), (200, 200));
     at_work(&control);
-    eventually("a leader", PATIENCE, || (a.leads() != b.leads()).then_some(()));
+    until_one_leads([&a, &b].into_iter());
     control.delete(CONFIGURATION);
     at_work(&control);
     Ok(())

@@ -4,7 +4,7 @@ use crate::chart::{chart, helm};
 use crate::control::{Control, NAMESPACE, PATIENCE};
 use crate::pods::{asking, pod, try_create};
 use crate::policies::API;
-use crate::replica::Replica;
+use crate::replica::{Replica, until_one_leads};
 use crate::stops::{drained, killed, run, stop_and_go, with_policy};
 use ashore_tests::harness::eventually;
 use ashore_tests::server::{LOOPBACK, free_port, spawn};
@@ -228,7 +228,7 @@ pub fn every_query_is_of_what_is_counted() -> Outcome {
 
     // The leader dies, and there is none for a while; then the other one goes, too.
     let mut replicas = [first, second];
-    eventually("a leader", PATIENCE, || (replicas.iter().filter(|replica| replica.leads()).count() == 1).then_some(()));
+    until_one_leads(replicas.iter());
     replicas.sort_by_key(|replica| !replica.leads());
     let [leader, other] = replicas;
     leader.kill();

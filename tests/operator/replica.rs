@@ -254,6 +254,11 @@ impl Replica {
     }
 }
 
+/// Waits until exactly one of them leads.
+pub fn until_one_leads<'r>(replicas: impl Iterator<Item = &'r Replica> + Clone) {
+    eventually("a leader", PATIENCE, || (replicas.clone().filter(|replica| replica.leads()).count() == 1).then_some(()));
+}
+
 fn text(lines: &[Value]) -> String {
     let skip = lines.len().saturating_sub(200);
     lines[skip..].iter().map(|line| format!("{line}\n")).collect()

@@ -100,7 +100,7 @@ pub struct Memory {
     /// Which of the pods are gone, by the batches in which they went.
     gone: BTreeSet<(u64, Box<str>)>,
     /// How many deletions were seen to begin.
-    begun: u64,
+    deletions: u64,
 }
 
 impl Memory {
@@ -158,7 +158,7 @@ impl Memory {
         {
             let (namespace, name) = (glance.namespace.clone(), glance.name.clone());
             pod.stopping = Some(Stopping { namespace, name, deletion, containers: glance.containers, ended: false });
-            self.begun += 1;
+            self.deletions += 1;
         }
         if let Some(stopping) = &mut pod.stopping {
             stopping.ended |= glance.finished;
@@ -173,9 +173,9 @@ impl Memory {
         true
     }
 
-    /// A number that is another one when a deletion has been seen to begin.
-    pub fn begun(&self) -> u64 {
-        self.begun
+    /// How many deletions were seen to begin.
+    pub fn deletions(&self) -> u64 {
+        self.deletions
     }
 
     /// How a pod's deletion began, if that was seen.

@@ -7,6 +7,7 @@ use axum::extract::{Path, Request};
 use axum::http::{Method, StatusCode};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -113,6 +114,12 @@ fn from(version: &str) -> Arc<Term> {
     })
 }
 
+/// The reader at work, until it is aborted.
+fn works(reader: Reader, store: Store, term: &Arc<Term>) -> JoinHandle<()> {
+    let term = Arc::clone(term);
+    tokio::spawn(async move { reader.work(&term, store).await })
+}
+
 fn stop(namespace: &str, pod: &str, policy: &str) -> Stop {
     let stop = json!({"namespace": namespace, "pod": pod, "uid": pod, "container": "app", "run": 0, "wrapped": true, "policy": policy,
         "outcome": "killed", "killed": 4_000_000, "causes": []});
@@ -137,10 +144,7 @@ async fn what_is_done_is_remembered_while_more_comes_than_can_be_done() {
     let term = term();
     // A thousand of them are as many as can wait.
     let pod = restarted("n", "u", &json!({"long": "x".repeat(32 * 1024)}));
-    let works = tokio::spawn({
-        let term = Arc::clone(&term);
-        async move { reader.work(&term, store).await }
-    });
+    let working = works(reader, store, &term);
     // In a thread of its own, so that it is never waited for.
     let comes = async {
         for version in 2_u64.. {
@@ -155,7 +159,7 @@ async fn what_is_done_is_remembered_while_more_comes_than_can_be_done() {
         }
     })
     .await;
-    works.abort();
+    working.abort();
     assert!(matches!(first, Ok(Some(_))), "{first:?}");
 }
 
@@ -164,10 +168,7 @@ async fn where_reading_begins_is_remembered_at_once() {
     let (writes, mut written) = mpsc::unbounded_channel();
     let (reader, store) = reader(remembers(writes), tell::Which::None);
     let term = from("");
-    let works = tokio::spawn({
-        let term = Arc::clone(&term);
-        async move { reader.work(&term, store).await }
-    });
+    let working = works(reader, store, &term);
     // The first list takes a while.
     sleep(5 * REMEMBER).await;
     assert!(written.is_empty(), "nothing is known to be remembered");
@@ -179,7 +180,7 @@ async fn where_reading_begins_is_remembered_at_once() {
     term.inbox.reached("3".into());
     written.recv().await.unwrap();
     assert!(listed.elapsed() >= REMEMBER_VERSION, "{:?}", listed.elapsed());
-    works.abort();
+    working.abort();
 }
 
 /// A pod that is being deleted, as a watch shows it.
@@ -194,10 +195,7 @@ async fn who_stops_is_remembered_before_it_has_ended() {
     let (writes, mut written) = mpsc::unbounded_channel();
     let (reader, store) = reader(remembers(writes), tell::Which::None);
     let term = term();
-    let works = tokio::spawn({
-        let term = Arc::clone(&term);
-        async move { reader.work(&term, store).await }
-    });
+    let working = works(reader, store, &term);
     sleep(2 * REMEMBER).await;
     let seen = Instant::now();
     term.memory().see(&deleted("u"), false);
@@ -210,7 +208,7 @@ async fn who_stops_is_remembered_before_it_has_ended() {
     term.inbox.reached("3".into());
     written.recv().await.unwrap();
     assert!(seen.elapsed() >= REMEMBER_VERSION, "{:?}", seen.elapsed());
-    works.abort();
+    working.abort();
 }
 
 /// An API server that answers so to GET and to PATCH, one after the other, the last of them for ever.
@@ -248,10 +246,7 @@ async fn stops_are_read_though_what_is_done_may_not_be_remembered() {
         assert_eq!(told, Checkpoint::default());
         let term = term();
         let metrics = Arc::clone(&reader.metrics);
-        let works = tokio::spawn({
-            let term = Arc::clone(&term);
-            async move { reader.work(&term, store).await }
-        });
+        let working = works(reader, store, &term);
         term.inbox.put(Item::Pod { pod: restarted("n", "u", &json!({})), uid: "u".into(), gone: false }, Some("2")).await;
         let counted = async {
             while !metrics.encode().unwrap().contains("ashore_stops_total{") {
@@ -259,7 +254,7 @@ async fn stops_are_read_though_what_is_done_may_not_be_remembered() {
             }
         };
         timeout(PATIENCE, counted).await.unwrap();
-        works.abort();
+        working.abort();
     }
 }
 
@@ -423,10 +418,10 @@ async fn a_namespace_that_takes_no_events_holds_up_no_other() {
     for (namespace, name) in (0..40).map(|n| ("bad", format!("bad-{n}"))).chain([("good", "good".into())]) {
         term.inbox.put(Item::Pod { pod: restarted(namespace, &name, &json!({})), uid: name, gone: false }, Some("2")).await;
     }
-    let works = tokio::spawn(async move { reader.work(&term, store).await });
+    let working = works(reader, store, &term);
     let mut names = HashSet::new();
     while let Some((true, name)) = timeout(2 * PATIENCE, tried.recv()).await.unwrap() {
         assert!(names.insert(name), "one was given up before the other's was tried");
     }
-    works.abort();
+    working.abort();
 }
