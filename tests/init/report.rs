@@ -101,7 +101,8 @@ fn always_writes_after_a_clean_stop_too() -> Outcome {
 fn why_each_was_killed() -> Outcome {
     let message = Message::new();
     let words = "main on=TERM:exit=0 ( catches on=TERM:finish=60000 ) ( ignores ignore=TERM ) ( blocks block=TERM ) ( stops on=CONT:stop ignore=TERM )";
-    let run = start(actors_under_init(&message.flags("--grace 4"), words), &["main", "catches", "ignores", "blocks", "stops"]);
+    let run =
+        start(actors_under_init(&message.flags("--grace 10 --spread 200ms"), words), &["main", "catches", "ignores", "blocks", "stops"]);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     let (line, json) = message.parts();
     let why = |name: &str| {
