@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 ashore_tests::tests![
     a_clean_stop_says_nothing,
@@ -194,7 +195,7 @@ fn nobody_who_reads_standard_error_delays_the_end() -> Outcome {
         }
         let run = start(actors_under_init(&message.flags("--grace 1h --linger 1ms"), "main on=TERM:exit=0").pass(writer, 2), &["main"]);
         let main = run.process(2).unwrap();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         // SAFETY: the process is the sandbox's own main.
         unsafe { libc::kill(main.pid, libc::SIGKILL) };
         assert_eq!(run.end().code(), Some(137));
@@ -203,11 +204,15 @@ fn nobody_who_reads_standard_error_delays_the_end() -> Outcome {
         message.parts();
         took
     };
-    let (mut full, mut free): (Vec<_>, Vec<_>) = (0..9).map(|_| (time(true), time(false))).unzip();
-    full.sort_unstable();
-    free.sort_unstable();
-    let [full, free] = [full, free].map(|times| times[times.len() / 2]);
-    assert!(full < 5 * free, "with a pipe that is full {full:?}, with one that is not {free:?}");
+    // Others at work make most of them late, but not each.
+    let (mut full, mut free) = (Duration::MAX, Duration::MAX);
+    for round in 1.. {
+        (full, free) = (full.min(time(true)), free.min(time(false)));
+        if round >= 9 && full < 5 * free {
+            break;
+        }
+        assert!(round < 100, "with a pipe that is full {full:?}, with one that is not {free:?}");
+    }
     Ok(())
 }
 
@@ -328,7 +333,7 @@ fn whom_somebody_else_killed_before_the_stop() -> Outcome {
     let run = start(actors_under_init(&message.flags("--grace 1h"), "main on=TERM:exit=0 ( worker daemon )"), &["main", "worker"]);
     let pid = run.tell("worker", libc::SIGKILL);
     eventually("it is reaped", SOON, || run.process(pid).is_none().then_some(()));
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(20));
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     let (line, json) = message.parts();
     assert!(line.ends_with(&format!("; SIGKILL by others for worker[{pid}]")), "{line}");
