@@ -242,8 +242,9 @@ fn a_foreign_proc_is_not_believed() -> Outcome {
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     run.in_order(&["main done", "a got TERM", "a done"]);
     run.in_order(&["main done", "b got TERM", "b done"]);
-    let run = start(actors_under_init("--grace 3", "main on=TERM:exit=5 ( deaf ignore=TERM )").proc(Proc::Foreign), &["main", "deaf"]);
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(5));
+    let words = "main on=USR1:exit=5 ( deaf ignore=TERM )";
+    let run = start(actors_under_init("--linger 500ms", words).proc(Proc::Foreign), &["main", "deaf"]);
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(5));
     let report = run.line("ashore: ").text();
     assert!(report.contains("SIGKILL"), "{report}");
     Ok(())
@@ -253,7 +254,7 @@ fn a_foreign_proc_is_not_believed() -> Outcome {
 fn two_users(folder: &Folder, flags: &str) -> Sandbox {
     let actor = folder.copy(program("actor"), "actor");
     let setpriv = "setpriv --reuid 65534 --regid 65534 --clear-groups";
-    let script = format!("{setpriv} {0} other on=TERM:finish=100 & exec {0} main on=TERM:exit=0", actor.display());
+    let script = format!("{setpriv} {0} other on=TERM:finish=100 & exec {0} main on=TERM:exit=0 on=USR1:exit=0", actor.display());
     under_init(flags, ["sh", "-c", &script])
 }
 
@@ -262,10 +263,10 @@ fn another_users_process_without_the_right_to_signal_it() -> Outcome {
     paths::need("setpriv", "util-linux")?;
     let folder = Folder::new();
     const CAP_KILL: i32 = 5;
-    let run = start(two_users(&folder, "--grace 3").drop_capability(CAP_KILL), &["main", "other"]);
+    let run = start(two_users(&folder, "--linger 500ms").drop_capability(CAP_KILL), &["main", "other"]);
     let watch = Watch::new().unwrap();
     watch.add(run.processes().iter().find(|p| p.comm == "other").unwrap().pid).unwrap();
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(0));
     let report = run.line("ashore: ").text();
     assert!(report.contains("other") && report.contains("65534") && report.contains("CAP_KILL"), "{report}");
     watch.wait_for_all(SOON).unwrap();
