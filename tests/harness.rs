@@ -2,6 +2,7 @@
 
 use crate::Sandbox;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::fmt::Debug;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -100,4 +101,24 @@ pub fn eventually<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Opt
         assert!(Instant::now() < deadline, "not within {timeout:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// How often a thing is tried that a machine which stalls can spoil.
+const ATTEMPTS: usize = 5;
+
+/// Tries until it comes out as it should: for what has little time in the product itself, so that a machine that stalls can spoil it. What
+/// is wrong is so each time.
+///
+/// # Panics
+/// It has never come out so; what has come out instead is told.
+pub async fn in_some_attempt<T: Debug>(what: &str, mut attempt: impl AsyncFnMut() -> T, good: impl Fn(&T) -> bool) {
+    let mut others = Vec::new();
+    while others.len() < ATTEMPTS {
+        let outcome = attempt().await;
+        if good(&outcome) {
+            return;
+        }
+        others.push(outcome);
+    }
+    panic!("in none of {ATTEMPTS} attempts: {what}: {others:?}");
 }

@@ -299,6 +299,9 @@ fn behind_another_one() -> Outcome {
         assert!(upstream.requests().iter().any(|request| request == "GET /v2/team/app/manifests/1 200"), "{:?}", upstream.requests());
         assert_eq!(manifest(&proxy, "team/app", "2", "").status, 404);
         // What it has seen it keeps.
+        for blob in image.images.iter().flat_map(|image| &image.blobs) {
+            proxy.until_it_keeps("team/app", &blob.digest());
+        }
         upstream.stop();
         has(&proxy, "team/app", "1", &image, "");
     }

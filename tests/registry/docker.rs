@@ -277,6 +277,19 @@ impl Registry {
         fs::remove_file(&blob).unwrap_or_else(|error| panic!("{}: {error}", blob.display()));
     }
 
+    /// Waits until a blob of a repository is in its storage. One that is behind another puts it there when it has answered, by requests
+    /// of its own to that one.
+    ///
+    /// # Panics
+    /// It does not get there.
+    pub fn until_it_keeps(&self, repository: &str, digest: &str) {
+        let link = format!("storage/docker/registry/v2/repositories/{repository}/_layers/{}/link", digest.replace(':', "/"));
+        let link = self.folder.path().join(link);
+        // The blob itself is there before it, and an empty file before the whole one.
+        let is_linked = || fs::read_to_string(&link).is_ok_and(|linked| linked == digest);
+        eventually(&format!("{repository} keeps {digest}"), SOON, || is_linked().then_some(()));
+    }
+
     /// What it and its access log have said.
     ///
     /// # Panics

@@ -368,9 +368,7 @@ fn read(from: &mut impl BufRead) -> io::Result<Option<Request>> {
     Ok(Some(request))
 }
 
-/// Waits until the client goes away.
+/// Waits until the client goes away, also through a halt of this process, which interrupts reads (signal(7)).
 fn wait_for_end(mut raw: &TcpStream) -> io::Result<()> {
-    let mut rest = [0; 1024];
-    while raw.read(&mut rest)? > 0 {}
-    Ok(())
+    io::copy(&mut raw, &mut io::sink()).map(drop)
 }

@@ -3,10 +3,11 @@
 use crate::client::Client;
 use crate::pki::{Ca, Leaf, Mount};
 use crate::program::Program;
-use crate::review;
 use crate::server::{TestServer, some_planner};
+use crate::{output, review, soon};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use tokio::task::JoinHandle;
 
 const FAILED: &str = "ashore_certificate_reloads_total{result=\"failed\"}";
 const OK: &str = "ashore_certificate_reloads_total{result=\"ok\"}";
@@ -16,10 +17,7 @@ async fn shown(server: &TestServer) -> rustls::pki_types::CertificateDer<'static
 }
 
 async fn until_metric(server: &TestServer, sample: &str, value: f64) {
-    let mut client = server.client().await;
-    while client.metric(sample).await < value {
-        tokio::task::yield_now().await;
-    }
+    server.client().await.until_metric(sample, |there| there >= value).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,19 +44,22 @@ async fn a_new_pair_is_served_without_a_failed_request() {
     };
     // Connections that outlive the change, and ones that are made anew all the time.
     let loads = [load(usize::MAX / 2), load(1), load(7)];
-    while answered.load(SeqCst) < 100 {
-        tokio::task::yield_now().await;
-    }
+    let until_answered = async |count: usize| {
+        while answered.load(SeqCst) < count {
+            assert!(!loads.iter().any(JoinHandle::is_finished), "a request failed");
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("answers", until_answered(100)).await;
     assert_eq!(shown(&server).await, first);
     server.mount.swap(&second.cert, &second.key);
-    while shown(&server).await != second.der {
-        assert!(loads[1..].iter().all(|load| !load.is_finished()), "a request failed");
-    }
-    let until = answered.load(SeqCst) + 100;
-    while answered.load(SeqCst) < until {
-        assert!(!loads[0].is_finished(), "a request failed");
-        tokio::task::yield_now().await;
-    }
+    let until_shown = async {
+        while shown(&server).await != second.der {
+            assert!(loads[1..].iter().all(|load| !load.is_finished()), "a request failed");
+        }
+    };
+    soon("the new certificate", until_shown).await;
+    soon("answers", until_answered(answered.load(SeqCst) + 100)).await;
     stop.store(true, SeqCst);
     loads[0].abort();
     for load in loads.into_iter().skip(1) {
@@ -105,13 +106,14 @@ async fn an_expired_certificate_is_not_ready_until_it_is_renewed() {
     assert!(probe("/mutate").await.starts_with("HTTP/1.1 404 "), "only probes and metrics are served without TLS");
     let renewed = ca.leaf();
     mount.swap(&renewed.cert, &renewed.key);
-    while !probe("/readyz").await.starts_with("HTTP/1.1 200 ") {}
+    let ready = async { while !probe("/readyz").await.starts_with("HTTP/1.1 200 ") {} };
+    soon("it is ready", ready).await;
     assert_eq!(Client::connect(program.address, &ca).await.unwrap().shown, renewed.der);
 }
 
 /// What it says when it is started with these files, and that it exits with 1.
 fn refused(mount: &Mount) -> String {
-    let output = Program::command(mount, &[]).output().unwrap();
+    let output = output(&mut Program::command(mount, &[]));
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).unwrap()
 }

@@ -1,6 +1,7 @@
 //! An HTTP client over TLS, one connection at a time.
 
 use crate::pki::Ca;
+use crate::soon;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -52,8 +53,11 @@ pub async fn tls(address: SocketAddr, ca: &Ca, alpn: &str) -> io::Result<TlsStre
 }
 
 async fn tls_with(address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(address).await?;
-    TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), tcp).await
+    let connected = async {
+        let tcp = TcpStream::connect(address).await?;
+        TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), tcp).await
+    };
+    soon("a TLS connection", connected).await
 }
 
 impl Client {
@@ -86,6 +90,10 @@ impl Client {
     }
 
     pub async fn send(&mut self, request: Request<Body>) -> Result<Answer, hyper::Error> {
+        soon("an answer", self.answered(request)).await
+    }
+
+    async fn answered(&mut self, request: Request<Body>) -> Result<Answer, hyper::Error> {
         let response = match &mut self.sender {
             Sender::Http1(sender) => {
                 sender.ready().await?;
@@ -126,6 +134,16 @@ impl Client {
     pub async fn post(&mut self, path: &str, body: impl Into<Body>) -> Result<Answer, hyper::Error> {
         let request = Request::post(path).header("host", "localhost").header("content-type", "application/json");
         self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// Waits until a metric's sample is so.
+    pub async fn until_metric(&mut self, sample: &str, is: impl Fn(f64) -> bool) {
+        let reached = async {
+            while !is(self.metric(sample).await) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon(sample, reached).await;
     }
 
     /// The value of a metric's sample, `name{label="value"}`; zero if it is not there.

@@ -4,7 +4,7 @@ use crate::client::{Client, tls};
 use crate::pki::{Ca, Mount};
 use crate::program::Program;
 use crate::server::{TestServer, some_plan, some_planner};
-use crate::{large_review, review};
+use crate::{large_review, review, soon};
 use ashore::body::LONGEST;
 use axum::body::Body;
 use bytes::Bytes;
@@ -123,7 +123,7 @@ async fn a_body_that_never_comes_ends_with_its_timeout() {
     let mut client = server.client().await;
     assert!(client.post("/mutate", review().to_string()).await.unwrap().json()["response"]["patch"].is_string());
     let mut answer = String::new();
-    let _ = stalled.read_to_string(&mut answer).await;
+    let _ = soon("an answer", stalled.read_to_string(&mut answer)).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
 }
@@ -134,10 +134,10 @@ async fn a_body_that_breaks_off_leaves_nothing_behind() {
     let mut broken = tls(server.address, &server.ca, "http/1.1").await.unwrap();
     broken.write_all(b"POST /mutate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n").await.unwrap();
     let mut answer = String::new();
-    let _ = broken.read_to_string(&mut answer).await;
+    let _ = soon("an answer", broken.read_to_string(&mut answer)).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     let mut client = server.client().await;
-    while client.metric("ashore_connections").await > 1.0 {}
+    client.until_metric("ashore_connections", |there| there <= 1.0).await;
     assert_eq!(client.metric("ashore_admission_in_flight").await, 0.0);
 }
 

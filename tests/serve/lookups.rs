@@ -12,6 +12,7 @@ use ashore::pull_secrets::DefaultPullSecrets;
 use ashore_inject::policy::OnUnresolved;
 use ashore_inject::{Policy, StaticImages};
 use ashore_lookup::{Client as RegistryClient, Hosts, Lookup, Settings};
+use ashore_tests::harness::in_some_attempt;
 use ashore_tests::image::{Image, Packed};
 use ashore_tests::registry::shelf::Shelf;
 use futures_util::future::join_all;
@@ -23,12 +24,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 const FOUND: &str = "ashore_image_lookups_total{result=\"found\"}";
-const MUTATE: &str = "/mutate?timeout=5s";
-const AGAIN: &str = "/mutate/again?timeout=5s";
+/// With time for a machine that stalls.
+const MUTATE: &str = "/mutate?timeout=30s";
+const AGAIN: &str = "/mutate/again?timeout=30s";
 /// How many requests a connection takes at once.
 const STREAMS: usize = 10;
-/// Longer than a busy machine takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the document about registries says so that these can be asked: on loopback, without TLS.
 fn plain(hosts: &[String]) -> Value {
@@ -99,15 +99,7 @@ async fn at_once(server: &TestServer, path: &'static str, reviews: impl Iterator
 }
 
 async fn until_in_flight(client: &mut Client, requests: usize) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let there = client.metric("ashore_admission_in_flight").await;
-        if there >= requests as f64 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{there} requests are in flight, never {requests}");
-        tokio::task::yield_now().await;
-    }
+    client.until_metric("ashore_admission_in_flight", |there| there >= requests as f64).await;
 }
 
 #[tokio::test]
@@ -136,16 +128,20 @@ async fn a_container_with_a_command_is_injected_whatever_its_registry_does() {
     let registry = Shelf::start(app);
     // Nobody listens there.
     let down = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let server = asking(&[registry.host(), down.clone()], policy()).await;
-    let mut client = server.client().await;
     let container = |name: &str, image: String| json!({"name": name, "image": image, "command": ["run"]});
     let review = pod(json!([container("up", registry.image("shop:1")), container("down", format!("{down}/shop:1"))]));
-    let answer = posted(&mut client, MUTATE, &review).await;
-    let [up, down] = [0, 1].map(|at| argv(&answer, &review, at));
-    let quits = |argv: &[String]| argv.iter().any(|flag| flag.contains("QUIT"));
-    assert!(is_injected(&up) && up.ends_with(&["run".to_owned()]) && quits(&up), "{up:?}");
-    assert!(is_injected(&down) && down.ends_with(&["run".to_owned()]) && !quits(&down), "{down:?}");
-    assert_eq!(warnings(&answer), Vec::<&str>::new());
+    let quits = |argv: &Vec<String>| argv.iter().any(|flag| flag.contains("QUIT"));
+    let first = async || {
+        let server = asking(&[registry.host(), down.clone()], policy()).await;
+        let answer = posted(&mut server.client().await, MUTATE, &review).await;
+        let [up, down] = [0, 1].map(|at| argv(&answer, &review, at));
+        assert!(is_injected(&up) && up.ends_with(&["run".to_owned()]), "{up:?}");
+        assert!(is_injected(&down) && down.ends_with(&["run".to_owned()]) && !quits(&down), "{down:?}");
+        assert_eq!(warnings(&answer), Vec::<&str>::new());
+        up
+    };
+    // It is not needed, and so waited for but a second.
+    in_some_attempt("its stop signal is known", first, quits).await;
 }
 
 #[tokio::test]
@@ -183,24 +179,30 @@ async fn an_image_that_cannot_be_had_leaves_its_container_alone_as_it_is() {
 
 #[tokio::test]
 async fn a_silent_registry_costs_a_pod_the_time_of_one_call() {
+    // 3.4 s of the first call's 5 s and 0.9 s of the other's; two first calls would take 6.75 s.
+    in_some_attempt("less than two calls", costs_of_silence, |took| *took < Duration::from_millis(6500)).await;
+}
+
+/// How long both calls take.
+async fn costs_of_silence() -> Duration {
     let registry = Shelf::start(app);
     let server = asking(&[registry.host()], policy()).await;
     let mut client = server.client().await;
     let review = of(&registry.image("shop:1"));
     registry.halt();
     let began = Instant::now();
-    for path in [MUTATE, AGAIN] {
+    for path in ["/mutate?timeout=5s", "/mutate/again?timeout=5s"] {
         let answer = posted(&mut client, path, &review).await;
         assert!(argv(&answer, &review, 0).is_empty() && warnings(&answer)[0].contains("has not answered in time"), "{answer}");
     }
-    // 3.4 s of the first call's 5 s and 0.9 s of the other's; two first calls would take 6.75 s.
-    assert!(began.elapsed() < Duration::from_millis(6500), "{:?}", began.elapsed());
+    let took = began.elapsed();
     assert_eq!(client.metric("ashore_unresolved_images_total{reason=\"timedOut\"}").await, 1.0);
     // It is still being asked: what it says in the end is for the next pod.
     registry.resume();
     let answer = posted(&mut client, MUTATE, &review).await;
     assert!(is_injected(&argv(&answer, &review, 0)), "{answer}");
     assert_eq!(client.metric(FOUND).await, 1.0);
+    took
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,8 +226,13 @@ async fn many_pods_of_a_new_image_ask_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_registry_delays_nobody_beyond_the_timeout_and_others_not_at_all() {
+    let timeout = Duration::from_secs(15);
+    in_some_attempt("others and the longest", beside_a_dead_registry, |(others, longest)| *others && *longest < timeout).await;
+}
+
+/// Whether others have what they want while pods with a timeout of 15 s wait for a registry, and how long the longest of those does.
+async fn beside_a_dead_registry() -> (bool, Duration) {
     const PODS: usize = 100;
-    const TIMEOUT: Duration = Duration::from_secs(15);
     let (dead, good) = (Shelf::start(app), Shelf::start(app));
     let server = asking(&[dead.host(), good.host()], policy()).await;
     let mut client = server.client().await;
@@ -241,11 +248,12 @@ async fn a_dead_registry_delays_nobody_beyond_the_timeout_and_others_not_at_all(
     let pods = at_once(&server, "/mutate?timeout=15s", pods).await;
     until_in_flight(&mut client, PODS / 2).await;
     // A known image, and one that nobody has asked for yet.
+    let mut others = true;
     for image in ["shop:1", "new:1"] {
         let review = of(&good.image(image));
-        assert!(is_injected(&argv(&posted(&mut client, MUTATE, &review).await, &review, 0)), "{image}");
+        others &= is_injected(&argv(&posted(&mut client, "/mutate?timeout=5s", &review).await, &review, 0));
     }
-    assert!(pods.iter().any(|pod| !pod.is_finished()));
+    others &= pods.iter().any(|pod| !pod.is_finished());
     let mut longest = Duration::ZERO;
     for pod in pods {
         let (answer, took) = pod.await.unwrap();
@@ -253,9 +261,9 @@ async fn a_dead_registry_delays_nobody_beyond_the_timeout_and_others_not_at_all(
         assert!(answer["response"]["allowed"] == true && warnings(&answer)[0].contains(&dead.host()), "{answer}");
         longest = longest.max(took);
     }
-    assert!(longest < TIMEOUT, "{longest:?}");
     // Each was planned to its end.
     assert_eq!(client.metric("ashore_admission_reviews_total{outcome=\"unchanged\"}").await, PODS as f64);
+    (others, longest)
 }
 
 #[tokio::test]

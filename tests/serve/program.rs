@@ -1,10 +1,12 @@
 //! The real program, started and stopped as an operator would.
 
 use crate::pki::Mount;
+use crate::{output, soon};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -45,7 +47,7 @@ impl Program {
             }
         });
         let serving = loop {
-            let line = log.recv().await.expect("it ended before it served");
+            let line = soon("it serves", log.recv()).await.expect("it ended before it served");
             if line["message"] == "serving" {
                 break line;
             }
@@ -60,7 +62,7 @@ impl Program {
     /// The next log line with this message.
     pub async fn logged(&mut self, message: &str) -> Value {
         loop {
-            let line = self.log.recv().await.unwrap_or_else(|| panic!("it ended without saying {message:?}"));
+            let line = soon(message, self.log.recv()).await.unwrap_or_else(|| panic!("it ended without saying {message:?}"));
             if line["message"] == message {
                 return line;
             }
@@ -70,7 +72,7 @@ impl Program {
     /// All log lines from now to its end.
     pub async fn rest_of_the_log(&mut self) -> Vec<Value> {
         let mut lines = vec![];
-        while let Some(line) = self.log.recv().await {
+        while let Some(line) = soon("the end of the log", self.log.recv()).await {
             lines.push(line);
         }
         lines
@@ -87,16 +89,27 @@ impl Program {
 
     /// Waits for its end and returns its exit code.
     pub async fn ended(mut self) -> Option<i32> {
-        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        soon("its end", ended).await
     }
 
     /// The whole answer on the port without TLS.
     pub async fn plain(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.health.unwrap()).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let answered = async {
+            let mut stream = TcpStream::connect(self.health.unwrap()).await.unwrap();
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        soon(path, answered).await
     }
 }
 
@@ -119,10 +132,9 @@ fn a_bad_flag_is_a_usage_error_that_says_what_is_allowed() {
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
         command.arg("serve").arg("--cert").arg(mount.cert()).arg("--key").arg(mount.key()).arg(flag);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(2));
+        let output = output(&mut command);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(words.iter().all(|word| said.contains(word)) && !said.contains("environment"), "{said}");
     }
 }
@@ -138,7 +150,7 @@ fn a_bad_environment_variable_is_named_with_its_flag_and_what_is_allowed() {
         ("ASHORE_WEBHOOK_TIMEOUT", "1m", &["--webhook-timeout", "1m", "whole seconds from 1s to 30s"]),
         ("ASHORE_LOG_FORMAT", "JSON", &["--log-format", "JSON", "text, json"]),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_ashore")).arg("serve").env(variable, value).output().unwrap();
+        let output = output(Command::new(env!("CARGO_BIN_EXE_ashore")).arg("serve").env(variable, value));
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
@@ -159,12 +171,12 @@ fn a_bad_file_of_settings_is_an_error_that_names_file_and_field() {
     ] {
         let path = dir.path().join(format!("{flag}.yaml"));
         std::fs::write(&path, text).unwrap();
-        let output = Program::command(&mount, &[&format!("--{flag}={}", path.display())]).output().unwrap();
+        let output = output(&mut Program::command(&mount, &[&format!("--{flag}={}", path.display())]));
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }
-    let output = Program::command(&mount, &["--images=/nonexistent.yaml"]).output().unwrap();
+    let output = output(&mut Program::command(&mount, &["--images=/nonexistent.yaml"]));
     assert!(String::from_utf8(output.stderr).unwrap().contains("/nonexistent.yaml: no such file"));
 }
 
@@ -178,7 +190,7 @@ fn an_address_in_use_is_the_last_word_whatever_the_log_looks_like() {
             let mut command = Command::new(env!("CARGO_BIN_EXE_ashore"));
             command.args(["serve", "--log-level=trace"]).env("ASHORE_CERT", mount.cert()).env("ASHORE_KEY", mount.key());
             command.env("ASHORE_LOG_FORMAT", format).env("ASHORE_LISTEN", "127.0.0.1:0").env(variable, address.to_string());
-            let output = command.output().unwrap();
+            let output = output(&mut command);
             assert_eq!(output.status.code(), Some(1));
             // A pod's termination message is the end of its log.
             let said = String::from_utf8(output.stderr).unwrap();

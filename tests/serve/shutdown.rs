@@ -4,8 +4,9 @@ use crate::client::{Answer, Client};
 use crate::pki::{Ca, Mount};
 use crate::program::Program;
 use crate::server::{TestServer, some_plan};
-use crate::{large_review, review};
+use crate::{large_review, review, soon};
 use ashore::listener::Phase;
+use ashore_tests::harness::in_some_attempt;
 use k8s_openapi::jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -19,6 +20,12 @@ const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_refuses_nothing_and_exits_0() {
+    // All of the delay may be gone by the time that somebody asks.
+    in_some_attempt("it served on after the signal", stopped_under_load, |served_on| *served_on).await;
+}
+
+/// Whether it was asked something after the signal, and answered.
+async fn stopped_under_load() -> bool {
     let delay = Duration::from_secs(2);
     let ca = Ca::new();
     let mount = Mount::new(&ca.leaf());
@@ -56,21 +63,24 @@ async fn sigterm_under_load_refuses_nothing_and_exits_0() {
             })
         })
         .collect();
-    while answered.load(SeqCst) < 50 {
-        tokio::task::yield_now().await;
-    }
+    let under_load = async {
+        while answered.load(SeqCst) < 50 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("answers", under_load).await;
     let signalled = Instant::now();
     program.signal(libc::SIGTERM);
     let stopping = program.logged("stopping: still serving for the delay").await["timestamp"].as_str().unwrap().parse().unwrap();
     let mut last = Timestamp::MIN;
     for load in loads {
-        let (end, asked) = load.await.unwrap();
+        let (end, asked) = soon("no connection can be made", load).await.unwrap();
         assert!(end - signalled >= delay, "connections are accepted for the whole delay");
         last = last.max(asked);
     }
-    assert!(last > stopping, "it served on after the signal");
     program.logged("drained").await;
     assert_eq!(program.ended().await, Some(0));
+    last > stopping
 }
 
 /// The answer, if the request was sent: a connection that the server closed between two requests takes no further one, and that is no
@@ -97,14 +107,14 @@ async fn in_flight_while_draining(alpn: &str) {
     assert_eq!(idle.get("/livez").await.unwrap().status, 200);
     let mut client = Client::speaking(alpn, server.address, &server.ca).await.unwrap();
     let request = tokio::spawn(async move { client.post("/mutate", large_review().to_string()).await });
-    begun.recv().await.unwrap();
+    soon("it is planned", begun.recv()).await.unwrap();
     server.phase.send_replace(Phase::Draining);
     // The listener is closed while the request is still open.
-    while tokio::net::TcpStream::connect(server.address).await.is_ok() {}
+    soon("the listener is closed", async { while tokio::net::TcpStream::connect(server.address).await.is_ok() {} }).await;
     assert!(!server.serving.is_finished());
     release.send(()).unwrap();
     assert!(request.await.unwrap().unwrap().json()["response"]["patch"].is_string());
-    server.serving.await.unwrap();
+    soon("it has drained", server.serving).await.unwrap();
     assert!(idle.get("/livez").await.is_err(), "the idle connection was closed");
 }
 
@@ -123,7 +133,7 @@ async fn the_drain_ends_with_its_timeout() {
     let head = b"POST /mutate?timeout=30s HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut stuck, head).await.unwrap();
     let mut client = Client::connect(program.address, &ca).await.unwrap();
-    while client.metric("ashore_admission_in_flight").await < 1.0 {}
+    client.until_metric("ashore_admission_in_flight", |there| there >= 1.0).await;
     program.signal(libc::SIGINT);
     program.logged("gave up what was still open at the drain timeout").await;
     assert_eq!(program.ended().await, Some(0));

@@ -4,8 +4,9 @@ use crate::client::Client;
 use crate::logs;
 use crate::pki::{Ca, Mount};
 use crate::program::Program;
-use crate::review;
 use crate::reviews::posted;
+use crate::{output, review, soon};
+use ashore_tests::harness::in_some_attempt;
 use ashore_tests::registry::hostile::{Answer, Hostile};
 use axum::Router;
 use axum::body::Body;
@@ -20,7 +21,6 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -49,6 +49,11 @@ impl Collector {
         Self { address, batches, spans: Vec::new() }
     }
 
+    /// The next batch.
+    async fn batch(&mut self) -> (HeaderMap, ExportTraceServiceRequest) {
+        soon("spans are sent", self.batches.recv()).await.unwrap()
+    }
+
     /// The first so many spans of this name.
     async fn spans(&mut self, name: &str, count: usize) -> Vec<Span> {
         loop {
@@ -56,11 +61,14 @@ impl Collector {
             if found.len() >= count {
                 return found;
             }
-            let (_, batch) = self.batches.recv().await.unwrap();
-            let spans = batch.resource_spans.into_iter().flat_map(|of| of.scope_spans).flat_map(|of| of.spans);
-            self.spans.extend(spans);
+            let (_, batch) = self.batch().await;
+            self.spans.extend(spans(batch));
         }
     }
+}
+
+fn spans(batch: ExportTraceServiceRequest) -> impl Iterator<Item = Span> {
+    batch.resource_spans.into_iter().flat_map(|of| of.scope_spans).flat_map(|of| of.spans)
 }
 
 fn text(attributes: &[KeyValue], key: &str) -> Value {
@@ -79,10 +87,15 @@ fn hex(id: &[u8]) -> String {
 
 /// A program that sends its traces there, soon.
 async fn tracing(mount: &Mount, endpoint: &str, flags: &[&str]) -> Program {
+    gathering(Duration::from_millis(10), mount, endpoint, flags).await
+}
+
+/// A program that gathers spans for so long before it sends them there.
+async fn gathering(delay: Duration, mount: &Mount, endpoint: &str, flags: &[&str]) -> Program {
     let mut command = Program::command(mount, &[&["--shutdown-delay=0"], flags].concat());
     command
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
-        .env("OTEL_BSP_SCHEDULE_DELAY", "10")
+        .env("OTEL_BSP_SCHEDULE_DELAY", delay.as_millis().to_string())
         .env("OTEL_EXPORTER_OTLP_HEADERS", "x-key=conger");
     Program::started(command).await
 }
@@ -97,7 +110,7 @@ async fn an_admission_is_a_trace_with_its_lookups_that_goes_on_where_the_api_ser
     let mut program = tracing(&mount, &format!("http://{}", collector.address), &flags).await;
     let mut client = Client::connect(program.address, &ca).await.unwrap();
     let review = logs::pod(&registry);
-    let request = Request::post("/mutate?timeout=5s").header("host", "localhost").header("content-type", "application/json");
+    let request = Request::post("/mutate?timeout=30s").header("host", "localhost").header("content-type", "application/json");
     let request = request.header("traceparent", format!("00-{TRACE}-{PARENT}-01")).body(Body::from(review.to_string())).unwrap();
     assert!(client.send(request).await.unwrap().json()["response"]["patch"].is_string());
 
@@ -137,20 +150,19 @@ async fn an_admission_is_a_trace_with_its_lookups_that_goes_on_where_the_api_ser
     }
 
     // What is remembered is looked up in memory; without a parent, a trace begins.
-    posted(&mut client, "/mutate?timeout=5s", &review).await;
+    posted(&mut client, "/mutate?timeout=30s", &review).await;
     let second = collector.spans("admission", 2).await.remove(1);
     assert!(second.parent_span_id.is_empty() && hex(&second.trace_id) != TRACE);
     let hit = collector.spans("lookup", 2).await.remove(1);
     assert_eq!((&hit.trace_id, text(&hit.attributes, "ashore.lookup.cache")), (&second.trace_id, json!("hit")));
 
-    // The last ones are sent before it ends.
     let mut broken = review.clone();
     broken["request"]["object"]["spec"]["containers"] = json!("hunter2");
     posted(&mut client, "/mutate", &broken).await;
-    program.signal(libc::SIGTERM);
     let failed = collector.spans("admission", 3).await.remove(2);
     assert_eq!(text(&failed.attributes, "ashore.reason"), "notAPod");
     assert_eq!(failed.status.map(|status| status.code), Some(2));
+    program.signal(libc::SIGTERM);
     let log = program.rest_of_the_log().await;
     assert_eq!(program.ended().await, Some(0));
     // The log is the same as without.
@@ -163,6 +175,27 @@ async fn an_admission_is_a_trace_with_its_lookups_that_goes_on_where_the_api_ser
 }
 
 #[tokio::test]
+async fn the_last_ones_are_sent_before_it_ends() {
+    let ca = Ca::new();
+    let mount = Mount::new(&ca.leaf());
+    let sent = async || {
+        let mut collector = Collector::start().await;
+        let hour = Duration::from_secs(60 * 60);
+        let mut program = gathering(hour, &mount, &format!("http://{}", collector.address), &[]).await;
+        let mut client = Client::connect(program.address, &ca).await.unwrap();
+        posted(&mut client, "/mutate", &review()).await;
+        assert!(collector.batches.is_empty(), "they are sent one by one");
+        program.signal(libc::SIGTERM);
+        let log = program.rest_of_the_log().await;
+        assert_eq!(program.ended().await, Some(0), "{log:#?}");
+        let batches = std::iter::from_fn(|| collector.batches.try_recv().ok());
+        batches.flat_map(|(_, batch)| spans(batch)).map(|span| span.name).collect::<Vec<_>>()
+    };
+    // It takes a second for them at most.
+    in_some_attempt("the admission is sent", sent, |names| names.iter().any(|name| name == "admission")).await;
+}
+
+#[tokio::test]
 async fn batches_say_who_sends_them_and_bear_the_headers_of_the_environment() {
     let ca = Ca::new();
     let mount = Mount::new(&ca.leaf());
@@ -170,7 +203,7 @@ async fn batches_say_who_sends_them_and_bear_the_headers_of_the_environment() {
     let program = tracing(&mount, &format!("http://{}/v1/traces", collector.address), &["--pod-name=ashore-0"]).await;
     let mut client = Client::connect(program.address, &ca).await.unwrap();
     posted(&mut client, "/mutate", &review()).await;
-    let (headers, batch) = collector.batches.recv().await.unwrap();
+    let (headers, batch) = collector.batch().await;
     assert_eq!((&headers["x-key"], &headers["content-type"]), (&"conger".parse().unwrap(), &"application/x-protobuf".parse().unwrap()));
     let resource = batch.resource_spans[0].resource.clone().unwrap().attributes;
     assert_eq!((text(&resource, "service.name"), text(&resource, "service.instance.id")), (json!("ashore"), json!("ashore-0")));
@@ -270,12 +303,12 @@ fn a_bad_endpoint_is_an_error_that_names_the_flag_and_what_is_allowed() {
             let mut by_environment = Program::command(&mount, &[]);
             by_environment.env(variable, endpoint);
             for mut command in [by_flag, by_environment] {
-                let output = command.stdout(Stdio::null()).output().unwrap();
+                let output = output(&mut command);
                 let said = String::from_utf8(output.stderr).unwrap();
                 assert_eq!(output.status.code(), Some(1), "{said}");
                 assert!(said.contains(flag) && said.contains(variable) && said.contains(word) && !said.contains("conger"), "{said}");
             }
-            let help = Program::command(&mount, &["--help"]).env(variable, endpoint).stdout(Stdio::piped()).output().unwrap();
+            let help = output(Program::command(&mount, &["--help"]).env(variable, endpoint));
             let help = String::from_utf8(help.stdout).unwrap();
             assert!(help.contains(&format!("[env: {variable}]")) && !help.contains("conger"), "{help}");
         }

@@ -52,7 +52,8 @@ pub(crate) fn a_mirror_stands_in() -> Outcome {
     let origin = Registry::new(&Options { auth: Auth::Users(&[("alice", "sesame")]), ..Options::default() })?;
     let upstream = Registry::new(&Options::default())?;
     let mirror = Registry::new(&Options { proxy: Some(Upstream { registry: &upstream, credential: None }), ..Options::default() })?;
-    Image::new().entrypoint(["/mirrored"]).push(&upstream, "team/app:1")?;
+    let mirrored = Image::new().entrypoint(["/mirrored"]).pack();
+    mirrored.push(&upstream, "team/app:1")?;
     Image::new().entrypoint(["/origin"]).push(&origin, "team/alone:1")?;
     let mut document = hosts(&[&origin]);
     document["registries"][origin.host()]["mirrors"] = json!([format!("http://{}", mirror.host())]);
@@ -68,6 +69,7 @@ pub(crate) fn a_mirror_stands_in() -> Outcome {
         "{:?}",
         mirror.requests()
     );
+    mirror.until_it_keeps("team/app", &mirrored.config().digest());
     upstream.stop();
     let again = Asker::new(&document, Settings::default());
     assert_eq!(entrypoint(&again.ask(&origin.image("team/app:1"))), ["/mirrored"]);
