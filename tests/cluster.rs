@@ -33,6 +33,8 @@ pub const SOON: Duration = Duration::from_secs(300);
 pub const ASHORE: &str = "docker.io/library/ashore:dev";
 /// The image with the programs of `tests/programs` and a shell, all in `/bin`; its entrypoint is the actor.
 pub const PROGRAMS: &str = "registry.test/programs:1";
+/// The same by another name.
+pub const OTHER_PROGRAMS: &str = "registry.test/programs:2";
 
 /// Who brought the node up, if that was a test program.
 const OWNER: &str = "owner";

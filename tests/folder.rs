@@ -1,6 +1,7 @@
 //! A folder for each test, which nobody else uses and which is gone afterwards.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,9 +18,15 @@ impl Folder {
     /// It cannot be made.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let path = PathBuf::from(format!("/tmp/ashore-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir(&path).and_then(|()| open_to_all(&path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self(path)
+        loop {
+            let path = PathBuf::from(format!("/tmp/ashore-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+            match fs::create_dir(&path).and_then(|()| open_to_all(&path)) {
+                Ok(()) => return Self(path),
+                // One with our PID has been killed before it could remove this.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
     }
 
     /// Where it is.

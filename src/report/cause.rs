@@ -97,7 +97,7 @@ causes! {
         "The program ran as PID 1 and has no handler for its stop signal: the kernel keeps such a signal from PID 1 (pid_namespaces(7)), so it was killed when the grace period was over.",
         "Inject the pod: under ashore-init no program is PID 1, and the signal does what it does everywhere else.";
     NotWrapped, Warning,
-        "The container does not run under Ashore's init: whoever was left in it was killed the moment that its first process ended, unseen: by the kernel, where that is PID 1 (pid_namespaces(7)), else by the runtime.",
+        "The container does not run under Ashore's init: when its grace period was over, all that was in it was killed at once, and nobody saw who held it up. Where its first process ends in time, the kernel kills the rest that very moment (pid_namespaces(7)), and nobody sees whether there was one: such a stop is `unknown`, and what to do is the same.",
         "Inject the pod, or see why this container was left out: `ashore explain`.";
     GracePeriodExceeded, Warning,
         "The grace period ran out and the container was killed; nobody could tell who held it up.",
@@ -190,7 +190,7 @@ causes! {
         "A process was ended by a SIGKILL that came neither from the init nor from the OOM killer: from another process of the container, from another container of a pod that shares its PID namespace, or from the node.",
         "Look for what sends SIGKILL: a supervisor that gives its workers little time, `kill -9` in a script or a probe, somebody on the node.";
     InitKilled, Warning,
-        "The init itself was killed before its deadline, and all others with it; as PID 1 it cannot be killed from inside its container, but where a pod's containers share a PID namespace it is not that.",
+        "The init itself was killed before its deadline, and all others with it; as PID 1 it cannot be killed from inside its container, but where a pod's containers share a PID namespace it is not that. Told where the init reports every end (`report: always`) and this one is missing; else 137 may be the program's own exit code, and the stop is `Unknown`.",
         "Look on the node: somebody or something there sent SIGKILL to the container's first process; its kernel's log tells of OOM kills that the kubelet has missed.";
     Unknown #[serde(other)], Warning,
         "What can be known does not tell.",

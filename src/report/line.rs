@@ -1,5 +1,6 @@
 //! A stop in one line, and the name that it has for ever.
 
+use crate::cause::Cause;
 use crate::stop::{Finding, Outcome, Request, Stop};
 use crate::time;
 use crate::words::{bounded, plural};
@@ -68,6 +69,11 @@ impl Stop {
             (true, true) => "its times do not tell whether it had been asked to stop",
         };
         (self.outcome == Outcome::Unknown && self.causes.is_empty()).then_some(unseen)
+    }
+
+    /// What would have it seen the next time, where that is a matter of [`Stop::unseen`].
+    pub fn unseen_remedy(&self) -> Option<&'static str> {
+        self.unseen().filter(|_| !self.wrapped).map(|_| Cause::NotWrapped.remedy())
     }
 
     /// How long the stop took, in milliseconds, from when its grace period began: as the init measured it, and what went by before the stop signal;

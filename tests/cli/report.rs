@@ -296,6 +296,23 @@ fn without_a_report_nobody_is_said_to_have_ended_well() {
     }
 }
 
+#[test]
+fn an_end_that_no_init_saw_says_what_would_have_it_seen() {
+    let mut pod: Value = serde_json::from_str(WEB).expect("JSON");
+    for container in pod["spec"]["containers"].as_array_mut().expect("containers") {
+        container["command"] = json!(["/app"]);
+    }
+    for status in pod["status"]["containerStatuses"].as_array_mut().expect("statuses") {
+        let ended = &mut status["state"]["terminated"];
+        (ended["exitCode"], ended["message"]) = (json!(0), json!(""));
+    }
+    for output in ["table", "timeline"] {
+        let text = run(&["report", "-q", "-o", output, "-"], &pod.to_string()).good();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("no init was put in") && text.contains("fix: Inject the pod"), "{text}");
+    }
+}
+
 /// Whoever runs a container may write what they like into its termination message and its processes' names.
 #[test]
 fn nothing_of_a_pod_moves_a_cursor() {

@@ -35,7 +35,7 @@ impl Namespace {
         let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         node.kubectl_with("create -f -", &manifest.to_string());
         // No pod is admitted before.
-        node.kubectl(&format!("--namespace {name} wait --for=create --timeout=60s serviceaccount/default"));
+        node.kubectl(&format!("--namespace {name} wait --for=create --timeout=300s serviceaccount/default"));
         let pods = Pods::of(node, &name);
         Self { name, node, pods }
     }

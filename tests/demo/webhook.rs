@@ -1,10 +1,10 @@
 //! `ashore serve` on loopback with a certificate made for it, and a client that trusts nothing else.
 
 use crate::failure::{Context, Failure, wrote};
+use ashore_tests::server::{LOOPBACK, free_port};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -34,9 +34,8 @@ impl Webhook {
     /// It cannot be started, or does not get ready; with what it said.
     pub(crate) fn start(ashore: &Path, dir: &Path) -> Result<Self, Failure> {
         let authority = certificates(dir)?;
-        // Free now; if somebody takes it in between, serve says so and ends.
-        let port =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).context("finding a free port")?.port();
+        // If somebody takes it in between, serve says so and ends.
+        let port = free_port(LOOPBACK);
         let log = dir.join("serve.log");
         let output = File::create(&log).context(log.display().to_string())?;
         let mut command = Command::new(ashore);

@@ -4,7 +4,7 @@
 use ashore_tests::harness::{eventually, need_root};
 use ashore_tests::programs::program;
 use ashore_tests::under::{SOON, actors, actors_under_init, under_init};
-use ashore_tests::{Folder, Outcome, Proc, Running, Sandbox, Watch, paths};
+use ashore_tests::{Folder, Outcome, Proc, Process, Running, Sandbox, Watch, paths};
 use std::time::Duration;
 
 ashore_tests::tests![
@@ -55,7 +55,7 @@ fn a_process_whose_first_thread_has_ended() -> Outcome {
     // /proc shows it as a zombie, and it is at work all the same.
     let words = "main on=TERM:exit=0 ( kid leaderless on=TERM:finish=300 ) ( far daemon leaderless on=TERM:finish=300 )";
     let run = start(actors_under_init("--grace 1h", words), &["main", "kid", "far"]);
-    let alive = |p: &ashore_tests::Process| p.state == 'Z' && p.status("Threads").is_some_and(|count| count != "1");
+    let alive = |p: &Process| p.state == 'Z' && p.status("Threads").is_some_and(|count| count != "1");
     eventually("both have no first thread", SOON, || (run.processes().iter().filter(|p| alive(p)).count() == 2).then_some(()));
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     run.line("kid done");
@@ -82,11 +82,17 @@ fn a_runaway_ends_with_the_deadline() -> Outcome {
 
 fn not_pid_1_a_runaway_ends_with_the_deadline() -> Outcome {
     // Without kill(-1) it has to be caught by hand, for which a linger leaves more time than a short grace period.
-    let shared = Shared::new();
-    let run = shared.start(actors_under_init("--linger 1", "main on=USR1:exit=3 ( fast ignore=TERM runaway )"), &["main", "fast"]);
-    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(3));
-    shared.untouched();
-    shared.are_left();
+    for round in 1.. {
+        let shared = Shared::new();
+        let run = shared.start(actors_under_init("--linger 1", "main on=USR1:exit=3 ( fast ignore=TERM runaway )"), &["main", "fast"]);
+        assert_eq!(run.stop(libc::SIGUSR1).code(), Some(3));
+        shared.untouched();
+        if shared.are_left() {
+            break;
+        }
+        // On a machine where the init has had no processor for as long as it tries, it was faster. It ends with its namespace.
+        assert!(round < 5, "it got away each time");
+    }
     Ok(())
 }
 
@@ -160,9 +166,17 @@ impl Shared {
         assert!(self.first.processes().iter().any(|p| p.comm == "low"), "a stranger was killed");
     }
 
-    /// Waits until nobody else lives. Who was killed and not reaped before the init had to leave is handed to PID 1, which reaps nobody.
-    fn are_left(&self) {
-        eventually("they are gone", SOON, || (self.first.processes().iter().filter(|p| p.state != 'Z').count() == 4).then_some(()));
+    /// Waits until nobody else lives, when the init has left; `false`: somebody is born. Who was killed and not reaped before the init
+    /// had to leave is handed to PID 1, which reaps nobody: whoever was there once is seen from then on.
+    fn are_left(&self) -> bool {
+        eventually("they are gone, or one of them is at work", SOON, || {
+            let seen = self.first.processes();
+            let is_new = |p: &Process| seen.iter().all(|before| before.inner != p.inner);
+            if self.first.processes().iter().any(is_new) {
+                return Some(false);
+            }
+            (seen.iter().filter(|p| p.state != 'Z').count() == 4).then_some(true)
+        })
     }
 }
 
@@ -210,11 +224,11 @@ fn not_pid_1_codes_and_signals() -> Outcome {
 fn not_pid_1_the_deadline_kills_its_own_alone() -> Outcome {
     let shared = Shared::new();
     let words = "main on=TERM:exit=1 ( deaf ignore=TERM ) ( far daemon session ignore=TERM )";
-    let run = shared.start(actors_under_init("--grace 3", words), &["main", "deaf", "far"]);
+    let run = shared.start(actors_under_init("--grace 10", words), &["main", "deaf", "far"]);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(1));
     let report = run.line("ashore: ").text();
     assert!(report.contains("deaf") && report.contains("far") && !report.contains("stranger"), "{report}");
-    shared.are_left();
+    assert!(shared.are_left(), "somebody has got away");
     shared.untouched();
     Ok(())
 }
@@ -242,8 +256,9 @@ fn a_foreign_proc_is_not_believed() -> Outcome {
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     run.in_order(&["main done", "a got TERM", "a done"]);
     run.in_order(&["main done", "b got TERM", "b done"]);
-    let run = start(actors_under_init("--grace 3", "main on=TERM:exit=5 ( deaf ignore=TERM )").proc(Proc::Foreign), &["main", "deaf"]);
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(5));
+    let words = "main on=USR1:exit=5 ( deaf ignore=TERM )";
+    let run = start(actors_under_init("--linger 500ms", words).proc(Proc::Foreign), &["main", "deaf"]);
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(5));
     let report = run.line("ashore: ").text();
     assert!(report.contains("SIGKILL"), "{report}");
     Ok(())
@@ -253,7 +268,7 @@ fn a_foreign_proc_is_not_believed() -> Outcome {
 fn two_users(folder: &Folder, flags: &str) -> Sandbox {
     let actor = folder.copy(program("actor"), "actor");
     let setpriv = "setpriv --reuid 65534 --regid 65534 --clear-groups";
-    let script = format!("{setpriv} {0} other on=TERM:finish=100 & exec {0} main on=TERM:exit=0", actor.display());
+    let script = format!("{setpriv} {0} other on=TERM:finish=100 & exec {0} main on=TERM:exit=0 on=USR1:exit=0", actor.display());
     under_init(flags, ["sh", "-c", &script])
 }
 
@@ -262,10 +277,10 @@ fn another_users_process_without_the_right_to_signal_it() -> Outcome {
     paths::need("setpriv", "util-linux")?;
     let folder = Folder::new();
     const CAP_KILL: i32 = 5;
-    let run = start(two_users(&folder, "--grace 3").drop_capability(CAP_KILL), &["main", "other"]);
+    let run = start(two_users(&folder, "--linger 500ms").drop_capability(CAP_KILL), &["main", "other"]);
     let watch = Watch::new().unwrap();
     watch.add(run.processes().iter().find(|p| p.comm == "other").unwrap().pid).unwrap();
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(0));
     let report = run.line("ashore: ").text();
     assert!(report.contains("other") && report.contains("65534") && report.contains("CAP_KILL"), "{report}");
     watch.wait_for_all(SOON).unwrap();

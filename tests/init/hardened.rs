@@ -85,13 +85,13 @@ fn nobody_reads_what_it_writes() -> Outcome {
     // Standard error is a pipe whose reader has gone: SIGPIPE must not be the end of the init.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let run =
-        actors_under_init("--grace 3 --verbose", "main on=HUP:say on=TERM:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
+    let words = "main on=HUP:say on=USR2:exit=5 ( deaf ignore=TERM )";
+    let run = actors_under_init("--linger 500ms --verbose", words).pass(writer, 2).spawn().unwrap();
     run.ready(&["main", "deaf"]);
     run.signal(libc::SIGUSR1).unwrap();
     run.signal(libc::SIGHUP).unwrap();
     run.line("main got HUP");
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(5));
+    assert_eq!(run.stop(libc::SIGUSR2).code(), Some(5));
     Ok(())
 }
 
@@ -101,9 +101,9 @@ fn nobody_reads_and_the_pipe_is_full() -> Outcome {
     // SAFETY: a number.
     let size = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&writer), libc::F_GETPIPE_SZ) };
     std::io::Write::write_all(&mut writer, &vec![b'x'; size as usize]).unwrap();
-    let run = actors_under_init("--grace 3", "main on=TERM:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
+    let run = actors_under_init("--linger 500ms", "main on=USR1:exit=5 ( deaf ignore=TERM )").pass(writer, 2).spawn().unwrap();
     run.ready(&["main", "deaf"]);
-    let ended = run.stop(libc::SIGTERM);
+    let ended = run.stop(libc::SIGUSR1);
     drop(reader);
     assert_eq!(ended.code(), Some(5));
     Ok(())

@@ -152,19 +152,25 @@ fn the_sweep_wakes_the_stopped() -> Outcome {
 
 fn a_main_that_swallows_the_signal_costs_no_data() -> Outcome {
     let words = "main ignore=TERM ( worker on=TERM:finish=100 )";
-    let run = start(actors_under_init("--grace 5 --spread 200ms", words), &["main", "worker"]);
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(137));
+    let run = start(actors_under_init("--grace 1h --spread 200ms", words), &["main", "worker"]);
+    run.signal(libc::SIGTERM).unwrap();
+    run.line("worker done");
     run.in_order(&["worker got TERM", "worker done"]);
     Ok(())
 }
 
 fn those_born_since_the_sweep_are_asked_too() -> Outcome {
-    // Asked in the sweep, it leaves a successor with the same handler, which only the second sweep can reach: its parent is not init.
-    let words = "main ignore=TERM on=USR1:exit=5 ( keeper ignore=TERM childless=0 ( phoenix on=TERM:respawn=2 ) )";
-    let run = start(actors_under_init("--grace 8 --spread 200ms --strategy broadcast", words), &["main", "keeper", "phoenix"]);
-    run.signal(libc::SIGTERM).unwrap();
-    run.line("phoenix is born again");
-    eventually("the successor is asked", SOON, || (run.output().matches("phoenix got TERM").count() >= 2).then_some(()));
+    // Asked in the sweep, it leaves a successor with the same handler, which only the second sweep can reach while main is there.
+    let words = "main ignore=TERM ( phoenix on=TERM:respawn=2 )";
+    for round in 1.. {
+        let run = start(actors_under_init("--grace 8 --spread 200ms", words), &["main", "phoenix"]);
+        assert_eq!(run.stop(libc::SIGTERM).code(), Some(137));
+        if run.output().matches("phoenix got TERM").count() == 2 {
+            break;
+        }
+        // On a machine where it has had no processor, it was born after the second sweep, or killed before it could say a word.
+        assert!(round < 5, "{}", run.output());
+    }
     Ok(())
 }
 
@@ -194,14 +200,19 @@ fn main_strategy_waits_for_main() -> Outcome {
 
 fn a_delay_holds_the_stop_signal_back_alone() -> Outcome {
     let words = "main on=TERM:exit=0 on=USR1:say on=HUP:say";
-    let run = start(actors_under_init("--grace 1h --delay 3", words), &["main"]);
-    let asked = std::time::Instant::now();
+    let run = start(actors_under_init("--grace 2h --delay 1h", words), &["main"]);
     run.signal(libc::SIGTERM).unwrap();
+    // Of several that are pending, the init would take the one with the lowest number first.
+    run.rests();
     run.signal(libc::SIGUSR1).unwrap();
     run.signal(libc::SIGHUP).unwrap();
-    assert_eq!(run.end().code(), Some(0));
-    run.in_order(&["main got USR1", "main got TERM"]);
-    run.in_order(&["main got HUP", "main got TERM"]);
+    run.line("main got USR1");
+    run.line("main got HUP");
+    assert!(!run.said("main got TERM"), "{}", run.output());
+    // It comes when the delay is over.
+    let run = start(actors_under_init("--grace 1h --delay 3", words), &["main"]);
+    let asked = std::time::Instant::now();
+    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     assert!(run.line("main got TERM").at - asked >= Duration::from_secs(3));
     Ok(())
 }
@@ -227,13 +238,16 @@ fn a_second_stop_signal_is_passed_on() -> Outcome {
 
 fn a_crash_of_main_gives_the_rest_their_linger() -> Outcome {
     let words = "main on=USR1:exit=42 ( slow on=TERM:finish=300 ) ( stubborn ignore=TERM )";
-    let run = start(actors_under_init("--grace 1h --linger 4", words), &["main", "slow", "stubborn"]);
-    let began = std::time::Instant::now();
+    let run = start(actors_under_init("--grace 1h --linger 1h", words), &["main", "slow", "stubborn"]);
     run.signal(libc::SIGUSR1).unwrap();
-    let ended = run.end();
-    assert_eq!(ended.code(), Some(42));
+    run.line("slow done");
     run.in_order(&["main got USR1", "slow got TERM", "slow done"]);
-    assert!(ended.at - began >= Duration::from_secs(4), "the stubborn one had its linger");
+    // And no more than that.
+    let run = start(actors_under_init("--grace 1h --linger 1", "main on=USR1:exit=42 ( stubborn ignore=TERM )"), &["main", "stubborn"]);
+    let began = std::time::Instant::now();
+    let ended = run.stop(libc::SIGUSR1);
+    assert_eq!(ended.code(), Some(42));
+    assert!(ended.at - began >= Duration::from_secs(1), "the stubborn one had its linger");
     Ok(())
 }
 
@@ -245,19 +259,27 @@ fn a_finished_main_ends_the_rest() -> Outcome {
 
 fn the_deadline_kills_and_keeps_mains_code() -> Outcome {
     let words = "main on=TERM:exit=3 ( deaf ignore=TERM ) ( slow on=TERM:finish=60000 )";
-    let run = start(actors_under_init("--grace 10", words), &["main", "deaf", "slow"]);
-    let watch = Watch::new().unwrap();
-    let left: Vec<_> = run.processes().into_iter().filter(|p| p.comm == "deaf" || p.comm == "slow").collect();
-    left.iter().for_each(|p| watch.add(p.pid).unwrap());
-    let began = std::time::Instant::now();
-    let ended = run.stop(libc::SIGTERM);
-    assert_eq!(ended.code(), Some(3));
-    assert!(ended.at - began < Duration::from_secs(10), "it left before the runtime's SIGKILL");
-    for exit in watch.wait_for_all(SOON).unwrap() {
-        assert!(exit.status.is_none() || exit.signal() == Some(libc::SIGKILL));
+    for round in 1.. {
+        let run = start(actors_under_init("--grace 10", words), &["main", "deaf", "slow"]);
+        let watch = Watch::new().unwrap();
+        let left: Vec<_> = run.processes().into_iter().filter(|p| p.comm == "deaf" || p.comm == "slow").collect();
+        left.iter().for_each(|p| watch.add(p.pid).unwrap());
+        let began = std::time::Instant::now();
+        let ended = run.stop(libc::SIGTERM);
+        assert_eq!(ended.code(), Some(3));
+        for exit in watch.wait_for_all(SOON).unwrap() {
+            assert!(exit.status.is_none() || exit.signal() == Some(libc::SIGKILL));
+        }
+        let report = run.line("ashore: ").text();
+        assert!(report.contains("deaf") && report.contains("slow") && report.contains("SIGKILL"), "{report}");
+        run.line("\"deadlineMs\":9000,");
+        let took = ended.at - began;
+        if took < Duration::from_secs(10) {
+            break;
+        }
+        // On a machine that stood still for a second, it was late for that alone.
+        assert!(round < 5, "it left after {took:?}, when the runtime's SIGKILL had come:\n{}", run.output());
     }
-    let report = run.line("ashore: ").text();
-    assert!(report.contains("deaf") && report.contains("slow") && report.contains("SIGKILL"), "{report}");
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 ashore_tests::tests![
     a_clean_stop_says_nothing,
@@ -101,7 +102,8 @@ fn always_writes_after_a_clean_stop_too() -> Outcome {
 fn why_each_was_killed() -> Outcome {
     let message = Message::new();
     let words = "main on=TERM:exit=0 ( catches on=TERM:finish=60000 ) ( ignores ignore=TERM ) ( blocks block=TERM ) ( stops on=CONT:stop ignore=TERM )";
-    let run = start(actors_under_init(&message.flags("--grace 4"), words), &["main", "catches", "ignores", "blocks", "stops"]);
+    let run =
+        start(actors_under_init(&message.flags("--grace 10 --spread 200ms"), words), &["main", "catches", "ignores", "blocks", "stops"]);
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     let (line, json) = message.parts();
     let why = |name: &str| {
@@ -120,15 +122,15 @@ fn why_each_was_killed() -> Outcome {
 }
 
 fn an_uninterruptible_call_is_one_that_goes_on() -> Outcome {
-    let words = "main on=TERM:exit=0 ( stuck on=TERM:say vfork=60000 ) ( busy on=TERM:say vfork=1 )";
+    let words = "main on=USR1:exit=0 ( stuck on=TERM:say vfork=60000 ) ( busy on=TERM:say vfork=1 )";
     for round in 1.. {
         let message = Message::new();
-        let run = start(actors_under_init(&message.flags("--grace 3"), words), &["main", "stuck", "busy"]);
+        let run = start(actors_under_init(&message.flags("--linger 500ms"), words), &["main", "stuck", "busy"]);
         for name in ["stuck", "busy"] {
             // Both are in state D when one looks; one of them is in another call each time.
             eventually("state D", SOON, || run.processes().into_iter().find(|process| process.comm == name && process.state == 'D'));
         }
-        assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+        assert_eq!(run.stop(libc::SIGUSR1).code(), Some(0));
         let (line, json) = message.parts();
         let victims = json["victims"].as_array().unwrap();
         let of = |name: &str| victims.iter().find(|victim| victim["name"] == name).unwrap_or_else(|| panic!("no {name} in {json}"));
@@ -138,7 +140,7 @@ fn an_uninterruptible_call_is_one_that_goes_on() -> Outcome {
             break;
         }
         // On a machine where its child has had no processor between two looks, it was in the same call.
-        assert!(round < 5 && of("busy")["why"] == "uninterruptible", "{line}");
+        assert!(round < 20 && of("busy")["why"] == "uninterruptible", "{line}");
     }
     Ok(())
 }
@@ -164,9 +166,10 @@ fn the_message_is_whole_before_standard_error_is_tried() -> Outcome {
         unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_MODIFY | libc::IN_CLOSE_WRITE) }
     });
     let file = std::fs::File::options().append(true).open(&errors).unwrap();
-    let run = actors_under_init(&message.flags("--grace 3"), "main on=TERM:exit=0 ( deaf ignore=TERM )").pass(file, 2).spawn().unwrap();
+    let words = "main on=USR1:exit=0 ( deaf ignore=TERM )";
+    let run = actors_under_init(&message.flags("--linger 500ms"), words).pass(file, 2).spawn().unwrap();
     run.ready(&["main", "deaf"]);
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(0));
     assert_eq!(std::fs::read_to_string(&errors).unwrap(), message.read(), "the same to both");
     // The kernel tells of changes in the order in which they were made.
     let mut buffer = [0; 4096];
@@ -193,7 +196,7 @@ fn nobody_who_reads_standard_error_delays_the_end() -> Outcome {
         }
         let run = start(actors_under_init(&message.flags("--grace 1h --linger 1ms"), "main on=TERM:exit=0").pass(writer, 2), &["main"]);
         let main = run.process(2).unwrap();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         // SAFETY: the process is the sandbox's own main.
         unsafe { libc::kill(main.pid, libc::SIGKILL) };
         assert_eq!(run.end().code(), Some(137));
@@ -202,11 +205,15 @@ fn nobody_who_reads_standard_error_delays_the_end() -> Outcome {
         message.parts();
         took
     };
-    let (mut full, mut free): (Vec<_>, Vec<_>) = (0..9).map(|_| (time(true), time(false))).unzip();
-    full.sort_unstable();
-    free.sort_unstable();
-    let [full, free] = [full, free].map(|times| times[times.len() / 2]);
-    assert!(full < 5 * free, "with a pipe that is full {full:?}, with one that is not {free:?}");
+    // Others at work make most of them late, but not each.
+    let (mut full, mut free) = (Duration::MAX, Duration::MAX);
+    for round in 1.. {
+        (full, free) = (full.min(time(true)), free.min(time(false)));
+        if round >= 9 && full < 5 * free {
+            break;
+        }
+        assert!(round < 100, "with a pipe that is full {full:?}, with one that is not {free:?}");
+    }
     Ok(())
 }
 
@@ -229,11 +236,11 @@ fn never_means_never() -> Outcome {
 
 fn many_victims_fit() -> Outcome {
     let message = Message::new();
-    let words = format!("main on=TERM:exit=0{}", " ( fifteen-letters ignore=TERM )".repeat(300));
-    let run = actors_under_init(&message.flags("--grace 3"), &words).spawn().unwrap();
+    let words = format!("main on=USR1:exit=0{}", " ( fifteen-letters ignore=TERM )".repeat(300));
+    let run = actors_under_init(&message.flags("--linger 500ms"), &words).spawn().unwrap();
     run.ready(&["main"]);
     eventually("all are ready", SOON, || (run.output().matches("fifteen-letters ready").count() == 300).then_some(()));
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(0));
     let (line, json) = message.parts();
     assert_eq!(json["killed"].as_i64(), Some(300));
     assert!(line.contains("more"), "{line}");
@@ -244,11 +251,11 @@ fn names_that_are_no_text() -> Outcome {
     use std::os::unix::ffi::OsStrExt;
     let message = Message::new();
     let name = std::ffi::OsStr::from_bytes(b"a\"\\\n\x01\xff\xc3z");
-    let run =
-        actors_under_init(&message.flags("--grace 3"), "main on=TERM:exit=0 (").args([name]).args(["ignore=TERM", ")"]).spawn().unwrap();
+    let sandbox = actors_under_init(&message.flags("--linger 500ms"), "main on=USR1:exit=0 (");
+    let run = sandbox.args([name]).args(["ignore=TERM", ")"]).spawn().unwrap();
     run.ready(&["main"]);
     eventually("both run", SOON, || (run.processes().len() == 3 && run.said("z ready")).then_some(()));
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(0));
     let (_, json) = message.parts();
     assert_eq!(json["killed"].as_i64(), Some(1));
     Ok(())
@@ -327,7 +334,7 @@ fn whom_somebody_else_killed_before_the_stop() -> Outcome {
     let run = start(actors_under_init(&message.flags("--grace 1h"), "main on=TERM:exit=0 ( worker daemon )"), &["main", "worker"]);
     let pid = run.tell("worker", libc::SIGKILL);
     eventually("it is reaped", SOON, || run.process(pid).is_none().then_some(()));
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(20));
     assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
     let (line, json) = message.parts();
     assert!(line.ends_with(&format!("; SIGKILL by others for worker[{pid}]")), "{line}");
@@ -397,12 +404,12 @@ fn waits_are_told(as_nobody: bool) -> Outcome {
     std::fs::set_permissions(&message.0, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let (init, actor) = (folder.copy(paths::init(), "init"), folder.copy(program("actor"), "actor"));
     let words = format!(
-        "main on=TERM:exit=0 ( flock on=TERM:say lock={} ) ( mutex on=TERM:say mutex ) ( join on=TERM:say join ) \
+        "main on=USR1:exit=0 ( flock on=TERM:say lock={} ) ( mutex on=TERM:say mutex ) ( join on=TERM:say join ) \
          ( parent on=TERM:say childless=0 ( deaf ignore=TERM ) ) ( sleeps on=TERM:finish=60000 )",
         file.display()
     );
     let mut sandbox =
-        Sandbox::new([init]).args(message.flags("--grace 3 --").split_whitespace()).args([actor]).args(words.split_whitespace());
+        Sandbox::new([init]).args(message.flags("--linger 8 --").split_whitespace()).args([actor]).args(words.split_whitespace());
     if as_nobody {
         sandbox = (0..40).fold(sandbox, Sandbox::drop_capability).user(65534, 65534).no_new_privs();
     }
@@ -418,7 +425,7 @@ fn waits_are_told(as_nobody: bool) -> Outcome {
     eventually("they wait", SOON, || channel("mutex")?.starts_with("futex").then_some(()));
     eventually("they wait", SOON, || channel("join")?.starts_with("futex").then_some(()));
     eventually("they wait", SOON, || channel("flock")?.contains("lock").then_some(()));
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(0));
     let (line, json) = message.parts();
     let waits = |name: &str| {
         let victims = json["victims"].as_array().unwrap();
@@ -435,10 +442,10 @@ fn waits_are_told(as_nobody: bool) -> Outcome {
 
 fn who_came_by_an_exec() -> Outcome {
     let message = Message::new();
-    let run = start(actors_under_init(&message.flags("--grace 3"), "main on=TERM:exit=0 ( kid ignore=TERM )"), &["main", "kid"]);
+    let run = start(actors_under_init(&message.flags("--linger 500ms"), "main on=USR1:exit=0 ( kid ignore=TERM )"), &["main", "kid"]);
     let visitor = actors("visitor ignore=TERM ( below ignore=TERM )").spawn_in(&run).unwrap();
     visitor.ready(&["visitor", "below"]);
-    assert_eq!(run.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(run.stop(libc::SIGUSR1).code(), Some(0));
     let (line, json) = message.parts();
     let mut victims: Vec<_> =
         json["victims"].as_array().unwrap().iter().map(|victim| (victim["name"].as_str().unwrap(), victim["exec"].as_bool())).collect();

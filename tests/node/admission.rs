@@ -48,7 +48,7 @@ pub(crate) fn a_quota_and_a_limit_range_hold() -> Outcome {
     // Just what the pod itself asks for, and no more.
     let hard = json!({"requests.cpu": "30m", "requests.memory": "48Mi", "limits.cpu": "50m", "limits.memory": "64Mi", "pods": "1"});
     namespace.apply(&json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quota"}, "spec": {"hard": hard}}));
-    namespace.kubectl("wait --for=jsonpath={.status.hard.pods}=1 --timeout=60s resourcequota/quota");
+    namespace.kubectl("wait --for=jsonpath={.status.hard.pods}=1 --timeout=300s resourcequota/quota");
     let one = json!({"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu": "20m", "memory": "32Mi"}});
     let two = json!({"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"cpu": "30m", "memory": "32Mi"}});
     namespace.inject(&parked("p", &[one, two]));

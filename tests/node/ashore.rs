@@ -64,7 +64,7 @@ pub(crate) fn put_back(node: &Node) {
     let state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     match &state.before {
         _ if !state.known => {}
-        None => drop(node.helm(&format!("uninstall ashore {WHERE} --ignore-not-found --wait --timeout 3m"))),
+        None => drop(node.helm(&format!("uninstall ashore {WHERE} --ignore-not-found --wait --timeout 5m"))),
         Some(values) => {
             let folder = ashore_tests::Folder::new();
             let file = folder.write("values.json", &values.to_string());
@@ -105,7 +105,7 @@ impl Ashore {
         if this.state.values.as_deref() != Some(values) {
             this.state.values = None;
             this.helm(&format!(
-                "upgrade --install ashore {} {WHERE} --create-namespace --reset-values --wait --timeout 3m{values}",
+                "upgrade --install ashore {} {WHERE} --create-namespace --reset-values --wait --timeout 5m{values}",
                 chart()
             ));
             this.settled();
@@ -124,7 +124,7 @@ impl Ashore {
     /// Waits until all replicas are ready and a pod that asks is injected. The API server hears of the configuration, and kube-proxy
     /// of the Service's endpoints, a moment after they are there.
     pub(crate) fn at_work(&self) {
-        node().kubectl(&format!("{WHERE} rollout status deployment/ashore --timeout=180s"));
+        node().kubectl(&format!("{WHERE} rollout status deployment/ashore --timeout=300s"));
         eventually("a pod is injected", SOON, || self.injects().then_some(()));
     }
 

@@ -2,7 +2,8 @@
 
 use ashore_tests::Outcome;
 use ashore_tests::cluster::pod::{container, ending, pod};
-use ashore_tests::cluster::{Namespace, node};
+use ashore_tests::cluster::{Namespace, SOON, node};
+use ashore_tests::harness::eventually;
 use serde_json::{Value, json};
 
 fn workload<'a>(audit: &'a Value, name: &str) -> &'a Value {
@@ -38,7 +39,11 @@ pub(crate) fn what_is_really_there() -> Outcome {
             namespace.log(&ready, "app", 0).wait("main ready");
         }
     }
-    let audit = node().ashore("audit", &namespace.name, &["--look-inside"]);
+    // A look inside waits ten seconds for each answer, and a busy node may take longer.
+    let audit = eventually("all have answered", SOON, || {
+        let audit = node().ashore("audit", &namespace.name, &["--look-inside"]);
+        (!audit.to_string().contains("no answer within")).then_some(audit)
+    });
     for (name, first, found) in [
         // Its processes give themselves names, which a look inside sees.
         ("hears", "main", &[][..]),

@@ -6,7 +6,7 @@ use crate::ashore::Ashore;
 use ashore_report::{Cause, Deletion, Outcome, Seen, Stop, stops};
 use ashore_tests::Outcome as Tested;
 use ashore_tests::cluster::pod::{container, ending, name, pod, status};
-use ashore_tests::cluster::{Api, Namespace, SOON, node, send};
+use ashore_tests::cluster::{Api, Namespace, OTHER_PROGRAMS, SOON, node, send};
 use ashore_tests::harness::eventually;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -45,7 +45,8 @@ struct Case {
 
 fn case(name: &str, command: &str, causes: &'static [(Cause, &'static str)]) -> Case {
     let mut manifest = pod(name, json!([container("app", command)]));
-    manifest["spec"]["terminationGracePeriodSeconds"] = 4.into();
+    // Whoever goes when he is asked has gone by then, however busy the machine is.
+    manifest["spec"]["terminationGracePeriodSeconds"] = 12.into();
     let ready: &[&str] = match command.starts_with("/bin/actor") {
         true if command.contains(" child ") => &["main ready", "child ready"],
         true => &["main ready"],
@@ -73,6 +74,10 @@ impl Case {
 
     fn app(self, change: impl FnOnce(&mut Value)) -> Self {
         self.with(|pod| change(&mut pod["spec"]["containers"][0]))
+    }
+
+    fn grace(self, seconds: u32) -> Self {
+        self.with(|pod| pod["spec"]["terminationGracePeriodSeconds"] = seconds.into())
     }
 
     fn bare(self) -> Self {
@@ -152,6 +157,17 @@ fn init_of(pod: &Value) -> u32 {
     node().process(pod, "app")
 }
 
+/// The PID, on the node, of the process that holds the namespaces of a container's pod.
+fn sandbox_of(init: u32) -> u32 {
+    let network = |process: u32| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    let is_it = |process: &u32| {
+        let called = std::fs::read_to_string(format!("/proc/{process}/comm"));
+        called.is_ok_and(|name| name == "pause\n") && network(*process) == network(init)
+    };
+    let mut all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.find(is_it).unwrap()
+}
+
 fn events(namespace: &Namespace) -> Vec<Value> {
     let events: Value = serde_json::from_str(&namespace.kubectl("get events --output json")).unwrap();
     events["items"].as_array().unwrap().clone()
@@ -224,7 +240,7 @@ fn explain(namespace: &Namespace, case: &Case) -> String {
     format!("{}: {}\n{:#}", name(&case.manifest), stop.line(), serde_json::to_value(&stop).unwrap())
 }
 
-/// Prints a row for docs/causes.md, on request: what Kubernetes says of the stop by itself (status, condition, Events that are not of every
+/// Prints a row for docs/PERFORMANCE.md, on request: what Kubernetes says of the stop by itself (status, condition, Events that are not of every
 /// pod), and what is said of it here.
 fn beside_kubernetes(namespace: &Namespace, case: &Case, stop: &Stop) {
     const OF_EVERY_POD: [&str; 6] = ["Scheduled", "Pulled", "Created", "Started", "Pulling", "FailedScheduling"];
@@ -287,6 +303,8 @@ pub(crate) fn who_did_not_go_and_why() -> Tested {
                 app["command"] = json!(["/bin/sh", "-c", "trap 'echo asked' TERM; (trap '' TERM; echo waits; exec sleep 60); echo never"]);
             })
             .when(&["waits"]),
+        case("another-user", &with_child("user=65534 on=TERM:exit=0"), &[(Cause::NotPermitted, "child")])
+            .app(|app| app["securityContext"] = json!({"capabilities": {"drop": ["KILL"]}})),
         case("execs", "/bin/actor main on=TERM:exit=0", &[(Cause::ExecLeftBehind, "visitor")]).by(|namespace, pod| {
             let exec = namespace.exec(name(pod), "/bin/actor visitor ignore=TERM");
             exec.wait("visitor ready");
@@ -308,7 +326,6 @@ pub(crate) fn who_else_killed_it() -> Tested {
         // Its parent has left it to the init, which sees then who it was.
         case("memory", "/bin/actor main on=TERM:exit=0 ( child daemon eat=200 )", &[(Cause::OutOfMemory, "child")])
             .app(|app| app["resources"] = json!({"limits": {"memory": "64Mi"}}))
-            .with(always)
             .by(|namespace, pod| {
                 let first = init_of(pod);
                 eventually("the child is killed", SOON, || {
@@ -321,8 +338,7 @@ pub(crate) fn who_else_killed_it() -> Tested {
         case("crashes", "/bin/actor main crash=SEGV", &[(Cause::Crashed, ANY)]).stays(None).with(always).ends(Outcome::Failed),
         case("fails", "/bin/actor main quit=300:3", &[(Cause::Failed, ANY)]).stays(None).with(always).ends(Outcome::Failed),
         case("other", "/bin/actor main on=TERM:exit=0", &[(Cause::KilledByOther, "main")])
-            .stays(Some(|_, pod| send(child_of(init_of(pod)), libc::SIGKILL)))
-            .with(always),
+            .stays(Some(|_, pod| send(child_of(init_of(pod)), libc::SIGKILL))),
         case("init", "/bin/actor main on=TERM:exit=0", &[(Cause::InitKilled, "")])
             .stays(Some(|_, pod| send(init_of(pod), libc::SIGKILL)))
             .with(always),
@@ -335,21 +351,24 @@ pub(crate) fn who_else_killed_it() -> Tested {
 pub(crate) fn what_took_its_time_away() -> Tested {
     each(&[
         case("shortened", &with_child("on=TERM:finish=60000"), &[(Cause::GracePeriodShortened, "")])
-            .with(|pod| pod["spec"]["terminationGracePeriodSeconds"] = 30.into())
+            .grace(30)
             .no_longer()
             .by(|namespace, pod| _ = namespace.kubectl(&format!("delete --wait=false --grace-period=3 pod/{}", name(pod)))),
         case("forced", &with_child("on=TERM:finish=60000"), &[(Cause::ForceDeleted, "")])
             .by(|namespace, pod| _ = namespace.kubectl(&format!("delete --wait=false --force --grace-period=0 pod/{}", name(pod))))
             .ends(Outcome::Unknown),
-        case("hook", &with_child("on=TERM:finish=60000"), &[(Cause::PreStopHook, ""), (Cause::StillAtWork, "child")])
+        case("hook", "/bin/actor main on=TERM:finish=60000", &[(Cause::PreStopHook, ""), (Cause::StillAtWork, "main")])
+            .grace(4)
             .app(|app| app["lifecycle"] = json!({"preStop": {"exec": {"command": ["/bin/sleep", "60"]}}}))
             // After a hook that takes it all there are two seconds left, by which its init goes.
             .injected(|pod| {
                 let words = pod["spec"]["containers"][0]["command"].as_array_mut().unwrap();
-                *words.iter_mut().find(|word| **word == "--grace=2s").unwrap() = "--grace=1s".into();
+                *words.iter_mut().find(|word| **word == "--grace=2s").unwrap() = "--grace=500ms".into();
             }),
-        case("handler", "/bin/sleep 600", &[(Cause::NoHandler, ""), (Cause::NotWrapped, "")]).bare(),
-        case("overrun", "/bin/actor main on=TERM:finish=60000", &[(Cause::GracePeriodExceeded, ""), (Cause::NotWrapped, "")]).bare(),
+        case("handler", "/bin/sleep 600", &[(Cause::NoHandler, ""), (Cause::NotWrapped, "")]).grace(4).bare(),
+        case("overrun", "/bin/actor main on=TERM:finish=60000", &[(Cause::GracePeriodExceeded, ""), (Cause::NotWrapped, "")])
+            .grace(4)
+            .bare(),
         case("unseen", "/bin/actor main on=TERM:exit=0 ( child ignore=TERM )", &[]).bare().ends(Outcome::Unknown),
     ]);
     Ok(())
@@ -372,6 +391,9 @@ pub(crate) fn why_it_was_stopped() -> Tested {
         case("deadline", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ActiveDeadline, "")]).stays(Some(|namespace, pod| {
             _ = namespace.kubectl(&format!(r#"patch pod {} --patch {{"spec":{{"activeDeadlineSeconds":1}}}}"#, name(pod)))
         })),
+        case("sandbox", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::SandboxChanged, "")])
+            .stays(Some(|_, pod| send(sandbox_of(init_of(pod)), libc::SIGKILL)))
+            .with(|pod| pod["spec"]["restartPolicy"] = "Always".into()),
         case("evicted", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::EvictedByApi, "")]).by(|namespace, pod| {
             let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name(pod)}});
             let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", namespace.name, name(pod));
@@ -392,9 +414,7 @@ pub(crate) fn what_its_hooks_did() -> Tested {
             .stays(None)
             .app(|app| hook("postStart", app, json!(["/bin/sh", "-c", FAILS_WHEN_IT_IS_IGNORED]))),
         case("changed", STUBBORN, &[(Cause::SignalIgnored, "main"), (Cause::ContainerChanged, "")])
-            .stays(Some(|namespace, pod| {
-                _ = namespace.kubectl(&format!("set image pod/{} app={}", name(pod), ashore_tests::cluster::ASHORE))
-            }))
+            .stays(Some(|namespace, pod| _ = namespace.kubectl(&format!("set image pod/{} app={OTHER_PROGRAMS}", name(pod)))))
             .with(|pod| pod["spec"]["restartPolicy"] = "Always".into()),
     ]);
     Ok(())
@@ -413,7 +433,6 @@ pub(crate) fn what_another_container_did() -> Tested {
     each(&[
         case("neighbour", "/bin/actor main on=TERM:exit=0", &[(Cause::KilledByOther, "main")])
             .with(|pod| {
-                pod["metadata"]["annotations"]["ashore.dev/report"] = "always".into();
                 pod["spec"]["shareProcessNamespace"] = true.into();
                 two(pod, container("other", "/bin/sleep 600"));
             })
@@ -466,7 +485,7 @@ pub(crate) fn more_than_it_may_write() -> Tested {
     let fills = |name, cause: &'static [(Cause, &'static str)], file: &str| {
         let mut case = case(name, "/bin/sh", cause).evicted().ends(Outcome::Drained);
         case.manifest["spec"]["containers"][0]["command"] =
-            json!(["/bin/sh", "-c", format!("dd if=/dev/zero of={file} bs=1M count=8; sleep 600")]);
+            json!(["/bin/sh", "-c", format!("dd if=/dev/zero of={file} bs=1M count=8; exec sleep 600")]);
         case
     };
     let cases = [
@@ -486,7 +505,6 @@ pub(crate) fn a_fork_that_fails_for_want_of_pids() -> Tested {
     let namespace = Namespace::new();
     // This shell gives up when it cannot fork.
     let mut case = case("pids", "/bin/sh", &[(Cause::Failed, "sh"), (Cause::PidsLimit, "")]).stays(None).ends(Outcome::Failed);
-    case.manifest["metadata"]["annotations"]["ashore.dev/report"] = "always".into();
     case.manifest["spec"]["containers"][0]["command"] =
         json!(["/bin/sh", "-c", "while :; do sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait; done"]);
     case.create(&namespace);
@@ -521,7 +539,7 @@ pub(crate) fn told_where_people_look() -> Tested {
     });
     let template = json!({
         "metadata": {"labels": {"app": "web"}},
-        "spec": {"terminationGracePeriodSeconds": 3, "automountServiceAccountToken": false, "containers": [container("app", &with_child("ignore=TERM"))]},
+        "spec": {"terminationGracePeriodSeconds": 12, "automountServiceAccountToken": false, "containers": [container("app", &with_child("ignore=TERM"))]},
     });
     let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template});
     namespace.apply(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}));
@@ -560,7 +578,7 @@ pub(crate) fn told_where_people_look() -> Tested {
         (counts == "1/1/web").then_some(())
     });
     // It goes with its workload.
-    namespace.kubectl("delete deployment web --timeout=60s");
+    namespace.kubectl("delete deployment web --timeout=300s");
     eventually("nothing is kept of it", SOON, || namespace.kubectl("get shutdownreports --output name").is_empty().then_some(()));
     Ok(())
 }

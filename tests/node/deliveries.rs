@@ -100,8 +100,8 @@ pub(crate) fn namespaces_come_and_go_while_pods_start() -> Outcome {
             }
         }
         if round % 3 == 1 {
-            namespace.kubectl("delete pod --all --timeout=60s");
-            namespace.kubectl("delete configmap --all --timeout=60s");
+            namespace.kubectl("delete pod --all --timeout=300s");
+            namespace.kubectl("delete configmap --all --timeout=300s");
         }
         namespace.delete(&format!("namespace/{}", namespace.name));
         brief.push(namespace);
@@ -111,7 +111,7 @@ pub(crate) fn namespaces_come_and_go_while_pods_start() -> Outcome {
         assert!(volume(&ready).is_some_and(|volume| volume.get("configMap").is_some()), "{ready:#}");
     }
     for namespace in &brief {
-        namespace.kubectl(&format!("wait --for=delete --timeout=120s namespace/{}", namespace.name));
+        namespace.kubectl(&format!("wait --for=delete --timeout=300s namespace/{}", namespace.name));
     }
     // Besides that somebody did not answer in time.
     let is_error = |line: &&str| line.contains("\"error\":") && !line.contains("no answer within");
@@ -138,7 +138,7 @@ pub(crate) fn an_uninstallation_takes_along_what_no_pod_uses() -> Outcome {
     let ready = used.ready("runs");
     assert!(is_injected(&ready), "{ready:#}");
 
-    ashore.helm(&format!("uninstall ashore {WHERE} --wait --timeout 3m"));
+    ashore.helm(&format!("uninstall ashore {WHERE} --wait --timeout 5m"));
     eventually("they have gone where no pod uses them", SOON, || maps(&unused).is_empty().then_some(()));
     assert_eq!(maps(&used), kept);
     let left = node().kubectl(&format!("{WHERE} get jobs,serviceaccounts --selector app.kubernetes.io/name=ashore --output name"));

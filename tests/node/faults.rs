@@ -28,9 +28,9 @@ pub(crate) fn the_operator_rolls_under_load() -> Outcome {
     let before: BTreeSet<_> = ashore.replicas().iter().map(|pod| name(pod).to_owned()).collect();
     let load = ashore.load(&namespace);
     node().kubectl(&format!("{WHERE} rollout restart deployment/ashore"));
-    node().kubectl(&format!("{WHERE} rollout status deployment/ashore --timeout=180s"));
+    node().kubectl(&format!("{WHERE} rollout status deployment/ashore --timeout=300s"));
     for pod in &before {
-        node().kubectl(&format!("{WHERE} wait --for=delete --timeout=90s pod/{pod}"));
+        node().kubectl(&format!("{WHERE} wait --for=delete --timeout=300s pod/{pod}"));
     }
     ashore.goes_on(&load, 100);
     nothing_lost(load, "while all replicas were replaced");
@@ -78,7 +78,7 @@ pub(crate) fn what_was_missed_while_it_was_down_is_seen_afterwards() -> Outcome 
     let namespace = Namespace::new();
     let missed = || ashore.metric(&ashore.leader(), "ashore_pods_missed");
     node().kubectl(&format!("{WHERE} scale deployment/ashore --replicas=0"));
-    node().kubectl(&format!("{WHERE} wait --for=delete --timeout=90s pod --selector app.kubernetes.io/name=ashore"));
+    node().kubectl(&format!("{WHERE} wait --for=delete --timeout=300s pod --selector app.kubernetes.io/name=ashore"));
     namespace.apply(&asking("missed", "true"));
     namespace.apply(&asking("declines", "false"));
     let pod = namespace.ready("missed");
@@ -116,7 +116,7 @@ pub(crate) fn certificates_are_renewed_under_load() -> Outcome {
     let (mut leaves, mut authorities) = (BTreeSet::new(), BTreeSet::new());
     let secret =
         |name: &str, key: &str| node().kubectl(&format!("{WHERE} get secret {name} --ignore-not-found --output jsonpath={{.data.{key}}}"));
-    eventually("many admissions and renewals", SOON * 2, || {
+    eventually("many admissions and renewals", SOON * 4, || {
         leaves.insert(secret("ashore-tls", "tls\\.crt"));
         authorities.insert(secret("ashore-ca", "ca\\.key"));
         std::thread::sleep(Duration::from_millis(500));

@@ -24,5 +24,6 @@ fn main() -> Result<()> {
         .program("bin/ashore", &ashore)?
         .program("ashore-init", &paths::init())?
         .write(&names, &folder.join("ashore.tar"))?;
-    programs::image()?.write(&["registry.test/programs:1"], &folder.join("programs.tar"))
+    // By two names: a container can be changed from one to the other.
+    programs::image()?.write(&["registry.test/programs:1", "registry.test/programs:2"], &folder.join("programs.tar"))
 }

@@ -31,7 +31,7 @@ pub(crate) fn from_helm_install_to_a_graceful_stop() -> Outcome {
     log.line("child: work finished");
 
     // What the chart itself offers to see that.
-    node().helm(&format!("test ashore {WHERE} --timeout 3m"));
+    node().helm(&format!("test ashore {WHERE} --timeout 5m"));
     Ok(())
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn upgrades_rollback_and_uninstall_break_no_running_pod() -> Outcome 
         assert_eq!(now["status"]["containerStatuses"], before["status"]["containerStatuses"], "{what}");
     };
     let chart = ashore_tests::paths::workspace().join("charts/ashore");
-    let upgrade = format!("upgrade ashore {} {WHERE} --wait --timeout 3m", chart.display());
+    let upgrade = format!("upgrade ashore {} {WHERE} --wait --timeout 5m", chart.display());
     // Whoever leads by then writes it a moment later.
     let configured = |seconds: char| {
         eventually(&format!("the webhook's timeout is {seconds} s"), SOON, || {
@@ -68,16 +68,16 @@ pub(crate) fn upgrades_rollback_and_uninstall_break_no_running_pod() -> Outcome 
     ashore.at_work();
     runs_on("upgraded with --reuse-values");
     configured('7');
-    ashore.helm(&format!("rollback ashore {} {WHERE} --wait --timeout 3m", release["version"]));
+    ashore.helm(&format!("rollback ashore {} {WHERE} --wait --timeout 5m", release["version"]));
     ashore.at_work();
     runs_on("rolled back");
     configured('5');
 
-    ashore.helm(&format!("uninstall ashore {WHERE} --wait --timeout 3m"));
+    ashore.helm(&format!("uninstall ashore {WHERE} --wait --timeout 5m"));
     for what in ["mutatingwebhookconfiguration/ashore", "secret/ashore-ca", "secret/ashore-tls", "lease/ashore"] {
-        node().kubectl(&format!("{WHERE} wait --for=delete --timeout=60s {what}"));
+        node().kubectl(&format!("{WHERE} wait --for=delete --timeout=300s {what}"));
     }
-    node().kubectl(&format!("{WHERE} wait --for=delete --timeout=90s pod --all"));
+    node().kubectl(&format!("{WHERE} wait --for=delete --timeout=300s pod --all"));
     let kinds = "all,secrets,configmaps,leases,serviceaccounts,roles,rolebindings,poddisruptionbudgets,resourcequotas,endpointslices,networkpolicies";
     // Some of it is the garbage collector's to remove.
     eventually("nothing is left behind", SOON, || {
@@ -107,7 +107,7 @@ pub(crate) fn a_refusal_is_told_where_the_controller_is_asked_about() -> Outcome
     let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "w"}}, "template": template});
     namespace.apply(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": spec}));
     // In the Deployment's condition, and in an Event on its ReplicaSet: where `kubectl describe` shows it.
-    namespace.kubectl("wait --for=condition=ReplicaFailure --timeout=90s deployment/w");
+    namespace.kubectl("wait --for=condition=ReplicaFailure --timeout=300s deployment/w");
     let condition = namespace.kubectl("get deployment/w --output jsonpath={.status.conditions[?(@.type=='ReplicaFailure')].message}");
     let event = eventually("an Event", SOON, || {
         let events = namespace.kubectl("get events --field-selector=reason=FailedCreate --output jsonpath={.items[*].message}");

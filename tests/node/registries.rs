@@ -25,7 +25,8 @@ fn registry(ca: &Ca, auth: Auth<'_>, more: Value) -> Result<(Registry, Value), S
     node.trust(&registry.host(), ca.pem());
     let mut lookup = json!({"registries": {registry.host(): {"ca": ca.pem()}}});
     lookup.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    Ok((registry, json!({"lookup": lookup})))
+    // A look at a registry takes twenty seconds at most: the answer is there long before the API server waits no longer.
+    Ok((registry, json!({"lookup": lookup, "webhook": {"timeout": "30s"}})))
 }
 
 /// An image that runs an actor with these words.
@@ -159,8 +160,6 @@ pub(crate) fn down_and_slow() -> Outcome {
     for (name, registry) in registries {
         actor("main on=TERM:finish=100").push(registry, &format!("{name}:1"))?;
     }
-    // A look at a registry takes twenty seconds at most: the answer is there long before the API server waits no longer.
-    values["webhook"] = json!({"timeout": "30s"});
     let ashore = Ashore::with_values(&values);
     let namespace = Namespace::new();
     // The node has the images, and Ashore has never heard of them.

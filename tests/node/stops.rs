@@ -2,7 +2,7 @@
 
 use ashore_tests::Outcome;
 use ashore_tests::cluster::pod::{container, ending, is_ready, pod, seconds};
-use ashore_tests::cluster::{Log, Namespace, PROGRAMS, node};
+use ashore_tests::cluster::{Namespace, PROGRAMS, node};
 use serde_json::{Value, json};
 
 /// When a container ended, to the second (cut, not rounded).
@@ -22,16 +22,13 @@ pub(crate) fn the_textbook_case_without_and_with_ashore() -> Outcome {
     });
     namespace.delete("pod/without pod/with");
     let [without, with] = ["without", "with"].map(|name| namespace.gone(name));
-    let told = logs.each_ref().map(|log: &Log| log.line("parent: received SIGTERM").at);
+    logs.iter().for_each(|log| drop(log.line("parent: received SIGTERM")));
 
     // The kernel ended the child with PID 1: it never heard of the stop, and the two seconds of work were not done.
     assert_eq!(logs[0].find("child: received SIGTERM").map(|line| line.text), None, "{}", logs[0].text());
     assert_eq!(logs[0].find("child: work finished").map(|line| line.text), None, "{}", logs[0].text());
     logs[1].line("child: received SIGTERM");
     logs[1].line("child: work finished");
-    // Which takes it two seconds; when a container ended is known to the second.
-    let took = [finished(&without, "app") - told[0], finished(&with, "app") - told[1]];
-    assert!(took[0] < took[1], "seconds from the stop signal to the end, without and with: {took:?}");
     // Which nobody sees from outside: both have ended well.
     for pod in [&without, &with] {
         assert_eq!(ending(pod, "app")["exitCode"], 0, "{pod:#}");

@@ -38,7 +38,7 @@ pub(crate) fn server(namespace: &Namespace, annotations: &Value, lifecycle: &Val
     namespace.apply(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}));
     let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]});
     namespace.apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec}));
-    namespace.kubectl("rollout status deployment/web --timeout=120s");
+    namespace.kubectl("rollout status deployment/web --timeout=300s");
     namespace.kubectl("get service/web --output jsonpath={.spec.clusterIP}")
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn a_rollout_loses_no_request() -> Outcome {
     assert!(before.iter().all(is_injected), "{before:#?}");
     let (asked, lost) = under_requests(&address, || {
         namespace.kubectl("rollout restart deployment/web");
-        namespace.kubectl("rollout status deployment/web --timeout=120s");
+        namespace.kubectl("rollout status deployment/web --timeout=300s");
         before.iter().for_each(|pod| drop(namespace.gone(name(pod))));
     });
     assert!(lost.is_empty(), "{} of {asked} requests lost: {lost:#?}", lost.len());

@@ -55,7 +55,7 @@ pub(crate) fn drained() -> Outcome {
     spec["template"]["metadata"]["labels"]["drained-by"] = json!(namespace.name);
     let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": spec});
     let drain =
-        format!("drain node1 --delete-emptydir-data --ignore-daemonsets --timeout=90s --pod-selector=drained-by={}", namespace.name);
+        format!("drain node1 --delete-emptydir-data --ignore-daemonsets --timeout=300s --pod-selector=drained-by={}", namespace.name);
     stops(&namespace, &manifest, 2, || {
         let drained = node().command().args(drain.split_whitespace()).output().unwrap();
         node().kubectl("uncordon node1");
@@ -112,6 +112,6 @@ pub(crate) fn job_that_ends_by_itself() -> Outcome {
     let log = namespace.log(&ended, "app", 0);
     log.line("child done");
     assert_eq!(ending(&ended, "app")["exitCode"], 0, "{ended:#}");
-    namespace.kubectl("wait --for=condition=complete --timeout=120s job/w");
+    namespace.kubectl("wait --for=condition=complete --timeout=300s job/w");
     Ok(())
 }

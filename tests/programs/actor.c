@@ -18,6 +18,7 @@
 //   leave              exit 0 when ready, which hands the children up
 //   session            lead a session of its own
 //   daemon             have a parent that exits at once, which hands it up
+//   user=ID            become this user, and the group of this number
 //   stop               stop itself (SIGSTOP) when ready
 //   leaderless         go on in a second thread while the first has ended: /proc shows a zombie
 //   runaway            be a new process all the time: fork and leave, about every half millisecond, for at most ten minutes
@@ -220,6 +221,9 @@ __attribute__((noreturn)) static void play(char **words, char **end) {
             pid_t parent = getpid();
             if (fork() != 0) _exit(0);
             while (getppid() == parent) work(1);
+        } else if (strncmp(word, "user=", 5) == 0) {
+            uid_t id = atol(word + 5);
+            if (setgid(id) != 0 || setuid(id) != 0) _exit(94);
         } else if (strcmp(word, "stop") == 0) {
             stops = 1;
         } else if (strcmp(word, "leaderless") == 0) {

@@ -65,8 +65,8 @@ fn what_an_init_writes_is_understood() {
             "kill -9 of main by a process of its own",
             137,
             concat!(
-                "ashore: main (bash) was ended by SIGKILL unasked; SIGKILL from elsewhere for bash[2]\n",
-                r#"{"ashore":1,"main":{"pid":2,"name":"bash","signal":"KILL","afterMs":0},"exitCode":137,"durationMs":0,"graceMs":3000,"ended":0,"killed":0,"oomKills":0,"pidsMax":0,"killedByOthers":[{"pid":2,"name":"bash","atMs":0}],"victims":[],"slowest":[]}"#,
+                "ashore: main (bash) was ended by SIGKILL unasked; SIGKILL by others for bash[2]\n",
+                r#"{"ashore":1,"main":{"pid":2,"name":"bash","signal":"KILL","afterMs":0},"exitCode":137,"durationMs":0,"graceMs":3000,"ended":0,"killed":0,"oomKills":0,"killedByOthers":[{"pid":2,"name":"bash","atMs":0}],"victims":[],"slowest":[]}"#,
                 "\n"
             ),
             false,
@@ -76,8 +76,8 @@ fn what_an_init_writes_is_understood() {
             "kill -9 of an orphan",
             0,
             concat!(
-                "ashore: main (bash) exited with 0 unasked; SIGKILL from elsewhere for sleep[4]\n",
-                r#"{"ashore":1,"main":{"pid":2,"name":"bash","exitCode":0,"afterMs":0},"exitCode":0,"durationMs":0,"graceMs":3000,"ended":0,"killed":0,"oomKills":0,"pidsMax":0,"killedByOthers":[{"pid":4,"name":"sleep","atMs":-200}],"victims":[],"slowest":[]}"#,
+                "ashore: main (bash) exited with 0 unasked; SIGKILL by others for sleep[4]\n",
+                r#"{"ashore":1,"main":{"pid":2,"name":"bash","exitCode":0,"afterMs":0},"exitCode":0,"durationMs":0,"graceMs":3000,"ended":0,"killed":0,"oomKills":0,"killedByOthers":[{"pid":4,"name":"sleep","atMs":-202}],"victims":[],"slowest":[]}"#,
                 "\n"
             ),
             false,

@@ -334,7 +334,7 @@ pub(crate) struct Stops {
     /// Only those that ended so; several with commas between them [default: all that is not completed and well]
     #[arg(long = "outcome", value_enum, value_name = "OUTCOME", value_delimiter = ',')]
     pub outcomes: Vec<Ended>,
-    /// End with exit code 1 if there is a stop as bad as this, whatever --outcome shows, or that cannot be told for certain; for scripts
+    /// End with exit code 1 if there is a stop as bad as this, whatever --outcome shows, or if not all could be read; for scripts
     #[arg(long, value_enum, value_name = "OUTCOME")]
     pub fail_on: Option<Bad>,
 }
@@ -564,8 +564,9 @@ Exit codes:
   2  the command line is wrong";
 
 const REPORT_HELP: &str = "What a pod itself shows is there until it is deleted; Ashore keeps a report of each stop that killed somebody for a while after that \
-(ShutdownReport objects, in the pod's namespace). It takes the right to list (for pod/NAME: to get) pods, and to list events and \
-shutdownreports; what may not be read is said, and the rest is shown. A container that did not run under Ashore is reported, too, by what its pod \
+(ShutdownReport objects, in the pod's namespace). It takes the right to list (for pod/NAME: to get) pods, to list events and \
+shutdownreports, and to get the jobs of deleted pods; what may not be read is said, and the rest is shown. A stop of which nobody knows how it \
+ended (unknown) is none for --fail-on. A container that did not run under Ashore is reported, too, by what its pod \
 and its Events tell.
 
 Files hold pods as kubectl prints them (-o yaml or -o json; Lists, too, with the pods' Events beside them), ShutdownReports, or what \
@@ -583,13 +584,12 @@ Examples:
 
 Exit codes:
   0  done
-  1  an input or the cluster cannot be read: each is named, and the rest is reported; or there is a stop as bad as --fail-on says,
-     or that cannot be told for certain
+  1  an input or the cluster cannot be read: each is named, and the rest is reported; or there is a stop as bad as --fail-on says
   2  the command line is wrong";
 
 const WATCH_HELP: &str =
     "It takes the right to list and watch pods, and to list and watch events; without the latter, causes that Events alone tell (probes, \
-preStop hooks, evictions) are not known.
+preStop hooks, evictions) are not known. To get jobs tells whether a deleted pod's Job was over its time. Times are UTC.
 
 Examples:
   {bin} watch                              the namespace of the current context
@@ -601,7 +601,7 @@ Examples:
 
 Exit codes:
   0  it was interrupted, or the time of --for is over
-  1  the cluster cannot be watched; or there was a stop as bad as --fail-on says, or that cannot be told for certain
+  1  the cluster cannot be watched; or there was a stop as bad as --fail-on says; or, with --fail-on, stops may have been missed
   2  the command line is wrong";
 
 const CHECK_HELP: &str = "Each line says how a thing is, and after -> what to do:

@@ -397,7 +397,7 @@ async fn what_goes_wrong_is_said_once_and_a_list_that_takes_long_is_no_silence()
     assert_eq!((warnings, lines.lines().count()), ([3, 1, 0], 4), "{lines}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_namespace_that_takes_no_events_holds_up_no_other() {
     let (writes, _written) = mpsc::unbounded_channel();
     let (tries, mut tried) = mpsc::unbounded_channel();

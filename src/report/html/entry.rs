@@ -80,6 +80,7 @@ fn findings(out: &mut String, stop: &Stop) {
             Outcome::Killed | Outcome::Failed | Outcome::Unknown => "what can be known does not tell why",
         });
         let _ = writeln!(out, "<p>{what}</p>");
+        let _ = stop.unseen_remedy().map_or(Ok(()), |what| remedy(out, what));
     } else {
         out.push_str("<ol>\n");
         let mut told = BTreeSet::new();
@@ -96,9 +97,13 @@ fn findings(out: &mut String, stop: &Stop) {
 fn one(out: &mut String, finding: &Finding, fresh: bool) {
     let _ = write!(out, "<li><h4>{}</h4><p>{}</p>", finding.cause.name(), sentence(&finding.what));
     if fresh && !finding.remedy.is_empty() {
-        let _ = write!(out, "<p class=\"remedy\"><b>What to do:</b> {}</p>", sentence(&finding.remedy));
+        let _ = remedy(out, &finding.remedy);
     }
     out.push_str("</li>\n");
+}
+
+fn remedy(out: &mut String, what: &str) -> std::fmt::Result {
+    write!(out, "<p class=\"remedy\"><b>What to do:</b> {}</p>", sentence(what))
 }
 
 fn timeline(out: &mut String, stop: &Stop) {

@@ -18,7 +18,7 @@ const IGNORED: (Cause, &str) = (Cause::SignalIgnored, "main");
 
 /// A case on the second node.
 fn there(name: &str, causes: &'static [(Cause, &'static str)]) -> Case {
-    case(name, STUBBORN, causes).with(|pod| settle(pod, "1m"))
+    case(name, STUBBORN, causes).grace(4).with(|pod| settle(pod, "1m"))
 }
 
 fn settle(pod: &mut Value, cpu: &str) {
@@ -74,7 +74,7 @@ pub(crate) fn what_a_node_did_to_it() -> Tested {
     let case = there("preempted", &[IGNORED, (Cause::Preempted, "")]).with(|pod| settle(pod, &most_of_it()));
     then(&namespace, &case, || namespace.apply(&important("preempts", &class)));
     namespace.ready("preempts");
-    namespace.kubectl("delete pod preempts --timeout=60s");
+    namespace.kubectl("delete pod preempts --timeout=300s");
     node().kubectl(&format!("delete priorityclass {class}"));
 
     // The kubelet makes room itself for what is critical, by an eviction, and gives no less time for that.
@@ -84,7 +84,7 @@ pub(crate) fn what_a_node_did_to_it() -> Tested {
         critical["spec"]["nodeName"] = "node2".into();
         namespace.apply(&critical);
     });
-    namespace.kubectl("delete pod is-critical --timeout=60s");
+    namespace.kubectl("delete pod is-critical --timeout=300s");
 
     let case = there("tainted", &[IGNORED, (Cause::Tainted, "")]);
     then(&namespace, &case, || _ = node().kubectl("taint node node2 ashore.test/leave=:NoExecute"));
@@ -94,8 +94,7 @@ pub(crate) fn what_a_node_did_to_it() -> Tested {
 
     second.kubelet(&["shutdownGracePeriod: 15s", "shutdownGracePeriodCriticalPods: 1s"]);
     // The kubelet's condition comes when all is over: later than clocks may differ.
-    let longer = |pod: &mut Value| pod["spec"]["terminationGracePeriodSeconds"] = 9.into();
-    let case = there("shutdown", &[IGNORED, (Cause::NodeShutdown, "")]).with(longer).stays(None);
+    let case = there("shutdown", &[IGNORED, (Cause::NodeShutdown, "")]).grace(9).stays(None);
     then(&namespace, &case, || second.shut_down());
 
     second.kubelet(&[]);

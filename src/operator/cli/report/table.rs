@@ -29,6 +29,7 @@ pub(super) fn table(stops: &[Stop], namespaces: bool) -> String {
     for (row, stop) in rows[1..].iter().zip(stops) {
         out += &columns.line(row);
         let _ = stop.unseen().map_or(Ok(()), |unseen| writeln!(out, "    {unseen}"));
+        let _ = stop.unseen_remedy().map_or(Ok(()), |remedy| writeln!(out, "    fix: {remedy}"));
         let _ = killed(stop).map_or(Ok(()), |killed| writeln!(out, "    {killed}"));
         for Told { what, remedy } in told(&stop.causes) {
             what.iter().for_each(|what| _ = writeln!(out, "    {what}"));

@@ -66,6 +66,9 @@ fn picture(stop: &Stop, width: usize, paint: Paint) -> String {
     if let Some(unseen) = stop.unseen() {
         wrap(&mut out, "  ", unseen, width);
     }
+    if let Some(remedy) = stop.unseen_remedy() {
+        wrap(&mut out, "    fix: ", remedy, width);
+    }
     if !causes.is_empty() {
         let _ = writeln!(out, "  {}", paint.outcome(*outcome, &cause(causes)));
     }

@@ -219,12 +219,12 @@ impl Watch<'_> {
             Event::InitApply(pod) | Event::Apply(pod) => self.see(json(pod).unwrap_or_default(), false),
             Event::Delete(pod) => self.see(json(pod).unwrap_or_default(), true),
             Event::InitDone => match self.tracker.end() {
-                Listed::First => self.progress.note(format_args!("watching {}; Ctrl-C ends it", self.what())),
+                Listed::First => self.progress.note(format_args!("watching {}; times are UTC, Ctrl-C ends it", self.what())),
                 Listed::Again { heard, lost } => {
                     self.gaps = true;
                     let lost = if lost > 0 { format!(", and {} have gone meanwhile", count(lost, "pod")) } else { String::new() };
                     self.progress.warn(format_args!(
-                        "the API server no longer knows what happened since {}: stops may have been missed{lost}; ashore report shows those \
+                        "the API server no longer knows what happened since {} UTC: stops may have been missed{lost}; ashore report shows those \
                          that are kept",
                         clock(heard)
                     ));
