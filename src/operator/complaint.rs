@@ -2,6 +2,7 @@
 
 use crate::lately::{Due, Lately};
 use crate::objects::{Kind, Objects};
+use crate::once;
 use crate::reason::{self, Weight};
 use crate::serving::timestamp;
 use crate::tls::now;
@@ -102,7 +103,7 @@ impl Complaints {
         let about =
             Involved { api_version: "v1".into(), kind: "Pod".into(), namespace: namespace.into(), name: name.into(), uid: uid.into() };
         let event = event(&about, Weight::Warning, reason::Reason::Complaint(reason), text, times, name);
-        self.objects.create(Kind::Event, "", &event).await.map(drop)
+        once::make(&self.objects, event, once::new_name(name)).await.map(drop)
     }
 
     fn lately(&self) -> MutexGuard<'_, Lately<String>> {
@@ -119,14 +120,15 @@ pub(crate) struct Involved<'a> {
     pub(crate) uid: Cow<'a, str>,
 }
 
-/// An Event in the namespace of what it is about, from this pod of ours (k8s.io/api/core/v1, Event), of what was so this many `times`.
+/// An Event in the namespace of what it is about, from this pod of ours (k8s.io/api/core/v1, Event), of what was so this many `times`. It has
+/// no name yet.
 pub(crate) fn event(about: &Involved<'_>, weight: Weight, reason: reason::Reason, text: &str, times: u32, instance: &str) -> Value {
     let Involved { api_version, kind, namespace, name, uid } = about;
     let at = timestamp(now());
     let message = head(text, LONGEST);
     json!({
         "apiVersion": Kind::Event.api_version(), "kind": Kind::Event.name(),
-        "metadata": {"generateName": format!("{instance}-"), "namespace": namespace},
+        "metadata": {"namespace": namespace},
         "involvedObject": {"apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace, "uid": uid},
         "type": weight.word(), "reason": reason.word(), "message": message, "source": {"component": "ashore"},
         "reportingComponent": "ashore.dev/ashore", "reportingInstance": instance,

@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod objects;
 pub mod offering;
+mod once;
 pub mod pages;
 pub mod planners;
 pub mod pull_secrets;

@@ -3,7 +3,8 @@
 
 use crate::complaint::{Involved, event};
 use crate::lately::{Due, Lately};
-use crate::objects::{Kind, Objects};
+use crate::objects::Objects;
+use crate::once;
 use crate::reason::{Reason, Weight};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -122,9 +123,10 @@ impl Skipped {
         };
         let body = event(&about, weight, reason, message, times, &self.instance);
         let (objects, lately, turns) = (self.objects.at(namespace), Arc::clone(&self.lately), Arc::clone(&self.turns));
+        let name = once::new_name(&self.instance);
         let telling = async move {
             let _turn = turns.acquire_owned().await;
-            match objects.create(Kind::Event, "", &body).await {
+            match once::make(&objects, body, name).await {
                 Ok(_) => lock(&lately).heard(),
                 // Its words name the namespace; the reason is the same in all of them.
                 Err(error) => not_told(error.code.map_or_else(|| error.why.clone(), |code| code.to_string()), &error.to_string()),
@@ -142,6 +144,46 @@ fn lock(lately: &Mutex<Lately<u64>>) -> MutexGuard<'_, Lately<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::post;
+    use serde_json::{Value, json};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_is_told_once_though_the_first_answer_never_comes() {
+        let names: Arc<Mutex<Vec<String>>> = Arc::default();
+        let there = Arc::clone(&names);
+        // It makes the first one, too.
+        let take = move |event: String| {
+            let event: Value = serde_json::from_str(&event).unwrap();
+            let name = event["metadata"]["name"].as_str().unwrap().to_owned();
+            let mut names = there.lock().unwrap();
+            let (first, again) = (names.is_empty(), names.contains(&name));
+            names.push(name);
+            async move {
+                match (first, again) {
+                    (true, _) => std::future::pending().await,
+                    (_, false) => (StatusCode::CREATED, event.to_string()),
+                    (_, true) => (
+                        StatusCode::CONFLICT,
+                        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "AlreadyExists", "code": 409})
+                            .to_string(),
+                    ),
+                }
+            }
+        };
+        let client = kube::Client::new(Router::new().route("/api/v1/namespaces/shop/events", post(take)), "ours");
+        let skipped = Skipped::new(Objects::new(client, "ours"), "ashore-0");
+        let web = Owner::new("apps/v1", "ReplicaSet", "web", "w");
+        for (message, tries) in [("not found", 2), ("not found", 2), ("no entrypoint", 3)] {
+            skipped.tell("shop", &web, message);
+            // Until it is done.
+            drop(skipped.waiting.acquire_many(MOST_WAITING as u32).await.unwrap());
+            assert_eq!((names.lock().unwrap().len(), skipped.dropped.load(Relaxed)), (tries, 0), "{message}");
+        }
+        let names = names.lock().unwrap();
+        assert!(names[0] == names[1] && names[1] != names[2] && names[2].starts_with("ashore-0."), "{names:?}");
+    }
 
     #[test]
     fn the_controller_is_the_owner() {

@@ -235,6 +235,7 @@ pub fn the_right_is_missing() -> Outcome {
     let all = rules.clone();
     rules.as_array_mut().unwrap().retain(|rule| rule["resources"] != json!(["pods/status"]));
     control.patch(&role, &json!({"rules": rules}));
+    control.until_ashore_may(false, "patch", "", "pods/status", NAMESPACE, "a");
     let front = Front::start(Arc::clone(&control));
     let a = front.replica("a", &[]);
     let said = a.logged("cannot say on this pod when it is to be asked");

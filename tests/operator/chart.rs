@@ -241,8 +241,10 @@ fn without_command(image: &str, pull_secret: &str) -> Value {
     pod
 }
 
-fn told_owner(control: &Control, namespace: &str, why: &str) {
+/// Waits for an Event on the owner of what is done, with these words.
+fn told_owner(control: &Control, namespace: &str, why: &str, mut done: impl FnMut()) {
     eventually("an Event on the owner", PATIENCE, || {
+        done();
         let events = control.get(&format!("/api/v1/namespaces/{namespace}/events")).body["items"].take();
         let mut told = events.as_array().unwrap().iter().filter(|event| event["reason"] == "ImageNotResolved");
         told.find(|event| event["involvedObject"]["kind"] == "ReplicaSet" && event["message"].as_str().unwrap().contains(why)).map(drop)
@@ -303,8 +305,8 @@ pub fn registries_are_asked() -> Outcome {
 
     // What may not be read opens nothing, and whoever looks at the owner sees why.
     for (namespace, name) in [("team", "other"), ("default", "pull")] {
-        assert_eq!(command(namespace, name), None);
-        told_owner(&control, namespace, &format!("secret {namespace}/{name} may not be read by Ashore"));
+        let why = format!("secret {namespace}/{name} may not be read by Ashore");
+        told_owner(&control, namespace, &why, || assert_eq!(command(namespace, name), None));
     }
 
     // The right to all of them: nothing has to be restarted.

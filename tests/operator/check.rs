@@ -410,6 +410,7 @@ fn broken(control: &Control, admin: &Path, replica: Replica) -> Outcome {
     control.patch(CONFIGURATION, &json!([{"op": "remove", "path": "/webhooks/1"}]));
     check(admin, &[]).says("configuration", "failed", &["webhook namespaces.ashore.dev is not in"]);
     control.delete(CONFIGURATION);
+    eventually("nobody to be asked", PATIENCE, || (try_create(control, "default", &asking()).status == 201).then_some(()));
     let gone = check(admin, &[]);
     gone.ended("installed", 1);
     gone.says("configuration", "failed", &["there is no MutatingWebhookConfiguration ashore"]);

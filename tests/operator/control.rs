@@ -192,12 +192,29 @@ impl Control {
 
     /// What kubectl prints, to the administrator.
     pub fn kubectl(&self, words: &[&str]) -> String {
+        self.try_kubectl(words).unwrap_or_else(|said| panic!("{words:?}: {said}"))
+    }
+
+    fn try_kubectl(&self, words: &[&str]) -> Result<String, String> {
         let mut kubectl = Command::new(&self.kube);
         let output =
             kubectl.arg("kubectl").args(words).arg("--cache-dir").arg(self.file("kubectl")).env("KUBECONFIG", self.admin_kubeconfig());
         let output = output.output().unwrap();
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let said = |bytes| String::from_utf8(bytes).unwrap();
+        if output.status.success() { Ok(said(output.stdout)) } else { Err(said(output.stderr)) }
+    }
+
+    /// What `kubectl explain` says of a field, once it has these words: the API server takes notice of its own schemas a moment later.
+    pub fn until_explained(&self, field: &str, words: &str) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let said = self.try_kubectl(&["explain", field]);
+            if said.as_ref().is_ok_and(|said| said.contains(words)) {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{field}, not {words:?}: {said:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// A file for KUBECONFIG, with Ashore's own rights: those of the service account that the chart makes for it.
@@ -250,9 +267,10 @@ impl Control {
     }
 
     /// Waits until the API server knows whether Ashore may do this: it hears of its own objects a moment later. What is of no namespace is in
-    /// that of no name, and all objects together have none.
+    /// that of no name, all objects together have none, and a part of an object stands behind a slash, as in a rule.
     pub fn until_ashore_may(&self, expected: bool, verb: &str, group: &str, resource: &str, namespace: &str, name: &str) {
-        let asked = json!({"verb": verb, "group": group, "resource": resource, "namespace": namespace, "name": name});
+        let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+        let asked = json!({"verb": verb, "group": group, "resource": resource, "subresource": part, "namespace": namespace, "name": name});
         let user = format!("system:serviceaccount:{NAMESPACE}:ashore");
         let review = json!({"spec": {"user": user, "resourceAttributes": asked}});
         eventually("the API server to know of a right", PATIENCE, || {

@@ -257,8 +257,7 @@ pub fn show_their_defaults_and_their_status() -> Outcome {
     let (head, _) = columns(&["get", "sdp,csdp", "-o", "wide"]);
     assert_eq!(head, "NAME MODE READY MATCHED INJECTED KILLED WOULD MISSED SKIPPED STRATEGY AGE");
     assert!(control.kubectl(&["get", "ashore"]).contains("p "));
-    let explained = control.kubectl(&["explain", "shutdownpolicy.spec.delay"]);
-    assert!(explained.contains("How long the stop signal is held back"), "{explained}");
+    control.until_explained("shutdownpolicy.spec.delay", "How long the stop signal is held back");
     Ok(())
 }
 

@@ -126,6 +126,7 @@ pub fn without_the_right() -> Outcome {
     let rules = control.get(role).body["rules"].take();
     let some: Vec<_> = rules.as_array().unwrap().iter().filter(|rule| !rule["resources"].to_string().contains("pods")).collect();
     control.patch(role, &json!({"rules": some}));
+    control.until_ashore_may(false, "list", "", "pods", "", "");
     bare(&control, "default", "missed", asking());
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", FLAGS);

@@ -3,6 +3,7 @@
 use crate::control::{Control, NAMESPACE, PATIENCE};
 use ashore_tests::harness::eventually;
 use ashore_tests::server::{LOOPBACK, die_with_the_test, free_port};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
@@ -11,6 +12,9 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+
+/// How long a leader that ends waits for the API server.
+const GIVE_BACK: SignedDuration = SignedDuration::from_secs(4);
 
 pub struct Replica {
     child: Child,
@@ -126,6 +130,21 @@ impl Replica {
         found(&lines).unwrap()
     }
 
+    /// Has something happen until it tells of it, a few times at most. It does not when the API server was silent about what it did then, or
+    /// when it does so in another term, in whose log that is something new with this message. Says how often it happened.
+    pub fn tells(&self, new: &str, told: impl Fn() -> bool, mut happen: impl FnMut()) -> usize {
+        let errors = || self.metric("ashore_cluster_errors_total");
+        let tells = |_: &usize| {
+            let (seen, before) = (self.lines(), errors());
+            happen();
+            eventually("it to be told", PATIENCE, || {
+                let missed = || errors() > before || self.times(seen, new) > 0;
+                if told() { Some(true) } else { missed().then_some(false) }
+            })
+        };
+        (1..=5).find(tells).unwrap_or_else(|| panic!("never told of:\n{}", self.log()))
+    }
+
     /// All lines with this message.
     pub fn said(&self, message: &str) -> Vec<Value> {
         self.log.0.lock().unwrap().iter().filter(|line| line["message"] == message).cloned().collect()
@@ -223,6 +242,22 @@ impl Replica {
         self.metric("ashore_leader") == 1.0
     }
 
+    /// Halts it while this is done: what comes for it meanwhile is there when it runs on, all of it.
+    pub fn halted<T>(&self, what: impl FnOnce() -> T) -> T {
+        let (pid, mut status) = (self.child.id().cast_signed(), 0);
+        // SAFETY: the child has not been waited for, so its process id is still its own; the status is ours for as long as that takes.
+        let halted = unsafe {
+            libc::kill(pid, libc::SIGSTOP);
+            // Its last thread may run on for a moment.
+            libc::waitpid(pid, &raw mut status, libc::WUNTRACED)
+        };
+        assert!(halted == pid && libc::WIFSTOPPED(status), "{halted} {status:#x}\n{}", self.log());
+        let done = what();
+        // SAFETY: as above; it has been waited for only to be halted.
+        unsafe { libc::kill(pid, libc::SIGCONT) };
+        done
+    }
+
     /// Ends it without a word.
     pub fn kill(mut self) {
         self.leave();
@@ -245,6 +280,22 @@ impl Replica {
         let all = || self.count("drained") > 0 || self.count("gave up what was still open at the drain timeout") > 0;
         eventually("the end of its log", PATIENCE, || all().then_some(()));
         (code, self.log())
+    }
+
+    /// Ends one that leads, and gives what it has logged; nothing if the API server has kept it from leading until it was to end, or from
+    /// answering about the lease in the time that there is for that.
+    pub fn stop_leading(self) -> Option<String> {
+        let log = Arc::clone(&self.log);
+        let (code, text) = self.stop_saying();
+        assert_eq!(code, Some(0), "{text}");
+        let lines = log.0.lock().unwrap();
+        let at = |message: &str| lines.iter().position(|line| line["message"] == message).unwrap();
+        let (stopping, draining) = (at("stopping: still serving for the delay"), at("draining"));
+        let led = lines[..stopping].iter().rfind(|line| line["message"] == "leader election").is_some_and(|line| line["leads"] == true);
+        let time = |at: usize| lines[at]["timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
+        let in_time = time(stopping).duration_until(time(draining)) < GIVE_BACK;
+        let silence = |line: &Value| line["error"].as_str().is_some_and(|error| error.contains("no answer within"));
+        (led && in_time && !lines[stopping..].iter().any(silence)).then_some(text)
     }
 
     fn leave(&self) {

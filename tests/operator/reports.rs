@@ -189,8 +189,7 @@ pub fn are_kept_once_and_outlive_the_pod() -> Outcome {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["NAME", "WORKLOAD", "POD", "CONTAINER", "CAUSE", "KILLED", "PROCESS", "AGE"], "{text}");
     assert_eq!((lines.len(), &lines[1][1..7]), (3, &["web", "web-5d4f8b-1", "app", "SignalIgnored", "1", "worker"][..]), "{text}");
-    let explained = control.kubectl(&["explain", "shutdownreport.stop.causes.what"]);
-    assert!(explained.contains("What happened, in a sentence"), "{explained}");
+    control.until_explained("shutdownreport.stop.causes.what", "What happened, in a sentence");
     Ok(())
 }
 

@@ -230,6 +230,8 @@ pub fn outlive_the_leader() -> Outcome {
     assert_eq!(second.metric("ashore_policies{kind=\"ShutdownPolicy\",mode=\"Enforce\"}"), 0.0);
     assert_eq!(first.stop(), Some(0));
     eventually("a new leader", PATIENCE, || second.leads().then_some(()));
+    // The API server may not have noticed that a connection to the first is gone; one more that is missed would be another thing to tell.
+    eventually("one that would be injected", PATIENCE, || would_be_injected(&control, "shop", &app()).then_some(()));
     assert!(injected(&control, "shop", &app()));
     let there = pods();
     let after = until(&control, "shop", "all", "one more", |status| counts(status) == there && holds(status));

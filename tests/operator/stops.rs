@@ -337,13 +337,16 @@ pub fn among_thousands_of_events() -> Outcome {
         }
         fails_its_probe(&control, name, "connection refused");
     }
-    std::thread::scope(|threads| {
-        for name in &names {
-            let control = &control;
-            // It has no init here: had it ended well, nothing would be asked.
-            let code = if name == "restarts-0" { 1 } else { 0 };
-            threads.spawn(move || restart(control, name, &terminated(code, &drained(), &format!("{name}-0"))));
-        }
+    // It hears of all of them at once, however long the API server takes.
+    replica.halted(|| {
+        std::thread::scope(|threads| {
+            for name in &names {
+                let control = &control;
+                // It has no init here: had it ended well, nothing would be asked.
+                let code = if name == "restarts-0" { 1 } else { 0 };
+                threads.spawn(move || restart(control, name, &terminated(code, &drained(), &format!("{name}-0"))));
+            }
+        });
     });
     until_counted(&replica, &["namespace=\"shop\""], 12.0);
     assert_eq!(sum(&replica, "ashore_stop_causes_total", &["cause=\"LivenessProbe\""]), 12.0, "{}", replica.log());
@@ -589,6 +592,8 @@ pub fn without_the_rights() -> Outcome {
     };
     let all_of_role = without(&role, "configmaps");
     let all_of_cluster_role = without(&cluster_role, "events");
+    control.until_ashore_may(false, "get", "", "configmaps", NAMESPACE, "ashore-stops");
+    control.until_ashore_may(false, "list", "", "events", "", "");
     let service = Service::start();
     let replica = Replica::start(&control, &service, "a", FLAGS);
     replica.logged("stops are read, but not remembered: what happens while nobody leads is lost");

@@ -7,10 +7,10 @@ use super::memory::seconds;
 use super::metrics::{Metrics, Told};
 use super::windows::{Over, Windows, Word};
 use crate::complaint::{self, Complaints, Involved, event};
-use crate::hash::sha256;
 use crate::keeping::bucket::Rate;
 use crate::keeping::owners::Owners;
-use crate::objects::{Kind, ObjectError, Objects};
+use crate::objects::{ObjectError, Objects};
+use crate::once;
 use crate::reason::{Reason, Weight};
 use crate::skipped::Owner;
 use ashore_report::{Cause, Process, Severity, Stop};
@@ -20,25 +20,18 @@ use kube::Client;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 /// Events at once and a second after that: of all namespaces, and of each.
 const ALL: Rate = Rate { burst: 2000.0, per_second: 20.0 };
 const EACH: Rate = Rate { burst: 1000.0, per_second: 5.0 };
 /// How many Events of workloads are made at the same time when the time of several is over.
 const AT_ONCE: usize = 4;
-/// How often an Event is tried, and how long it is waited for in between at first.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(300);
 /// How long the Events of a stop are waited for, however long they are tried. Those of a namespace in which some are late are not waited for.
 const WAIT: Duration = Duration::from_secs(2);
 /// How many of those are made at the same time, and how long one waits for its turn.
 const LATE_AT_ONCE: usize = 16;
 const TURN: Duration = Duration::from_secs(30);
-/// Hexadecimal digits of the hash in an Event's name.
-const DIGITS: usize = 16;
-/// The longest part of an object's name that goes into an Event's: together they are a name, too.
-const LONGEST: usize = 200;
 
 /// Of which stops there are Events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -208,24 +201,13 @@ impl Teller {
         let namespace = about.namespace.to_string();
         let may = lock(&self.buckets).take(&namespace, Instant::now());
         let told = if may {
-            let mut body = event(&about, weight, reason, text, times, &self.instance);
-            if let Some(metadata) = body["metadata"].as_object_mut() {
-                metadata.remove("generateName");
-                metadata.insert("name".into(), name(&about.name, &key).into());
-            }
-            let objects = self.objects.at(&namespace);
-            let mut tries = 0;
-            loop {
-                tries += 1;
-                match objects.create(Kind::Event, "", &body).await {
-                    Ok(_) => break Told::Created,
-                    // The second time it is our own, which was made and not heard of.
-                    Err(error) if error.is_already_there() => break if tries > 1 { Told::Created } else { Told::Existed },
-                    Err(error) if tries < TRIES && may_pass(&error) => sleep(PAUSE * tries).await,
-                    Err(error) => {
-                        self.complain(&error);
-                        break Told::Failed;
-                    }
+            let body = event(&about, weight, reason, text, times, &self.instance);
+            match once::make(&self.objects.at(&namespace), body, once::name(&about.name, &key)).await {
+                Ok(true) => Told::Created,
+                Ok(false) => Told::Existed,
+                Err(error) => {
+                    self.complain(&error);
+                    Told::Failed
                 }
             }
         } else {
@@ -248,11 +230,6 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Whether it may be done when it is tried again.
-fn may_pass(error: &ObjectError) -> bool {
-    error.is_conflict() || error.code.is_none_or(|code| code == 429 || code >= 500)
-}
-
 /// The cause that counts most.
 pub fn leading(stop: &Stop) -> Option<Cause> {
     stop.causes.first().map(|finding| finding.cause)
@@ -272,13 +249,6 @@ pub fn is_warning(stop: &Stop) -> bool {
 fn reason(stop: &Stop) -> (Reason, Weight) {
     let weight = if is_warning(stop) { Weight::Warning } else { Weight::Normal };
     (leading(stop).map_or(Reason::Outcome(stop.outcome), Reason::Cause), weight)
-}
-
-/// A name that is the same for the same key.
-fn name(object: &str, key: &str) -> String {
-    // Names of objects are ASCII.
-    let head: String = object.chars().filter(char::is_ascii).take(LONGEST).collect();
-    format!("{}.{}", head.trim_end_matches(['.', '-']), sha256(key.as_bytes(), DIGITS))
 }
 
 #[cfg(test)]
@@ -363,12 +333,5 @@ mod tests {
         // The leader before has told it of another one.
         let other = vec![("Deployment", StatusCode::CONFLICT, "AlreadyExists")];
         assert_eq!(told(2, other).await, (vec![pod(), web(1), pod(), web(2)], [3, 1, 0, 0]));
-    }
-
-    #[test]
-    fn a_name_is_a_name_however_long_the_pods_is() {
-        let long = format!("{}-{}", "a".repeat(199), "b".repeat(50));
-        assert_eq!(name(&long, "k"), format!("{}.{}", "a".repeat(199), &name("x", "k")[2..]));
-        assert_eq!((name("web-0", "k").len(), name("web-0", "k") == name("web-0", "l")), (22, false));
     }
 }
