@@ -135,9 +135,11 @@ fn supervise(settings: &Settings<'_>, argv: *const *const u8, envp: *const *cons
             if let Some(seen) = &seen {
                 linux.main_name = seen.name;
             }
-            // Whom others have reaped: nobody is taken for one of them who is killed from here on.
+            let now = sys::now();
+            stop.signal(now, arrival, seen.as_ref(), &mut linux);
+            // Our own who had ended by then. The rest have been reaped by others: nobody is taken for one of them who is killed from here on.
+            reap(&mut stop, &mut linux, now, 0);
             linux.are_more(u64::MAX);
-            stop.signal(sys::now(), arrival, seen.as_ref(), &mut linux);
         }
     };
 

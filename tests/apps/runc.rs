@@ -7,7 +7,7 @@ use ashore_tests::under::SOON;
 use ashore_tests::{Folder, Outcome, Skip, paths};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
@@ -87,12 +87,19 @@ impl Container {
         pids
     }
 
-    /// Kills this one from outside.
-    fn kill(&self, name: &str) {
+    /// Kills this one from outside, and says which it was.
+    fn kill(&self, name: &str) -> i32 {
         let is = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
         let pid = self.pids().into_iter().find(is).unwrap_or_else(|| panic!("no {name}"));
         // SAFETY: the process is the container's own, and lives until it is killed here.
         assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+        pid
+    }
+
+    /// Kills one of the init's own, and waits until it has seen that: of several that have ended it sees any first.
+    fn kill_and_wait(&self, name: &str) {
+        let process = format!("/proc/{}", self.kill(name));
+        eventually("it is reaped", SOON, || (!Path::new(&process).exists()).then_some(()));
     }
 
     /// Waits for lines with these texts, in this order.
@@ -164,8 +171,7 @@ pub(crate) fn whom_the_oom_killer_took_is_named_where_it_is_the_inits_own() -> O
     let mut container = Container::start_with("", "main on=TERM:exit=0 ( worker daemon ) ( glutton daemon eat=256 )", &resources)?;
     container.lines_come(&["glutton ready"]);
     eventually("init, main and worker are left", SOON, || (container.pids().len() == 3).then_some(()));
-    container.kill("worker");
-    eventually("the init and main are left", SOON, || (container.pids().len() == 2).then_some(()));
+    container.kill_and_wait("worker");
     assert!(container.runc(&["kill", Container::NAME, "TERM"]));
     container.lines_come(&["; out of memory: the kernel killed glutton["]);
     container.lines_come(&[r#","oom":true},{"pid":"#]);
@@ -185,8 +191,7 @@ pub(crate) fn whom_others_kill_in_a_stop_is_not_taken_for_one_that_its_own_paren
     eventually("init, main and worker are left", SOON, || (container.pids().len() == 3).then_some(()));
     assert!(container.runc(&["kill", Container::NAME, "TERM"]));
     container.lines_come(&["main got TERM"]);
-    container.kill("worker");
-    eventually("the init and main are left", SOON, || (container.pids().len() == 2).then_some(()));
+    container.kill_and_wait("worker");
     container.kill("main");
     container.lines_come(&["; out of memory: the kernel killed 1; SIGKILL by others for worker["]);
     Ok(())

@@ -20,9 +20,9 @@ pub(crate) struct SlowRequest {
 }
 
 impl SlowRequest {
-    /// Sends `GET /slow` to the server behind `connect`, which passes it on to a backend at the socket `back` in the folder;
-    /// returns when it has arrived there.
-    pub(crate) fn start<S: Read + Write + Send + 'static>(back: &UnixListener, connect: impl FnOnce() -> S) -> Self {
+    /// Sends `GET /slow` to the server that runs, over this connection; it passes that on to the backend at the socket `back` in the
+    /// folder. Returns when it has arrived there.
+    pub(crate) fn start<S: Read + Write + Send + 'static>(run: &Running, back: &UnixListener, mut stream: S) -> Self {
         let (answer, may_answer) = mpsc::channel();
         let (arrived, has_arrived) = mpsc::channel();
         let back = back.try_clone().unwrap();
@@ -34,14 +34,14 @@ impl SlowRequest {
             let _ = may_answer.recv();
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nanswered");
         });
-        let mut stream = connect();
         let client = std::thread::spawn(move || {
             stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
             let mut response = Vec::new();
             let _ = stream.read_to_end(&mut response);
             String::from_utf8_lossy(&response).into_owned()
         });
-        assert!(has_arrived.recv_timeout(SOON).unwrap() > 0);
+        let arrived = has_arrived.recv_timeout(SOON);
+        assert!(arrived.is_ok_and(|length| length > 0), "{arrived:?}; the server says:\n{}", run.output());
         Self { answer, client }
     }
 

@@ -23,7 +23,7 @@ fn nginx(flags: &str, signal: i32) -> Outcome {
     let back = backend(&folder);
     let run = under_init(flags, [nginx.as_os_str(), "-e".as_ref(), "stderr".as_ref(), "-c".as_ref(), config.as_os_str()]);
     let run = run.spawn().unwrap();
-    let request = SlowRequest::start(&back, || connect(&run, &folder.path().join("front")));
+    let request = SlowRequest::start(&run, &back, connect(&run, &folder.path().join("front")));
     let ended = stop(&run, signal, || {
         is_draining(&run, "nginx", 1);
         request.finish();
@@ -63,7 +63,7 @@ fn apache(flags: &str, signal: i32) -> Outcome {
     let words = [apache.as_os_str(), "-DFOREGROUND".as_ref(), "-f".as_ref(), config.as_os_str()];
     let run = under_init(flags, words).spawn().unwrap();
     let stream = eventually("it answers", SOON, || TcpStream::connect((address, port)).ok());
-    let request = SlowRequest::start(&back, || stream);
+    let request = SlowRequest::start(&run, &back, stream);
     let ended = stop(&run, signal, || {
         // No new connections are taken while it drains.
         eventually("it drains", SOON, || TcpStream::connect((address, port)).err());
@@ -99,7 +99,7 @@ fn gunicorn(behind_a_shell: bool) -> Outcome {
         under_init(GRACE, command.split(' '))
     };
     let run = sandbox.env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", folder.path()).spawn().unwrap();
-    let request = SlowRequest::start(&back, || connect(&run, &folder.path().join("front")));
+    let request = SlowRequest::start(&run, &back, connect(&run, &folder.path().join("front")));
     let ended = stop(&run, libc::SIGTERM, || {
         run.line("Handling signal: term");
         request.finish();
