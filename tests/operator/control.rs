@@ -206,15 +206,9 @@ impl Control {
 
     /// What `kubectl explain` says of a field, once it has these words: the API server takes notice of its own schemas a moment later.
     pub fn until_explained(&self, field: &str, words: &str) {
-        let deadline = std::time::Instant::now() + PATIENCE;
-        loop {
-            let said = self.try_kubectl(&["explain", field]);
-            if said.as_ref().is_ok_and(|said| said.contains(words)) {
-                return;
-            }
-            assert!(std::time::Instant::now() < deadline, "{field}, not {words:?}: {said:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        eventually(&format!("{field} explained with {words:?}"), PATIENCE, || {
+            self.try_kubectl(&["explain", field]).is_ok_and(|said| said.contains(words)).then_some(())
+        });
     }
 
     /// A file for KUBECONFIG, with Ashore's own rights: those of the service account that the chart makes for it.
